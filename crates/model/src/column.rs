@@ -1,0 +1,135 @@
+//! What a table sink makes of a record: one column each.
+
+/// The cells of one table row, in order. Between 1 and [`crate::limits::COLUMNS_MAX`] columns with
+/// distinct, non-empty names; whoever takes a mapping from outside checks that with
+/// [`Mapping::problems`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mapping {
+    /// In the order of the table's columns.
+    pub columns: Vec<Column>,
+}
+
+/// One column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// Name in the table.
+    pub name: String,
+    /// Part of the table's primary key: a later row with the same key replaces the earlier one.
+    pub primary_key: bool,
+    /// Where the cell's text comes from.
+    pub kind: ColumnKind,
+}
+
+/// Where a cell's text comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ColumnKind {
+    /// A new UUID, version 7, for each row.
+    Uuid,
+    /// Time of receipt, UTC, `2006-01-02T15:04:05.000Z`.
+    Datetime,
+    /// IP address of the client.
+    Ip,
+    /// The request's body, byte for byte.
+    Body,
+    /// The request's headers as a JSON object.
+    Headers,
+    /// A part of the parsed body.
+    Path(PathColumn),
+    /// What a program makes of the record.
+    Template(TemplateColumn),
+    /// Always the same text.
+    Static {
+        /// The cell's text.
+        value: String,
+    },
+}
+
+/// A part of the parsed body, as JSON text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PathColumn {
+    /// Steps divided by `.` or in `[n]`; empty for the whole body.
+    pub path: String,
+    /// Text to take when the body has nothing there; without it such a record is refused.
+    pub default_value: Option<String>,
+    /// Strings without their JSON quotes.
+    pub raw_string: bool,
+}
+
+/// A Jsonnet program.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TemplateColumn {
+    /// The program's text, 1 to [`crate::limits::TEMPLATE_CHARS_MAX`] characters.
+    pub content: String,
+    /// Strings without their JSON quotes.
+    pub raw_string: bool,
+}
+
+impl ColumnKind {
+    /// Its name in the API and in definition files.
+    #[must_use]
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Self::Uuid => "uuid",
+            Self::Datetime => "datetime",
+            Self::Ip => "ip",
+            Self::Body => "body",
+            Self::Headers => "headers",
+            Self::Path(_) => "path",
+            Self::Template(_) => "template",
+            Self::Static { .. } => "static",
+        }
+    }
+}
+
+/// What is wrong with a mapping, apart from what only compiling its templates can show.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MappingProblem {
+    /// No column, or too many.
+    #[error("the mapping has {0} columns, allowed are 1 to {max}", max = crate::limits::COLUMNS_MAX)]
+    ColumnCount(usize),
+    /// A column without a name.
+    #[error("column {0} has an empty name")]
+    EmptyName(usize),
+    /// Two columns with one name; tables fold ASCII case, so `ID` and `id` are one.
+    #[error("column name \"{0}\" is used more than once (upper and lower case count as the same)")]
+    DuplicateName(String),
+    /// A name with a NUL, which no table can take.
+    #[error("column name \"{0}\" has a NUL character")]
+    NulInName(String),
+}
+
+impl Mapping {
+    /// Everything that is wrong with the mapping's shape; empty when nothing is.
+    #[must_use]
+    pub fn problems(&self) -> Vec<MappingProblem> {
+        let mut problems = Vec::new();
+        let count = self.columns.len();
+        if !(1..=crate::limits::COLUMNS_MAX).contains(&count) {
+            problems.push(MappingProblem::ColumnCount(count));
+        }
+        let mut seen = std::collections::HashMap::new();
+        for (i, column) in self.columns.iter().enumerate() {
+            if column.name.is_empty() {
+                problems.push(MappingProblem::EmptyName(i + 1));
+                continue;
+            }
+            if column.name.contains('\0') {
+                problems.push(MappingProblem::NulInName(column.name.replace('\0', "\\0")));
+            }
+            let times = seen.entry(column.name.to_ascii_lowercase()).or_insert(0);
+            *times += 1;
+            if *times == 2 {
+                problems.push(MappingProblem::DuplicateName(column.name.clone()));
+            }
+        }
+        problems
+    }
+
+    /// Names of the primary key's columns, in order; empty for a table without one.
+    pub fn primary_key(&self) -> impl Iterator<Item = &str> {
+        self.columns
+            .iter()
+            .filter(|c| c.primary_key)
+            .map(|c| c.name.as_str())
+    }
+}

@@ -1,0 +1,35 @@
+//! The nouns of Forebay: what a source, a sink, a file and a slice are, which states they go
+//! through and which limits hold. No IO and no async; every other crate speaks in these types.
+
+pub mod column;
+pub mod definition;
+pub mod file;
+pub mod id;
+pub mod limits;
+pub mod retry;
+pub mod settings;
+pub mod slice;
+pub mod statistics;
+pub mod table;
+pub mod task;
+pub mod time;
+pub mod units;
+
+pub use column::{Column, ColumnKind, Mapping, MappingProblem, PathColumn, TemplateColumn};
+pub use definition::{
+    By, ByKind, Deleted, Disabled, SettingsPatch, Sink, Source, SourceKind, Stamp, TableSink,
+    Version,
+};
+pub use file::{File, FileState, InvalidTransition};
+pub use id::{
+    BranchId, BranchKey, FileKey, InvalidId, InvalidKey, NodeId, ProjectId, SinkId, SinkKey,
+    SliceKey, SourceId, SourceKey, VolumeId,
+};
+pub use retry::{Backoff, Retry};
+pub use settings::{Compression, SinkSettings};
+pub use slice::{Slice, SliceState};
+pub use statistics::{Balance, Statistics};
+pub use table::{InvalidTableId, TableBackend, TableId};
+pub use task::{Task, TaskEnd};
+pub use time::{Clock, ManualClock, Timestamp};
+pub use units::{ByteSize, Span};

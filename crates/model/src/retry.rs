@@ -1,0 +1,120 @@
+//! When a failed step is tried again. Kept with the file or slice, so that it survives a restart.
+
+use std::time::Duration;
+
+use crate::time::Timestamp;
+
+/// What is known of a step's failures; all empty when it has not failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Retry {
+    /// Failures so far.
+    pub attempt: u32,
+    /// Why the last attempt failed.
+    pub reason: Option<String>,
+    /// When the first attempt failed.
+    pub first_failed_at: Option<Timestamp>,
+    /// When the last attempt failed.
+    pub last_failed_at: Option<Timestamp>,
+    /// Not before.
+    pub retry_after: Option<Timestamp>,
+    /// It will not succeed until a person mends something; it is shown as such and tried rarely.
+    pub parked: bool,
+}
+
+/// How long to wait after the n-th failure: `initial × factor^(n−1)`, at most `max`, each ±10 %.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    /// After the first failure.
+    pub initial: Duration,
+    /// Each wait is this many times the one before.
+    pub factor: u32,
+    /// The longest wait; what is parked waits so long each time.
+    pub max: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self {
+            initial: Duration::from_secs(1),
+            factor: 2,
+            max: Duration::from_secs(300),
+        }
+    }
+}
+
+impl Backoff {
+    /// The wait after failure number `attempt` (from 1). `random` is any number; it decides the
+    /// ±10 %.
+    #[must_use]
+    pub fn delay(&self, attempt: u32, random: u64) -> Duration {
+        let max = u64::try_from(self.max.as_millis()).unwrap_or(u64::MAX);
+        let initial = u64::try_from(self.initial.as_millis()).unwrap_or(u64::MAX);
+        let growth = u64::from(self.factor).saturating_pow(attempt.saturating_sub(1));
+        let base = initial.saturating_mul(growth).min(max);
+        // 900 to 1100 thousandths.
+        let jittered = u128::from(base) * u128::from(900 + random % 201) / 1000;
+        Duration::from_millis(u64::try_from(jittered).unwrap_or(u64::MAX))
+    }
+}
+
+impl Retry {
+    /// Notes a failure. `terminal` says that only a person can mend it.
+    pub fn failed(
+        &mut self,
+        reason: String,
+        terminal: bool,
+        now: Timestamp,
+        backoff: &Backoff,
+        random: u64,
+    ) {
+        self.attempt = self.attempt.saturating_add(1);
+        self.reason = Some(reason);
+        self.first_failed_at.get_or_insert(now);
+        self.last_failed_at = Some(now);
+        self.parked = terminal;
+        let attempt = if terminal { u32::MAX } else { self.attempt };
+        self.retry_after = Some(now.plus(backoff.delay(attempt, random)));
+    }
+
+    /// Whether it may be tried now. A clock that went back far behind the last failure does not
+    /// hold it up for longer than the wait was meant to be.
+    #[must_use]
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        match (self.retry_after, self.last_failed_at) {
+            (Some(after), Some(failed)) => now >= after || now < failed,
+            (Some(after), None) => now >= after,
+            (None, _) => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_the_maximum_and_vary_by_a_tenth() {
+        let b = Backoff::default();
+        assert_eq!(b.delay(1, 100), Duration::from_secs(1));
+        assert_eq!(b.delay(4, 100), Duration::from_secs(8));
+        assert_eq!(b.delay(u32::MAX, 100), Duration::from_secs(300));
+        assert_eq!(b.delay(1, 0), Duration::from_millis(900));
+        assert_eq!(b.delay(1, 200), Duration::from_millis(1100));
+    }
+
+    #[test]
+    fn what_failed_is_due_after_its_wait_or_when_the_clock_went_back() {
+        let mut r = Retry::default();
+        let at = |s: i64| Timestamp::from_millis(1_000_000 + s * 1000);
+        assert!(r.is_due(at(0)));
+        r.failed("no route".into(), false, at(0), &Backoff::default(), 100);
+        r.failed("no route".into(), false, at(1), &Backoff::default(), 100);
+        assert_eq!(
+            (r.attempt, r.first_failed_at, r.last_failed_at),
+            (2, Some(at(0)), Some(at(1)))
+        );
+        assert!(!r.is_due(at(2)));
+        assert!(r.is_due(at(3)));
+        assert!(r.is_due(at(-86_400)));
+    }
+}

@@ -1,0 +1,159 @@
+use super::*;
+use serde_json::json;
+
+fn problem(key: &str, value: Value) -> String {
+    let setting = Registry::get(key).unwrap();
+    let mut settings = SinkSettings::default();
+    let error = setting
+        .apply(&mut settings, &value)
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        settings,
+        SinkSettings::default(),
+        "a refused value must change nothing"
+    );
+    error
+}
+
+#[test]
+fn the_registry_is_sorted_and_has_the_27_keys() {
+    let keys: Vec<_> = Registry::all().iter().map(|s| s.key).collect();
+    assert!(keys.is_sorted());
+    assert_eq!(keys.len(), 27);
+    assert_eq!(Registry::all().iter().filter(|s| !s.protected).count(), 7);
+    assert!(Registry::get("storage.level.nothing").is_none());
+}
+
+#[test]
+fn every_default_passes_its_own_rule_and_reads_back() {
+    let defaults = SinkSettings::default();
+    for setting in Registry::all() {
+        let mut settings = defaults.clone();
+        let value = defaults.value(setting);
+        setting.apply(&mut settings, &value).unwrap();
+        assert_eq!(settings, defaults, "{}", setting.key);
+    }
+}
+
+#[test]
+fn values_outside_the_rules_are_refused_with_what_is_allowed() {
+    let interval = "storage.level.staging.upload.trigger.interval";
+    let size = "storage.level.staging.upload.trigger.size";
+    let count = "storage.level.staging.upload.trigger.count";
+    let mode = "storage.level.local.encoding.sync.mode";
+    for (key, value, expected) in [
+        (
+            size,
+            json!("bar"),
+            format!("Invalid \"{size}\" value \"bar\": invalid syntax."),
+        ),
+        (
+            size,
+            json!("1GB"),
+            format!("Invalid \"{size}\" value \"1GB\": must be between 100B and 50MB."),
+        ),
+        (
+            interval,
+            json!("foo"),
+            format!("Invalid \"{interval}\": time: invalid duration \"foo\"."),
+        ),
+        (
+            interval,
+            json!("10h"),
+            format!("Invalid \"{interval}\" value \"10h\": must be between 1s and 30m."),
+        ),
+        (
+            count,
+            json!("5"),
+            format!("Invalid \"{count}\" value: found type \"string\", expected \"uint64\"."),
+        ),
+        (
+            count,
+            json!(0),
+            format!(
+                "Invalid \"{count}\" value \"0\": must be a whole number between 1 and 10000000."
+            ),
+        ),
+        (
+            count,
+            json!(-1),
+            format!(
+                "Invalid \"{count}\" value \"-1\": must be a whole number between 1 and 10000000."
+            ),
+        ),
+        (
+            count,
+            json!(5.7),
+            format!(
+                "Invalid \"{count}\" value \"5.7\": must be a whole number between 1 and 10000000."
+            ),
+        ),
+        (
+            interval,
+            json!(5),
+            format!("Invalid \"{interval}\" value: found type \"int\", expected \"string\"."),
+        ),
+        (
+            mode,
+            json!("never"),
+            format!("Invalid \"{mode}\" value \"never\": must be one of disk, cache."),
+        ),
+    ] {
+        assert_eq!(problem(key, value), expected);
+    }
+}
+
+#[test]
+fn limits_are_inclusive() {
+    let setting = Registry::get("storage.level.staging.upload.trigger.interval").unwrap();
+    let mut settings = SinkSettings::default();
+    for (text, fine) in [
+        ("1s", true),
+        ("999ms", false),
+        ("30m", true),
+        ("30m1ms", false),
+    ] {
+        assert_eq!(
+            setting.apply(&mut settings, &json!(text)).is_ok(),
+            fine,
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_patch_lies_over_what_it_patches() {
+    let patch: SettingsPatch = [(
+        "storage.level.target.import.trigger.interval".to_owned(),
+        json!("7s"),
+    )]
+    .into();
+    let settings = SinkSettings::default().with(&patch);
+    assert_eq!(settings.import.interval, Span::secs(7));
+    assert_eq!(settings.upload, SinkSettings::default().upload);
+}
+
+#[test]
+fn rules_have_the_text_of_the_compatible_api() {
+    let text = |key: &str| {
+        Registry::get(&format!("storage.level.{key}"))
+            .unwrap()
+            .rule
+            .text()
+    };
+    assert_eq!(text("local.encoding.sync.wait"), None);
+    assert_eq!(text("local.encoding.inputBuffer").unwrap(), "maxBytes=16MB");
+    assert_eq!(
+        text("local.encoding.maxChunkSize").unwrap(),
+        "required,minBytes=64kB,maxBytes=1MB"
+    );
+    assert_eq!(
+        text("staging.upload.trigger.interval").unwrap(),
+        "required,minDuration=1s,maxDuration=30m"
+    );
+    assert_eq!(
+        text("target.import.trigger.interval").unwrap(),
+        "required,minDuration=1s,maxDuration=24h"
+    );
+}

@@ -1,0 +1,197 @@
+//! A slice: the part of a file that is one stream of a volume's log, and one object in staging.
+
+use crate::file::InvalidTransition;
+use crate::id::SliceKey;
+use crate::retry::Retry;
+use crate::settings::Compression;
+use crate::statistics::Statistics;
+use crate::time::Timestamp;
+
+/// How far a slice is. Only forward; the joint table is at [`crate::file::FileState`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SliceState {
+    /// Records are written into it.
+    Writing,
+    /// Nodes finish what they have begun and leave it.
+    Closing,
+    /// Its stream is complete and goes to staging.
+    Uploading,
+    /// It is in staging.
+    Uploaded,
+    /// Its rows are in the table.
+    Imported,
+}
+
+impl SliceState {
+    /// All of them, in order.
+    pub const ALL: [Self; 5] = [
+        Self::Writing,
+        Self::Closing,
+        Self::Uploading,
+        Self::Uploaded,
+        Self::Imported,
+    ];
+
+    /// Its name in the API and in the store.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Writing => "writing",
+            Self::Closing => "closing",
+            Self::Uploading => "uploading",
+            Self::Uploaded => "uploaded",
+            Self::Imported => "imported",
+        }
+    }
+}
+
+/// Part of a file on one volume.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Slice {
+    /// Which; holds the time of opening.
+    pub key: SliceKey,
+    /// How far it is.
+    pub state: SliceState,
+    /// When it left `writing`.
+    pub closing_at: Option<Timestamp>,
+    /// When its stream was complete.
+    pub uploading_at: Option<Timestamp>,
+    /// When it was in staging.
+    pub uploaded_at: Option<Timestamp>,
+    /// When its rows were in the table.
+    pub imported_at: Option<Timestamp>,
+    /// Of the step that it is at.
+    pub retry: Retry,
+    /// How its blocks are compressed; the same for all of them.
+    pub compression: Compression,
+    /// No record came in: there is no object in staging.
+    pub is_empty: bool,
+    /// Path of the object in staging, below the staging root. Derived from the key alone, so that
+    /// an upload that is repeated writes the same object.
+    pub staging_path: String,
+    /// What the log holds of it, from the headers of its blocks: final from `uploading` on.
+    pub statistics: Statistics,
+    /// Size of the object in staging, bytes; known from `uploaded` on.
+    pub staging_bytes: u64,
+}
+
+impl Slice {
+    /// A slice that was just opened.
+    #[must_use]
+    pub fn open(key: SliceKey, compression: Compression) -> Self {
+        let staging_path = staging_path(&key, compression);
+        Self {
+            key,
+            state: SliceState::Writing,
+            closing_at: None,
+            uploading_at: None,
+            uploaded_at: None,
+            imported_at: None,
+            retry: Retry::default(),
+            compression,
+            is_empty: false,
+            staging_path,
+            statistics: Statistics::default(),
+            staging_bytes: 0,
+        }
+    }
+
+    /// Takes the one step that leads to `to`, and clears the retry state of the step before.
+    ///
+    /// # Errors
+    /// When `to` is not the next state; the slice is as it was.
+    pub fn transition(&mut self, to: SliceState, at: Timestamp) -> Result<(), InvalidTransition> {
+        let slot = match (self.state, to) {
+            (SliceState::Writing, SliceState::Closing) => &mut self.closing_at,
+            (SliceState::Closing, SliceState::Uploading) => &mut self.uploading_at,
+            (SliceState::Uploading, SliceState::Uploaded) => &mut self.uploaded_at,
+            (SliceState::Uploaded, SliceState::Imported) => &mut self.imported_at,
+            (from, to) => {
+                return Err(InvalidTransition {
+                    what: format!("slice {}", self.key),
+                    from: from.name(),
+                    to: to.name(),
+                });
+            }
+        };
+        *slot = Some(at);
+        self.state = to;
+        self.retry = Retry::default();
+        Ok(())
+    }
+}
+
+/// `<file>/<slice opened at>_<volume>.csv[.gz|.zst]`, with `:` and `.` of times as `-`, which no
+/// object store or file system minds.
+fn staging_path(key: &SliceKey, compression: Compression) -> String {
+    let plain = |t: Timestamp| t.to_string().replace([':', '.'], "-");
+    let ending = match compression {
+        Compression::None => "",
+        Compression::Gzip { .. } => ".gz",
+        Compression::Zstd { .. } => ".zst",
+    };
+    format!(
+        "{}/{}/{}_{}.csv{ending}",
+        key.file.sink,
+        plain(key.file.opened_at),
+        plain(key.opened_at),
+        key.volume
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::file::FileState;
+
+    fn slice() -> Slice {
+        let key = "1/2/src/snk/2026-11-21T05:01:49.120Z/vol1/2026-11-21T05:01:50.000Z"
+            .parse()
+            .unwrap();
+        Slice::open(key, Compression::Gzip { level: 1 })
+    }
+
+    #[test]
+    fn every_step_but_the_next_one_is_refused() {
+        let at = Timestamp::from_millis(7);
+        for reached in 0..SliceState::ALL.len() {
+            for to in SliceState::ALL {
+                let mut s = slice();
+                for step in &SliceState::ALL[1..=reached] {
+                    s.transition(*step, at).unwrap();
+                }
+                let before = s.clone();
+                let next = SliceState::ALL.get(reached + 1) == Some(&to);
+                assert_eq!(s.transition(to, at).is_ok(), next);
+                assert!(next || s == before);
+            }
+        }
+    }
+
+    #[test]
+    fn the_joint_table_holds() {
+        use FileState as F;
+        use SliceState as S;
+        let allowed = |f: FileState| {
+            S::ALL
+                .into_iter()
+                .filter(|s| f.allows(*s))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            allowed(F::Writing),
+            [S::Writing, S::Closing, S::Uploading, S::Uploaded]
+        );
+        assert_eq!(allowed(F::Closing), [S::Closing, S::Uploading, S::Uploaded]);
+        assert_eq!(allowed(F::Importing), [S::Uploaded]);
+        assert_eq!(allowed(F::Imported), [S::Imported]);
+    }
+
+    #[test]
+    fn the_staging_path_is_derived_from_the_key() {
+        assert_eq!(
+            slice().staging_path,
+            "1/2/src/snk/2026-11-21T05-01-49-120Z/2026-11-21T05-01-50-000Z_vol1.csv.gz"
+        );
+    }
+}

@@ -1,0 +1,152 @@
+//! Wall-clock time as a value, and the clock as a parameter.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A moment: milliseconds since the Unix epoch, UTC.
+///
+/// Its text form is `2006-01-02T15:04:05.000Z`, always with three decimals, so that the order of
+/// texts is the order of moments (years 0000 to 9999). Keys and ids are made from it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// The first moment whose text form has a four-digit year: `0000-01-01T00:00:00.000Z`.
+    pub const MIN: Self = Self(-62_167_219_200_000);
+    /// The last moment whose text form has a four-digit year: `9999-12-30T21:59:59.999Z`
+    /// (the last one that the calendar library takes).
+    pub const MAX: Self = Self(253_402_207_199_999);
+
+    /// From milliseconds since the epoch; outside [`Self::MIN`]..=[`Self::MAX`] the nearer end.
+    #[must_use]
+    pub fn from_millis(millis: i64) -> Self {
+        Self(millis.clamp(Self::MIN.0, Self::MAX.0))
+    }
+
+    /// Milliseconds since the epoch.
+    #[must_use]
+    pub fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// The moment `duration` later, at most [`Self::MAX`].
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Self {
+        let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        Self::from_millis(self.0.saturating_add(millis))
+    }
+
+    /// How long after `earlier` this is; zero when the clock went backwards between the two.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_millisecond(self.0) {
+            Ok(t) => write!(f, "{t:.3}"),
+            Err(_) => Err(fmt::Error),
+        }
+    }
+}
+
+/// A text that is not a moment.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" is not a time like 2006-01-02T15:04:05.000Z")]
+pub struct InvalidTimestamp(pub String);
+
+impl FromStr for Timestamp {
+    type Err = InvalidTimestamp;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse::<jiff::Timestamp>() {
+            Ok(t) => Ok(Self::from_millis(t.as_millisecond())),
+            Err(_) => Err(InvalidTimestamp(text.to_owned())),
+        }
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Where wall-clock time comes from. The binary passes the real one; tests and the simulator pass
+/// one that they step by hand. Durations are measured with `tokio::time`, which tests can pause.
+pub trait Clock: Send + Sync + fmt::Debug {
+    /// The time now.
+    fn now(&self) -> Timestamp;
+}
+
+/// A clock that stands still until it is set: for tests.
+#[derive(Debug, Default)]
+pub struct ManualClock(std::sync::atomic::AtomicI64);
+
+impl ManualClock {
+    /// A clock that shows `now`.
+    #[must_use]
+    pub fn at(now: Timestamp) -> Self {
+        Self(std::sync::atomic::AtomicI64::new(now.as_millis()))
+    }
+
+    /// Moves the hands to `now`, forwards or backwards.
+    pub fn set(&self, now: Timestamp) {
+        self.0
+            .store(now.as_millis(), std::sync::atomic::Ordering::SeqCst);
+    }
+
+    /// Moves the hands forward.
+    pub fn advance(&self, by: Duration) {
+        self.set(self.now().plus(by));
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.load(std::sync::atomic::Ordering::SeqCst))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_always_has_three_decimals() {
+        assert_eq!(
+            Timestamp::from_millis(0).to_string(),
+            "1970-01-01T00:00:00.000Z"
+        );
+        let t: Timestamp = "2026-11-21T05:01:49.120Z".parse().unwrap();
+        assert_eq!(t.to_string(), "2026-11-21T05:01:49.120Z");
+    }
+
+    #[test]
+    fn extremes_have_a_text_form_that_parses_back() {
+        for t in [Timestamp::MIN, Timestamp::MAX] {
+            assert_eq!(t.to_string().parse::<Timestamp>().unwrap(), t);
+        }
+        assert_eq!(Timestamp::from_millis(i64::MAX), Timestamp::MAX);
+        assert_eq!(Timestamp::from_millis(i64::MIN), Timestamp::MIN);
+    }
+
+    #[test]
+    fn since_is_zero_when_the_clock_went_back() {
+        let (a, b) = (Timestamp::from_millis(5), Timestamp::from_millis(9));
+        assert_eq!(b.since(a), Duration::from_millis(4));
+        assert_eq!(a.since(b), Duration::ZERO);
+    }
+}
