@@ -1,0 +1,99 @@
+//! A record on its way through the mappings of its source's sinks.
+
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use forebay_model::Timestamp;
+
+use crate::body::{self, BodyError, BodyFormat, Part};
+use crate::headers::Headers;
+use crate::json::Document;
+
+/// What the records of one request have in common.
+#[derive(Debug)]
+pub struct RequestInfo {
+    /// When the request was received.
+    pub received: Timestamp,
+    /// Who sent it.
+    pub client_ip: IpAddr,
+    /// Its headers. Over HTTP/2 the source puts `:authority` in as `Host`.
+    pub headers: Headers,
+}
+
+/// One record. It is shared by all sinks; its body is parsed once, when the first column asks.
+/// Nothing in it is shared with other records but what is the same for the whole request.
+#[derive(Debug)]
+pub struct RecordContext {
+    request: Arc<RequestInfo>,
+    body: Bytes,
+    format: BodyFormat,
+    line: Option<usize>,
+    document: OnceLock<Result<Document, BodyError>>,
+}
+
+impl RecordContext {
+    /// The one record that a request is. The format comes from the `Content-Type` header.
+    #[must_use]
+    pub fn new(request: Arc<RequestInfo>, body: Bytes) -> Self {
+        let content_type = request.headers.map().get(http::header::CONTENT_TYPE);
+        let format = BodyFormat::of(content_type.map(http::HeaderValue::as_bytes));
+        Self::with_format(request, body, format)
+    }
+
+    /// The same with a known format.
+    #[must_use]
+    pub fn with_format(request: Arc<RequestInfo>, body: Bytes, format: BodyFormat) -> Self {
+        Self {
+            request,
+            body,
+            format,
+            line: None,
+            document: OnceLock::new(),
+        }
+    }
+
+    /// One record of a batch: JSON, whatever the batch's content type.
+    #[must_use]
+    pub fn of_batch(request: Arc<RequestInfo>, part: Part) -> Self {
+        Self {
+            line: part.line,
+            ..Self::with_format(request, part.body, BodyFormat::Json)
+        }
+    }
+
+    /// What it has in common with the request's other records.
+    #[must_use]
+    pub fn request(&self) -> &Arc<RequestInfo> {
+        &self.request
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// What the bytes are.
+    #[must_use]
+    pub fn format(&self) -> &BodyFormat {
+        &self.format
+    }
+
+    /// Line of its batch, from 1.
+    #[must_use]
+    pub fn line(&self) -> Option<usize> {
+        self.line
+    }
+
+    /// The parsed body. A batch's reader may call this to refuse a broken record even when no
+    /// column looks into it.
+    ///
+    /// # Errors
+    /// If the content type is not one that is parsed, or the body is not what it says.
+    pub fn document(&self) -> Result<&Document, &BodyError> {
+        self.document
+            .get_or_init(|| body::parse(&self.format, &self.body, self.line))
+            .as_ref()
+    }
+}

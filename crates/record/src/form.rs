@@ -1,0 +1,201 @@
+//! `application/x-www-form-urlencoded` bodies as JSON documents.
+//!
+//! `a=1&b[c]=2&d[]=3&d[]=4` is `{"a":"1","b":{"c":"2"},"d":["3","4"]}`: brackets nest, `[]`
+//! appends, all leaves are strings, a repeated name takes the last value. A level whose keys are
+//! exactly 0, 1, 2, … is an array. The cost is linear in the body's size.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fmt;
+
+use crate::json::{MAX_DEPTH, write_string};
+
+/// A body that is not a form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FormError {
+    problem: &'static str,
+    /// Byte of the body at which the broken field starts, from 0.
+    pub offset: usize,
+}
+
+impl fmt::Display for FormError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in the field at byte {}", self.problem, self.offset)
+    }
+}
+
+impl std::error::Error for FormError {}
+
+#[derive(Debug)]
+enum FormNode {
+    Leaf(String),
+    Branch(Branch),
+}
+
+#[derive(Debug)]
+struct Branch {
+    /// Tells this branch from an earlier one of the same node, which a leaf had replaced.
+    id: usize,
+    /// Keys in order of arrival.
+    members: Vec<(String, usize)>,
+    /// The index that the next `[]` takes.
+    next: usize,
+}
+
+/// Nodes in one list; children are found by (branch, key), so that wide levels cost no search.
+#[derive(Debug, Default)]
+struct Tree {
+    nodes: Vec<FormNode>,
+    branches: usize,
+    children: HashMap<(usize, String), usize>,
+}
+
+/// Translates a form into the text of a JSON object.
+///
+/// # Errors
+/// If a percent sign is not followed by two hex digits, a decoded name or value is not UTF-8, or a
+/// name nests deeper than [`MAX_DEPTH`].
+pub fn to_json(body: &[u8]) -> Result<Vec<u8>, FormError> {
+    let mut tree = Tree::default();
+    let top = tree.new_branch();
+    tree.nodes.push(FormNode::Branch(top));
+    let mut offset = 0;
+    for field in body.split(|b| *b == b'&') {
+        if !field.is_empty() {
+            let at = |problem| FormError { problem, offset };
+            let equals = memchr::memchr(b'=', field);
+            let (name, value) = match equals {
+                Some(i) => (&field[..i], &field[i + 1..]),
+                None => (field, &[][..]),
+            };
+            let name = decode(name).map_err(at)?;
+            let value = decode(value).map_err(at)?;
+            tree.insert(&name, value).map_err(at)?;
+        }
+        offset += field.len() + 1;
+    }
+    let mut out = Vec::with_capacity(body.len() + body.len() / 2 + 2);
+    tree.write(0, &mut out);
+    Ok(out)
+}
+
+fn decode(text: &[u8]) -> Result<String, &'static str> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut i = 0;
+    while let Some(&byte) = text.get(i) {
+        i += 1;
+        match byte {
+            b'+' => out.push(b' '),
+            b'%' => {
+                let digit = |at: usize| text.get(at).and_then(|b| char::from(*b).to_digit(16));
+                let (Some(high), Some(low)) = (digit(i), digit(i + 1)) else {
+                    return Err("a percent sign without two hex digits");
+                };
+                out.push(u8::try_from(high * 16 + low).unwrap_or(0));
+                i += 2;
+            }
+            _ => out.push(byte),
+        }
+    }
+    String::from_utf8(out).map_err(|_| "invalid UTF-8")
+}
+
+/// `a[b][]` is `a`, `b` and an empty key; brackets that don't pair up are part of the name.
+fn keys(name: &str) -> Vec<&str> {
+    let Some((first, mut rest)) = name.split_once('[') else {
+        return vec![name];
+    };
+    let mut keys = vec![first];
+    loop {
+        let Some((key, behind)) = rest.split_once(']') else {
+            return vec![name];
+        };
+        keys.push(key);
+        if behind.is_empty() {
+            return keys;
+        }
+        let Some(next) = behind.strip_prefix('[') else {
+            return vec![name];
+        };
+        rest = next;
+    }
+}
+
+impl Tree {
+    fn insert(&mut self, name: &str, value: String) -> Result<(), &'static str> {
+        let keys = keys(name);
+        if keys.len() > MAX_DEPTH {
+            return Err("a name nested deeper than 300 levels");
+        }
+        let mut at = 0;
+        for (level, key) in keys.iter().enumerate() {
+            at = self.child(at, key, level > 0);
+        }
+        self.nodes[at] = FormNode::Leaf(value);
+        Ok(())
+    }
+
+    fn new_branch(&mut self) -> Branch {
+        self.branches += 1;
+        Branch {
+            id: self.branches,
+            members: Vec::new(),
+            next: 0,
+        }
+    }
+
+    /// The child of that key, made if it is not there; a leaf in the way becomes a branch.
+    fn child(&mut self, parent: usize, key: &str, brackets: bool) -> usize {
+        if let FormNode::Leaf(_) = self.nodes[parent] {
+            self.nodes[parent] = FormNode::Branch(self.new_branch());
+        }
+        let fresh = self.nodes.len();
+        let FormNode::Branch(branch) = &mut self.nodes[parent] else {
+            return parent;
+        };
+        let key = if brackets && key.is_empty() {
+            branch.next.to_string()
+        } else {
+            key.to_owned()
+        };
+        if let Ok(index) = key.parse::<usize>() {
+            branch.next = branch.next.max(index.saturating_add(1));
+        }
+        match self.children.entry((branch.id, key)) {
+            Entry::Occupied(entry) => *entry.get(),
+            Entry::Vacant(entry) => {
+                branch.members.push((entry.key().1.clone(), fresh));
+                entry.insert(fresh);
+                self.nodes.push(FormNode::Leaf(String::new()));
+                fresh
+            }
+        }
+    }
+
+    fn write(&self, at: usize, out: &mut Vec<u8>) {
+        let (members, list) = match &self.nodes[at] {
+            FormNode::Leaf(text) => return write_string(text, out),
+            FormNode::Branch(branch) => (&branch.members, at != 0 && is_list(&branch.members)),
+        };
+        out.push(if list { b'[' } else { b'{' });
+        for (i, (key, child)) in members.iter().enumerate() {
+            if i > 0 {
+                out.push(b',');
+            }
+            if !list {
+                write_string(key, out);
+                out.push(b':');
+            }
+            self.write(*child, out);
+        }
+        out.push(if list { b']' } else { b'}' });
+    }
+}
+
+fn is_list(members: &[(String, usize)]) -> bool {
+    !members.is_empty()
+        && members
+            .iter()
+            .enumerate()
+            .all(|(i, (key, _))| key.parse() == Ok(i) && (key == "0" || !key.starts_with('0')))
+}

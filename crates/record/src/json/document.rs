@@ -1,0 +1,197 @@
+//! A scanned JSON text and the index of its values.
+
+use bytes::Bytes;
+
+use super::error::{JsonError, Problem};
+use super::scan::{Scanner, Stop};
+
+/// Kind of a JSON value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+#[expect(missing_docs, reason = "the kinds of RFC 8259")]
+pub enum Kind {
+    Null,
+    Bool,
+    Number,
+    String,
+    Array,
+    Object,
+}
+
+/// One value, 16 bytes, in the order of the text; a container comes before its members, a key
+/// before its value.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Node {
+    pub(super) start: u32,
+    pub(super) end: u32,
+    /// The first node behind this one and all that is in it.
+    pub(super) next: u32,
+    kind: Kind,
+    flag: bool,
+}
+
+impl Node {
+    pub(super) fn new(kind: Kind, flag: bool, start: u32, end: u32, next: u32) -> Self {
+        Self {
+            start,
+            end,
+            next,
+            kind,
+            flag,
+        }
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.kind
+    }
+}
+
+/// A value of a [`Document`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeId(u32);
+
+impl NodeId {
+    pub(crate) const ROOT: Self = Self(0);
+    /// Stands for "not there" where an option would cost space.
+    pub(crate) const NONE: Self = Self(u32::MAX);
+}
+
+/// A JSON text that is known to be well-formed, with an index of its values. The index takes at
+/// most 8 bytes for a byte of the text (and that only for `[1,1,1,…`).
+#[derive(Clone, Debug)]
+pub struct Document {
+    text: Bytes,
+    nodes: Vec<Node>,
+}
+
+impl Document {
+    /// Scans `text`.
+    ///
+    /// # Errors
+    /// If it is not one JSON value in UTF-8, or is nested deeper than [`super::MAX_DEPTH`].
+    pub fn parse(text: Bytes) -> Result<Self, JsonError> {
+        if u32::try_from(text.len()).is_err() {
+            return Err(JsonError::at(Problem::TooLarge, &[], 0));
+        }
+        if let Err(e) = std::str::from_utf8(&text) {
+            return Err(JsonError::at(Problem::Utf8, &text, e.valid_up_to()));
+        }
+        let start = if text.starts_with(b"\xEF\xBB\xBF") {
+            3
+        } else {
+            0
+        };
+        match Scanner::new(&text).run(start) {
+            Ok(nodes) => Ok(Self { text, nodes }),
+            Err(Stop(problem, offset)) => Err(JsonError::at(problem, &text, offset)),
+        }
+    }
+
+    /// The whole value.
+    #[must_use]
+    pub fn root(&self) -> NodeId {
+        NodeId::ROOT
+    }
+
+    fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.0 as usize]
+    }
+
+    /// Kind of a value.
+    #[must_use]
+    pub fn kind(&self, id: NodeId) -> Kind {
+        self.node(id).kind()
+    }
+
+    /// Text of a value as it was sent, quotes and inner spaces included.
+    #[must_use]
+    pub fn text(&self, id: NodeId) -> &[u8] {
+        let node = self.node(id);
+        &self.text[node.start as usize..node.end as usize]
+    }
+
+    /// The same without a copy, as a part of the text's own buffer.
+    #[must_use]
+    pub fn slice(&self, id: NodeId) -> Bytes {
+        let node = self.node(id);
+        self.text.slice(node.start as usize..node.end as usize)
+    }
+
+    /// Where in the text a value starts.
+    #[must_use]
+    pub fn offset(&self, id: NodeId) -> usize {
+        self.node(id).start as usize
+    }
+
+    /// What is between a string's quotes, and whether it has escapes.
+    #[must_use]
+    pub fn string(&self, id: NodeId) -> (&[u8], bool) {
+        let text = self.text(id);
+        debug_assert_eq!(self.kind(id), Kind::String);
+        (&text[1..text.len() - 1], self.node(id).flag)
+    }
+
+    /// Whether the value's text has spaces between its tokens.
+    #[must_use]
+    pub fn has_space(&self, id: NodeId) -> bool {
+        let node = self.node(id);
+        node.flag && matches!(node.kind, Kind::Array | Kind::Object)
+    }
+
+    /// The values of an array, or the keys and values of an object in turn; nothing for a scalar.
+    pub fn members(&self, id: NodeId) -> impl Iterator<Item = NodeId> + '_ {
+        let end = self.node(id).next;
+        let mut at = id.0 + 1;
+        std::iter::from_fn(move || {
+            if at >= end {
+                return None;
+            }
+            let member = NodeId(at);
+            at = self.node(member).next;
+            Some(member)
+        })
+    }
+
+    /// Keys and values of an object.
+    pub fn entries(&self, id: NodeId) -> impl Iterator<Item = (NodeId, NodeId)> + '_ {
+        let mut members = self.members(id);
+        std::iter::from_fn(move || Some((members.next()?, members.next()?)))
+    }
+
+    /// Calls `out` with the parts of the value's text, spaces between tokens left out.
+    pub fn compact(&self, id: NodeId, mut out: impl FnMut(&[u8])) {
+        let text = self.text(id);
+        if !self.has_space(id) {
+            out(text);
+            return;
+        }
+        let (mut from, mut i) = (0, 0);
+        while let Some(&byte) = text.get(i) {
+            match byte {
+                b'"' => i += string_len(&text[i..]),
+                b' ' | b'\n' | b'\t' | b'\r' => {
+                    if from < i {
+                        out(&text[from..i]);
+                    }
+                    i += 1;
+                    from = i;
+                }
+                _ => i += 1,
+            }
+        }
+        out(&text[from..]);
+    }
+}
+
+/// Length of the string that `text` starts with, quotes included; the text is well-formed.
+fn string_len(text: &[u8]) -> usize {
+    let mut i = 1;
+    while let Some(found) = text.get(i..).and_then(|t| memchr::memchr2(b'"', b'\\', t)) {
+        i += found;
+        if text[i] == b'"' {
+            return i + 1;
+        }
+        i += 2;
+    }
+    text.len()
+}

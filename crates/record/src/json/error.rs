@@ -1,0 +1,108 @@
+//! What is wrong with a JSON text, and where.
+
+use std::fmt;
+
+/// A text that is not JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JsonError {
+    /// What was met.
+    pub problem: Problem,
+    /// Byte of the text at which it was met, from 0.
+    pub offset: usize,
+    /// Line, from 1.
+    pub line: usize,
+    /// Character of the line, from 1.
+    pub column: usize,
+}
+
+/// What is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the texts below say what each is")]
+pub enum Problem {
+    Empty,
+    End,
+    Value,
+    Key,
+    Colon,
+    CommaOrBracket,
+    CommaOrBrace,
+    Number,
+    Escape,
+    Control,
+    Depth,
+    Trailing,
+    Utf8,
+    TooLarge,
+    NotAnArray,
+}
+
+impl Problem {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Empty => "the body is empty",
+            Self::End => "unexpected end of the body",
+            Self::Value => "expected a value",
+            Self::Key => "expected a key in double quotes",
+            Self::Colon => "expected ':' after the key",
+            Self::CommaOrBracket => "expected ',' or ']'",
+            Self::CommaOrBrace => "expected ',' or '}'",
+            Self::Number => "not a number",
+            Self::Escape => "unknown escape in a string",
+            Self::Control => "control character in a string, it must be escaped",
+            Self::Depth => "nested deeper than 300 levels",
+            Self::Trailing => "unexpected text after the end of the value",
+            Self::Utf8 => "not valid UTF-8",
+            Self::TooLarge => "larger than 4 GiB",
+            Self::NotAnArray => "a batch must be an array of records",
+        }
+    }
+}
+
+impl JsonError {
+    /// The body is a batch, but what starts at `offset` is not an array.
+    pub(crate) fn not_an_array(text: &[u8], offset: usize) -> Self {
+        Self::at(Problem::NotAnArray, text, offset)
+    }
+
+    /// What is wrong, without where.
+    #[must_use]
+    pub fn problem_text(&self) -> &'static str {
+        self.problem.text()
+    }
+
+    /// Finds line and column of `offset` in `text`.
+    pub(crate) fn at(problem: Problem, text: &[u8], offset: usize) -> Self {
+        let before = text.get(..offset).unwrap_or(text);
+        let line = memchr::memchr_iter(b'\n', before).count() + 1;
+        let start = memchr::memrchr(b'\n', before).map_or(0, |i| i + 1);
+        // Bytes that continue a character don't count.
+        let column = before[start..]
+            .iter()
+            .filter(|b| **b & 0xC0 != 0x80)
+            .count();
+        Self {
+            problem,
+            offset,
+            line,
+            column: column + 1,
+        }
+    }
+}
+
+impl fmt::Display for JsonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.problem.text())?;
+        if self.problem == Problem::Empty {
+            return Ok(());
+        }
+        let Self {
+            line,
+            column,
+            offset,
+            ..
+        } = self;
+        write!(f, " at line {line}, column {column} (byte {offset})")
+    }
+}
+
+impl std::error::Error for JsonError {}

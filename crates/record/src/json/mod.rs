@@ -1,0 +1,18 @@
+//! JSON read once, without building values: an index of where each value lies in the text.
+//!
+//! The text is the truth. Numbers keep their digits, objects their order and their duplicates,
+//! strings their escapes; whoever wants a part copies it out of the text. The grammar is RFC 8259,
+//! strictly, except that a byte order mark before the document is skipped.
+
+mod document;
+mod error;
+mod scan;
+mod text;
+
+pub use document::{Document, Kind, NodeId};
+pub use error::{JsonError, Problem};
+pub use text::{unescape, write_string};
+
+/// Deepest nesting of arrays and objects. The reference service's parser stops here too; a deeper
+/// document is refused, so no reader of one can run out of stack.
+pub const MAX_DEPTH: usize = 300;

@@ -1,0 +1,313 @@
+//! The scanner: checks the grammar and notes where each value lies.
+//!
+//! No recursion: an open container keeps the index of its parent in the field that will hold the
+//! index behind it, so depth costs nothing but a counter.
+
+use super::MAX_DEPTH;
+use super::document::{Kind, Node};
+use super::error::Problem;
+
+/// No parent: the value is the document.
+const ROOT: u32 = u32::MAX;
+
+/// Where a scan stopped, and why.
+pub(super) struct Stop(pub(super) Problem, pub(super) usize);
+
+/// What comes after a value.
+enum Next {
+    Value,
+    Done,
+}
+
+pub(super) struct Scanner<'a> {
+    text: &'a [u8],
+    pos: usize,
+    nodes: Vec<Node>,
+    /// The innermost open container.
+    parent: u32,
+    depth: usize,
+    /// Spaces skipped so far: a container in which it grew needs compacting.
+    spaces: u32,
+}
+
+impl<'a> Scanner<'a> {
+    /// `text` is valid UTF-8 and shorter than 4 GiB.
+    pub(super) fn new(text: &'a [u8]) -> Self {
+        Self {
+            text,
+            pos: 0,
+            // One node for about eight bytes is what event records have.
+            nodes: Vec::with_capacity(text.len() / 8 + 4),
+            parent: ROOT,
+            depth: 0,
+            spaces: 0,
+        }
+    }
+
+    pub(super) fn run(mut self, start: usize) -> Result<Vec<Node>, Stop> {
+        self.pos = start;
+        self.skip_space();
+        if self.pos == self.text.len() {
+            return Err(self.stop(Problem::Empty));
+        }
+        loop {
+            self.value()?;
+            if let Next::Done = self.after_value()? {
+                return Ok(self.nodes);
+            }
+        }
+    }
+
+    fn stop(&self, problem: Problem) -> Stop {
+        if self.pos >= self.text.len() && problem != Problem::Empty {
+            return Stop(Problem::End, self.text.len());
+        }
+        Stop(problem, self.pos)
+    }
+
+    fn peek(&self) -> u8 {
+        // NUL is nowhere valid outside strings, so it can stand for the end.
+        self.text.get(self.pos).copied().unwrap_or(0)
+    }
+
+    fn skip_space(&mut self) {
+        while let b' ' | b'\n' | b'\t' | b'\r' = self.peek() {
+            self.pos += 1;
+            self.spaces += 1;
+        }
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the text is shorter than 4 GiB, and there are no more nodes than bytes"
+    )]
+    fn push(&mut self, kind: Kind, flag: bool, start: usize) {
+        let next = self.nodes.len() as u32 + 1;
+        self.nodes
+            .push(Node::new(kind, flag, start as u32, self.pos as u32, next));
+    }
+
+    /// Reads one scalar or opens containers until one has a scalar or is empty.
+    fn value(&mut self) -> Result<(), Stop> {
+        loop {
+            self.skip_space();
+            match self.peek() {
+                b'{' => {
+                    self.open(Kind::Object)?;
+                    if self.peek() == b'}' {
+                        self.close();
+                        return Ok(());
+                    }
+                    self.key()?;
+                }
+                b'[' => {
+                    self.open(Kind::Array)?;
+                    if self.peek() == b']' {
+                        self.close();
+                        return Ok(());
+                    }
+                }
+                b'"' => return self.string(),
+                b'-' | b'0'..=b'9' => return self.number(),
+                b't' => return self.literal(b"true", Kind::Bool),
+                b'f' => return self.literal(b"false", Kind::Bool),
+                b'n' => return self.literal(b"null", Kind::Null),
+                _ => return Err(self.stop(Problem::Value)),
+            }
+        }
+    }
+
+    /// Closes containers until one goes on, or the document has ended.
+    fn after_value(&mut self) -> Result<Next, Stop> {
+        loop {
+            self.skip_space();
+            if self.parent == ROOT {
+                if self.pos < self.text.len() {
+                    return Err(self.stop(Problem::Trailing));
+                }
+                return Ok(Next::Done);
+            }
+            let object = self.nodes[self.parent as usize].kind() == Kind::Object;
+            match (object, self.peek()) {
+                (true, b'}') | (false, b']') => self.close(),
+                (true, b',') => {
+                    self.pos += 1;
+                    self.skip_space();
+                    self.key()?;
+                    return Ok(Next::Value);
+                }
+                (false, b',') => {
+                    self.pos += 1;
+                    return Ok(Next::Value);
+                }
+                (true, _) => return Err(self.stop(Problem::CommaOrBrace)),
+                (false, _) => return Err(self.stop(Problem::CommaOrBracket)),
+            }
+        }
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "there are no more nodes than bytes, and fewer than 4 GiB of those"
+    )]
+    fn open(&mut self, kind: Kind) -> Result<(), Stop> {
+        if self.depth == MAX_DEPTH {
+            return Err(self.stop(Problem::Depth));
+        }
+        self.depth += 1;
+        let index = self.nodes.len() as u32;
+        let start = self.pos;
+        self.pos += 1;
+        self.nodes.push(Node::new(
+            kind,
+            false,
+            start as u32,
+            self.spaces,
+            self.parent,
+        ));
+        self.parent = index;
+        self.skip_space();
+        Ok(())
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the text is shorter than 4 GiB, and there are no more nodes than bytes"
+    )]
+    fn close(&mut self) {
+        self.pos += 1;
+        self.depth -= 1;
+        let behind = self.nodes.len() as u32;
+        let node = &mut self.nodes[self.parent as usize];
+        self.parent = node.next;
+        *node = Node::new(
+            node.kind(),
+            node.end != self.spaces,
+            node.start,
+            self.pos as u32,
+            behind,
+        );
+    }
+
+    /// A key and its colon.
+    fn key(&mut self) -> Result<(), Stop> {
+        if self.peek() != b'"' {
+            return Err(self.stop(Problem::Key));
+        }
+        self.string()?;
+        self.skip_space();
+        if self.peek() != b':' {
+            return Err(self.stop(Problem::Colon));
+        }
+        self.pos += 1;
+        Ok(())
+    }
+
+    fn string(&mut self) -> Result<(), Stop> {
+        let start = self.pos;
+        let mut escaped = false;
+        self.pos += 1;
+        loop {
+            self.pos += plain_run(&self.text[self.pos..]);
+            match self.text.get(self.pos) {
+                Some(b'"') => break,
+                Some(b'\\') => {
+                    escaped = true;
+                    self.escape()?;
+                }
+                Some(_) => return Err(self.stop(Problem::Control)),
+                None => return Err(self.stop(Problem::End)),
+            }
+        }
+        self.pos += 1;
+        self.push(Kind::String, escaped, start);
+        Ok(())
+    }
+
+    fn escape(&mut self) -> Result<(), Stop> {
+        match self.text.get(self.pos + 1) {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.pos += 2,
+            Some(b'u') => {
+                let digits = self.text.get(self.pos + 2..self.pos + 6);
+                match digits {
+                    Some(d) if d.iter().all(u8::is_ascii_hexdigit) => self.pos += 6,
+                    _ => return Err(self.stop(Problem::Escape)),
+                }
+            }
+            _ => return Err(self.stop(Problem::Escape)),
+        }
+        Ok(())
+    }
+
+    fn digits(&mut self) -> Result<(), Stop> {
+        if !self.peek().is_ascii_digit() {
+            return Err(self.stop(Problem::Number));
+        }
+        while self.peek().is_ascii_digit() {
+            self.pos += 1;
+        }
+        Ok(())
+    }
+
+    fn number(&mut self) -> Result<(), Stop> {
+        let start = self.pos;
+        if self.peek() == b'-' {
+            self.pos += 1;
+        }
+        if self.peek() == b'0' {
+            self.pos += 1;
+            if self.peek().is_ascii_digit() {
+                return Err(self.stop(Problem::Number));
+            }
+        } else {
+            self.digits()?;
+        }
+        if self.peek() == b'.' {
+            self.pos += 1;
+            self.digits()?;
+        }
+        if let b'e' | b'E' = self.peek() {
+            self.pos += 1;
+            if let b'+' | b'-' = self.peek() {
+                self.pos += 1;
+            }
+            self.digits()?;
+        }
+        self.push(Kind::Number, false, start);
+        Ok(())
+    }
+
+    fn literal(&mut self, word: &[u8], kind: Kind) -> Result<(), Stop> {
+        let start = self.pos;
+        if !self.text[start..].starts_with(word) {
+            return Err(self.stop(Problem::Value));
+        }
+        self.pos += word.len();
+        self.push(kind, false, start);
+        Ok(())
+    }
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGHS: u64 = 0x8080_8080_8080_8080;
+
+/// Length of the run of bytes that are neither a quote, nor a backslash, nor a control character.
+fn plain_run(text: &[u8]) -> usize {
+    let mut done = 0;
+    let (words, rest) = text.as_chunks::<8>();
+    for word in words {
+        let x = u64::from_le_bytes(*word);
+        // The lowest set bit of each term marks its first match exactly; borrows only reach
+        // higher bytes.
+        let quote = (x ^ (ONES * 0x22)).wrapping_sub(ONES) & !(x ^ (ONES * 0x22));
+        let slash = (x ^ (ONES * 0x5C)).wrapping_sub(ONES) & !(x ^ (ONES * 0x5C));
+        let control = x.wrapping_sub(ONES * 0x20) & !x;
+        let hits = (quote | slash | control) & HIGHS;
+        if hits != 0 {
+            return done + (hits.trailing_zeros() / 8) as usize;
+        }
+        done += 8;
+    }
+    let special = |b: &u8| *b == b'"' || *b == b'\\' || *b < 0x20;
+    done + rest.iter().position(special).unwrap_or(rest.len())
+}

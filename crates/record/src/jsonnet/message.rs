@@ -1,0 +1,364 @@
+//! Errors of the Jsonnet library as short texts with places in the template.
+
+use std::fmt;
+
+use rsjsonnet_lang::lexer::LexError;
+use rsjsonnet_lang::parser::{ActualToken, ParseError};
+use rsjsonnet_lang::program::{
+    AnalyzeError, EvalError, EvalErrorKind, EvalErrorValueType, EvalStackTraceItem, LoadError,
+};
+use rsjsonnet_lang::span::{SpanContextId, SpanId, SpanManager};
+
+use super::MAX_STACK;
+use super::check::TemplateProblem;
+use super::engine::WRAPPER;
+use crate::error::TemplateError;
+
+/// A stretch of a template. Lines and characters count from 1; the end is the first character that
+/// is not part of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the type's text says what they are")]
+pub struct Place {
+    pub line: usize,
+    pub column: usize,
+    pub end_line: usize,
+    pub end_column: usize,
+}
+
+impl Place {
+    /// Of bytes `start..end` of `source`.
+    pub(super) fn of(source: &str, start: usize, end: usize) -> Self {
+        let position = |at: usize| {
+            let before = &source.as_bytes()[..at.min(source.len())];
+            let line_start = memchr::memrchr(b'\n', before).map_or(0, |i| i + 1);
+            let line = memchr::memchr_iter(b'\n', before).count() + 1;
+            let column = before[line_start..]
+                .iter()
+                .filter(|b| **b & 0xC0 != 0x80)
+                .count();
+            (line, column + 1)
+        };
+        let ((line, column), (end_line, end_column)) = (position(start), position(end));
+        Self {
+            line,
+            column,
+            end_line,
+            end_column,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            line,
+            column,
+            end_line,
+            end_column,
+        } = self;
+        if line != end_line {
+            write!(f, "({line}:{column})-({end_line}:{end_column})")
+        } else if end_column > column {
+            write!(f, "{line}:{column}-{end_column}")
+        } else {
+            write!(f, "{line}:{column}")
+        }
+    }
+}
+
+/// The text that spans point into.
+pub(super) struct Origin<'a> {
+    pub(super) spans: &'a SpanManager,
+    /// The template's own context: spans of the standard library have another.
+    pub(super) context: SpanContextId,
+    pub(super) source: &'a str,
+}
+
+impl Origin<'_> {
+    /// The place of a span, if it is in the template itself.
+    fn place(&self, span: SpanId) -> Option<Place> {
+        let (context, start, end) = self.spans.get_span(span);
+        if context != self.context {
+            return None;
+        }
+        let start = start.checked_sub(WRAPPER.len())?;
+        let end = end.checked_sub(WRAPPER.len())?;
+        Some(Place::of(self.source, start, end))
+    }
+
+    /// What is wrong with a template that can't be loaded.
+    pub(super) fn of_load_error(&self, error: &LoadError) -> TemplateProblem {
+        let (span, message) = match error {
+            LoadError::Lex(e) => of_lex_error(e),
+            LoadError::Parse(ParseError::Expected { span, instead, .. }) => {
+                (*span, format!("Unexpected {}", token_text(instead)))
+            }
+            LoadError::Analyze(e) => of_analyze_error(e),
+        };
+        TemplateProblem {
+            place: self.place(span),
+            message,
+        }
+    }
+
+    /// What an evaluation failed with. `native` is what our own function failed with.
+    pub(super) fn of_eval_error(
+        &self,
+        error: &EvalError,
+        native: Option<TemplateError>,
+    ) -> TemplateError {
+        let (span, message) = match &error.kind {
+            EvalErrorKind::NativeCallFailed => (None, None),
+            kind => {
+                let (span, message) = of_kind(kind);
+                (span, Some(message))
+            }
+        };
+        let place = span.and_then(|s| self.place(s));
+        let place = place.or_else(|| self.innermost(&error.stack_trace));
+        let mut result = match (message, native) {
+            (None, Some(native)) => native,
+            (message, _) => {
+                TemplateError::program(message.unwrap_or_else(|| "a function failed".to_owned()))
+            }
+        };
+        if let EvalErrorKind::StackOverflow | EvalErrorKind::InfiniteRecursion = error.kind {
+            result = TemplateError::limit(result.message);
+        }
+        if let Some(place) = place {
+            result.message = format!("{place} {}", result.message);
+        }
+        result
+    }
+
+    /// The innermost place of the stack that is in the template.
+    fn innermost(&self, stack: &[EvalStackTraceItem]) -> Option<Place> {
+        stack.iter().rev().find_map(|item| {
+            let span = match item {
+                EvalStackTraceItem::Expr { span }
+                | EvalStackTraceItem::Variable { span, .. }
+                | EvalStackTraceItem::Import { span } => Some(*span),
+                EvalStackTraceItem::Call { span, .. }
+                | EvalStackTraceItem::ArrayItem { span, .. }
+                | EvalStackTraceItem::ObjectField { span, .. } => *span,
+                _ => None,
+            };
+            self.place(span?)
+        })
+    }
+}
+
+fn of_lex_error(error: &LexError) -> (SpanId, String) {
+    let (span, text) = match error {
+        LexError::InvalidChar { span, chr } => (*span, format!("Unexpected character {chr:?}")),
+        LexError::InvalidUtf8 { span, .. } => (*span, "Invalid UTF-8".to_owned()),
+        LexError::UnfinishedMultilineComment { span } => (*span, "Comment without end".to_owned()),
+        LexError::LeadingZeroInNumber { span } => (*span, "Number with leading zero".to_owned()),
+        LexError::MissingFracDigits { span }
+        | LexError::MissingExpDigits { span }
+        | LexError::MissingDigitAfterUnderscore { span } => {
+            (*span, "Number with missing digits".to_owned())
+        }
+        LexError::ExpOverflow { span } => (*span, "Number with too large an exponent".to_owned()),
+        LexError::InvalidEscapeInString { span, chr } => {
+            (*span, format!("Unknown escape \\{chr} in a string"))
+        }
+        LexError::IncompleteUnicodeEscape { span }
+        | LexError::InvalidUtf16EscapeSequence { span, .. } => {
+            (*span, "Invalid \\u escape in a string".to_owned())
+        }
+        LexError::UnfinishedString { span } => (*span, "String without end".to_owned()),
+        LexError::MissingLineBreakAfterTextBlockStart { span }
+        | LexError::MissingWhitespaceTextBlockStart { span }
+        | LexError::InvalidTextBlockTermination { span } => {
+            (*span, "Invalid text block".to_owned())
+        }
+    };
+    (span, text)
+}
+
+fn token_text(token: &ActualToken) -> String {
+    match token {
+        ActualToken::EndOfFile => "end of template".to_owned(),
+        ActualToken::Simple(kind) => format!("token {kind:?}"),
+        ActualToken::OtherOp(op) => format!("operator {op}"),
+        ActualToken::Ident(name) => format!("identifier {name}"),
+        ActualToken::Number => "number".to_owned(),
+        ActualToken::String | ActualToken::TextBlock => "string".to_owned(),
+    }
+}
+
+fn of_analyze_error(error: &AnalyzeError) -> (SpanId, String) {
+    match error {
+        AnalyzeError::UnknownVariable { span, name } => {
+            (*span, format!("Unknown variable: {name}"))
+        }
+        AnalyzeError::SelfOutsideObject { self_span } => {
+            (*self_span, "self outside of an object".to_owned())
+        }
+        AnalyzeError::SuperOutsideObject { super_span } => {
+            (*super_span, "super outside of an object".to_owned())
+        }
+        AnalyzeError::DollarOutsideObject { dollar_span } => {
+            (*dollar_span, "$ outside of an object".to_owned())
+        }
+        AnalyzeError::RepeatedLocalName {
+            repeated_span,
+            name,
+            ..
+        } => (*repeated_span, format!("Variable {name} is defined twice")),
+        AnalyzeError::RepeatedFieldName {
+            repeated_span,
+            name,
+            ..
+        } => (*repeated_span, format!("Field {name} is defined twice")),
+        AnalyzeError::RepeatedParamName {
+            repeated_span,
+            name,
+            ..
+        } => (*repeated_span, format!("Parameter {name} is defined twice")),
+        AnalyzeError::PositionalArgAfterNamed { arg_span } => (
+            *arg_span,
+            "Positional argument after a named one".to_owned(),
+        ),
+        AnalyzeError::TextBlockAsImportPath { span }
+        | AnalyzeError::ComputedImportPath { span } => (*span, "import is disabled".to_owned()),
+    }
+}
+
+fn type_name(kind: EvalErrorValueType) -> &'static str {
+    match kind {
+        EvalErrorValueType::Null => "null",
+        EvalErrorValueType::Bool => "boolean",
+        EvalErrorValueType::Number => "number",
+        EvalErrorValueType::String => "string",
+        EvalErrorValueType::Array => "array",
+        EvalErrorValueType::Object => "object",
+        EvalErrorValueType::Function => "function",
+    }
+}
+
+/// Place and text of what can go wrong while a template runs.
+fn of_kind(kind: &EvalErrorKind) -> (Option<SpanId>, String) {
+    use EvalErrorKind as E;
+    match kind {
+        E::StackOverflow => (None, format!("more than {MAX_STACK} calls deep")),
+        E::InfiniteRecursion => (None, "a value that needs itself".to_owned()),
+        E::ExplicitError { span, message } => (Some(*span), message.clone()),
+        E::AssertFailed { span, message } => {
+            let message = message.as_deref().unwrap_or("assertion failed");
+            (Some(*span), message.to_owned())
+        }
+        E::AssertEqualFailed { lhs, rhs } => (None, format!("{lhs} is not {rhs}")),
+        E::DivByZero { span } => (*span, "division by zero".to_owned()),
+        E::NumberOverflow { span } => (*span, "number overflow".to_owned()),
+        E::NumberNan { span } => (*span, "not a number".to_owned()),
+        E::ImportFailed { span, .. } => (Some(*span), "import is disabled".to_owned()),
+        E::UnknownExtVar { name } => (None, format!("undefined external variable \"{name}\"")),
+        E::ManifestFunction => (None, "a function has no JSON form".to_owned()),
+        E::UnknownObjectField { span, field_name } => {
+            (Some(*span), format!("field does not exist: {field_name}"))
+        }
+        E::NumericIndexOutOfRange {
+            span,
+            index,
+            length,
+        } => (
+            Some(*span),
+            format!("index {index} is out of range, there are {length}"),
+        ),
+        E::CallParamNotBound { span, param_name } => {
+            (*span, format!("missing argument: {param_name}"))
+        }
+        E::UnknownCallParam { span, param_name } => {
+            (*span, format!("unknown parameter: {param_name}"))
+        }
+        E::RepeatedCallParam { span, param_name } => {
+            (*span, format!("argument given twice: {param_name}"))
+        }
+        E::TooManyCallArgs { span, num_params } => (
+            *span,
+            format!("too many arguments, there are {num_params} parameters"),
+        ),
+        E::Other { span, message } => (*span, message.clone()),
+        other => of_type_error(other),
+    }
+}
+
+/// The same for values of the wrong type.
+fn of_type_error(kind: &EvalErrorKind) -> (Option<SpanId>, String) {
+    use EvalErrorKind as E;
+    let (span, text) = match kind {
+        E::InvalidIndexedType { span, got_type } => {
+            (*span, format!("{} can't be indexed", type_name(*got_type)))
+        }
+        E::FieldOfNonObject { span } => (*span, "a field of what is no object".to_owned()),
+        E::CondIsNotBool { span, got_type } => {
+            let text = format!(
+                "a condition must be a boolean, not {}",
+                type_name(*got_type)
+            );
+            (*span, text)
+        }
+        E::ObjectIndexIsNotString { span, got_type }
+        | E::FieldNameIsNotString { span, got_type } => {
+            let text = format!(
+                "a field name must be a string, not {}",
+                type_name(*got_type)
+            );
+            (*span, text)
+        }
+        E::ArrayIndexIsNotNumber { span, got_type }
+        | E::StringIndexIsNotNumber { span, got_type } => {
+            let text = format!("an index must be a number, not {}", type_name(*got_type));
+            (*span, text)
+        }
+        E::ForSpecValueIsNotArray { span, got_type } => {
+            let text = format!("for goes through an array, not {}", type_name(*got_type));
+            (*span, text)
+        }
+        E::NumericIndexIsNotValid { span, index } => (*span, format!("{index} is no valid index")),
+        E::RepeatedFieldName { span, name } => (*span, format!("field {name} is defined twice")),
+        other => return of_operand_error(other),
+    };
+    (Some(span), text)
+}
+
+/// The same for operators and functions.
+fn of_operand_error(kind: &EvalErrorKind) -> (Option<SpanId>, String) {
+    use EvalErrorKind as E;
+    match kind {
+        E::CalleeIsNotFunction { span, got_type } => {
+            (*span, format!("{} can't be called", type_name(*got_type)))
+        }
+        E::InvalidUnaryOpType { span, op, rhs_type } => {
+            let text = format!("{op:?} takes no {}", type_name(*rhs_type));
+            (Some(*span), text)
+        }
+        E::InvalidBinaryOpTypes {
+            span,
+            op,
+            lhs_type,
+            rhs_type,
+        } => {
+            let (left, right) = (type_name(*lhs_type), type_name(*rhs_type));
+            (*span, format!("{op:?} takes no {left} and {right}"))
+        }
+        E::InvalidStdFuncArgType {
+            func_name,
+            arg_index,
+            got_type,
+            ..
+        } => {
+            let (got, number) = (type_name(*got_type), arg_index + 1);
+            let text = format!("std.{func_name} takes no {got} as argument {number}");
+            (None, text)
+        }
+        // Rare ones: the library's name of the error says it.
+        other => {
+            let text = format!("{other:?}");
+            let name = text.split([' ', '{', '(']).next().unwrap_or_default();
+            (None, format!("evaluation failed: {name}"))
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! The functions through which a template sees its record.
+//!
+//! | call | gives |
+//! |---|---|
+//! | `Body()` | the parsed body, whatever it is |
+//! | `Body(path)`, `Body(path, default)` | the part at the path; without a default a missing one is an error |
+//! | `BodyStr()` | the body as text, of any content type; bytes that are not UTF-8 become U+FFFD |
+//! | `Header()` | an object of the headers' first values |
+//! | `Header(name)`, `Header(name, default)` | one header, whatever its letter case; missing as above |
+//! | `HeaderStr()` | lines `Name: value`, sorted |
+//! | `Ip()` | the client's address |
+//! | `Now()`, `Now(format)` | the time of receipt, UTC |
+//!
+//! Numbers become float64, as everything in Jsonnet.
+
+use std::collections::HashMap;
+
+use rsjsonnet_lang::interner::InternedStr;
+use rsjsonnet_lang::program::{
+    Callbacks, EvalStackTraceItem, ImportError, NativeError, Program, Thunk, Value,
+};
+use rsjsonnet_lang::span::SpanId;
+
+use super::strftime::{DEFAULT_FORMAT, strftime};
+use crate::context::RecordContext;
+use crate::error::TemplateError;
+use crate::json::{Document, Kind, NodeId, unescape};
+use crate::path::Path;
+
+/// A function: its native part, and the expression that is bound to its name.
+pub(super) struct Signature {
+    pub(super) name: &'static str,
+    pub(super) params: &'static [&'static str],
+    pub(super) wrapper: &'static str,
+}
+
+/// In the order of [`super::engine::WRAPPER`]. A parameter that was left out arrives as a function,
+/// which is a value that no JSON default can be.
+pub(super) const SIGNATURES: &[Signature] = &[
+    Signature {
+        name: "Body",
+        params: &["path", "default"],
+        wrapper: r#"local n = std.native("Body"), none = function() null; function(path=none, default=none) n(path, default)"#,
+    },
+    Signature {
+        name: "BodyStr",
+        params: &[],
+        wrapper: r#"std.native("BodyStr")"#,
+    },
+    Signature {
+        name: "Header",
+        params: &["name", "default"],
+        wrapper: r#"local n = std.native("Header"), none = function() null; function(name=none, default=none) n(name, default)"#,
+    },
+    Signature {
+        name: "HeaderStr",
+        params: &[],
+        wrapper: r#"std.native("HeaderStr")"#,
+    },
+    Signature {
+        name: "Ip",
+        params: &[],
+        wrapper: r#"std.native("Ip")"#,
+    },
+    Signature {
+        name: "Now",
+        params: &["format"],
+        wrapper: r#"local n = std.native("Now"), none = function() null; function(format=none) n(format)"#,
+    },
+];
+
+/// Paths that templates asked for, compiled. Emptied when there are many: a template may compute
+/// its paths.
+#[derive(Debug, Default)]
+pub(super) struct PathCache(HashMap<String, Path>);
+
+const PATHS_MAX: usize = 1024;
+
+impl PathCache {
+    fn get(&mut self, path: &str) -> &Path {
+        if self.0.len() >= PATHS_MAX && !self.0.contains_key(path) {
+            self.0.clear();
+        }
+        self.0
+            .entry(path.to_owned())
+            .or_insert_with(|| Path::compile(path))
+    }
+}
+
+/// One evaluation's view of its record.
+pub(super) struct Natives<'a> {
+    record: &'a RecordContext,
+    paths: &'a mut PathCache,
+    /// Why a call failed: the evaluator's own error can't say.
+    pub(super) failed: Option<TemplateError>,
+}
+
+impl<'a> Natives<'a> {
+    pub(super) fn new(record: &'a RecordContext, paths: &'a mut PathCache) -> Self {
+        Self {
+            record,
+            paths,
+            failed: None,
+        }
+    }
+
+    fn call<'p>(
+        &mut self,
+        program: &mut Program<'p>,
+        name: &str,
+        args: &[Value<'p>],
+    ) -> Result<Value<'p>, TemplateError> {
+        let request = self.record.request();
+        match (name, args) {
+            ("Ip", _) => Ok(Value::string(&request.client_ip.to_canonical().to_string())),
+            ("BodyStr", _) => Ok(Value::string(&String::from_utf8_lossy(self.record.body()))),
+            ("HeaderStr", _) => Ok(Value::string(&request.headers.lines())),
+            ("Now", [format]) => {
+                let format = optional(format)?;
+                let format = format.as_deref().unwrap_or(DEFAULT_FORMAT);
+                let text = strftime(request.received, format);
+                let text = text.map_err(|e| TemplateError::program(e.to_string()))?;
+                Ok(Value::string(&text))
+            }
+            ("Header", [name, default]) => self.header(program, name, default),
+            ("Body", [path, default]) => self.body(program, path, default),
+            _ => Err(TemplateError::program(format!("unknown function {name}"))),
+        }
+    }
+
+    fn header<'p>(
+        &self,
+        program: &mut Program<'p>,
+        name: &Value<'p>,
+        default: &Value<'p>,
+    ) -> Result<Value<'p>, TemplateError> {
+        let headers = &self.record.request().headers;
+        let Some(name) = optional(name)? else {
+            let entries = headers.entries().iter();
+            let fields: Vec<_> = entries
+                .map(|(name, value)| (program.intern_str(name), Value::string(value)))
+                .collect();
+            return Ok(program.make_object(&fields));
+        };
+        match headers.get(&name) {
+            Some(value) => Ok(Value::string(value)),
+            None if default.is_function() => {
+                let message = format!("header \"{name}\" not found");
+                Err(TemplateError::program(message))
+            }
+            None => Ok(default.clone()),
+        }
+    }
+
+    fn body<'p>(
+        &mut self,
+        program: &mut Program<'p>,
+        path: &Value<'p>,
+        default: &Value<'p>,
+    ) -> Result<Value<'p>, TemplateError> {
+        let path = optional(path)?;
+        let document = self.record.document().map_err(|e| TemplateError {
+            kind: e.kind(),
+            message: e.to_string(),
+        })?;
+        let Some(path) = path else {
+            return to_value(program, document, document.root());
+        };
+        match self.paths.get(&path).find(document) {
+            Some(found) => to_value(program, document, found),
+            None if default.is_function() => {
+                let message = format!("path \"{path}\" not found in the body");
+                Err(TemplateError {
+                    kind: crate::error::RecordErrorKind::PathNotFound,
+                    message,
+                })
+            }
+            None => Ok(default.clone()),
+        }
+    }
+}
+
+/// A string parameter; `None` when it was left out.
+fn optional(value: &Value<'_>) -> Result<Option<String>, TemplateError> {
+    if value.is_function() {
+        return Ok(None);
+    }
+    match value.to_string() {
+        Some(text) => Ok(Some(text)),
+        None => Err(TemplateError::program("parameter must be a string")),
+    }
+}
+
+/// A part of the body as a value. Recursion is bounded by the document's depth.
+fn to_value<'p>(
+    program: &mut Program<'p>,
+    document: &Document,
+    at: NodeId,
+) -> Result<Value<'p>, TemplateError> {
+    Ok(match document.kind(at) {
+        Kind::Null => Value::null(),
+        Kind::Bool => Value::bool(document.text(at) == b"true"),
+        Kind::Number => {
+            let text = String::from_utf8_lossy(document.text(at));
+            match text.parse::<f64>() {
+                Ok(number) if number.is_finite() => Value::number(number),
+                _ => {
+                    let message = format!("the number {text} of the body is too large");
+                    return Err(TemplateError::program(message));
+                }
+            }
+        }
+        Kind::String => with_string(document, at, Value::string),
+        Kind::Array => {
+            let members = document.members(at);
+            let items: Result<Vec<_>, _> = members
+                .map(|item| to_value(program, document, item))
+                .collect();
+            program.make_array(&items?)
+        }
+        Kind::Object => {
+            let mut fields: Vec<(InternedStr<'p>, Value<'p>)> = Vec::new();
+            let mut seen = std::collections::HashSet::new();
+            for (key, value) in document.entries(at) {
+                let key = with_string(document, key, |text| program.intern_str(text));
+                // Of keys that occur twice the first counts.
+                if seen.insert(key) {
+                    fields.push((key, to_value(program, document, value)?));
+                }
+            }
+            program.make_object(&fields)
+        }
+    })
+}
+
+fn with_string<R>(document: &Document, at: NodeId, use_it: impl FnOnce(&str) -> R) -> R {
+    match document.string(at) {
+        (text, false) => use_it(&String::from_utf8_lossy(text)),
+        (text, true) => {
+            let mut plain = Vec::with_capacity(text.len());
+            unescape(text, |part| plain.extend_from_slice(part));
+            use_it(&String::from_utf8_lossy(&plain))
+        }
+    }
+}
+
+impl<'p> Callbacks<'p> for Natives<'_> {
+    fn import(
+        &mut self,
+        _: &mut Program<'p>,
+        _: SpanId,
+        _: &str,
+    ) -> Result<Thunk<'p>, ImportError> {
+        Err(ImportError)
+    }
+
+    fn import_str(
+        &mut self,
+        _: &mut Program<'p>,
+        _: SpanId,
+        _: &str,
+    ) -> Result<String, ImportError> {
+        Err(ImportError)
+    }
+
+    fn import_bin(
+        &mut self,
+        _: &mut Program<'p>,
+        _: SpanId,
+        _: &str,
+    ) -> Result<Vec<u8>, ImportError> {
+        Err(ImportError)
+    }
+
+    fn trace(&mut self, _: &mut Program<'p>, _: &str, _: &[EvalStackTraceItem]) {}
+
+    fn native_call(
+        &mut self,
+        program: &mut Program<'p>,
+        name: InternedStr<'p>,
+        args: &[Value<'p>],
+    ) -> Result<Value<'p>, NativeError> {
+        self.call(program, name.value(), args).map_err(|error| {
+            self.failed = Some(error);
+            NativeError
+        })
+    }
+}

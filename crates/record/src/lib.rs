@@ -1,0 +1,33 @@
+//! Records: bytes in, bytes out. No IO, no async.
+//!
+//! A request becomes one [`RecordContext`], or one for each record of a batch ([`body::split`]). A
+//! sink's [`CompiledMapping`] renders it as a CSV row into the slice's [`OpenBlock`], which is
+//! sealed into one gzip member, one Zstandard frame or nothing of the kind. [`Decoder`] and
+//! [`CsvReader`] read that back for the import.
+//!
+//! Templates are evaluated elsewhere first (`forebay_flow::template`): a program that never ends
+//! must not run in the process that holds everyone's records. What evaluates them there is
+//! [`jsonnet`].
+
+pub mod block;
+pub mod body;
+pub mod context;
+pub mod csv;
+pub mod csv_read;
+pub mod error;
+pub mod form;
+pub mod headers;
+pub mod json;
+pub mod jsonnet;
+pub mod path;
+pub mod row;
+pub mod uuid;
+
+pub use block::{Decoder, Encoder, OpenBlock, SealedBlock};
+pub use body::{BodyError, BodyFormat, BodyMode, InflateError, Part, SplitError};
+pub use context::{RecordContext, RequestInfo};
+pub use csv_read::{CsvError, CsvReader, CsvRecord};
+pub use error::{ColumnError, RecordError, RecordErrorKind, TemplateError};
+pub use headers::Headers;
+pub use jsonnet::{Template, TemplateId};
+pub use row::{CompiledMapping, Limits};

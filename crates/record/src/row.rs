@@ -1,0 +1,372 @@
+//! Mappings compiled once, and the rows that they make of records.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use forebay_model::{ByteSize, Column, ColumnKind, Mapping};
+
+use crate::context::RecordContext;
+use crate::csv;
+use crate::error::{ColumnError, RecordError, RecordErrorKind, TemplateError};
+use crate::json::{Document, Kind, NodeId, unescape};
+use crate::jsonnet::{self, Template};
+use crate::path::{Found, PathSet};
+use crate::uuid;
+
+/// Bounds of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a row as CSV, its line end too.
+    pub row_size: ByteSize,
+}
+
+impl Default for Limits {
+    /// 1536 KB a row, as in the reference service.
+    fn default() -> Self {
+        Self {
+            row_size: ByteSize::kb(1536),
+        }
+    }
+}
+
+/// What a sink makes of a record, ready to be used.
+#[derive(Clone, Debug)]
+pub struct CompiledMapping {
+    columns: Vec<CompiledColumn>,
+    paths: PathSet,
+    has_path: bool,
+    templates: Vec<Arc<Template>>,
+    row_max: usize,
+    row_limit: ByteSize,
+}
+
+#[derive(Clone, Debug)]
+struct CompiledColumn {
+    name: String,
+    cell: Cell,
+}
+
+#[derive(Clone, Debug)]
+enum Cell {
+    Uuid,
+    Datetime,
+    Ip,
+    Body,
+    Headers,
+    Path {
+        /// Its number in the path set.
+        slot: usize,
+        path: String,
+        /// The cell when the path is missing.
+        default: Option<Vec<u8>>,
+        raw: bool,
+    },
+    /// Its number among the mapping's templates.
+    Template(usize),
+    Static(Vec<u8>),
+}
+
+impl CompiledMapping {
+    /// Compiles a mapping whose shape is fine ([`Mapping::problems`]).
+    ///
+    /// # Errors
+    /// Every column with a template that is not a Jsonnet program, with the place in it.
+    pub fn compile(mapping: &Mapping, limits: &Limits) -> Result<Self, Vec<ColumnError>> {
+        let sources = mapping.columns.iter().filter_map(|c| match &c.kind {
+            ColumnKind::Template(t) => Some((c.name.as_str(), t.content.as_str())),
+            _ => None,
+        });
+        let sources: Vec<_> = sources.collect();
+        let problems = jsonnet::check_all(sources.iter().map(|(_, text)| *text).collect());
+        let errors: Vec<_> = sources
+            .iter()
+            .zip(problems)
+            .filter_map(|((name, _), problem)| {
+                Some(ColumnError {
+                    column: (*name).to_owned(),
+                    message: problem?.to_string(),
+                })
+            })
+            .collect();
+        if errors.is_empty() {
+            Ok(Self::compile_checked(mapping, limits))
+        } else {
+            Err(errors)
+        }
+    }
+
+    /// The same for a mapping that has been through [`Self::compile`] before, as those in the
+    /// metadata store have: templates are not checked again. One that is broken all the same fails
+    /// its records.
+    #[must_use]
+    pub fn compile_checked(mapping: &Mapping, limits: &Limits) -> Self {
+        let (mut paths, mut templates) = (Vec::new(), Vec::new());
+        let columns = mapping.columns.iter();
+        let columns = columns
+            .map(|column| CompiledColumn {
+                name: column.name.clone(),
+                cell: compile_cell(column, &mut paths, &mut templates),
+            })
+            .collect();
+        Self {
+            columns,
+            has_path: !paths.is_empty(),
+            paths: PathSet::compile(paths),
+            templates,
+            row_max: usize::try_from(limits.row_size.0).unwrap_or(usize::MAX),
+            row_limit: limits.row_size,
+        }
+    }
+
+    /// The programs of its template columns, in their order. Whoever renders a row evaluates them
+    /// first.
+    #[must_use]
+    pub fn templates(&self) -> &[Arc<Template>] {
+        &self.templates
+    }
+
+    /// Names of its columns, in order.
+    pub fn column_names(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.columns.iter().map(|c| c.name.as_str())
+    }
+
+    /// Appends the record's row, with its line end, to `out`. `templates` has a result for each of
+    /// [`Self::templates`]; `random` gives the bits of each UUID.
+    ///
+    /// # Errors
+    /// The first column that has no cell, or with which the row outgrows its limit; `out` is then
+    /// as it was.
+    pub fn render(
+        &self,
+        record: &RecordContext,
+        templates: &[Result<impl AsRef<[u8]>, TemplateError>],
+        random: &mut dyn FnMut() -> u128,
+        out: &mut Vec<u8>,
+    ) -> Result<(), RecordError> {
+        let start = out.len();
+        let result = self.render_csv(record, templates, random, out, start);
+        if result.is_err() {
+            out.truncate(start);
+        }
+        result
+    }
+
+    fn render_csv(
+        &self,
+        record: &RecordContext,
+        templates: &[Result<impl AsRef<[u8]>, TemplateError>],
+        random: &mut dyn FnMut() -> u128,
+        out: &mut Vec<u8>,
+        start: usize,
+    ) -> Result<(), RecordError> {
+        let found = self.find_paths(record);
+        for (i, column) in self.columns.iter().enumerate() {
+            out.extend_from_slice(if i == 0 { b"\"" } else { b",\"" });
+            // The limit leaves room for the quote and the line end behind the cell.
+            let mut csv = Csv {
+                out,
+                end: (start + self.row_max).saturating_sub(2),
+                full: false,
+            };
+            self.cell(column, record, found.as_ref(), templates, random, &mut csv)?;
+            if csv.full || csv.out.len() > csv.end {
+                return Err(column.error(
+                    RecordErrorKind::TooLarge,
+                    format!("the CSV row is over the row size limit {}", self.row_limit),
+                ));
+            }
+            out.push(b'"');
+        }
+        out.push(b'\n');
+        Ok(())
+    }
+
+    /// The cells of the record's row before they become CSV, in the order of the columns.
+    ///
+    /// # Errors
+    /// As [`Self::render`].
+    pub fn render_cells(
+        &self,
+        record: &RecordContext,
+        templates: &[Result<impl AsRef<[u8]>, TemplateError>],
+        random: &mut dyn FnMut() -> u128,
+    ) -> Result<Vec<Vec<u8>>, RecordError> {
+        // The limit is one of the CSV, and whoever tests a mapping shall meet it.
+        self.render(record, templates, random, &mut Vec::new())?;
+        let found = self.find_paths(record);
+        let columns = self.columns.iter();
+        columns
+            .map(|column| {
+                let mut cell = Vec::new();
+                self.cell(column, record, found.as_ref(), templates, random, &mut cell)?;
+                Ok(cell)
+            })
+            .collect()
+    }
+
+    fn find_paths<'a>(&self, record: &'a RecordContext) -> Option<(&'a Document, Found)> {
+        if !self.has_path {
+            return None;
+        }
+        let document = record.document().ok()?;
+        Some((document, self.paths.find(document)))
+    }
+
+    fn cell(
+        &self,
+        column: &CompiledColumn,
+        record: &RecordContext,
+        found: Option<&(&Document, Found)>,
+        templates: &[Result<impl AsRef<[u8]>, TemplateError>],
+        random: &mut dyn FnMut() -> u128,
+        out: &mut impl Out,
+    ) -> Result<(), RecordError> {
+        let request = record.request();
+        match &column.cell {
+            Cell::Uuid => out.plain(&uuid::v7(request.received, random())),
+            Cell::Datetime => out.plain(request.received.to_string().as_bytes()),
+            Cell::Ip => out.plain(request.client_ip.to_canonical().to_string().as_bytes()),
+            Cell::Body => out.push(record.body()),
+            Cell::Headers => out.push(request.headers.json()),
+            Cell::Static(value) => out.push(value),
+            Cell::Template(i) => match templates.get(*i) {
+                Some(Ok(text)) => out.push(text.as_ref()),
+                Some(Err(e)) => return Err(column.error(e.kind, e.message.clone())),
+                None => {
+                    let message = "the template was not evaluated".to_owned();
+                    return Err(column.error(RecordErrorKind::Unavailable, message));
+                }
+            },
+            Cell::Path {
+                slot,
+                path,
+                default,
+                raw,
+            } => {
+                let Some((document, found)) = found else {
+                    return Err(column.body_error(record));
+                };
+                match (self.paths.get(found, *slot), default) {
+                    (Some(value), _) => write_value(document, value, *raw, out),
+                    (None, Some(default)) => out.push(default),
+                    (None, None) => {
+                        let message = format!("path \"{path}\" not found in the body");
+                        return Err(column.error(RecordErrorKind::PathNotFound, message));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl CompiledColumn {
+    fn error(&self, kind: RecordErrorKind, message: String) -> RecordError {
+        RecordError {
+            column: self.name.clone(),
+            kind,
+            message,
+        }
+    }
+
+    fn body_error(&self, record: &RecordContext) -> RecordError {
+        match record.document() {
+            Err(e) => self.error(e.kind(), e.to_string()),
+            // Only asked after a parse that failed.
+            Ok(_) => self.error(RecordErrorKind::Body, "the body has no parts".to_owned()),
+        }
+    }
+}
+
+fn compile_cell<'a>(
+    column: &'a Column,
+    paths: &mut Vec<&'a str>,
+    templates: &mut Vec<Arc<Template>>,
+) -> Cell {
+    match &column.kind {
+        ColumnKind::Uuid => Cell::Uuid,
+        ColumnKind::Datetime => Cell::Datetime,
+        ColumnKind::Ip => Cell::Ip,
+        ColumnKind::Body => Cell::Body,
+        ColumnKind::Headers => Cell::Headers,
+        ColumnKind::Static { value } => Cell::Static(value.clone().into_bytes()),
+        ColumnKind::Template(template) => {
+            let template = Template::new(&template.content, template.raw_string);
+            templates.push(Arc::new(template));
+            Cell::Template(templates.len() - 1)
+        }
+        ColumnKind::Path(path) => {
+            paths.push(&path.path);
+            let quoted = |text: &str| {
+                let mut out = Vec::new();
+                crate::json::write_string(text, &mut out);
+                out
+            };
+            let default = path.default_value.as_deref().map(|text| {
+                if path.raw_string {
+                    Cow::Borrowed(text.as_bytes())
+                } else {
+                    Cow::Owned(quoted(text))
+                }
+            });
+            Cell::Path {
+                slot: paths.len() - 1,
+                path: path.path.clone(),
+                default: default.map(Cow::into_owned),
+                raw: path.raw_string,
+            }
+        }
+    }
+}
+
+/// A value as a cell: compact JSON, or the text of a string when that is wanted.
+fn write_value(document: &Document, value: NodeId, raw: bool, out: &mut impl Out) {
+    if raw && document.kind(value) == Kind::String {
+        match document.string(value) {
+            (text, false) => out.push(text),
+            (text, true) => unescape(text, |part| out.push(part)),
+        }
+    } else {
+        document.compact(value, |part| out.push(part));
+    }
+}
+
+/// Where a cell's text goes.
+trait Out {
+    /// Takes any text.
+    fn push(&mut self, text: &[u8]);
+    /// Takes text without quotes.
+    fn plain(&mut self, text: &[u8]);
+}
+
+impl Out for Vec<u8> {
+    fn push(&mut self, text: &[u8]) {
+        self.extend_from_slice(text);
+    }
+
+    fn plain(&mut self, text: &[u8]) {
+        self.extend_from_slice(text);
+    }
+}
+
+/// The inside of a quoted CSV value; takes nothing past its end, so that a row that is far too
+/// large is not built first.
+struct Csv<'a> {
+    out: &'a mut Vec<u8>,
+    end: usize,
+    full: bool,
+}
+
+impl Out for Csv<'_> {
+    fn push(&mut self, text: &[u8]) {
+        if self.full || self.out.len() + text.len() > self.end {
+            self.full = true;
+            return;
+        }
+        csv::push_escaped(text, self.out);
+    }
+
+    fn plain(&mut self, text: &[u8]) {
+        self.out.extend_from_slice(text);
+    }
+}

@@ -1,0 +1,28 @@
+//! UUIDs of version 7 (RFC 9562, section 5.7) as text: 48 bits of time, then randomness.
+
+use forebay_model::Timestamp;
+
+/// Length of a UUID's text.
+pub const LEN: usize = 36;
+
+/// The text of the UUID made of the time and 74 of the random bits.
+#[must_use]
+pub fn v7(at: Timestamp, random: u128) -> [u8; LEN] {
+    const VERSION: u128 = 0x7 << 76;
+    const VARIANT: u128 = 0b10 << 62;
+    const FREE: u128 = !(0xF << 76) & !(0b11 << 62) & ((1 << 80) - 1);
+    let millis = u128::try_from(at.as_millis()).unwrap_or(0) & ((1 << 48) - 1);
+    let bits = (millis << 80) | (random & FREE) | VERSION | VARIANT;
+    let mut text = [b'-'; LEN];
+    let mut at = 0;
+    for byte in bits.to_be_bytes() {
+        if let 8 | 13 | 18 | 23 = at {
+            at += 1;
+        }
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        text[at] = HEX[usize::from(byte >> 4)];
+        text[at + 1] = HEX[usize::from(byte & 15)];
+        at += 2;
+    }
+    text
+}

@@ -1,0 +1,209 @@
+//! Paths, the JSON scanner and forms against slow, obvious versions of themselves.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests, too")]
+
+mod common;
+
+use bytes::Bytes;
+use common::*;
+use forebay_record::form;
+use forebay_record::json::{Document, Kind, NodeId, unescape};
+use forebay_record::path::{Path, PathSet};
+use proptest::prelude::*;
+use serde_json::Value;
+
+/// JSON texts with keys that meet, escapes, odd numbers, duplicates and spaces.
+fn json_text() -> impl Strategy<Value = String> {
+    let key = prop_oneof![
+        Just("a".to_owned()),
+        Just("b".to_owned()),
+        Just("0".to_owned()),
+        Just("1".to_owned()),
+        Just("\\u0061".to_owned()),
+        Just("k\\n".to_owned()),
+        Just("".to_owned()),
+        "[a-c é]{0,3}",
+    ];
+    let leaf = prop_oneof![
+        Just("null".to_owned()),
+        Just("true".to_owned()),
+        Just("false".to_owned()),
+        Just("1.50".to_owned()),
+        Just("-0".to_owned()),
+        Just("1e3".to_owned()),
+        Just("12345678901234567890123".to_owned()),
+        Just("\"\\ud83d\\ude00\\\"\"".to_owned()),
+        "\"[a-z{}\\[\\],: é]{0,6}\"",
+        any::<i32>().prop_map(|n| n.to_string()),
+    ];
+    leaf.prop_recursive(5, 40, 5, move |inner| {
+        let space = "[ \n\t\r]{0,2}";
+        let array = (proptest::collection::vec(inner.clone(), 0..5), space)
+            .prop_map(|(items, s)| format!("[{s}{}{s}]", items.join(&format!("{s},{s}"))));
+        let object = (proptest::collection::vec((key.clone(), inner), 0..5), space).prop_map(
+            |(entries, s)| {
+                let entries: Vec<_> = entries
+                    .iter()
+                    .map(|(k, v)| format!("\"{k}\"{s}:{s}{v}"))
+                    .collect();
+                format!("{{{s}{}{s}}}", entries.join(&format!("{s},{s}")))
+            },
+        );
+        prop_oneof![array, object]
+    })
+}
+
+fn path_text() -> impl Strategy<Value = String> {
+    let step = prop_oneof![
+        Just("a".to_owned()),
+        Just(".a".to_owned()),
+        Just(".b".to_owned()),
+        Just("[0]".to_owned()),
+        Just(".0".to_owned()),
+        Just("[1]".to_owned()),
+        Just(".1".to_owned()),
+        Just(".".to_owned()),
+        Just(".00".to_owned()),
+        "\\.[a-c é]{1,3}",
+        Just("[b]".to_owned()),
+    ];
+    proptest::collection::vec(step, 0..5).prop_map(|s| s.concat())
+}
+
+/// Paths as the words say it, on a plain tree that keeps duplicates.
+fn naive(document: &Document, path: &str) -> Option<NodeId> {
+    let mut at = document.root();
+    for step in path.replace('[', ".[").split('.') {
+        let step = step
+            .strip_prefix('[')
+            .map_or(step, |s| s.strip_suffix(']').unwrap_or(s));
+        if step.is_empty() {
+            continue;
+        }
+        let members: Vec<_> = document.members(at).collect();
+        at = match document.kind(at) {
+            Kind::Array => *members.get(step.parse::<usize>().ok()?)?,
+            Kind::Object => {
+                let pair = members
+                    .chunks(2)
+                    .find(|pair| plain(document, pair[0]) == step)?;
+                pair[1]
+            }
+            _ => return None,
+        };
+    }
+    Some(at)
+}
+
+fn plain(document: &Document, string: NodeId) -> String {
+    let mut out = Vec::new();
+    unescape(document.string(string).0, |part| {
+        out.extend_from_slice(part)
+    });
+    String::from_utf8(out).unwrap()
+}
+
+fn compact(document: &Document, at: NodeId) -> Vec<u8> {
+    let mut out = Vec::new();
+    document.compact(at, |part| out.extend_from_slice(part));
+    out
+}
+
+fn parse(text: &str) -> Document {
+    Document::parse(Bytes::copy_from_slice(text.as_bytes())).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+    #[test]
+    fn paths_one_by_one_and_together_agree_with_the_obvious(
+        text in json_text(),
+        paths in proptest::collection::vec(path_text(), 1..20),
+    ) {
+        let document = parse(&text);
+        let set = PathSet::compile(paths.iter().map(String::as_str));
+        let found = set.find(&document);
+        for (i, path) in paths.iter().enumerate() {
+            let expected = naive(&document, path);
+            prop_assert_eq!(set.get(&found, i), expected, "{} in {}", path, text);
+            prop_assert_eq!(Path::compile(path).find(&document), expected);
+        }
+    }
+
+    #[test]
+    fn compacting_takes_spaces_only(text in json_text()) {
+        let document = parse(&text);
+        let short = compact(&document, document.root());
+        let short = String::from_utf8(short).unwrap();
+        let (a, b): (Value, Value) = (serde_json::from_str(&text).unwrap(), serde_json::from_str(&short).unwrap());
+        prop_assert_eq!(a, b);
+        let again = parse(&short);
+        prop_assert_eq!(compact(&again, again.root()), short.as_bytes());
+        prop_assert!(!again.has_space(again.root()));
+    }
+
+    #[test]
+    fn the_scanner_takes_what_serde_takes(text in json_text(), at in any::<prop::sample::Index>(), byte in "[\\[\\]{}:,\"\\\\0-9a-z.+\\- \n]?") {
+        // One character replaced, removed or doubled: most of these are broken.
+        let mut chars: Vec<char> = text.chars().collect();
+        let at = at.index(chars.len());
+        chars.splice(at..=at, byte.chars());
+        let text: String = chars.into_iter().collect();
+        let ours = Document::parse(Bytes::from(text.clone()));
+        match serde_json::from_str::<&serde_json::value::RawValue>(&text) {
+            Ok(_) => prop_assert!(ours.is_ok(), "{} {:?}", text, ours),
+            Err(e) => prop_assert!(ours.is_err(), "{} {}", text, e),
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_json_or_an_error_within_them(bytes: Vec<u8>) {
+        match Document::parse(Bytes::from(bytes.clone())) {
+            Ok(document) => prop_assert!(serde_json::from_slice::<Value>(document.text(document.root())).is_ok()),
+            Err(e) => prop_assert!(e.offset <= bytes.len() && e.line >= 1 && e.column >= 1),
+        }
+    }
+
+    #[test]
+    fn strings_unescape_as_in_serde(text: String) {
+        let quoted = serde_json::to_string(&text).unwrap();
+        let mut own = Vec::new();
+        forebay_record::json::write_string(&text, &mut own);
+        prop_assert_eq!(std::str::from_utf8(&own).unwrap(), &quoted);
+        let document = parse(&quoted);
+        prop_assert_eq!(plain(&document, document.root()), text);
+    }
+
+    #[test]
+    fn forms_are_always_json(body in "[a-c\\[\\]=&%0-9+é.]{0,40}") {
+        if let Ok(json) = form::to_json(body.as_bytes()) {
+            let value: Value = serde_json::from_slice(&json).unwrap();
+            prop_assert!(value.is_object());
+        }
+    }
+
+    #[test]
+    fn flat_forms_keep_every_field(fields in proptest::collection::btree_map("[a-z]{1,4}", ".{0,8}", 1..6)) {
+        let encode = |text: &str| -> String { text.bytes().map(|b| format!("%{b:02X}")).collect() };
+        let body: Vec<_> = fields.iter().map(|(k, v)| format!("{}={}", encode(k), encode(v))).collect();
+        let json = form::to_json(body.join("&").as_bytes()).unwrap();
+        let back: std::collections::BTreeMap<String, String> = serde_json::from_slice(&json).unwrap();
+        prop_assert_eq!(back, fields);
+    }
+
+    #[test]
+    fn any_path_of_any_text_is_fine(path: String, text in json_text()) {
+        let document = parse(&text);
+        prop_assert_eq!(Path::compile(&path).find(&document), naive(&document, &path));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn checking_any_text_ends(source in "[a-z(){}\\[\\]:;,.'\"|=+*/ 0-9\n$!-]{0,200}") {
+        drop(check(&source));
+    }
+}

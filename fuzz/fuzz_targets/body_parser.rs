@@ -1,0 +1,40 @@
+//! JSON, form and gzip bodies: an error or a document whose parts lie within the text.
+#![no_main]
+
+use bytes::Bytes;
+use forebay_record::body::inflate;
+use forebay_record::form;
+use forebay_record::json::{Document, Kind, NodeId, unescape};
+use libfuzzer_sys::fuzz_target;
+
+fn visit(document: &Document, at: NodeId) {
+    let mut compact = Vec::new();
+    document.compact(at, |part| compact.extend_from_slice(part));
+    assert!(compact.len() <= document.text(at).len());
+    if document.kind(at) == Kind::String {
+        let mut plain = Vec::new();
+        unescape(document.string(at).0, |part| plain.extend_from_slice(part));
+        assert!(std::str::from_utf8(&plain).is_ok());
+    }
+    for member in document.members(at) {
+        visit(document, member);
+    }
+}
+
+fuzz_target!(|data: &[u8]| {
+    match Document::parse(Bytes::copy_from_slice(data)) {
+        Ok(document) => {
+            visit(&document, document.root());
+            let mut compact = Vec::new();
+            document.compact(document.root(), |part| compact.extend_from_slice(part));
+            Document::parse(compact.into()).expect("compacting keeps the document");
+        }
+        Err(e) => assert!(e.offset <= data.len()),
+    }
+    if let Ok(json) = form::to_json(data) {
+        Document::parse(json.into()).expect("a form is JSON");
+    }
+    if let Ok(body) = inflate(data, 1 << 16) {
+        assert!(body.len() <= 1 << 16);
+    }
+});
