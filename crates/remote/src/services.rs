@@ -1,0 +1,90 @@
+//! For tests of real services: where they are, and what happens when they are not there.
+//!
+//! `scripts/services/up` starts them and writes the environment variables to a file that test
+//! commands source. Tests are the one place that reads the environment.
+
+#![expect(
+    clippy::print_stderr,
+    reason = "what was not tested must be seen in a test's output"
+)]
+
+use secrecy::SecretString;
+
+pub mod proxy;
+
+/// The PostgreSQL server of the tests.
+#[derive(Clone, Debug)]
+pub struct PostgresService {
+    /// With rights to create schemas.
+    pub url: String,
+    /// File of the CA that signed the server's certificate, when it has one.
+    pub ca_file: Option<String>,
+}
+
+/// The S3 server of the tests.
+#[derive(Clone, Debug)]
+pub struct S3Service {
+    /// `http://127.0.0.1:…`
+    pub endpoint: String,
+    /// A bucket that is there.
+    pub bucket: String,
+    /// Key that may read and write objects.
+    pub access_key: String,
+    /// Its secret.
+    pub secret_key: SecretString,
+}
+
+impl S3Service {
+    /// A staging root of its own for each test: `prefix` below the bucket.
+    #[cfg(feature = "s3")]
+    #[must_use]
+    pub fn staging(&self, prefix: &str) -> crate::staging::S3Staging {
+        let mut config = crate::staging::S3Staging::new(&self.bucket, "us-east-1")
+            .at(&self.endpoint)
+            .with_keys(&self.access_key, self.secret_key.clone());
+        config.prefix = prefix.to_owned();
+        config
+    }
+}
+
+/// The PostgreSQL server, by `FOREBAY_TEST_POSTGRES_URL` and `FOREBAY_TEST_POSTGRES_CA`. Nothing
+/// when it is not set: then the test says so and passes.
+///
+/// # Panics
+/// When it is not set and `CI=true`: there, nothing may go untested.
+#[must_use]
+pub fn postgres(test: &str) -> Option<PostgresService> {
+    let url = variable(test, "FOREBAY_TEST_POSTGRES_URL")?;
+    let ca_file = std::env::var("FOREBAY_TEST_POSTGRES_CA").ok();
+    Some(PostgresService { url, ca_file })
+}
+
+/// The S3 server, by `FOREBAY_TEST_S3_ENDPOINT`, `_BUCKET`, `_ACCESS_KEY` and `_SECRET_KEY`. Nothing
+/// when one is not set: then the test says so and passes.
+///
+/// # Panics
+/// When one is not set and `CI=true`: there, nothing may go untested.
+#[must_use]
+pub fn s3(test: &str) -> Option<S3Service> {
+    Some(S3Service {
+        endpoint: variable(test, "FOREBAY_TEST_S3_ENDPOINT")?,
+        bucket: variable(test, "FOREBAY_TEST_S3_BUCKET")?,
+        access_key: variable(test, "FOREBAY_TEST_S3_ACCESS_KEY")?,
+        secret_key: variable(test, "FOREBAY_TEST_S3_SECRET_KEY")?.into(),
+    })
+}
+
+fn variable(test: &str, name: &str) -> Option<String> {
+    match std::env::var(name) {
+        Ok(value) if !value.is_empty() => Some(value),
+        _ => {
+            let is_ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
+            assert!(
+                !is_ci,
+                "{name} is not set: CI has to run {test} against the real service (scripts/services/up)"
+            );
+            eprintln!("SKIPPED: {test}: {name} is not set, see scripts/services/README.md");
+            None
+        }
+    }
+}

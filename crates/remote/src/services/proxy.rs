@@ -1,0 +1,121 @@
+//! A TCP proxy that cuts connections at chosen moments: what a network does to a request whose
+//! answer decides whether something happened.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::task::AbortOnDropHandle;
+
+/// When to cut a connection, both ways at once.
+#[derive(Clone, Debug)]
+pub enum Cut {
+    /// When the client sends these bytes; they do not get through.
+    Before(Vec<u8>),
+    /// When the server has answered these bytes; the answer does not get through.
+    AfterAnswerTo(Vec<u8>),
+    /// When the server has sent as many bytes on one connection; those get through.
+    AfterBytes(usize),
+}
+
+/// A proxy. Ends with all its connections when it is dropped.
+#[derive(Debug)]
+pub struct Proxy {
+    address: SocketAddr,
+    armed: Arc<Mutex<Option<Cut>>>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Proxy {
+    /// Listens on a free port of an address and hands everything on to `target`.
+    ///
+    /// # Errors
+    /// When it can't listen.
+    pub async fn start(ip: &str, target: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind((ip, 0)).await?;
+        let address = listener.local_addr()?;
+        let armed = Arc::new(Mutex::new(None));
+        let task = tokio::spawn(accept(listener, target, Arc::clone(&armed)));
+        Ok(Self {
+            address,
+            armed,
+            _task: AbortOnDropHandle::new(task),
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Cuts one connection, the first that gets there.
+    pub fn arm(&self, cut: Cut) {
+        *self.armed.lock().unwrap_or_else(PoisonError::into_inner) = Some(cut);
+    }
+
+    /// Whether a cut is still to come.
+    #[must_use]
+    pub fn is_armed(&self) -> bool {
+        let armed = self.armed.lock();
+        armed.unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+}
+
+async fn accept(listener: TcpListener, target: SocketAddr, armed: Arc<Mutex<Option<Cut>>>) {
+    let mut connections = tokio::task::JoinSet::new();
+    while let Ok((client, _)) = listener.accept().await {
+        if let Ok(server) = TcpStream::connect(target).await {
+            connections.spawn(carry(client, server, Arc::clone(&armed)));
+        }
+    }
+}
+
+/// Until either side ends or a cut is due: both sockets close when this returns.
+async fn carry(mut client: TcpStream, mut server: TcpStream, armed: Arc<Mutex<Option<Cut>>>) {
+    let (mut from_client, mut from_server) = (vec![0; 64 << 10], vec![0; 64 << 10]);
+    let (mut received, mut cuts_answer) = (0, false);
+    loop {
+        let passed = tokio::select! {
+            read = client.read(&mut from_client) => {
+                let sent = read.ok().and_then(|n| from_client.get(..n)).unwrap_or_default();
+                match take_due(&armed, sent, received) {
+                    Some(Cut::Before(_)) => return,
+                    // The server may want more before it answers.
+                    Some(_) => cuts_answer = true,
+                    None => {}
+                }
+                pass(sent, &mut server).await
+            }
+            read = server.read(&mut from_server) => {
+                let sent = read.ok().and_then(|n| from_server.get(..n)).unwrap_or_default();
+                if cuts_answer {
+                    return;
+                }
+                received += sent.len();
+                pass(sent, &mut client).await && take_due(&armed, b"", received).is_none()
+            }
+        };
+        if !passed {
+            return;
+        }
+    }
+}
+
+async fn pass(bytes: &[u8], to: &mut TcpStream) -> bool {
+    !bytes.is_empty() && to.write_all(bytes).await.is_ok()
+}
+
+/// Takes the cut when it is due: `sent` by the client just now, `received` by it so far.
+fn take_due(armed: &Mutex<Option<Cut>>, sent: &[u8], received: usize) -> Option<Cut> {
+    let mut armed = armed.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_due = match armed.as_ref()? {
+        Cut::Before(bytes) | Cut::AfterAnswerTo(bytes) => sent
+            .windows(bytes.len().max(1))
+            .any(|window| window == bytes),
+        Cut::AfterBytes(bytes) => received >= *bytes,
+    };
+    if is_due { armed.take() } else { None }
+}

@@ -1,0 +1,213 @@
+//! Staging: where the slices of a file wait, each as one object, until the file is imported. A
+//! local folder or S3-compatible storage; all paths are below its root.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt, PutPayload};
+
+mod config;
+mod error;
+mod local;
+#[cfg(feature = "s3")]
+mod s3;
+mod upload;
+
+pub use config::{LocalStaging, S3Staging, StagingConfig};
+pub use error::{StagingError, StagingErrorKind};
+
+/// Bytes on their way to staging. Chunks may have any size; errors are the reader's own.
+pub type UploadStream<'a> = BoxStream<'a, Result<Bytes, std::io::Error>>;
+
+/// Bytes on their way out of staging.
+pub type DownloadStream = BoxStream<'static, Result<Bytes, StagingError>>;
+
+/// The object that [`Staging::check`] writes and deletes.
+const PROBE: &str = ".forebay-check";
+
+/// An object in staging.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StagedObject {
+    /// Below the staging root.
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// The staging storage. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Staging {
+    store: Arc<dyn ObjectStore>,
+    place: Arc<Place>,
+}
+
+/// Where the root is, in the words of errors, and what else a kind of storage needs to know.
+#[derive(Debug)]
+struct Place {
+    name: String,
+    root: Path,
+    local: Option<local::Folder>,
+}
+
+impl Staging {
+    /// Opens the storage. A local folder is made when it is not there; S3 is not asked yet, that
+    /// is what [`Staging::check`] is for.
+    ///
+    /// # Errors
+    /// Terminal when the configuration can't work, or the folder can't be made.
+    pub fn open(config: &StagingConfig) -> Result<Self, StagingError> {
+        match config {
+            StagingConfig::Local(config) => local::open(config),
+            #[cfg(feature = "s3")]
+            StagingConfig::S3(config) => s3::open(config),
+            #[cfg(not(feature = "s3"))]
+            StagingConfig::S3(_) => Err(StagingError::terminal(
+                "this build of Forebay has no S3 support: build it with the feature \"s3\"",
+            )),
+        }
+    }
+
+    fn new(store: Arc<dyn ObjectStore>, place: Place) -> Self {
+        Self {
+            store,
+            place: Arc::new(place),
+        }
+    }
+
+    /// Where it is, for logs and start-up messages; without keys.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        &self.place.name
+    }
+
+    /// Writes an object and returns its size. It is visible only when it is complete, and replaces
+    /// one of the same path: an upload that is repeated writes the same object again. Holds a few
+    /// parts of 8 MiB in memory, whatever the length. What was sent of an upload that failed or
+    /// was dropped is taken away again.
+    ///
+    /// # Errors
+    /// When the storage fails, or the stream does ([`StagingErrorKind::Input`]).
+    pub async fn put(&self, path: &str, stream: UploadStream<'_>) -> Result<u64, StagingError> {
+        let location = self.location("write", path)?;
+        upload::put(&*self.store, &location, stream)
+            .await
+            .map_err(|failure| match failure {
+                upload::Failure::Input(e) => StagingError::input(&self.place.name, path, e),
+                upload::Failure::Store(e) => self.failed("write", path, e).of_a_write(),
+            })
+    }
+
+    /// Reads an object. Interrupted transfers are resumed, within the bounds of the configuration.
+    ///
+    /// # Errors
+    /// When it is missing ([`StagingErrorKind::Missing`]) or can't be read; the stream fails in
+    /// the same ways.
+    pub async fn get(&self, path: &str) -> Result<DownloadStream, StagingError> {
+        let location = self.location("read", path)?;
+        let object = self
+            .store
+            .get(&location)
+            .await
+            .map_err(|e| self.failed("read", path, e))?;
+        let (this, path) = (self.clone(), path.to_owned());
+        let chunks = match object.payload {
+            GetResultPayload::File(file, _) => local::chunks(file),
+            GetResultPayload::Stream(chunks) => chunks,
+        };
+        Ok(chunks
+            .map_err(move |e| this.failed("read", &path, e))
+            .boxed())
+    }
+
+    /// Size of an object; nothing when there is none.
+    ///
+    /// # Errors
+    /// When the storage can't be asked.
+    pub async fn size(&self, path: &str) -> Result<Option<u64>, StagingError> {
+        let location = self.location("look up", path)?;
+        match self.store.head(&location).await {
+            Ok(meta) => Ok(Some(meta.size)),
+            // A HEAD has no body that could say whether the object or the bucket is missing.
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(e) => Err(self.failed("look up", path, e)),
+        }
+    }
+
+    /// Deletes an object; one that is not there is deleted already.
+    ///
+    /// # Errors
+    /// When the storage can't do it.
+    pub async fn delete(&self, path: &str) -> Result<(), StagingError> {
+        let location = self.location("delete", path)?;
+        if let Some(folder) = &self.place.local {
+            folder.sweep(path).await;
+        }
+        match self.store.delete(&location).await {
+            Ok(()) => Ok(()),
+            Err(e) => match self.failed("delete", path, e) {
+                e if e.kind() == StagingErrorKind::Missing => Ok(()),
+                e => Err(e),
+            },
+        }
+    }
+
+    /// All objects below a prefix of whole path segments; an empty one means all.
+    pub fn list(&self, prefix: &str) -> BoxStream<'static, Result<StagedObject, StagingError>> {
+        let location = match self.location("list", prefix) {
+            Ok(location) => location,
+            Err(e) => return futures::stream::once(async { Err(e) }).boxed(),
+        };
+        let (this, prefix) = (self.clone(), prefix.to_owned());
+        let failed = self.clone();
+        self.store
+            .list(Some(&location))
+            .map_err(move |e| failed.failed("list", &prefix, e))
+            .map_ok(move |meta| StagedObject {
+                path: this.below_root(&meta.location),
+                size: meta.size,
+            })
+            .boxed()
+    }
+
+    /// Whether objects can be listed, written and deleted: does all three, with a small one. For
+    /// health checks and start-up; the error says what is wrong with the bucket, the keys or the
+    /// way there.
+    ///
+    /// # Errors
+    /// When they can't.
+    pub async fn check(&self) -> Result<(), StagingError> {
+        // First, because servers say of a list that the bucket is missing where they only say
+        // "access denied" of a write.
+        self.list("").try_next().await?;
+        let location = self.location("write", PROBE)?;
+        self.store
+            .put(&location, PutPayload::from_static(b"forebay\n"))
+            .await
+            .map_err(|e| self.failed("write", PROBE, e))?;
+        self.delete(PROBE).await
+    }
+
+    fn location(&self, operation: &'static str, path: &str) -> Result<Path, StagingError> {
+        let below = Path::parse(path).map_err(|e| self.failed(operation, path, e.into()))?;
+        Ok(self.place.root.parts().chain(below.parts()).collect())
+    }
+
+    fn below_root(&self, location: &Path) -> String {
+        match location.prefix_match(&self.place.root) {
+            Some(parts) => parts.collect::<Path>().to_string(),
+            None => location.to_string(),
+        }
+    }
+
+    fn failed(
+        &self,
+        operation: &'static str,
+        path: &str,
+        error: object_store::Error,
+    ) -> StagingError {
+        StagingError::from_store(&self.place.name, operation, path, error)
+    }
+}

@@ -1,0 +1,176 @@
+//! What can go wrong with staging, in one sentence and one kind.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+/// Why staging did not do what it was asked for: which object of which storage, which operation,
+/// and the cause.
+#[derive(Debug)]
+pub struct StagingError {
+    kind: StagingErrorKind,
+    message: String,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+/// What to do about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StagingErrorKind {
+    /// May succeed later: the way there, an overload, a full disk.
+    Retryable,
+    /// Needs a person: the configuration, a permission, a bucket that is not there.
+    Terminal,
+    /// The object is not there.
+    Missing,
+    /// The stream that was to be written failed; its error is the source.
+    Input,
+}
+
+impl StagingError {
+    /// What to do about it.
+    #[must_use]
+    pub fn kind(&self) -> StagingErrorKind {
+        self.kind
+    }
+
+    /// Whether the same call may succeed later.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        self.kind == StagingErrorKind::Retryable
+    }
+
+    pub(super) fn terminal(message: impl Into<String>) -> Self {
+        Self {
+            kind: StagingErrorKind::Terminal,
+            message: message.into(),
+            source: None,
+        }
+    }
+
+    pub(super) fn input(place: &str, path: &str, error: io::Error) -> Self {
+        Self {
+            kind: StagingErrorKind::Input,
+            message: format!("{place}: nothing written to {path}: its data can't be read: {error}"),
+            source: Some(Box::new(error)),
+        }
+    }
+
+    /// A write does not miss the object but its own unfinished upload: ended by the answer that was
+    /// lost, or by a rule of the bucket. The next try begins another one.
+    pub(super) fn of_a_write(mut self) -> Self {
+        if self.kind == StagingErrorKind::Missing {
+            self.kind = StagingErrorKind::Retryable;
+        }
+        self
+    }
+
+    pub(super) fn from_store(
+        place: &str,
+        operation: &'static str,
+        path: &str,
+        error: object_store::Error,
+    ) -> Self {
+        let (kind, cause) = classify(&error);
+        let path = if path.is_empty() { "objects" } else { path };
+        Self {
+            kind,
+            message: format!("{place}: can't {operation} {path}: {cause}"),
+            source: Some(Box::new(error)),
+        }
+    }
+}
+
+impl fmt::Display for StagingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Error for StagingError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|e| e as _)
+    }
+}
+
+fn classify(error: &object_store::Error) -> (StagingErrorKind, String) {
+    use StagingErrorKind::{Missing, Retryable, Terminal};
+    use object_store::Error as E;
+
+    let chain = chain(error);
+    let status = status(&chain);
+    let denied = || (Terminal, format!("access denied: {}", denial(&chain)));
+    // The library makes kinds of some requests' answers only; lists come as `Generic`.
+    match (error, status) {
+        (_, Some(404)) if chain.contains("NoSuchBucket") => {
+            (Terminal, "the bucket does not exist".to_owned())
+        }
+        (E::NotFound { .. }, _) => (Missing, "it is not there".to_owned()),
+        (E::PermissionDenied { .. } | E::Unauthenticated { .. }, _) | (_, Some(401 | 403)) => {
+            denied()
+        }
+        (E::InvalidPath { source }, _) => (Terminal, format!("the path is not valid: {source}")),
+        (
+            E::NotSupported { .. } | E::NotImplemented { .. } | E::UnknownConfigurationKey { .. },
+            _,
+        ) => (Terminal, chain),
+        // 408 and 429 ask for a later try; the other 4xx say that the request is wrong.
+        (_, Some(400..=407 | 409..=428 | 430..=499)) => (Terminal, chain),
+        (other, _) => match io_kind(other) {
+            Some(io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
+                (Terminal, chain)
+            }
+            _ if chain.contains("error sending request") => {
+                (Retryable, format!("the server can't be reached: {chain}"))
+            }
+            _ => (Retryable, chain),
+        },
+    }
+}
+
+/// What the server says about a refused request. Its answer is XML of which the code is enough.
+fn denial(chain: &str) -> String {
+    let code = chain
+        .split_once("<Code>")
+        .and_then(|(_, rest)| rest.split_once("</Code>"))
+        .map(|(code, _)| code);
+    match code {
+        Some("InvalidAccessKeyId") => "the server does not know the access key id".to_owned(),
+        Some("SignatureDoesNotMatch") => "the secret access key is wrong".to_owned(),
+        Some(code) => format!(
+            "{code}; the bucket is another's or missing, or the keys may not put, get, list and delete objects"
+        ),
+        None => chain.to_owned(),
+    }
+}
+
+/// The library keeps the status of a failed request to itself, except in this text.
+fn status(chain: &str) -> Option<u16> {
+    let (_, rest) = chain.split_once("status code: ")?;
+    rest.get(..3)?.parse().ok()
+}
+
+fn io_kind(error: &(dyn Error + 'static)) -> Option<io::ErrorKind> {
+    let mut at = Some(error);
+    while let Some(e) = at {
+        if let Some(e) = e.downcast_ref::<io::Error>() {
+            return Some(e.kind());
+        }
+        at = e.source();
+    }
+    None
+}
+
+/// The messages of an error and its causes, each once: most of them repeat the next.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut at = error.source();
+    while let Some(e) = at {
+        let message = e.to_string();
+        if !text.contains(&message) {
+            text.push_str(": ");
+            text.push_str(&message);
+        }
+        at = e.source();
+    }
+    text
+}

@@ -1,0 +1,158 @@
+//! Staging in S3-compatible storage.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::path::Path;
+use object_store::{BackoffConfig, Certificate, ClientOptions, RetryConfig};
+use secrecy::ExposeSecret;
+
+use crate::staging::{Place, S3Staging, Staging, StagingError};
+
+pub(super) fn open(config: &S3Staging) -> Result<Staging, StagingError> {
+    let name = match &config.endpoint {
+        Some(endpoint) => format!("bucket \"{}\" at {endpoint}", config.bucket),
+        None => format!("bucket \"{}\" in {}", config.bucket, config.region),
+    };
+    let invalid =
+        |cause: &dyn std::fmt::Display| StagingError::terminal(format!("{name}: {cause}"));
+    if let Some(problem) = problem(config) {
+        return Err(invalid(&problem));
+    }
+    let root = Path::parse(&config.prefix)
+        .map_err(|e| invalid(&format!("the prefix is not valid: {e}")))?;
+    let store = build(config).map_err(|e| invalid(&e))?;
+    let place = Place {
+        name: name.clone(),
+        root,
+        local: None,
+    };
+    Ok(Staging::new(Arc::new(store), place))
+}
+
+/// What can't work, before anything is sent.
+fn problem(config: &S3Staging) -> Option<&'static str> {
+    if config.bucket.is_empty() {
+        return Some("the bucket's name is empty");
+    }
+    if config.access_key_id.is_some() != config.secret_access_key.is_some() {
+        return Some("access key id and secret access key must be given together");
+    }
+    let endpoint = config.endpoint.as_deref()?;
+    if config.access_key_id.is_none() {
+        return Some("an endpoint needs an access key id and a secret access key");
+    }
+    if endpoint.starts_with("https://") {
+        return None;
+    }
+    let Some(address) = endpoint.strip_prefix("http://") else {
+        return Some("the endpoint must begin with https:// or http://");
+    };
+    (!config.allow_http && !is_loopback(address))
+        .then_some("an http:// endpoint on another machine must be allowed (allow_http)")
+}
+
+fn is_loopback(address: &str) -> bool {
+    let authority = address.split('/').next().unwrap_or_default();
+    let host = match authority.strip_prefix('[') {
+        Some(v6) => v6.split(']').next(),
+        None => authority.split(':').next(),
+    };
+    let host = host.unwrap_or_default();
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+fn build(config: &S3Staging) -> Result<AmazonS3, object_store::Error> {
+    // No timeout for a request as a whole: a download takes as long as the table at its other end.
+    let mut client = ClientOptions::new()
+        .with_timeout_disabled()
+        .with_connect_timeout(config.connect_timeout)
+        .with_read_timeout(config.request_timeout)
+        .with_allow_http(true);
+    if let Some(pem) = &config.ca_pem {
+        for certificate in Certificate::from_pem_bundle(pem)? {
+            client = client.with_root_certificate(certificate);
+        }
+    }
+    let retry = RetryConfig {
+        backoff: BackoffConfig::default(),
+        max_retries: config.retries,
+        retry_timeout: config.retry_timeout,
+    };
+    let mut builder = AmazonS3Builder::new()
+        .with_bucket_name(&config.bucket)
+        .with_region(&config.region)
+        .with_virtual_hosted_style_request(!config.path_style)
+        .with_client_options(client)
+        .with_retry(retry);
+    if let Some(endpoint) = &config.endpoint {
+        builder = builder
+            .with_endpoint(endpoint.trim_end_matches('/'))
+            .with_allow_http(true);
+    }
+    if let (Some(id), Some(secret)) = (&config.access_key_id, &config.secret_access_key) {
+        builder = builder
+            .with_access_key_id(id)
+            .with_secret_access_key(secret.expose_secret());
+    }
+    if let Some(token) = &config.session_token {
+        builder = builder.with_token(token.expose_secret());
+    }
+    builder.build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(endpoint: &str) -> S3Staging {
+        S3Staging::new("b", "eu-central-1")
+            .at(endpoint)
+            .with_keys("id", "secret")
+    }
+
+    #[test]
+    fn only_loopback_may_go_without_tls() {
+        for endpoint in [
+            "http://127.0.0.1:8333",
+            "http://localhost/",
+            "http://[::1]:80/x",
+            "https://s3.example",
+        ] {
+            assert_eq!(problem(&config(endpoint)), None, "{endpoint}");
+            open(&config(endpoint)).unwrap();
+        }
+        for endpoint in [
+            "http://10.0.0.1",
+            "http://localhost.example",
+            "http://127.0.0.1.example:1",
+            "ftp://localhost",
+            "localhost:80",
+        ] {
+            let error = open(&config(endpoint)).unwrap_err();
+            assert!(!error.is_retryable() && error.to_string().contains(endpoint));
+        }
+        let mut allowed = config("http://10.0.0.1");
+        allowed.allow_http = true;
+        open(&allowed).unwrap();
+    }
+
+    #[test]
+    fn keys_come_in_pairs_and_are_not_shown() {
+        let mut half = config("https://s3.example");
+        half.secret_access_key = None;
+        assert!(open(&half).unwrap_err().to_string().contains("together"));
+        let mut none = config("https://s3.example");
+        (none.secret_access_key, none.access_key_id) = (None, None);
+        assert!(
+            open(&none)
+                .unwrap_err()
+                .to_string()
+                .contains("needs an access key")
+        );
+        let whole = config("https://s3.example");
+        let shown = format!("{whole:?} {:?}", open(&whole).unwrap());
+        assert!(!shown.contains("\"secret\""), "{shown}");
+    }
+}

@@ -1,0 +1,156 @@
+//! What every table backend has to do, as one suite that runs on each of them.
+//!
+//! A backend's test gives a [`Bench`]: the table itself, and the few things that can't be asked for
+//! through [`Table`]: running a statement, and reading rows back. Each case uses tables and import
+//! ids of its own, so that they can share a database.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "these are tests; they are here and not in `tests/` as other crates may bring backends"
+)]
+
+use async_trait::async_trait;
+use forebay_model::{Column, ColumnKind, Mapping, TableId};
+use futures::stream::{self, StreamExt};
+
+use crate::table::{Import, Imported, RowBatch, RowError, RowStream, Table, TableError};
+
+mod exactly_once;
+mod rows;
+mod shapes;
+
+/// A backend under test.
+#[async_trait]
+pub trait Bench: Send + Sync {
+    /// The backend.
+    fn table(&self) -> &dyn Table;
+    /// A table id that no other case, and no earlier run, has.
+    fn fresh_table(&self) -> TableId;
+    /// The table's name in the backend's SQL, quoted.
+    fn sql_name(&self, table: &TableId) -> String;
+    /// Runs statements.
+    async fn execute(&self, sql: &str);
+    /// The first column of a query as text; null is `None`.
+    async fn column(&self, sql: &str) -> Vec<Option<String>>;
+    /// Statements to run before a table can be made by hand: its schema.
+    fn before_create(&self, table: &TableId) -> String;
+}
+
+/// Runs all cases.
+pub async fn run(bench: &dyn Bench) {
+    bench.table().check().await.unwrap();
+    rows::run(bench).await;
+    exactly_once::run(bench).await;
+    shapes::run(bench).await;
+}
+
+/// A mapping with columns of these names; a `*` at the end makes one part of the primary key.
+#[must_use]
+pub fn mapping(names: &[&str]) -> Mapping {
+    let column = |name: &&str| Column {
+        name: name.trim_end_matches('*').to_owned(),
+        primary_key: name.ends_with('*'),
+        kind: ColumnKind::Body,
+    };
+    Mapping {
+        columns: names.iter().map(column).collect(),
+    }
+}
+
+/// An import into a table, with an id made of the table's and `number`.
+#[must_use]
+pub fn import(table: &TableId, number: u32, mapping: &Mapping) -> Import {
+    Import {
+        id: format!("conformance/{table}/{number}"),
+        table: table.clone(),
+        mapping: mapping.clone(),
+    }
+}
+
+/// Rows as a stream of batches of a few rows each.
+pub fn rows<C: AsRef<[u8]>>(rows: &[Vec<C>]) -> RowStream<'static> {
+    let batches: Vec<_> = rows
+        .chunks(3)
+        .map(|chunk| {
+            let mut batch = RowBatch::new(chunk.first().map_or(0, Vec::len));
+            for row in chunk {
+                batch.push_row(row);
+            }
+            Ok(batch)
+        })
+        .collect();
+    stream::iter(batches).boxed()
+}
+
+/// Rows that fail after the given ones.
+fn rows_then_failure(good: &[Vec<&str>], retryable: bool) -> RowStream<'static> {
+    let failure = RowError {
+        retryable,
+        message: "staging object x can't be read".to_owned(),
+    };
+    rows(good)
+        .chain(stream::once(async { Err(failure) }))
+        .boxed()
+}
+
+/// Prepares and imports, as the importer does.
+async fn load(
+    bench: &dyn Bench,
+    import: &Import,
+    rows: RowStream<'_>,
+) -> Result<Imported, TableError> {
+    let table = bench.table();
+    table.prepare(&import.table, &import.mapping).await?;
+    table.import(import, rows).await
+}
+
+/// Number of rows in a table.
+async fn count(bench: &dyn Bench, table: &TableId) -> u64 {
+    let sql = format!(
+        "SELECT CAST(count(*) AS TEXT) FROM {}",
+        bench.sql_name(table)
+    );
+    let count = bench.column(&sql).await;
+    count.first().cloned().flatten().unwrap().parse().unwrap()
+}
+
+/// The cells of a column, in the order of another.
+async fn cells(
+    bench: &dyn Bench,
+    table: &TableId,
+    column: &str,
+    order: &str,
+) -> Vec<Option<String>> {
+    let quote = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+    let sql = format!(
+        "SELECT {} FROM {} ORDER BY {}",
+        quote(column),
+        bench.sql_name(table),
+        quote(order)
+    );
+    bench.column(&sql).await
+}
+
+fn some(texts: &[&str]) -> Vec<Option<String>> {
+    texts.iter().map(|t| Some((*t).to_owned())).collect()
+}
+
+fn done(rows: u64) -> Imported {
+    Imported {
+        rows,
+        already_done: false,
+        replaced_cells: 0,
+    }
+}
+
+fn assert_terminal<T: std::fmt::Debug>(result: Result<T, TableError>, words: &[&str]) {
+    match result {
+        Err(TableError::Terminal(message)) => {
+            for word in words {
+                assert!(message.contains(word), "no {word:?} in: {message}");
+            }
+        }
+        other => panic!("expected a terminal error with {words:?}, got {other:?}"),
+    }
+}

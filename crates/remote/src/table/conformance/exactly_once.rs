@@ -1,0 +1,152 @@
+//! An import applies once or not at all, whatever happens around it.
+
+use futures::{FutureExt, StreamExt, stream};
+
+use super::{Bench, assert_terminal, count, done, import, load, mapping, rows, rows_then_failure};
+use crate::table::{Imported, TableError};
+
+pub(super) async fn run(bench: &dyn Bench) {
+    for columns in [["id", "body"], ["id*", "body"]] {
+        a_replay_is_skipped(bench, &columns).await;
+        of_two_at_once_one_applies(bench, &columns).await;
+        a_stream_that_fails_leaves_nothing(bench, &columns).await;
+        an_import_that_is_dropped_leaves_nothing(bench, &columns).await;
+        rows_of_another_width_are_refused(bench, &columns).await;
+    }
+    forgotten_imports_are_gone(bench).await;
+    an_import_without_a_table_is_retried(bench).await;
+}
+
+async fn a_replay_is_skipped(bench: &dyn Bench, columns: &[&str]) {
+    let (table, mapping) = (bench.fresh_table(), mapping(columns));
+    let first = import(&table, 1, &mapping);
+    assert_eq!(bench.table().imported(&first.id).await, Ok(None));
+    let loaded = load(bench, &first, rows(&[vec!["1", "a"], vec!["2", "b"]])).await;
+    assert_eq!(loaded, Ok(done(2)));
+    // What a replay brings does not matter, not even that it fails.
+    let noted = Imported {
+        already_done: true,
+        ..done(2)
+    };
+    for again in [
+        rows(&[vec!["1", "a"], vec!["2", "b"]]),
+        rows(&[vec!["3", "c"]]),
+        stream::pending().boxed(),
+    ] {
+        assert_eq!(load(bench, &first, again).await, Ok(noted));
+    }
+    assert_eq!(count(bench, &table).await, 2);
+    assert_eq!(bench.table().imported(&first.id).await, Ok(Some(2)));
+}
+
+async fn of_two_at_once_one_applies(bench: &dyn Bench, columns: &[&str]) {
+    let (table, mapping) = (bench.fresh_table(), mapping(columns));
+    bench.table().prepare(&table, &mapping).await.unwrap();
+    let first = import(&table, 1, &mapping);
+    let all: Vec<Vec<String>> = (0..500)
+        .map(|i| vec![i.to_string(), "x".repeat(100)])
+        .collect();
+    let race = (0..4).map(|_| bench.table().import(&first, rows(&all)));
+    let results = futures::future::join_all(race).await;
+    let applied = results
+        .iter()
+        .filter(|r| !r.as_ref().unwrap().already_done)
+        .count();
+    assert_eq!(applied, 1, "{results:?}");
+    assert!(results.iter().all(|r| r.as_ref().unwrap().rows == 500));
+    assert_eq!(count(bench, &table).await, 500);
+}
+
+async fn a_stream_that_fails_leaves_nothing(bench: &dyn Bench, columns: &[&str]) {
+    let (table, mapping) = (bench.fresh_table(), mapping(columns));
+    let first = import(&table, 1, &mapping);
+    let good: Vec<Vec<&str>> = vec![vec!["1", "a"]; 10];
+    for retryable in [true, false] {
+        let error = load(bench, &first, rows_then_failure(&good, retryable))
+            .await
+            .unwrap_err();
+        assert_eq!(error.is_retryable(), retryable);
+        assert!(error.to_string().contains("staging object x"));
+        assert_eq!(count(bench, &table).await, 0);
+        assert_eq!(bench.table().imported(&first.id).await, Ok(None));
+    }
+    let loaded = load(bench, &first, rows(&[vec!["1", "a"]])).await;
+    assert_eq!(loaded, Ok(done(1)));
+}
+
+async fn an_import_that_is_dropped_leaves_nothing(bench: &dyn Bench, columns: &[&str]) {
+    let (table, mapping) = (bench.fresh_table(), mapping(columns));
+    let first = import(&table, 1, &mapping);
+    bench.table().prepare(&table, &mapping).await.unwrap();
+    // Ends only when it is dropped: the signal says that some rows were taken.
+    let (taken, signal) = tokio::sync::oneshot::channel();
+    let mut taken = Some(taken);
+    let endless = rows(&[vec!["1", "a"]]).chain(stream::poll_fn(move |_| {
+        taken.take().map(|t| t.send(()));
+        std::task::Poll::Pending
+    }));
+    let importing = bench.table().import(&first, endless.boxed());
+    let stopped = async {
+        signal.await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    };
+    futures::select_biased! {
+        result = importing.fuse() => panic!("it ended: {result:?}"),
+        () = stopped.fuse() => {}
+    }
+    let loaded = load(bench, &first, rows(&[vec!["2", "b"]])).await;
+    assert_eq!(loaded, Ok(done(1)));
+    assert_eq!(count(bench, &table).await, 1);
+}
+
+async fn rows_of_another_width_are_refused(bench: &dyn Bench, columns: &[&str]) {
+    let (table, mapping) = (bench.fresh_table(), mapping(columns));
+    let first = import(&table, 1, &mapping);
+    let wide = rows(&[vec!["1", "a", "extra"]]);
+    assert_terminal(
+        load(bench, &first, wide).await,
+        &[&table.to_string(), "3 cells", "2 columns"],
+    );
+    assert_eq!(count(bench, &table).await, 0);
+    assert_eq!(bench.table().imported(&first.id).await, Ok(None));
+}
+
+async fn forgotten_imports_are_gone(bench: &dyn Bench) {
+    let (table, mapping) = (bench.fresh_table(), mapping(&["id", "body"]));
+    let imports: Vec<_> = (1..=3).map(|n| import(&table, n, &mapping)).collect();
+    for import in &imports {
+        load(bench, import, rows(&[vec!["1", "a"]])).await.unwrap();
+    }
+    let forget: Vec<String> = vec![
+        imports[0].id.clone(),
+        "never/there".to_owned(),
+        imports[2].id.clone(),
+    ];
+    bench.table().forget(&forget).await.unwrap();
+    bench.table().forget(&[]).await.unwrap();
+    let mut left = Vec::new();
+    for import in &imports {
+        left.push(bench.table().imported(&import.id).await.unwrap());
+    }
+    assert_eq!(left, [None, Some(1), None]);
+    assert_eq!(count(bench, &table).await, 3);
+}
+
+async fn an_import_without_a_table_is_retried(bench: &dyn Bench) {
+    let (table, mapping) = (bench.fresh_table(), mapping(&["id", "body"]));
+    let first = import(&table, 1, &mapping);
+    let unprepared = bench
+        .table()
+        .import(&first, rows(&[vec!["1", "a"]]))
+        .await
+        .unwrap_err();
+    assert!(matches!(unprepared, TableError::Retryable(_)));
+    // Dropped by someone while Forebay runs: comes back, empty.
+    load(bench, &first, rows(&[vec!["1", "a"]])).await.unwrap();
+    bench
+        .execute(&format!("DROP TABLE {}", bench.sql_name(&table)))
+        .await;
+    let second = import(&table, 2, &mapping);
+    load(bench, &second, rows(&[vec!["2", "b"]])).await.unwrap();
+    assert_eq!(count(bench, &table).await, 1);
+}

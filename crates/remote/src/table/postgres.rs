@@ -1,0 +1,107 @@
+//! Tables in a PostgreSQL server: rows go in by binary `COPY`, a ledger in a schema of its own
+//! says which imports are done.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use forebay_model::{Mapping, TableBackend, TableId};
+use tokio_postgres::types::{ToSql, Type};
+
+use crate::table::{Import, Imported, RowStream, Table, TableError};
+
+mod config;
+mod connect;
+mod copy;
+mod error;
+mod import;
+mod ledger;
+mod pool;
+mod schema;
+mod tls;
+
+pub use config::{PostgresConfig, SslMode};
+
+use connect::Server;
+use pool::Pool;
+
+/// Tables in a PostgreSQL server: schema `<stage>.<bucket>`, and the last part of the id in it.
+#[derive(Debug)]
+pub struct PostgresTable {
+    pool: Pool,
+}
+
+impl PostgresTable {
+    /// Reads the configuration; connections are made when they are needed.
+    ///
+    /// # Errors
+    /// When the connection string or a certificate can't be read.
+    pub fn open(config: &PostgresConfig) -> Result<Self, TableError> {
+        let server = Server::new(config)?;
+        Ok(Self {
+            pool: Pool::new(Arc::new(server), config.pool_size),
+        })
+    }
+
+    /// Where the server is, for logs: host, port and database.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        self.pool.server().place()
+    }
+}
+
+#[async_trait]
+impl Table for PostgresTable {
+    fn backend(&self) -> TableBackend {
+        TableBackend::Postgres
+    }
+
+    async fn prepare(&self, table: &TableId, mapping: &Mapping) -> Result<(), TableError> {
+        let mut connection = self.pool.take().await?;
+        schema::prepare(&mut connection, table, mapping).await?;
+        connection.give_back();
+        Ok(())
+    }
+
+    async fn import(&self, import: &Import, rows: RowStream<'_>) -> Result<Imported, TableError> {
+        let mut connection = self.pool.take().await?;
+        let imported = import::run(&mut connection, import, rows).await?;
+        connection.give_back();
+        Ok(imported)
+    }
+
+    async fn forget(&self, imports: &[String]) -> Result<(), TableError> {
+        let connection = self.pool.take().await?;
+        ledger::forget(&connection, imports).await?;
+        connection.give_back();
+        Ok(())
+    }
+
+    async fn imported(&self, import_id: &str) -> Result<Option<u64>, TableError> {
+        let connection = self.pool.take().await?;
+        let imported = ledger::find(&connection, import_id).await?;
+        connection.give_back();
+        Ok(imported.map(|i| i.rows))
+    }
+
+    async fn check(&self) -> Result<(), TableError> {
+        let connection = self.pool.take().await?;
+        let sql = "SELECT pg_catalog.pg_is_in_recovery() OR current_setting('transaction_read_only')::bool";
+        let row = connection.query("check the server", sql, &[]).await?;
+        let is_read_only = row.first().is_some_and(|r| r.get::<_, bool>(0));
+        connection.give_back();
+        if is_read_only {
+            return Err(TableError::Retryable(format!(
+                "{} can only be read (a replica, or set so): it can't take rows",
+                self.place()
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// A text parameter.
+type Text<'a> = (&'a (dyn ToSql + Sync), Type);
+
+fn text<T: ToSql + Sync>(value: &T) -> Text<'_> {
+    (value, Type::TEXT)
+}

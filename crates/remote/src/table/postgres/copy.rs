@@ -1,0 +1,86 @@
+//! Rows in the binary format of `COPY`, in which a text cell is its bytes: nothing is escaped.
+
+use std::borrow::Cow;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::table::RowBatch;
+use crate::table::text::clean;
+
+/// A message is sent when it has this many bytes.
+const MESSAGE: usize = 256 << 10;
+/// Signature, flags, length of the header's extension.
+const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+
+/// Turns batches into messages.
+#[derive(Debug)]
+pub(super) struct Encoder {
+    buffer: BytesMut,
+    /// Whether rows begin with their position in the file, as an eight-byte integer.
+    with_position: bool,
+    /// Rows so far.
+    pub(super) rows: u64,
+    /// Cells that were not kept as they were.
+    pub(super) replaced_cells: u64,
+}
+
+impl Encoder {
+    pub(super) fn new(with_position: bool) -> Self {
+        Self {
+            buffer: BytesMut::from(HEADER),
+            with_position,
+            rows: 0,
+            replaced_cells: 0,
+        }
+    }
+
+    /// Adds the rows of a batch from its `done`-th cell on, until a message is full or the batch is
+    /// through. Says which cell is next.
+    pub(super) fn encode<'a>(
+        &mut self,
+        cells: &mut impl Iterator<Item = &'a [u8]>,
+        batch: &RowBatch,
+    ) -> Option<Bytes> {
+        let columns = batch.columns();
+        while let Some(first) = cells.next() {
+            self.begin_row(columns);
+            self.cell(first);
+            for cell in cells.by_ref().take(columns - 1) {
+                self.cell(cell);
+            }
+            if self.buffer.len() >= MESSAGE {
+                return Some(self.buffer.split().freeze());
+            }
+        }
+        None
+    }
+
+    /// The last message.
+    pub(super) fn finish(&mut self) -> Bytes {
+        self.buffer.put_i16(-1);
+        self.buffer.split().freeze()
+    }
+
+    fn begin_row(&mut self, columns: usize) {
+        self.rows += 1;
+        let fields = columns + usize::from(self.with_position);
+        // A mapping has a hundred columns at most, which is checked before.
+        self.buffer
+            .put_i16(i16::try_from(fields).unwrap_or(i16::MAX));
+        if self.with_position {
+            self.buffer.put_i32(8);
+            self.buffer.put_u64(self.rows);
+        }
+    }
+
+    fn cell(&mut self, cell: &[u8]) {
+        let text = clean(cell);
+        if matches!(text, Cow::Owned(_)) {
+            self.replaced_cells += 1;
+        }
+        // The server refuses cells of a gigabyte and more; longer ones do not get past it either.
+        self.buffer
+            .put_i32(i32::try_from(text.len()).unwrap_or(i32::MAX));
+        self.buffer.put_slice(text.as_bytes());
+    }
+}

@@ -1,0 +1,122 @@
+//! What PostgreSQL's errors mean to a person and to a retry.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use tokio_postgres::error::DbError;
+
+use crate::table::TableError;
+
+/// An error of the library or the server; `action` as in "can't …".
+pub(super) fn from_postgres(
+    place: &str,
+    action: &str,
+    error: &tokio_postgres::Error,
+) -> TableError {
+    let Some(answer) = error.as_db_error() else {
+        let message = format!("{place}: can't {action}: {}", causes(error));
+        return if is_certificate(error) {
+            TableError::Terminal(message)
+        } else {
+            TableError::Retryable(message)
+        };
+    };
+    let message = format!("{place}: can't {action}: {}", words(answer));
+    if is_retryable(answer.code().code()) {
+        TableError::Retryable(message)
+    } else {
+        TableError::Terminal(message)
+    }
+}
+
+/// A step that took too long for us.
+pub(super) fn too_slow(place: &str, action: &str, limit: Duration) -> TableError {
+    TableError::Retryable(format!(
+        "{place}: can't {action}: no answer within {} s",
+        limit.as_secs()
+    ))
+}
+
+/// By SQLSTATE: what goes away by itself, or with a repair of the server that touches neither the
+/// data nor what was defined.
+fn is_retryable(code: &str) -> bool {
+    match code {
+        // Not there, though `prepare` has made it: dropped meanwhile, made again by the next try.
+        "42P01" | "42703" | "3F000" => true,
+        // Read only: a replica after a failover, until the address points elsewhere.
+        "25006" => true,
+        // Two that make the same schema, table or column at once: the next try finds it.
+        "42P06" | "42P07" | "42701" => true,
+        // Object not in the required state, lock not available, in use.
+        "55000" | "55006" | "55P03" => true,
+        _ => match code.get(..2) {
+            // A wrong user or password, a database that is not there, no permission, data or names
+            // that the server does not take, constraints, limits, missing features.
+            Some("0A" | "22" | "23" | "28" | "3D" | "42" | "54") => false,
+            // Connections, transactions, resources, operators, the system, and what is unknown.
+            _ => true,
+        },
+    }
+}
+
+fn words(answer: &DbError) -> String {
+    let mut text = answer.message().to_owned();
+    if let Some(detail) = answer.detail() {
+        text.push_str(": ");
+        text.push_str(detail);
+    }
+    if let Some(hint) = answer.hint() {
+        text.push_str(" (");
+        text.push_str(hint);
+        text.push(')');
+    }
+    format!("{text} [{}]", answer.code().code())
+}
+
+/// A certificate that is not trusted stays so.
+fn is_certificate(error: &tokio_postgres::Error) -> bool {
+    let mut at = error.source();
+    while let Some(e) = at {
+        let io = e.downcast_ref::<std::io::Error>();
+        let inner = io.and_then(std::io::Error::get_ref);
+        let tls = inner.and_then(|e| e.downcast_ref::<rustls::Error>());
+        if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
+            return true;
+        }
+        at = e.source();
+    }
+    false
+}
+
+fn causes(error: &tokio_postgres::Error) -> String {
+    let mut text = error.to_string();
+    let mut at = error.source();
+    while let Some(e) = at {
+        let cause = e.to_string();
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+        at = e.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_told_apart() {
+        for code in [
+            "08006", "53100", "57P01", "40P01", "40001", "42P01", "55P03", "XX000", "57014",
+        ] {
+            assert!(is_retryable(code), "{code}");
+        }
+        for code in [
+            "28P01", "3D000", "42501", "22021", "23505", "54000", "42611", "0A000",
+        ] {
+            assert!(!is_retryable(code), "{code}");
+        }
+    }
+}

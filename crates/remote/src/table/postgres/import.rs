@@ -1,0 +1,174 @@
+//! One import: ledger entry and rows in one transaction.
+
+use std::pin::Pin;
+
+use bytes::Bytes;
+use futures::{SinkExt, StreamExt};
+use tokio_postgres::CopyInSink;
+
+use crate::table::postgres::connect::Connection;
+use crate::table::postgres::copy::Encoder;
+use crate::table::postgres::ledger;
+use crate::table::postgres::schema::{self, qualified};
+use crate::table::shape::{self, Fit, quote, quoted};
+use crate::table::{Import, Imported, RowStream, TableError};
+
+/// Where the rows of an upsert go first. In the session's own schema, so it meets no other.
+const STAGE: &str = "pg_temp._forebay_import";
+
+/// Any error, and dropping the future, leaves the transaction open: the connection must be dropped
+/// then, and the server rolls back.
+pub(super) async fn run(
+    connection: &mut Connection,
+    import: &Import,
+    rows: RowStream<'_>,
+) -> Result<Imported, TableError> {
+    let action = format!("import into table \"{}\"", import.table);
+    connection.execute(&action, "BEGIN").await?;
+    if !ledger::claim(connection, import).await? {
+        connection.execute(&action, "ROLLBACK").await?;
+        return ledger::find(connection, &import.id).await?.ok_or_else(|| {
+            TableError::Retryable(format!("import {} was forgotten meanwhile", import.id))
+        });
+    }
+    let fit = match schema::fit(connection, &import.table, &import.mapping).await? {
+        Some(fit) if fit.missing.is_empty() => fit,
+        // It was prepared and has been dropped or replaced since; the next try prepares it again.
+        _ => {
+            return Err(TableError::Retryable(format!(
+                "table \"{}\" is not prepared",
+                import.table
+            )));
+        }
+    };
+    let limit = connection.import_timeout.as_millis();
+    let long = format!("SET LOCAL statement_timeout = {limit}");
+    connection.execute(&action, &long).await?;
+    let done = if import.mapping.primary_key().next().is_none() {
+        insert(connection, import, &fit, rows, &action).await?
+    } else {
+        upsert(connection, import, &fit, rows, &action).await?
+    };
+    ledger::note(connection, import, done).await?;
+    connection.execute(&action, "COMMIT").await?;
+    Ok(done)
+}
+
+async fn insert(
+    connection: &Connection,
+    import: &Import,
+    fit: &Fit,
+    rows: RowStream<'_>,
+    action: &str,
+) -> Result<Imported, TableError> {
+    let target = format!("{} ({})", qualified(&import.table), quoted(&fit.names));
+    copy(
+        connection,
+        import,
+        rows,
+        &target,
+        Encoder::new(false),
+        action,
+    )
+    .await
+}
+
+/// Through a temporary table, as `COPY` knows no conflicts. Of the rows with one key the last one
+/// counts, and keys are written in their order, so that two imports don't wait for each other.
+async fn upsert(
+    connection: &Connection,
+    import: &Import,
+    fit: &Fit,
+    rows: RowStream<'_>,
+    action: &str,
+) -> Result<Imported, TableError> {
+    let columns: Vec<String> = fit
+        .names
+        .iter()
+        .map(|name| format!("{} text", quote(name)))
+        .collect();
+    let position = position_name(fit);
+    let create = format!(
+        "CREATE TEMPORARY TABLE {STAGE} ({position} bigint, {}) ON COMMIT DROP",
+        columns.join(", ")
+    );
+    // `CREATE TEMPORARY` takes no schema.
+    connection
+        .execute(action, &create.replacen("pg_temp.", "", 1))
+        .await?;
+    let names = quoted(&fit.names);
+    let target = format!("{STAGE} ({position}, {names})");
+    let done = copy(
+        connection,
+        import,
+        rows,
+        &target,
+        Encoder::new(true),
+        action,
+    )
+    .await?;
+    let keys = quoted(shape::key_names(&import.mapping, fit));
+    let merge = format!(
+        "INSERT INTO {} ({names})
+         SELECT {names} FROM (
+             SELECT DISTINCT ON ({keys}) * FROM {STAGE} ORDER BY {keys}, {position} DESC
+         ) last {}",
+        qualified(&import.table),
+        shape::on_conflict(&import.mapping, fit)
+    );
+    let run = connection.client.batch_execute(&merge);
+    connection
+        .step(action, connection.import_timeout, run)
+        .await?;
+    Ok(done)
+}
+
+/// A name for the position that none of the columns has.
+fn position_name(fit: &Fit) -> String {
+    let mut name = "_position".to_owned();
+    while fit.names.contains(&name) {
+        name.push('_');
+    }
+    quote(&name)
+}
+
+async fn copy(
+    connection: &Connection,
+    import: &Import,
+    mut rows: RowStream<'_>,
+    target: &str,
+    mut encoder: Encoder,
+    action: &str,
+) -> Result<Imported, TableError> {
+    let limit = connection.import_timeout;
+    let sql = format!("COPY {target} FROM STDIN (FORMAT binary)");
+    let begin = connection.client.copy_in::<_, Bytes>(&sql);
+    let mut sink = std::pin::pin!(connection.step(action, limit, begin).await?);
+    while let Some(batch) = rows.next().await {
+        let batch = batch?;
+        shape::check_batch(&import.table, &import.mapping, &batch)?;
+        let mut cells = batch.cells();
+        while let Some(message) = encoder.encode(&mut cells, &batch) {
+            send(connection, sink.as_mut(), message, action).await?;
+        }
+    }
+    send(connection, sink.as_mut(), encoder.finish(), action).await?;
+    connection
+        .step(action, limit, sink.as_mut().finish())
+        .await?;
+    Ok(Imported {
+        rows: encoder.rows,
+        already_done: false,
+        replaced_cells: encoder.replaced_cells,
+    })
+}
+
+async fn send(
+    connection: &Connection,
+    mut sink: Pin<&mut CopyInSink<Bytes>>,
+    message: Bytes,
+    action: &str,
+) -> Result<(), TableError> {
+    let limit = connection.import_timeout;
+    connection.step(action, limit, sink.send(message)).await
+}

@@ -1,0 +1,111 @@
+//! The ledger of imports, a table in a schema of its own.
+
+use tokio_postgres::types::Type;
+
+use crate::table::postgres::connect::Connection;
+use crate::table::postgres::text;
+use crate::table::shape::quote;
+use crate::table::{Import, Imported, TableError};
+
+/// Its name, with the schema.
+fn name(connection: &Connection) -> String {
+    format!("{}.imports", quote(&connection.ledger_schema))
+}
+
+pub(super) async fn exists(connection: &Connection) -> Result<bool, TableError> {
+    let sql = "SELECT 1 FROM pg_catalog.pg_class c
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = $1 AND c.relname = 'imports'";
+    let schema = connection.ledger_schema.as_str();
+    let rows = connection
+        .query("look up the ledger of imports", sql, &[text(&schema)])
+        .await?;
+    Ok(!rows.is_empty())
+}
+
+/// What makes it.
+pub(super) fn create(connection: &Connection) -> String {
+    format!(
+        "CREATE TABLE {} (
+            import_id text NOT NULL PRIMARY KEY,
+            table_id text NOT NULL,
+            rows bigint NOT NULL,
+            replaced_cells bigint NOT NULL,
+            imported_at timestamptz NOT NULL DEFAULT now()
+        )",
+        name(connection)
+    )
+}
+
+pub(super) async fn find(
+    connection: &Connection,
+    import_id: &str,
+) -> Result<Option<Imported>, TableError> {
+    // Before the first `prepare` there is none, so nothing was imported.
+    if !exists(connection).await? {
+        return Ok(None);
+    }
+    let sql = format!(
+        "SELECT rows, replaced_cells FROM {} WHERE import_id = $1",
+        name(connection)
+    );
+    let rows = connection
+        .query("read the ledger of imports", &sql, &[text(&import_id)])
+        .await?;
+    Ok(rows.first().map(|row| Imported {
+        rows: row.get::<_, i64>(0).unsigned_abs(),
+        already_done: true,
+        replaced_cells: row.get::<_, i64>(1).unsigned_abs(),
+    }))
+}
+
+/// Writes the import's entry, counts to follow, in the transaction that is open. Of two that try
+/// it at once, the second waits for the first one's end: then it finds the entry, or takes its
+/// place. Says whether the entry is this transaction's.
+pub(super) async fn claim(connection: &Connection, import: &Import) -> Result<bool, TableError> {
+    let sql = format!(
+        "INSERT INTO {} (import_id, table_id, rows, replaced_cells) VALUES ($1, $2, 0, 0)
+         ON CONFLICT (import_id) DO NOTHING RETURNING 1",
+        name(connection)
+    );
+    let table = import.table.to_string();
+    let parameters = [text(&import.id), text(&table)];
+    let rows = connection
+        .query("write the ledger of imports", &sql, &parameters)
+        .await?;
+    Ok(!rows.is_empty())
+}
+
+/// Fills the counts in.
+pub(super) async fn note(
+    connection: &Connection,
+    import: &Import,
+    done: Imported,
+) -> Result<(), TableError> {
+    let sql = format!(
+        "UPDATE {} SET rows = $2, replaced_cells = $3 WHERE import_id = $1",
+        name(connection)
+    );
+    let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    let (rows, replaced) = (count(done.rows), count(done.replaced_cells));
+    let parameters = [
+        text(&import.id),
+        (&rows as _, Type::INT8),
+        (&replaced as _, Type::INT8),
+    ];
+    connection
+        .query("write the ledger of imports", &sql, &parameters)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn forget(connection: &Connection, imports: &[String]) -> Result<(), TableError> {
+    if imports.is_empty() || !exists(connection).await? {
+        return Ok(());
+    }
+    let sql = format!("DELETE FROM {} WHERE import_id = ANY($1)", name(connection));
+    connection
+        .query("forget imports", &sql, &[(&imports as _, Type::TEXT_ARRAY)])
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,176 @@
+//! Schemas, tables and their columns.
+
+use forebay_model::{Mapping, TableId};
+
+use crate::table::TableError;
+use crate::table::postgres::connect::Connection;
+use crate::table::postgres::{ledger, text};
+use crate::table::shape::{self, Column, Fit, quote, quoted};
+
+/// PostgreSQL cuts longer names off, silently.
+const NAME_BYTES_MAX: usize = 63;
+/// Columns that every table has.
+const SYSTEM_COLUMNS: [&str; 7] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid", "oid"];
+/// Serializes those who create: `IF NOT EXISTS` does not, two at once may both fail. Any number
+/// that nobody else uses; this one spells "forebay".
+const LOCK: i64 = 0x0066_6f72_6562_6179;
+
+/// `"<stage>.<bucket>"."<table>"`.
+pub(super) fn qualified(table: &TableId) -> String {
+    format!("{}.{}", quote(&table.bucket_id()), quote(table.table()))
+}
+
+/// Makes schema, table and ledger, adds columns, or finds that there is nothing to do.
+pub(super) async fn prepare(
+    connection: &mut Connection,
+    table: &TableId,
+    mapping: &Mapping,
+) -> Result<(), TableError> {
+    shape::check_mapping(table, mapping)?;
+    check_names(table, mapping)?;
+    let is_ready = match fit(connection, table, mapping).await? {
+        Some(fit) => fit.missing.is_empty() && ledger::exists(connection).await?,
+        None => false,
+    };
+    if is_ready {
+        return Ok(());
+    }
+    let action = format!("prepare table \"{table}\"");
+    connection
+        .execute(
+            &action,
+            &format!("BEGIN; SELECT pg_catalog.pg_advisory_xact_lock({LOCK})"),
+        )
+        .await?;
+    let mut statements = String::new();
+    if !ledger::exists(connection).await? {
+        create_schema(connection, &connection.ledger_schema, &mut statements).await?;
+        statements.push_str(&ledger::create(connection));
+        statements.push(';');
+    }
+    match fit(connection, table, mapping).await? {
+        None => {
+            create_schema(connection, &table.bucket_id(), &mut statements).await?;
+            statements.push_str(&create(table, mapping));
+        }
+        Some(fit) => {
+            for name in fit.missing.iter().filter_map(|&i| fit.names.get(i)) {
+                let column = quote(name);
+                statements.push_str(&format!(
+                    "ALTER TABLE {} ADD COLUMN {column} text;",
+                    qualified(table)
+                ));
+            }
+        }
+    }
+    // An error leaves the transaction open; the connection is dropped then, and with it that.
+    connection
+        .execute(&action, &format!("{statements}; COMMIT"))
+        .await
+}
+
+/// How the mapping goes into the table; nothing when there is no table.
+pub(super) async fn fit(
+    connection: &Connection,
+    table: &TableId,
+    mapping: &Mapping,
+) -> Result<Option<Fit>, TableError> {
+    // A partition key and inheritance change nothing here; a view or foreign table can't be filled.
+    let sql = "SELECT c.relkind::text, a.attname::text,
+            pg_catalog.format_type(a.atttypid, a.atttypmod),
+            a.atttypid = 'pg_catalog.text'::regtype
+                OR (a.atttypid = 'pg_catalog.varchar'::regtype AND a.atttypmod = -1),
+            a.attnotnull AND NOT a.atthasdef AND a.attidentity = '',
+            a.attgenerated <> '' OR a.attidentity = 'a',
+            coalesce(a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]), false)
+        FROM pg_catalog.pg_class c
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        LEFT JOIN pg_catalog.pg_attribute a
+            ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+        LEFT JOIN pg_catalog.pg_index i ON i.indrelid = c.oid AND i.indisprimary
+        WHERE n.nspname = $1 AND c.relname = $2 ORDER BY a.attnum";
+    let action = format!("look up table \"{table}\"");
+    let (schema, name) = (table.bucket_id(), table.table());
+    let parameters = [text(&schema), text(&name)];
+    let rows = connection.query(&action, sql, &parameters).await?;
+    let Some(first) = rows.first() else {
+        return Ok(None);
+    };
+    let kind: &str = first.get(0);
+    if !matches!(kind, "r" | "p") {
+        return Err(TableError::Terminal(format!(
+            "\"{table}\" is there, but not as a table: it can't be imported into"
+        )));
+    }
+    let columns: Vec<Column> = rows
+        .iter()
+        // A table without columns has one row of nulls.
+        .filter_map(|row| {
+            Some(Column {
+                name: row.get::<_, Option<String>>(1)?,
+                type_name: row.get(2),
+                holds_text: row.get(3),
+                is_required: row.get(4),
+                is_generated: row.get(5),
+                in_key: row.get(6),
+            })
+        })
+        .collect();
+    shape::fit(table, mapping, &columns).map(Some)
+}
+
+/// A schema may be there without the permission to make any, so it is looked up first.
+async fn create_schema(
+    connection: &Connection,
+    schema: &str,
+    statements: &mut String,
+) -> Result<(), TableError> {
+    let sql = "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1";
+    let action = format!("look up schema \"{schema}\"");
+    if connection
+        .query(&action, sql, &[text(&schema)])
+        .await?
+        .is_empty()
+    {
+        statements.push_str(&format!("CREATE SCHEMA {};", quote(schema)));
+    }
+    Ok(())
+}
+
+fn create(table: &TableId, mapping: &Mapping) -> String {
+    let mut parts: Vec<String> = mapping
+        .columns
+        .iter()
+        .map(|c| format!("{} text", quote(&c.name)))
+        .collect();
+    let key = quoted(mapping.primary_key());
+    if !key.is_empty() {
+        parts.push(format!("PRIMARY KEY ({key})"));
+    }
+    format!("CREATE TABLE {} ({})", qualified(table), parts.join(", "))
+}
+
+fn check_names(table: &TableId, mapping: &Mapping) -> Result<(), TableError> {
+    let too_long = |what: &str, name: &str| {
+        (name.len() > NAME_BYTES_MAX).then(|| {
+            TableError::Terminal(format!(
+                "table \"{table}\": {what} \"{name}\" has {} bytes, PostgreSQL allows {NAME_BYTES_MAX}",
+                name.len()
+            ))
+        })
+    };
+    let schema = too_long("the schema", &table.bucket_id());
+    let name = schema.or_else(|| too_long("the name", table.table()));
+    let problem = name.or_else(|| {
+        mapping.columns.iter().find_map(|column| {
+            let name = column.name.as_str();
+            if SYSTEM_COLUMNS.contains(&name) {
+                return Some(TableError::Terminal(format!(
+                    "table \"{table}\": PostgreSQL keeps the column name \"{name}\" for itself"
+                )));
+            }
+            too_long("column", name)
+        })
+    });
+    problem.map_or(Ok(()), Err)
+}

@@ -1,0 +1,117 @@
+//! Rows on their way into a table: batches of cells as bytes.
+
+use futures::stream::BoxStream;
+
+/// The rows of an import. Whoever makes it bounds its batches (a megabyte or so each): a backend
+/// holds a few of them at a time and nothing else.
+pub type RowStream<'a> = BoxStream<'a, Result<RowBatch, RowError>>;
+
+/// Why there are no more rows.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct RowError {
+    /// Whether reading them again may succeed.
+    pub retryable: bool,
+    /// A sentence that names the object and the cause.
+    pub message: String,
+}
+
+/// Some rows: the bytes of their cells one after another, and where each cell ends.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RowBatch {
+    data: Vec<u8>,
+    ends: Vec<usize>,
+    columns: usize,
+}
+
+impl RowBatch {
+    /// Without rows yet, for rows of `columns` cells.
+    #[must_use]
+    pub fn new(columns: usize) -> Self {
+        Self {
+            data: Vec::new(),
+            ends: Vec::new(),
+            columns,
+        }
+    }
+
+    /// Adds the next cell; a row is complete with its last one.
+    pub fn push_cell(&mut self, cell: &[u8]) {
+        self.data.extend_from_slice(cell);
+        self.ends.push(self.data.len());
+    }
+
+    /// Adds a row.
+    pub fn push_row<C: AsRef<[u8]>>(&mut self, cells: impl IntoIterator<Item = C>) {
+        for cell in cells {
+            self.push_cell(cell.as_ref());
+        }
+    }
+
+    /// Cells of a row.
+    #[must_use]
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Complete rows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ends.len().checked_div(self.columns).unwrap_or(0)
+    }
+
+    /// Whether there is no row.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What it takes in memory, about: for whoever decides when a batch is large enough.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.data.len() + self.ends.len() * size_of::<usize>()
+    }
+
+    /// Whether the last row lacks cells. A backend refuses such a batch: its rows would be shifted.
+    #[must_use]
+    pub fn has_partial_row(&self) -> bool {
+        self.columns == 0 || !self.ends.len().is_multiple_of(self.columns)
+    }
+
+    /// All cells, row by row.
+    pub fn cells(&self) -> impl Iterator<Item = &[u8]> {
+        let mut start = 0;
+        self.ends.iter().map(move |&end| {
+            // Ends only grow and the last is the length of the data, so this is never out of it.
+            let cell = self.data.get(start..end).unwrap_or_default();
+            start = end;
+            cell
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_come_out_as_they_went_in() {
+        let mut batch = RowBatch::new(3);
+        batch.push_row(["a", "", "ccc"]);
+        batch.push_row([b"\xff\0".as_slice(), b"", b""]);
+        assert_eq!((batch.len(), batch.is_empty()), (2, false));
+        assert!(!batch.has_partial_row());
+        let cells: Vec<&[u8]> = batch.cells().collect();
+        let expected: [&[u8]; 6] = [b"a", b"", b"ccc", b"\xff\0", b"", b""];
+        assert_eq!(cells, expected);
+    }
+
+    #[test]
+    fn an_unfinished_row_is_seen() {
+        let mut batch = RowBatch::new(2);
+        batch.push_cell(b"a");
+        assert_eq!((batch.len(), batch.has_partial_row()), (0, true));
+        assert!(RowBatch::new(0).has_partial_row());
+        assert_eq!(RowBatch::new(0).len(), 0);
+    }
+}

@@ -1,0 +1,285 @@
+//! Whether a table that is there fits a mapping, and which columns it lacks.
+
+use forebay_model::{Mapping, TableId};
+
+use crate::table::{RowBatch, TableError};
+
+/// A column of a table that is there.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Column {
+    pub(crate) name: String,
+    /// Its declared type, for people.
+    pub(crate) type_name: String,
+    /// It keeps any text as it is.
+    pub(crate) holds_text: bool,
+    /// A row that says nothing about it is refused.
+    pub(crate) is_required: bool,
+    /// It is computed and can't be written.
+    pub(crate) is_generated: bool,
+    /// Part of the primary key.
+    pub(crate) in_key: bool,
+}
+
+/// How a mapping goes into a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fit {
+    /// For each column of the mapping, its name in the table: the case may differ.
+    pub(crate) names: Vec<String>,
+    /// Columns that the table lacks, as indexes into the mapping.
+    pub(crate) missing: Vec<usize>,
+}
+
+/// Fits a mapping to the columns of a table.
+pub(crate) fn fit(
+    table: &TableId,
+    mapping: &Mapping,
+    columns: &[Column],
+) -> Result<Fit, TableError> {
+    check_key(table, mapping, columns)?;
+    let mut fit = Fit {
+        names: Vec::new(),
+        missing: Vec::new(),
+    };
+    for (i, wanted) in mapping.columns.iter().enumerate() {
+        match find(columns, &wanted.name) {
+            None => {
+                fit.missing.push(i);
+                fit.names.push(wanted.name.clone());
+            }
+            Some(column) if column.is_generated => {
+                return Err(TableError::Terminal(format!(
+                    "table \"{table}\": column \"{}\" is generated and can't be written",
+                    column.name
+                )));
+            }
+            Some(column) if !column.holds_text => {
+                return Err(TableError::Terminal(format!(
+                    "table \"{table}\": column \"{}\" has type {}, Forebay writes text",
+                    column.name, column.type_name
+                )));
+            }
+            Some(column) => fit.names.push(column.name.clone()),
+        }
+    }
+    match columns
+        .iter()
+        .find(|c| c.is_required && !fit.names.contains(&c.name))
+    {
+        None => Ok(fit),
+        Some(column) => Err(TableError::Terminal(format!(
+            "table \"{table}\": column \"{}\" must have a value (NOT NULL without default) and the mapping has no such column",
+            column.name
+        ))),
+    }
+}
+
+/// Names of a mapping's key columns as they are in the table.
+pub(crate) fn key_names<'a>(mapping: &Mapping, fit: &'a Fit) -> Vec<&'a str> {
+    let columns = mapping.columns.iter().zip(&fit.names);
+    columns
+        .filter(|(column, _)| column.primary_key)
+        .map(|(_, name)| name.as_str())
+        .collect()
+}
+
+/// An identifier, quoted: the same in both dialects.
+pub(crate) fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Identifiers, quoted, with commas.
+pub(crate) fn quoted<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> String {
+    let names: Vec<String> = names.into_iter().map(|n| quote(n.as_ref())).collect();
+    names.join(", ")
+}
+
+/// `ON CONFLICT` for an upsert: the new row's cells replace the old one's.
+pub(crate) fn on_conflict(mapping: &Mapping, fit: &Fit) -> String {
+    let keys = key_names(mapping, fit);
+    let updates: Vec<String> = fit
+        .names
+        .iter()
+        .filter(|name| !keys.contains(&name.as_str()))
+        .map(|name| format!("{0} = excluded.{0}", quote(name)))
+        .collect();
+    let target = quoted(&keys);
+    if updates.is_empty() {
+        format!("ON CONFLICT ({target}) DO NOTHING")
+    } else {
+        format!(
+            "ON CONFLICT ({target}) DO UPDATE SET {}",
+            updates.join(", ")
+        )
+    }
+}
+
+/// Refuses a mapping that no table can have. Whoever defined it should have checked that.
+pub(crate) fn check_mapping(table: &TableId, mapping: &Mapping) -> Result<(), TableError> {
+    match mapping.problems().first() {
+        None => Ok(()),
+        Some(problem) => Err(TableError::Terminal(format!(
+            "table \"{table}\": {problem}"
+        ))),
+    }
+}
+
+/// Refuses a batch whose cells would end up in other columns.
+pub(crate) fn check_batch(
+    table: &TableId,
+    mapping: &Mapping,
+    batch: &RowBatch,
+) -> Result<(), TableError> {
+    let wanted = mapping.columns.len();
+    if batch.columns() == wanted && !batch.has_partial_row() {
+        return Ok(());
+    }
+    Err(TableError::Terminal(format!(
+        "table \"{table}\": the rows have {} cells, the mapping has {wanted} columns",
+        batch.columns()
+    )))
+}
+
+fn check_key(table: &TableId, mapping: &Mapping, columns: &[Column]) -> Result<(), TableError> {
+    let has: Vec<&str> = columns
+        .iter()
+        .filter(|c| c.in_key)
+        .map(|c| c.name.as_str())
+        .collect();
+    let wanted: Vec<&str> = mapping.primary_key().collect();
+    // The order does not matter to an upsert.
+    let fits = has.len() == wanted.len()
+        && wanted
+            .iter()
+            .all(|w| has.iter().any(|h| h.eq_ignore_ascii_case(w)));
+    if fits {
+        return Ok(());
+    }
+    let list = |names: &[&str]| match names {
+        [] => "no primary key".to_owned(),
+        names => format!("the primary key ({})", quoted(names)),
+    };
+    Err(TableError::Terminal(format!(
+        "table \"{table}\" has {}, the mapping has {}: change one of them or use another table",
+        list(&has),
+        list(&wanted)
+    )))
+}
+
+fn find<'a>(columns: &'a [Column], name: &str) -> Option<&'a Column> {
+    let exact = columns.iter().find(|c| c.name == name);
+    exact.or_else(|| columns.iter().find(|c| c.name.eq_ignore_ascii_case(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use forebay_model::{Column as Wanted, ColumnKind};
+
+    fn mapping(columns: &[(&str, bool)]) -> Mapping {
+        let column = |&(name, primary_key): &(&str, bool)| Wanted {
+            name: name.to_owned(),
+            primary_key,
+            kind: ColumnKind::Body,
+        };
+        Mapping {
+            columns: columns.iter().map(column).collect(),
+        }
+    }
+
+    fn text(name: &str) -> Column {
+        Column {
+            name: name.to_owned(),
+            type_name: "text".to_owned(),
+            holds_text: true,
+            ..Column::default()
+        }
+    }
+
+    fn fitted(mapping: &Mapping, columns: &[Column]) -> Result<Fit, String> {
+        let table = "in.c-b.t".parse().unwrap();
+        fit(&table, mapping, columns).map_err(|e| {
+            assert!(!e.is_retryable());
+            e.to_string()
+        })
+    }
+
+    #[test]
+    fn names_are_found_whatever_their_case_and_gaps_are_seen() {
+        let fit = fitted(
+            &mapping(&[("A", false), ("b", false), ("c", false)]),
+            &[text("a"), text("A"), text("B"), text("other")],
+        );
+        assert_eq!(
+            fit.unwrap(),
+            Fit {
+                names: vec!["A".into(), "B".into(), "c".into()],
+                missing: vec![2]
+            }
+        );
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let plain = mapping(&[("a", false)]);
+        let number = Column {
+            holds_text: false,
+            type_name: "integer".into(),
+            ..text("a")
+        };
+        assert!(
+            fitted(&plain, &[number])
+                .unwrap_err()
+                .contains("has type integer")
+        );
+        let generated = Column {
+            is_generated: true,
+            ..text("a")
+        };
+        assert!(
+            fitted(&plain, &[generated])
+                .unwrap_err()
+                .contains("is generated")
+        );
+        let required = Column {
+            is_required: true,
+            ..text("x")
+        };
+        assert!(
+            fitted(&plain, &[text("a"), required])
+                .unwrap_err()
+                .contains("\"x\" must have")
+        );
+        let key = Column {
+            in_key: true,
+            ..text("a")
+        };
+        let error = fitted(&plain, std::slice::from_ref(&key)).unwrap_err();
+        assert!(error.contains("has the primary key (\"a\"), the mapping has no primary key"));
+        let keyed = mapping(&[("A", true), ("b", true)]);
+        assert!(fitted(&keyed, &[key, text("b")]).is_err());
+        assert!(fitted(&keyed, &[text("a"), text("b")]).is_err());
+    }
+
+    #[test]
+    fn upserts_update_what_is_not_in_the_key() {
+        let columns = [
+            Column {
+                in_key: true,
+                ..text("k\"")
+            },
+            text("v"),
+        ];
+        let both = mapping(&[("K\"", true), ("v", false)]);
+        let fit = fitted(&both, &columns).unwrap();
+        assert_eq!(
+            on_conflict(&both, &fit),
+            r#"ON CONFLICT ("k""") DO UPDATE SET "v" = excluded."v""#
+        );
+        let only = mapping(&[("k\"", true)]);
+        let fit = fitted(&only, &columns).unwrap();
+        assert_eq!(
+            on_conflict(&only, &fit),
+            r#"ON CONFLICT ("k""") DO NOTHING"#
+        );
+    }
+}

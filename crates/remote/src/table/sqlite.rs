@@ -1,0 +1,195 @@
+//! Tables in the embedded SQLite database.
+//!
+//! One thread owns the connection that writes; everything else hands it commands, so the async
+//! runtime never waits for a disk and imports never wait for a lock among themselves. Readers, in
+//! this process or another, read the last committed state meanwhile (write-ahead log).
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use forebay_model::{Mapping, TableBackend, TableId};
+use futures::StreamExt;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::table::{Import, Imported, RowStream, Table, TableError};
+
+mod database;
+mod error;
+mod import;
+mod ledger;
+mod query;
+mod schema;
+mod writer;
+
+pub use query::{QueryCell, QueryError, QuerySummary, QueryVisitor, query};
+
+use writer::{Command, RowMessage};
+
+/// Batches of rows that wait for the writer.
+const BATCHES_AHEAD: usize = 2;
+/// Commands that wait for the writer; more wait in their callers.
+const COMMANDS_AHEAD: usize = 64;
+
+/// The embedded database.
+#[derive(Clone, Debug)]
+pub struct SqliteConfig {
+    /// Its file, by convention `tables.db` in the data directory. Made when it is not there.
+    pub path: PathBuf,
+    /// How long to wait for a lock that another process holds.
+    pub busy_timeout: Duration,
+}
+
+impl SqliteConfig {
+    /// A file, with the default timeout.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            busy_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Tables in the embedded database, each named exactly as its id is written.
+#[derive(Debug)]
+pub struct SqliteTable {
+    path: PathBuf,
+    commands: mpsc::Sender<Command>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl SqliteTable {
+    /// Opens the database and starts its writer. The folder must be there.
+    ///
+    /// # Errors
+    /// When the file can't be opened, is not a database, or is locked for too long.
+    pub fn open(config: SqliteConfig) -> Result<Self, TableError> {
+        let path = config.path.clone();
+        let database = database::Database::open(config)?;
+        let (commands, receiver) = mpsc::channel(COMMANDS_AHEAD);
+        let writer = std::thread::Builder::new()
+            .name("forebay-sqlite".to_owned())
+            .spawn(move || writer::run(database, receiver))
+            .map_err(|e| {
+                TableError::Retryable(format!("can't start a thread for {}: {e}", path.display()))
+            })?;
+        Ok(Self {
+            path,
+            commands,
+            writer: Mutex::new(Some(writer)),
+        })
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Ends the writer after the commands that it has, and waits for it: afterwards the file is
+    /// closed. Blocks; call it where that is allowed. Dropping does the same without waiting.
+    pub fn close(self) {
+        let Self {
+            commands, writer, ..
+        } = self;
+        drop(commands);
+        let writer = writer.into_inner().unwrap_or_else(|e| e.into_inner());
+        if let Some(writer) = writer
+            && writer.join().is_err()
+        {
+            tracing::error!("the writer of the SQLite tables has panicked");
+        }
+    }
+
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, TableError>>) -> Command,
+    ) -> Result<T, TableError> {
+        let (reply, answer) = oneshot::channel();
+        if self.commands.send(command(reply)).await.is_err() {
+            return Err(self.gone());
+        }
+        answer.await.unwrap_or_else(|_| Err(self.gone()))
+    }
+
+    fn gone(&self) -> TableError {
+        let path = self.path.display();
+        TableError::Retryable(format!("the writer of {path} has ended"))
+    }
+}
+
+#[async_trait]
+impl Table for SqliteTable {
+    fn backend(&self) -> TableBackend {
+        TableBackend::Sqlite
+    }
+
+    async fn prepare(&self, table: &TableId, mapping: &Mapping) -> Result<(), TableError> {
+        self.ask(|reply| Command::Prepare {
+            table: table.clone(),
+            mapping: mapping.clone(),
+            reply,
+        })
+        .await
+    }
+
+    async fn import(&self, import: &Import, rows: RowStream<'_>) -> Result<Imported, TableError> {
+        let (batches, receiver) = mpsc::channel(BATCHES_AHEAD);
+        let writing = self.ask(|reply| Command::Import {
+            import: import.clone(),
+            rows: receiver,
+            reply,
+        });
+        let mut writing = std::pin::pin!(writing);
+        tokio::select! {
+            written = &mut writing => written,
+            fed = feed(rows, batches) => {
+                // Also after a failed stream: once this returns, the rollback is done.
+                let written = writing.await;
+                fed.map_err(TableError::from).and(written)
+            }
+        }
+    }
+
+    async fn forget(&self, imports: &[String]) -> Result<(), TableError> {
+        self.ask(|reply| Command::Forget {
+            imports: imports.to_vec(),
+            reply,
+        })
+        .await
+    }
+
+    async fn imported(&self, import_id: &str) -> Result<Option<u64>, TableError> {
+        self.ask(|reply| Command::Imported {
+            import_id: import_id.to_owned(),
+            reply,
+        })
+        .await
+    }
+
+    async fn check(&self) -> Result<(), TableError> {
+        self.ask(|reply| Command::Check { reply }).await
+    }
+}
+
+/// Sends rows until there are no more or the writer does not want any. Nobody else sends: when the
+/// stream fails, or the import is dropped, the channel ends without `End` and the writer rolls back.
+async fn feed(
+    mut rows: RowStream<'_>,
+    batches: mpsc::Sender<RowMessage>,
+) -> Result<(), crate::table::RowError> {
+    loop {
+        let message = match rows.next().await {
+            None => RowMessage::End,
+            Some(Ok(batch)) => RowMessage::Batch(batch),
+            Some(Err(e)) => return Err(e),
+        };
+        let is_end = matches!(message, RowMessage::End);
+        if batches.send(message).await.is_err() || is_end {
+            return Ok(());
+        }
+    }
+}

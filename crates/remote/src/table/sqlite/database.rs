@@ -1,0 +1,131 @@
+//! The connection that writes, opened again after anything that may have harmed it.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::table::TableError;
+use crate::table::sqlite::error::{self, Context};
+use crate::table::sqlite::{SqliteConfig, ledger};
+
+/// A connection and what it takes to get another.
+#[derive(Debug)]
+pub(super) struct Database {
+    config: SqliteConfig,
+    connection: Option<(Connection, Identity)>,
+}
+
+/// Which files a connection has open: device and inode of the database and of its write-ahead log.
+/// SQLite does not notice when they are deleted or replaced, and would commit rows into files that
+/// nobody can find any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Identity([(u64, u64); 2]);
+
+impl Identity {
+    fn of(path: &Path) -> io::Result<Self> {
+        let mut log = path.as_os_str().to_owned();
+        log.push("-wal");
+        let identity = |path: &Path| path.metadata().map(|m| (m.dev(), m.ino()));
+        Ok(Self([identity(path)?, identity(log.as_ref())?]))
+    }
+
+    fn still_holds(&self, path: &Path) -> bool {
+        Self::of(path).is_ok_and(|now| now == *self)
+    }
+}
+
+/// A connection, with what its errors need to say.
+pub(super) struct Db<'a> {
+    pub(super) connection: &'a mut Connection,
+    pub(super) context: Context<'a>,
+    identity: &'a Identity,
+}
+
+impl<'a> Db<'a> {
+    /// What has to be done before a commit counts.
+    pub(super) fn guard(&self) -> Guard<'a> {
+        Guard {
+            path: self.context.path,
+            identity: self.identity,
+        }
+    }
+}
+
+/// Looks whether the files are still those that were opened.
+#[derive(Clone, Copy)]
+pub(super) struct Guard<'a> {
+    path: &'a Path,
+    identity: &'a Identity,
+}
+
+impl Guard<'_> {
+    pub(super) fn check(self) -> Result<(), TableError> {
+        if self.identity.still_holds(self.path) {
+            return Ok(());
+        }
+        let path = self.path.display();
+        Err(TableError::Retryable(format!(
+            "{path} was moved, deleted or replaced while it was open"
+        )))
+    }
+}
+
+impl Database {
+    pub(super) fn open(config: SqliteConfig) -> Result<Self, TableError> {
+        let connection = connect(&config)?;
+        Ok(Self {
+            config,
+            connection: Some(connection),
+        })
+    }
+
+    /// Runs some work on the connection. After an error, or when the files are others, it is not
+    /// used again: the next work starts with a new one, on the files that are there then.
+    pub(super) fn with<T>(
+        &mut self,
+        work: impl FnOnce(&mut Db<'_>) -> Result<T, TableError>,
+    ) -> Result<T, TableError> {
+        let path = &self.config.path;
+        let open = self.connection.take();
+        let (mut connection, identity) = match open.filter(|(_, id)| id.still_holds(path)) {
+            Some(open) => open,
+            None => connect(&self.config)?,
+        };
+        let result = work(&mut Db {
+            connection: &mut connection,
+            context: Context { path },
+            identity: &identity,
+        });
+        if result.is_ok() {
+            self.connection = Some((connection, identity));
+        }
+        result
+    }
+}
+
+fn connect(config: &SqliteConfig) -> Result<(Connection, Identity), TableError> {
+    let context = Context { path: &config.path };
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let open = || -> rusqlite::Result<Connection> {
+        let connection = Connection::open_with_flags(&config.path, flags)?;
+        connection.busy_timeout(config.busy_timeout)?;
+        // A commit is on disk when it returns: the slices of an imported file are deleted.
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+        // A table of the user may refer to others; their constraints are the user's wish.
+        connection.pragma_update(None, "foreign_keys", "ON")?;
+        ledger::create(&connection)?;
+        Ok(connection)
+    };
+    let connection = open().map_err(error::at(context, "open the database"))?;
+    let identity = Identity::of(&config.path).map_err(|e| {
+        let path = config.path.display();
+        TableError::Retryable(format!("can't look at {path} and its write-ahead log: {e}"))
+    })?;
+    Ok((connection, identity))
+}

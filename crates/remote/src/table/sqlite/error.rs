@@ -1,0 +1,109 @@
+//! What SQLite's errors mean to a person and to a retry.
+
+use std::path::Path;
+
+use rusqlite::{Error, ErrorCode};
+
+use crate::table::TableError;
+
+/// What every error says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Context<'a> {
+    pub(super) path: &'a Path,
+}
+
+/// For `map_err`: what was tried, as in "can't … in <file>".
+pub(super) fn at<'a>(
+    context: Context<'a>,
+    action: &'a str,
+) -> impl FnOnce(Error) -> TableError + 'a {
+    move |error| {
+        let path = context.path.display();
+        let (retryable, cause) = classify(&error);
+        let message = format!("can't {action} in {path}: {cause}");
+        if retryable {
+            TableError::Retryable(message)
+        } else {
+            TableError::Terminal(message)
+        }
+    }
+}
+
+/// Whether it may go away by itself, and the cause in plain words.
+pub(super) fn classify(error: &Error) -> (bool, String) {
+    let Some(code) = error.sqlite_error_code() else {
+        return (false, error.to_string());
+    };
+    let (retryable, words) = match code {
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
+            (true, "another process has kept it locked for too long")
+        }
+        ErrorCode::DiskFull => (true, "the disk is full"),
+        ErrorCode::SystemIoFailure => (true, "reading or writing the disk failed"),
+        ErrorCode::OutOfMemory => (true, "there is not enough memory"),
+        ErrorCode::OperationInterrupted | ErrorCode::OperationAborted => {
+            (true, "it was interrupted")
+        }
+        // Another process changed the schema between two steps, or replaced the file.
+        ErrorCode::SchemaChanged | ErrorCode::FileLockingProtocolFailed => {
+            (true, "it was changed meanwhile")
+        }
+        ErrorCode::DatabaseCorrupt => (false, "the file is damaged: restore it or move it away"),
+        ErrorCode::NotADatabase => (
+            false,
+            "the file is not a SQLite database: move it away or name another",
+        ),
+        ErrorCode::ReadOnly if is_moved(error) => (true, "the file was moved or deleted"),
+        ErrorCode::ReadOnly | ErrorCode::PermissionDenied => {
+            (false, "the file or its folder can't be written")
+        }
+        ErrorCode::CannotOpen => (
+            false,
+            "the file can't be opened: check that its folder is there and can be written",
+        ),
+        ErrorCode::ConstraintViolation => (false, "a constraint of the table refuses a row"),
+        ErrorCode::TooBig => (false, "a cell or name is larger than SQLite allows"),
+        _ => (false, "SQLite refuses it"),
+    };
+    (retryable, format!("{words} ({error})"))
+}
+
+fn is_moved(error: &Error) -> bool {
+    error
+        .sqlite_error()
+        .is_some_and(|e| e.extended_code == rusqlite::ffi::SQLITE_READONLY_DBMOVED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::Connection;
+
+    fn classified(connection: &Connection, sql: &str) -> (bool, String) {
+        classify(&connection.execute_batch(sql).unwrap_err())
+    }
+
+    #[test]
+    fn a_full_disk_is_waited_for_and_a_bad_row_is_not() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection
+            .execute_batch(
+                "CREATE TABLE t (a TEXT CHECK (a <> 'bad')); PRAGMA max_page_count = 10;",
+            )
+            .unwrap();
+        let (retryable, text) =
+            classified(&connection, "INSERT INTO t SELECT hex(randomblob(50000))");
+        assert!(retryable && text.contains("disk is full"), "{text}");
+        let (retryable, text) = classified(&connection, "INSERT INTO t VALUES ('bad')");
+        assert!(!retryable && text.contains("constraint"), "{text}");
+        let (retryable, text) =
+            classified(&connection, "INSERT INTO t VALUES (zeroblob(2000000000))");
+        assert!(
+            !retryable && text.contains("larger than SQLite allows"),
+            "{text}"
+        );
+        connection.execute_batch("PRAGMA query_only = ON").unwrap();
+        let (retryable, text) = classified(&connection, "DELETE FROM t");
+        assert!(!retryable && text.contains("can't be written"), "{text}");
+    }
+}

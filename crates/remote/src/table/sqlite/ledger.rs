@@ -1,0 +1,91 @@
+//! The ledger of imports, a table beside the user's.
+
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+
+use crate::table::sqlite::database::Db;
+use crate::table::sqlite::error::{self, Context};
+use crate::table::{Import, Imported, TableError};
+
+/// No table id begins like this, so it can't be a sink's.
+const CREATE: &str = "CREATE TABLE IF NOT EXISTS _forebay_imports (
+    import_id TEXT NOT NULL PRIMARY KEY,
+    table_id TEXT NOT NULL,
+    rows INTEGER NOT NULL,
+    replaced_cells INTEGER NOT NULL,
+    imported_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+) WITHOUT ROWID";
+
+pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
+    // Looked up first, so that opening a database that has it needs no lock.
+    if connection.table_exists(None, "_forebay_imports")? {
+        return Ok(());
+    }
+    connection.execute_batch(CREATE)
+}
+
+/// What an import did, if it was done.
+pub(super) fn find(db: &mut Db<'_>, import_id: &str) -> Result<Option<Imported>, TableError> {
+    find_in(db.connection, db.context, import_id)
+}
+
+pub(super) fn find_in(
+    connection: &Connection,
+    context: Context<'_>,
+    import_id: &str,
+) -> Result<Option<Imported>, TableError> {
+    let noted = connection
+        .query_row(
+            "SELECT rows, replaced_cells FROM _forebay_imports WHERE import_id = ?1",
+            [import_id],
+            |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)),
+        )
+        .optional()
+        .map_err(error::at(context, "read the ledger of imports"))?;
+    Ok(noted.map(|(rows, replaced)| Imported {
+        rows: rows.unsigned_abs(),
+        already_done: true,
+        replaced_cells: replaced.unsigned_abs(),
+    }))
+}
+
+pub(super) fn note(
+    connection: &Connection,
+    import: &Import,
+    done: Imported,
+) -> rusqlite::Result<()> {
+    let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    connection.execute(
+        "INSERT INTO _forebay_imports (import_id, table_id, rows, replaced_cells) VALUES (?1, ?2, ?3, ?4)",
+        params![
+            import.id,
+            import.table.to_string(),
+            count(done.rows),
+            count(done.replaced_cells)
+        ],
+    )?;
+    Ok(())
+}
+
+pub(super) fn forget(db: &mut Db<'_>, imports: &[String]) -> Result<(), TableError> {
+    let forget = |connection: &mut Connection| {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for import in imports {
+            transaction.execute(
+                "DELETE FROM _forebay_imports WHERE import_id = ?1",
+                [import],
+            )?;
+        }
+        transaction.commit()
+    };
+    forget(db.connection).map_err(error::at(db.context, "forget imports"))
+}
+
+/// Takes the write lock and lets it go.
+pub(super) fn check(db: &mut Db<'_>) -> Result<(), TableError> {
+    let check = |connection: &mut Connection| {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+        transaction.rollback()
+    };
+    check(db.connection).map_err(error::at(db.context, "write"))
+}

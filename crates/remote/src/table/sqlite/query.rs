@@ -1,0 +1,185 @@
+//! Reading the database with SQL, for `forebay query`: while a server writes it or while none
+//! runs, and never changing it.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::fallible_iterator::FallibleIterator;
+use rusqlite::types::ValueRef;
+use rusqlite::{Batch, Connection, ErrorCode, OpenFlags};
+
+use crate::table::sqlite::error::classify;
+
+/// Who takes the rows of a query.
+pub trait QueryVisitor {
+    /// Names of the columns; called once, before the rows.
+    fn columns(&mut self, names: &[&str]) -> ControlFlow<()>;
+    /// One row. `Break` ends the query.
+    fn row(&mut self, cells: &[QueryCell<'_>]) -> ControlFlow<()>;
+}
+
+/// A cell, in one of SQLite's five kinds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum QueryCell<'a> {
+    /// No value.
+    Null,
+    /// An integer.
+    Int(i64),
+    /// A floating point number.
+    Real(f64),
+    /// Text. Bytes that are not UTF-8, which Forebay never writes, come as a blob.
+    Text(&'a str),
+    /// Bytes.
+    Blob(&'a [u8]),
+}
+
+/// How a query ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QuerySummary {
+    /// Rows that were visited.
+    pub rows: u64,
+    /// There were more rows than the limit.
+    pub truncated: bool,
+}
+
+/// Why a query gave no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QueryError {
+    /// There is no such file: nothing was imported yet, or the data directory is another.
+    #[error("there is no database {0}: nothing was imported into it yet")]
+    NoDatabase(String),
+    /// The statement is wrong, or would write.
+    #[error("{0}")]
+    Statement(String),
+    /// The file can't be read.
+    #[error("{0}")]
+    Database(String),
+}
+
+/// Runs one statement that only reads, and hands its rows over as they come. Blocks.
+///
+/// # Errors
+/// When there is no such database, or it can't be read, or the text is not exactly one statement
+/// that reads.
+pub fn query(
+    path: &Path,
+    sql: &str,
+    limit: Option<u64>,
+    visitor: &mut dyn QueryVisitor,
+) -> Result<QuerySummary, QueryError> {
+    if !path.exists() {
+        return Err(QueryError::NoDatabase(path.display().to_string()));
+    }
+    let connection = connect(path).map_err(|e| failed(path, &e))?;
+    let mut statements = Batch::new(&connection, sql);
+    let first = statements.next().map_err(|e| failed(path, &e))?;
+    let Some(mut statement) = first else {
+        return Err(QueryError::Statement("there is no statement".to_owned()));
+    };
+    if !matches!(statements.next(), Ok(None)) {
+        return Err(QueryError::Statement(
+            "only one statement can be run".to_owned(),
+        ));
+    }
+    if !statement.readonly() {
+        return Err(QueryError::Statement(
+            "this statement would change the database, which is only read here".to_owned(),
+        ));
+    }
+    let mut summary = QuerySummary::default();
+    let names: Vec<&str> = statement.column_names().collect();
+    let columns = names.len();
+    if visitor.columns(&names).is_break() {
+        return Ok(summary);
+    }
+    let mut rows = statement.raw_query();
+    while let Some(row) = rows.next().map_err(|e| failed(path, &e))? {
+        if Some(summary.rows) == limit {
+            summary.truncated = true;
+            break;
+        }
+        let cells: Result<Vec<_>, _> = (0..columns).map(|i| row.get_ref(i).map(cell)).collect();
+        summary.rows += 1;
+        if visitor
+            .row(&cells.map_err(|e| failed(path, &e))?)
+            .is_break()
+        {
+            break;
+        }
+    }
+    Ok(summary)
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let open = |parameters: &str| -> rusqlite::Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+            | OpenFlags::SQLITE_OPEN_URI
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(uri(path, parameters), flags)?;
+        connection.busy_timeout(Duration::from_secs(5))?;
+        connection.pragma_update(None, "query_only", "ON")?;
+        // A transaction from here on, so that no column is added between names and rows.
+        connection.execute_batch("BEGIN")?;
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+        Ok(connection)
+    };
+    match open("mode=ro") {
+        // Reading a write-ahead log needs its index file, which can't be made in a folder that is
+        // not ours. When there is no log, nobody writes, and the file can be read as it stands.
+        Err(e) if is_unopened(&e) && !beside(path, "-wal").exists() => open("mode=ro&immutable=1"),
+        result => result,
+    }
+}
+
+fn is_unopened(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly)
+    )
+}
+
+fn beside(path: &Path, ending: &str) -> std::path::PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
+/// A path may have characters that mean something in a URI.
+fn uri(path: &Path, parameters: &str) -> String {
+    let mut uri = String::from("file:");
+    for &byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
+                uri.push(char::from(byte));
+            }
+            other => uri.push_str(&format!("%{other:02x}")),
+        }
+    }
+    format!("{uri}?{parameters}")
+}
+
+fn cell(value: ValueRef<'_>) -> QueryCell<'_> {
+    match value {
+        ValueRef::Null => QueryCell::Null,
+        ValueRef::Integer(i) => QueryCell::Int(i),
+        ValueRef::Real(r) => QueryCell::Real(r),
+        ValueRef::Text(bytes) => {
+            std::str::from_utf8(bytes).map_or(QueryCell::Blob(bytes), QueryCell::Text)
+        }
+        ValueRef::Blob(bytes) => QueryCell::Blob(bytes),
+    }
+}
+
+fn failed(path: &Path, error: &rusqlite::Error) -> QueryError {
+    match error {
+        rusqlite::Error::SqlInputError { msg, offset, .. } => match usize::try_from(*offset) {
+            Ok(at) => QueryError::Statement(format!("{msg} (at byte {})", at + 1)),
+            Err(_) => QueryError::Statement(msg.clone()),
+        },
+        _ if matches!(error.sqlite_error_code(), Some(ErrorCode::Unknown) | None) => {
+            QueryError::Statement(error.to_string())
+        }
+        _ => QueryError::Database(format!("{}: {}", path.display(), classify(error).1)),
+    }
+}

@@ -1,0 +1,150 @@
+//! Tables and their columns.
+
+use forebay_model::{Mapping, TableId};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+
+use crate::table::TableError;
+use crate::table::shape::{self, Column, Fit, quote, quoted};
+use crate::table::sqlite::database::Db;
+use crate::table::sqlite::error::{self, Context};
+
+/// Makes the table, adds columns, or finds that there is nothing to do, which needs no lock.
+pub(super) fn prepare(
+    db: &mut Db<'_>,
+    table: &TableId,
+    mapping: &Mapping,
+) -> Result<(), TableError> {
+    shape::check_mapping(table, mapping)?;
+    let context = db.context;
+    let action = format!("prepare table \"{table}\"");
+    let failed = || error::at(context, &action);
+    if let Some(fit) = fit(db.connection, context, table, mapping)?
+        && fit.missing.is_empty()
+    {
+        return Ok(());
+    }
+    // Another process may prepare the same table: look again under the lock.
+    let transaction = db
+        .connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(failed())?;
+    match fit(&transaction, context, table, mapping)? {
+        None => transaction
+            .execute_batch(&create(table, mapping))
+            .map_err(failed())?,
+        Some(fit) => {
+            let table = quote(&table.to_string());
+            for name in fit.missing.iter().filter_map(|&i| fit.names.get(i)) {
+                let add = format!("ALTER TABLE {table} ADD COLUMN {} TEXT", quote(name));
+                transaction.execute_batch(&add).map_err(failed())?;
+            }
+        }
+    }
+    transaction.commit().map_err(failed())
+}
+
+/// How the mapping goes into the table; nothing when there is no table.
+pub(super) fn fit(
+    connection: &Connection,
+    context: Context<'_>,
+    table: &TableId,
+    mapping: &Mapping,
+) -> Result<Option<Fit>, TableError> {
+    let action = format!("look up table \"{table}\"");
+    let Some((name, kind)) = find(connection, table).map_err(error::at(context, &action))? else {
+        return Ok(None);
+    };
+    if name != table.to_string() {
+        return Err(TableError::Terminal(format!(
+            "table \"{table}\": SQLite takes it for \"{name}\", which is there already (it does not distinguish upper and lower case): use another name"
+        )));
+    }
+    if kind != "table" {
+        return Err(TableError::Terminal(format!(
+            "\"{table}\" is a {kind} and can't be imported into"
+        )));
+    }
+    let columns = columns(connection, table).map_err(error::at(context, &action))?;
+    shape::fit(table, mapping, &columns).map(Some)
+}
+
+/// Text columns; those of the key never empty, which SQLite has to be told.
+fn create(table: &TableId, mapping: &Mapping) -> String {
+    let mut parts: Vec<String> = mapping
+        .columns
+        .iter()
+        .map(|c| {
+            let not_null = if c.primary_key { " NOT NULL" } else { "" };
+            format!("{} TEXT{not_null}", quote(&c.name))
+        })
+        .collect();
+    let key = quoted(mapping.primary_key());
+    if !key.is_empty() {
+        parts.push(format!("PRIMARY KEY ({key})"));
+    }
+    format!(
+        "CREATE TABLE {} ({})",
+        quote(&table.to_string()),
+        parts.join(", ")
+    )
+}
+
+fn find(connection: &Connection, table: &TableId) -> rusqlite::Result<Option<(String, String)>> {
+    connection
+        .query_row(
+            "SELECT name, type FROM sqlite_schema
+             WHERE type IN ('table', 'view') AND name = ?1 COLLATE NOCASE",
+            [table.to_string()],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .optional()
+}
+
+fn columns(connection: &Connection, table: &TableId) -> rusqlite::Result<Vec<Column>> {
+    let mut statement = connection.prepare(
+        "SELECT name, type, \"notnull\", dflt_value IS NOT NULL, pk, hidden
+         FROM pragma_table_xinfo(?1)",
+    )?;
+    let rows = statement.query_map([table.to_string()], |row| {
+        let type_name: String = row.get(1)?;
+        let (not_null, has_default): (bool, bool) = (row.get(2)?, row.get(3)?);
+        let in_key = row.get::<_, i64>(4)? > 0;
+        let is_generated = row.get::<_, i64>(5)? > 1;
+        Ok(Column {
+            name: row.get(0)?,
+            holds_text: holds_text(&type_name),
+            type_name,
+            is_required: not_null && !has_default && !is_generated,
+            is_generated,
+            in_key,
+        })
+    })?;
+    rows.collect()
+}
+
+/// SQLite's rules of affinity: a column of another kind would turn `007` into a number.
+fn holds_text(declared: &str) -> bool {
+    let declared = declared.to_ascii_uppercase();
+    if declared.contains("INT") {
+        return false;
+    }
+    declared.is_empty()
+        || ["CHAR", "CLOB", "TEXT", "BLOB"]
+            .iter()
+            .any(|t| declared.contains(t))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn affinities_that_change_text_are_known() {
+        for text in ["TEXT", "varchar(3)", "", "blob", "Clob"] {
+            assert!(holds_text(text), "{text}");
+        }
+        for other in ["INTEGER", "charint", "NUMERIC", "REAL", "DATE", "ANY"] {
+            assert!(!holds_text(other), "{other}");
+        }
+    }
+}
