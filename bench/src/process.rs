@@ -1,0 +1,69 @@
+//! A server as a child process: started, measured by the kernel's own counters, killed.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::Context;
+
+pub struct Server(Child);
+
+impl Server {
+    pub fn start(command: &mut Command, log: &Path) -> anyhow::Result<Self> {
+        let log = std::fs::File::create(log)?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("{command:?}"))?;
+        Ok(Self(child))
+    }
+
+    /// CPU seconds so far, of the process and its ended and living children.
+    pub fn cpu_seconds(&self) -> anyhow::Result<f64> {
+        // SAFETY: sysconf takes no pointer and changes nothing.
+        let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as f64;
+        let mut total = 0.0;
+        for pid in family(self.0.id())? {
+            let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
+                continue;
+            };
+            let after = stat.rsplit_once(") ").context("stat")?.1;
+            let fields: Vec<&str> = after.split(' ').collect();
+            // utime and stime: fields 14 and 15 of proc(5), two of which are before the parenthesis.
+            let [user, system]: [f64; 2] = [fields[11].parse()?, fields[12].parse()?];
+            total += (user + system) / ticks;
+        }
+        Ok(total)
+    }
+
+    /// Peak resident memory of the process, MB.
+    pub fn peak_mb(&self) -> anyhow::Result<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
+        let line = status
+            .lines()
+            .find_map(|l| l.strip_prefix("VmHWM:"))
+            .context("VmHWM")?;
+        let kb: f64 = line.trim().trim_end_matches(" kB").parse()?;
+        Ok(kb / 1024.0)
+    }
+}
+
+/// A process and its direct children.
+fn family(pid: u32) -> anyhow::Result<Vec<u32>> {
+    let children =
+        std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let mut all = vec![pid];
+    for child in children.split_whitespace() {
+        all.push(child.parse()?);
+    }
+    Ok(all)
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself; then there is nothing to kill.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

@@ -1,0 +1,41 @@
+# What people do often. CI runs the same recipes through .ci/run.
+
+# Builds everything, then shows records going from a POST into a table.
+demo *ARGS:
+    cargo run --release -- demo {{ARGS}}
+
+# All tests, with the real services.
+test *ARGS:
+    scripts/test {{ARGS}}
+
+# Everything that CI checks before the tests.
+check: fmt clippy doc deny
+
+# Formatting.
+fmt:
+    cargo fmt --all --check
+
+# Lints, warnings as errors.
+clippy:
+    cargo clippy --workspace --all-targets --all-features -- -D warnings
+
+# Documentation, warnings as errors.
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features
+
+# Licences, sources, advisories.
+deny:
+    scripts/deny
+
+# Writes the generated documents anew.
+generate:
+    UPDATE=1 cargo test --workspace
+
+# Forebay beside the limit in one run: `just bench http`.
+bench *ARGS:
+    cargo build --release
+    cargo run --release --manifest-path bench/Cargo.toml -- {{ARGS}}
+
+# Kills the real binary again and again; prints its seed.
+torture SECONDS="600" SEED="":
+    FOREBAY_TORTURE_SECONDS={{SECONDS}} {{ if SEED == "" { "" } else { "FOREBAY_TORTURE_SEED=" + SEED } }} cargo test --release -p forebay --test torture -- --nocapture
