@@ -32,4 +32,4 @@ pub use statistics::{Balance, Statistics};
 pub use table::{InvalidTableId, TableBackend, TableId};
 pub use task::{Task, TaskEnd};
 pub use time::{Clock, ManualClock, Timestamp};
-pub use units::{ByteSize, Span};
+pub use units::{ByteSize, Span, out_of_range};

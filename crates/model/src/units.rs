@@ -6,6 +6,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+/// Says that a setting is out of range, or nothing: name, given value, what is allowed. Both ends
+/// are in the range.
+pub fn out_of_range<T: PartialOrd + fmt::Display>(name: &str, given: T, min: T, max: T) -> Option<String> {
+    let is_out = given < min || given > max;
+    is_out.then(|| format!("{name} is {given}, allowed is {min} to {max}"))
+}
+
 /// A number of bytes. Text form: a number with `B`, `KB`, `MB`, `GB` or `TB`, powers of 1024
 /// (`kB` is read as `KB`); a bare number is bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

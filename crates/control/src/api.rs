@@ -1,0 +1,170 @@
+//! The management API: routes of sources, sinks and tasks.
+//!
+//! A request goes through [`frame`] (id, CORS, time limit, errors), then as [`call::Call`] through
+//! the checks that the OpenAPI document names for its operation, then to a handler. A handler checks
+//! what needs the store or the mapper, and starts a task for everything that changes something.
+
+mod answer;
+mod call;
+mod config;
+mod document;
+mod error;
+mod frame;
+mod index;
+mod mapper;
+mod mapping;
+mod operation;
+mod params;
+mod random;
+mod settings;
+mod sinks;
+mod sources;
+mod statistics;
+mod tasks;
+mod test_mapping;
+mod types;
+mod validate;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use forebay_meta::Repo;
+use forebay_model::{Clock, NodeId, TableBackend};
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub use config::ApiConfig;
+pub use mapper::{ColumnProblem, Mapper, TestCell, TestError, TestRecord, TestTable};
+pub use random::RandomSource;
+
+use crate::auth::Authenticate;
+use crate::task::Tasks;
+use document::Documents;
+use operation::Operations;
+use random::Random;
+
+/// What the API is built from.
+pub struct ApiDeps {
+    /// Where definitions and tasks are. Its defaults are shown as those of settings.
+    pub repo: Repo,
+    /// What compiles mappings.
+    pub mapper: Arc<dyn Mapper>,
+    /// What knows tokens.
+    pub auth: Arc<dyn Authenticate>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Secrets are made from it.
+    pub random: RandomSource,
+    /// This node: tasks that it leaves unfinished are known by it.
+    pub node: NodeId,
+    /// Table backends that can be named besides the default one.
+    pub backends: BTreeSet<TableBackend>,
+    /// Addresses and limits.
+    pub config: ApiConfig,
+}
+
+/// The management API of a node. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Api(Shared);
+
+type Shared = Arc<Inner>;
+
+struct Inner {
+    repo: Repo,
+    mapper: Arc<dyn Mapper>,
+    auth: Arc<dyn Authenticate>,
+    clock: Arc<dyn Clock>,
+    random: Random,
+    backends: BTreeSet<TableBackend>,
+    config: ApiConfig,
+    tasks: Tasks,
+    operations: Operations,
+    documents: Documents,
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Api").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// All routes that are documented.
+fn routes() -> OpenApiRouter<Shared> {
+    OpenApiRouter::with_openapi(document::Frame::openapi())
+        .routes(routes!(index::root))
+        .routes(routes!(index::index))
+        .routes(routes!(document::json3))
+        .routes(routes!(document::yaml3))
+        .routes(routes!(sources::create, sources::list))
+        .routes(routes!(sources::get, sources::update, sources::delete))
+        .routes(routes!(settings::get_source, settings::update_source))
+        .routes(routes!(test_mapping::test))
+        .routes(routes!(sinks::create, sinks::list))
+        .routes(routes!(sinks::get, sinks::update, sinks::delete))
+        .routes(routes!(settings::get_sink, settings::update_sink))
+        .routes(routes!(statistics::total))
+        .routes(routes!(statistics::files))
+        .routes(routes!(statistics::balance))
+        .routes(routes!(tasks::get))
+}
+
+impl Api {
+    /// Builds the API; nothing runs before the first request.
+    #[must_use]
+    pub fn new(deps: ApiDeps) -> Self {
+        let document = routes().to_openapi();
+        let document = document::finish(&document, config::base(&deps.config.public_url));
+        let tasks = Tasks::new(
+            deps.repo.clone(),
+            deps.clock.clone(),
+            deps.node.0,
+            deps.config.task_timeout.0,
+        );
+        Self(Arc::new(Inner {
+            repo: deps.repo,
+            mapper: deps.mapper,
+            auth: deps.auth,
+            clock: deps.clock,
+            random: Random::new(deps.random),
+            backends: deps.backends,
+            config: deps.config,
+            tasks,
+            operations: Operations::new(&document),
+            documents: Documents::new(&document),
+        }))
+    }
+
+    /// The routes, to be served. More can be merged in; they are not touched by the API's checks,
+    /// and what is found in neither answers `endpointNotFound`.
+    ///
+    /// Serve it with the peer's address (`into_make_service_with_connect_info::<SocketAddr>`), so
+    /// that the test of a mapping can show it.
+    #[must_use]
+    pub fn router(&self) -> Router {
+        let (router, _) = routes().split_for_parts();
+        router
+            .fallback(index::not_found)
+            .layer(from_fn_with_state(self.0.clone(), frame::frame))
+            .with_state(self.0.clone())
+    }
+
+    /// The OpenAPI 3 document in JSON, as it is served.
+    #[must_use]
+    pub fn document(&self) -> &str {
+        &self.0.documents.json
+    }
+
+    /// Takes no more tasks and waits for those that run, up to `grace`; what is left then ends with
+    /// an error. `true` when all came to their own end.
+    pub async fn shutdown(&self, grace: Duration) -> bool {
+        self.0.tasks.shutdown(grace).await
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,135 @@
+//! Settings of the management API.
+
+use forebay_model::{ByteSize, Span};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The management API: addresses that it tells clients, and limits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct ApiConfig {
+    /// Address of the management API as clients reach it; links to tasks and the documentation
+    /// begin with it.
+    pub public_url: String,
+    /// Address of the HTTP source as senders reach it; addresses of sources begin with it.
+    pub source_public_url: String,
+    /// Largest body of a request; larger ones get 413. 1KB to 16MB.
+    pub body_limit: ByteSize,
+    /// How long a request may take. Tasks that it has started go on. 1s to 10m.
+    pub request_timeout: Span,
+    /// How long a task waits until all source nodes have followed its change. 0 to 1m.
+    pub follow_timeout: Span,
+    /// How long a task may take. 1s to 1h.
+    pub task_timeout: Span,
+    /// Whom the message of an internal error names as the one to ask; may be empty.
+    pub support_contact: String,
+}
+
+impl Default for ApiConfig {
+    fn default() -> Self {
+        Self {
+            public_url: "http://localhost:8000".to_owned(),
+            source_public_url: "http://localhost:7000".to_owned(),
+            body_limit: ByteSize::mb(2),
+            request_timeout: Span::secs(30),
+            follow_timeout: Span::secs(5),
+            task_timeout: Span::mins(5),
+            support_contact: String::new(),
+        }
+    }
+}
+
+impl ApiConfig {
+    /// Everything that is out of range: name, given value, what is allowed.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        for (name, url) in [
+            ("publicUrl", &self.public_url),
+            ("sourcePublicUrl", &self.source_public_url),
+        ] {
+            if !is_http_url(url) {
+                problems.push(format!(
+                    "{name} is \"{url}\", it must be an address like http://localhost:8000"
+                ));
+            }
+        }
+        let (min, max) = (ByteSize::kb(1), ByteSize::mb(16));
+        if !(min..=max).contains(&self.body_limit) {
+            let given = self.body_limit;
+            problems.push(format!("bodyLimit is {given}, allowed is {min} to {max}"));
+        }
+        for (name, given, min, max) in [
+            (
+                "requestTimeout",
+                self.request_timeout,
+                Span::secs(1),
+                Span::mins(10),
+            ),
+            (
+                "followTimeout",
+                self.follow_timeout,
+                Span::secs(0),
+                Span::mins(1),
+            ),
+            (
+                "taskTimeout",
+                self.task_timeout,
+                Span::secs(1),
+                Span::hours(1),
+            ),
+        ] {
+            if !(min..=max).contains(&given) {
+                problems.push(format!("{name} is {given}, allowed is {min} to {max}"));
+            }
+        }
+        problems
+    }
+}
+
+/// Links are made by appending a path: there must be a host, and nothing after the path.
+fn is_http_url(url: &str) -> bool {
+    let Ok(uri) = url.parse::<http::Uri>() else {
+        return false;
+    };
+    matches!(uri.scheme_str(), Some("http" | "https"))
+        && uri.host().is_some_and(|h| !h.is_empty())
+        && uri.query().is_none()
+}
+
+/// `url` without slashes at its end, so that a path can be appended.
+pub(super) fn base(url: &str) -> &str {
+    url.trim_end_matches('/')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_in_range_and_what_is_not_is_named() {
+        assert_eq!(ApiConfig::default().problems(), Vec::<String>::new());
+        let config = ApiConfig {
+            public_url: "localhost".to_owned(),
+            source_public_url: "ftp://x".to_owned(),
+            body_limit: ByteSize(1),
+            task_timeout: Span::millis(1),
+            ..ApiConfig::default()
+        };
+        assert_eq!(
+            config.problems(),
+            [
+                "publicUrl is \"localhost\", it must be an address like http://localhost:8000",
+                "sourcePublicUrl is \"ftp://x\", it must be an address like http://localhost:8000",
+                "bodyLimit is 1B, allowed is 1KB to 16MB",
+                "taskTimeout is 1ms, allowed is 1s to 1h0m0s",
+            ]
+        );
+    }
+
+    #[test]
+    fn unknown_keys_are_refused() {
+        let parsed = serde_json::from_str::<ApiConfig>(r#"{"publicURL":"http://x"}"#);
+        assert!(parsed.unwrap_err().to_string().contains("publicURL"));
+    }
+}

@@ -1,0 +1,295 @@
+//! Errors of the API: a status, a name and a sentence.
+//!
+//! A handler returns an [`ApiError`]; as a response it is empty but carries itself, and
+//! [`super::frame`] writes the body, because only there the request's id is known.
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use forebay_meta::{DefinitionError, StoreError};
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+
+/// Why a request was not served.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name}: {message}")]
+pub(crate) struct ApiError {
+    /// Of the answer.
+    pub(crate) status: StatusCode,
+    /// For programs; `stream.api.` is put before it unless it has a dot.
+    pub(crate) name: &'static str,
+    /// For people. That of a status of 500 or more is for the log only.
+    pub(crate) message: String,
+    /// When it may be tried again, seconds.
+    pub(crate) retry_after: Option<u32>,
+}
+
+impl ApiError {
+    pub(crate) fn new(status: StatusCode, name: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            name,
+            message: message.into(),
+            retry_after: None,
+        }
+    }
+
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "badRequest", message)
+    }
+
+    /// A 400 of another name.
+    pub(crate) fn invalid(name: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, name, message)
+    }
+
+    pub(crate) fn not_found(name: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, name, message)
+    }
+
+    pub(crate) fn conflict(name: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, name, message)
+    }
+
+    pub(crate) fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", message)
+    }
+
+    pub(crate) fn internal(cause: impl ToString) -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internalError",
+            cause.to_string(),
+        )
+    }
+
+    /// It may succeed if it is sent again.
+    pub(crate) fn unavailable(cause: impl ToString) -> Self {
+        Self {
+            retry_after: Some(1),
+            ..Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "serviceUnavailable",
+                cause.to_string(),
+            )
+        }
+    }
+
+    pub(crate) fn retry_after(mut self, seconds: u32) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    /// Several findings of a validation as one error: it has the name of the first.
+    pub(crate) fn all(findings: Vec<Self>) -> Option<Self> {
+        let texts: Vec<&str> = findings.iter().map(|f| f.message.as_str()).collect();
+        let message = texts.join("; ");
+        let mut first = findings.into_iter().next()?;
+        first.message = message;
+        Some(first)
+    }
+
+    /// What people are told; `contact` is whom to ask about an internal error.
+    pub(crate) fn user_message(&self, exception_id: &str, contact: &str) -> String {
+        if !self.status.is_server_error() {
+            return sentence(&self.message);
+        }
+        let space = if contact.is_empty() { "" } else { " " };
+        format!(
+            "Application error. Please contact our support{space}{contact} with exception id ({exception_id}) attached."
+        )
+    }
+
+    /// The body that clients get, and the header fields.
+    pub(super) fn response(&self, request_id: &str, contact: &str) -> Response {
+        let exception_id = format!("keboola-stream-api-{request_id}");
+        let body = ErrorBody {
+            status_code: self.status.as_u16(),
+            error: self.full_name(),
+            message: self.user_message(&exception_id, contact),
+            exception_id: self.status.is_server_error().then_some(exception_id),
+        };
+        let text = escape_html(&super::answer::pretty(&body));
+        let mut response = Response::new(Body::from(text));
+        *response.status_mut() = self.status;
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(header::CONTENT_TYPE, json);
+        if let Some(seconds) = self.retry_after {
+            let value = HeaderValue::from(seconds);
+            response.headers_mut().insert(header::RETRY_AFTER, value);
+        }
+        response
+    }
+
+    fn full_name(&self) -> String {
+        if self.name.contains('.') {
+            self.name.to_owned()
+        } else {
+            format!("stream.api.{}", self.name)
+        }
+    }
+}
+
+/// The body of every error.
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Error)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ErrorBody {
+    /// Status of the answer.
+    status_code: u16,
+    /// For programs.
+    #[schema(example = "stream.api.sourceNotFound")]
+    error: String,
+    /// For people.
+    message: String,
+    /// To be told to whoever runs the server; only with internal errors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    exception_id: Option<String>,
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match &error {
+            StoreError::Limit(_) => Self::bad_request(error.to_string()),
+            e if e.is_retryable() => Self::unavailable(error),
+            _ => Self::internal(error),
+        }
+    }
+}
+
+impl From<DefinitionError> for ApiError {
+    fn from(error: DefinitionError) -> Self {
+        use DefinitionError as E;
+        match error {
+            E::BranchNotFound(key) => Self::not_found(
+                "branchNotFound",
+                format!("Branch \"{}\" not found in the project.", key.branch),
+            ),
+            E::SourceNotFound(key) => source_not_found(key.source.as_str()),
+            E::SinkNotFound(key) => sink_not_found(key.sink.as_str()),
+            E::VersionNotFound(number) => Self::not_found(
+                "versionNotFound",
+                format!("Version \"{number:010}\" not found."),
+            ),
+            E::SourceExists(key) => source_exists(key.source.as_str()),
+            E::SinkExists(key) => sink_exists(key.sink.as_str()),
+            E::LimitReached { what, max } => limit_reached(what, max),
+            E::Refused(refusal) => match refusal.downcast::<Self>() {
+                Ok(error) => *error,
+                Err(other) => Self::bad_request(other.to_string()),
+            },
+            E::File(_) | E::Conflict if error.is_retryable() => {
+                Self::unavailable(&error)
+            }
+            E::File(e) => Self::internal(e),
+            E::Conflict => Self::unavailable(error),
+            E::Store(e) => e.into(),
+        }
+    }
+}
+
+fn limit_reached(what: &'static str, max: usize) -> ApiError {
+    let (name, place) = match what {
+        "source count" => ("sourceCountLimitReached", "branch"),
+        "sink count" => ("sinkCountLimitReached", "source"),
+        "version count" => ("versionCountLimitReached", "source"),
+        _ => ("resourceLimitReached", "project"),
+    };
+    ApiError::conflict(
+        name,
+        format!("{what} limit reached in the {place}, the maximum is {max}."),
+    )
+}
+
+pub(super) fn source_not_found(id: &str) -> ApiError {
+    let message = format!("Source \"{id}\" not found in the branch.");
+    ApiError::not_found("sourceNotFound", message)
+}
+
+pub(super) fn sink_not_found(id: &str) -> ApiError {
+    let message = format!("Sink \"{id}\" not found in the source.");
+    ApiError::not_found("sinkNotFound", message)
+}
+
+pub(super) fn source_exists(id: &str) -> ApiError {
+    let message = format!("Source \"{id}\" already exists in the branch.");
+    ApiError::conflict("sourceAlreadyExists", message)
+}
+
+pub(super) fn sink_exists(id: &str) -> ApiError {
+    let message = format!("Sink \"{id}\" already exists in the source.");
+    ApiError::conflict("sinkAlreadyExists", message)
+}
+
+/// With a capital at the beginning, and a full stop after a letter, digit or quote at the end.
+pub(crate) fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    let Some(first) = chars.next() else {
+        return String::new();
+    };
+    let mut sentence: String = first.to_uppercase().chain(chars).collect();
+    let ends_open = |c: char| c.is_alphanumeric() || c == '\'' || c == '"';
+    if sentence.chars().next_back().is_some_and(ends_open) {
+        sentence.push('.');
+    }
+    sentence
+}
+
+/// Several sentences as a list; one stays as it is.
+pub(super) fn bullets(texts: &[String]) -> String {
+    match texts {
+        [one] => one.clone(),
+        many => {
+            let lines: Vec<String> = many.iter().map(|t| format!("- {}", sentence(t))).collect();
+            lines.join("\n")
+        }
+    }
+}
+
+/// So that no browser takes an error for a page, whatever a request has put into it.
+fn escape_html(json: &str) -> String {
+    json.replace('<', "\\u003c")
+        .replace('>', "\\u003e")
+        .replace('&', "\\u0026")
+        .replace('\u{2028}', "\\u2028")
+        .replace('\u{2029}', "\\u2029")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_sentences() {
+        for (text, message) in [
+            ("limit must be 1", "Limit must be 1."),
+            ("length (len=0)", "Length (len=0)"),
+            ("is \"x\"", "Is \"x\"."),
+            ("it's 'x'", "It's 'x'."),
+            ("done.", "Done."),
+            ("", ""),
+            ("élan", "Élan."),
+        ] {
+            assert_eq!(sentence(text), message);
+        }
+    }
+
+    #[test]
+    fn html_in_a_message_is_escaped_and_decodes_to_the_same() {
+        let raw = serde_json::to_string(&"<a href='x'>&\u{2028}").unwrap();
+        let escaped = escape_html(&raw);
+        assert!(!escaped.contains(['<', '>', '&', '\u{2028}']));
+        assert_eq!(
+            serde_json::from_str::<String>(&escaped).unwrap(),
+            "<a href='x'>&\u{2028}"
+        );
+    }
+}

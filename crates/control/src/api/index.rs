@@ -1,0 +1,40 @@
+//! What is not about a source, sink or task.
+
+use axum::extract::{Request, State};
+use axum::response::Response;
+
+use super::answer::Answer;
+use super::config::base;
+use super::error::ApiError;
+use super::types::common::Index;
+use super::{Shared, document, frame};
+
+/// To the present version of the API.
+#[utoipa::path(
+    get, path = "/", tag = "documentation", operation_id = "RootIndex",
+    responses((status = 301, description = "To the present version of the API."))
+)]
+pub(super) async fn root() -> Response {
+    frame::moved("/v1")
+}
+
+/// What the API is called and where it is described.
+#[utoipa::path(
+    get, path = "/v1", tag = "documentation", operation_id = "VersionIndex",
+    responses((status = 200, description = "What the API is called and where it is described.", body = Index))
+)]
+pub(super) async fn index(State(api): State<Shared>) -> Answer<Index> {
+    Answer::ok(Index {
+        api: "stream",
+        documentation: format!("{}{}", base(&api.config.public_url), document::DOCUMENTATION),
+    })
+}
+
+/// Everything that has no route.
+pub(super) async fn not_found(request: Request) -> ApiError {
+    let path = request.uri().path();
+    ApiError::not_found(
+        "endpointNotFound",
+        format!("no endpoint found for path \"{path}\""),
+    )
+}

@@ -1,0 +1,159 @@
+//! Mappings: from the form that clients send to the model and back, with the checks between.
+
+use forebay_model::{
+    ColumnKind, InvalidTableId, Mapping, MappingProblem, PathColumn, TableBackend, TableId,
+    TemplateColumn,
+};
+
+use super::Inner;
+use super::error::{ApiError, bullets};
+use super::types::sink::{
+    Column, ColumnRequest, ColumnType, Mapping as MappingView, MappingRequest, TableType, Template,
+    TemplateLanguage,
+};
+
+/// The table id of a request.
+pub(super) fn table_id(text: &str) -> Result<TableId, ApiError> {
+    text.parse().map_err(|e: InvalidTableId| {
+        ApiError::bad_request(format!("invalid \"tableId\" value \"{text}\": {e}"))
+    })
+}
+
+/// The backend of a request, if this server has it.
+pub(super) fn backend(api: &Inner, kind: TableType) -> Result<TableBackend, ApiError> {
+    let backend = TableBackend::from(kind);
+    if backend != TableBackend::Keboola && !api.backends.contains(&backend) {
+        let name = backend.name();
+        return Err(ApiError::bad_request(format!(
+            "table type \"{name}\" is not configured on this server"
+        )));
+    }
+    Ok(backend)
+}
+
+/// The mapping of a request, with everything that is wrong with it.
+pub(super) async fn mapping(api: &Inner, request: MappingRequest) -> Result<Mapping, ApiError> {
+    let mut problems = Vec::new();
+    let mut columns = Vec::with_capacity(request.columns.len());
+    for column in request.columns {
+        match model_column(column) {
+            Ok(column) => columns.push(column),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    let mapping = Mapping { columns };
+    if problems.is_empty() {
+        problems.extend(mapping.problems().iter().map(MappingProblem::to_string));
+    }
+    if problems.is_empty() {
+        problems = compile(api, &mapping).await?;
+    }
+    if problems.is_empty() {
+        Ok(mapping)
+    } else {
+        Err(ApiError::bad_request(bullets(&problems)))
+    }
+}
+
+/// What only compiling shows; on a thread where that may take its time.
+async fn compile(api: &Inner, mapping: &Mapping) -> Result<Vec<String>, ApiError> {
+    let mapper = api.mapper.clone();
+    let compiled = mapping.clone();
+    let found = tokio::task::spawn_blocking(move || mapper.check(&compiled)).await;
+    let found = found.map_err(ApiError::internal)?;
+    let text = |problem: super::mapper::ColumnProblem| {
+        let column = mapping.columns.iter().find(|c| c.name == problem.column);
+        let kind = column.map_or("template", |c| c.kind.type_name());
+        format!(
+            "column \"{}\" {kind} is invalid: {}",
+            problem.column, problem.message
+        )
+    };
+    Ok(found.into_iter().map(text).collect())
+}
+
+fn model_column(request: ColumnRequest) -> Result<forebay_model::Column, String> {
+    let name = request.name;
+    let lacks = |what: &str| format!("column \"{name}\" is missing {what}");
+    let raw_string = request.raw_string.unwrap_or_default();
+    let kind = match request.r#type {
+        ColumnType::Uuid => ColumnKind::Uuid,
+        ColumnType::Datetime => ColumnKind::Datetime,
+        ColumnType::Ip => ColumnKind::Ip,
+        ColumnType::Body => ColumnKind::Body,
+        ColumnType::Headers => ColumnKind::Headers,
+        ColumnType::Path => ColumnKind::Path(PathColumn {
+            path: request.path.ok_or_else(|| lacks("path"))?,
+            default_value: request.default_value,
+            raw_string,
+        }),
+        ColumnType::Template => ColumnKind::Template(TemplateColumn {
+            content: request.template.ok_or_else(|| lacks("template"))?.content,
+            raw_string,
+        }),
+        ColumnType::Static => ColumnKind::Static {
+            value: request.value.ok_or_else(|| lacks("value"))?,
+        },
+    };
+    Ok(forebay_model::Column {
+        name,
+        primary_key: request.primary_key.unwrap_or_default(),
+        kind,
+    })
+}
+
+impl From<&Mapping> for MappingView {
+    fn from(mapping: &Mapping) -> Self {
+        Self {
+            columns: mapping.columns.iter().map(view).collect(),
+        }
+    }
+}
+
+/// A column as it is shown: the fields of its type, and the primary key when it is in it.
+fn view(column: &forebay_model::Column) -> Column {
+    let mut view = Column {
+        r#type: column_type(&column.kind),
+        name: column.name.clone(),
+        path: None,
+        default_value: None,
+        raw_string: None,
+        template: None,
+        value: None,
+        primary_key: column.primary_key.then_some(true),
+    };
+    match &column.kind {
+        ColumnKind::Path(path) => {
+            view.path = Some(path.path.clone());
+            view.default_value.clone_from(&path.default_value);
+            view.raw_string = Some(path.raw_string);
+        }
+        ColumnKind::Template(template) => {
+            view.raw_string = Some(template.raw_string);
+            view.template = Some(Template {
+                language: TemplateLanguage::Jsonnet,
+                content: template.content.clone(),
+            });
+        }
+        ColumnKind::Static { value } => view.value = Some(value.clone()),
+        ColumnKind::Uuid
+        | ColumnKind::Datetime
+        | ColumnKind::Ip
+        | ColumnKind::Body
+        | ColumnKind::Headers => {}
+    }
+    view
+}
+
+fn column_type(kind: &ColumnKind) -> ColumnType {
+    match kind {
+        ColumnKind::Uuid => ColumnType::Uuid,
+        ColumnKind::Datetime => ColumnType::Datetime,
+        ColumnKind::Ip => ColumnType::Ip,
+        ColumnKind::Body => ColumnType::Body,
+        ColumnKind::Headers => ColumnType::Headers,
+        ColumnKind::Path(_) => ColumnType::Path,
+        ColumnKind::Template(_) => ColumnType::Template,
+        ColumnKind::Static { .. } => ColumnType::Static,
+    }
+}

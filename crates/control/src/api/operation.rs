@@ -1,0 +1,185 @@
+//! The operations of the OpenAPI document as the server uses them: which parameters and which body
+//! a request must have, and who may make it.
+
+use std::collections::HashMap;
+
+use http::Method;
+use serde_json::{Map, Value};
+
+use super::error::ApiError;
+use super::validate::{Schemas, check_scalar};
+
+/// Scope of operations that change something.
+pub(super) const ADMIN: &str = "admin";
+
+/// All of them.
+#[derive(Clone, Debug)]
+pub(super) struct Operations {
+    pub(super) schemas: Schemas,
+    by_route: HashMap<(Method, String), Operation>,
+}
+
+/// One of them.
+#[derive(Clone, Debug)]
+pub(super) struct Operation {
+    parameters: Vec<Parameter>,
+    /// Name of the schema of its JSON body.
+    pub(super) body: Option<String>,
+    /// It needs a token.
+    pub(super) protected: bool,
+    /// It needs a token that may change things.
+    pub(super) admin: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Parameter {
+    name: String,
+    in_path: bool,
+    required: bool,
+    schema: Value,
+}
+
+impl Operations {
+    /// Of a document.
+    pub(super) fn new(document: &Value) -> Self {
+        let mut by_route = HashMap::new();
+        let paths = document.get("paths").and_then(Value::as_object);
+        for (path, item) in paths.into_iter().flatten() {
+            for (method, operation) in item.as_object().into_iter().flatten() {
+                if let Ok(method) = Method::from_bytes(method.to_ascii_uppercase().as_bytes()) {
+                    by_route.insert((method, path.clone()), Operation::new(operation));
+                }
+            }
+        }
+        let components = document.get("components").unwrap_or(&Value::Null);
+        Self {
+            schemas: Schemas::new(components),
+            by_route,
+        }
+    }
+
+    /// That of a route as the router matched it.
+    pub(super) fn get(&self, method: &Method, route: &str) -> Option<&Operation> {
+        // Axum answers HEAD by the handler of GET, and marks a rest of the path by a star.
+        let method = match *method {
+            Method::HEAD => Method::GET,
+            _ => method.clone(),
+        };
+        self.by_route.get(&(method, route.replace("{*", "{")))
+    }
+}
+
+impl Operation {
+    fn new(operation: &Value) -> Self {
+        let parameters = operation.get("parameters").and_then(Value::as_array);
+        let mut parameters: Vec<Parameter> = parameters
+            .into_iter()
+            .flatten()
+            .filter_map(Parameter::new)
+            .collect();
+        parameters.sort_by_key(|p| !p.in_path);
+        let reference = "/requestBody/content/application~1json/schema/$ref";
+        let body = operation.pointer(reference).and_then(Value::as_str);
+        let body = body.and_then(|r| r.rsplit('/').next()).map(str::to_owned);
+        let security = operation.get("security").and_then(Value::as_array);
+        let schemes = || {
+            let schemes = security.into_iter().flatten();
+            schemes.filter_map(Value::as_object).flat_map(Map::values)
+        };
+        let scopes = |scopes: &Value| {
+            let scopes = scopes.as_array();
+            scopes.is_some_and(|s| s.iter().any(|s| s == ADMIN))
+        };
+        Self {
+            parameters,
+            body,
+            protected: schemes().next().is_some(),
+            admin: schemes().any(scopes),
+        }
+    }
+
+    /// Reads the parameters, given as texts, into an object of typed values, and notes what is
+    /// wrong with them.
+    pub(super) fn read_parameters(
+        &self,
+        path: &[(String, String)],
+        query: &[(String, String)],
+        findings: &mut Vec<ApiError>,
+    ) -> Value {
+        let mut values = Map::new();
+        for parameter in &self.parameters {
+            let given = if parameter.in_path { path } else { query };
+            let given = given.iter().find(|(name, _)| *name == parameter.name);
+            let value = match given {
+                // An empty query parameter is one that was not given, except where a text is meant.
+                Some((_, text)) if !text.is_empty() || parameter.kind() == "string" => {
+                    Some(parameter.read(text, findings))
+                }
+                _ => parameter.schema.get("default").cloned(),
+            };
+            match value {
+                Some(value) => {
+                    values.insert(parameter.name.clone(), value);
+                }
+                None if parameter.required => findings.push(ApiError::invalid(
+                    "missingField",
+                    format!("\"{}\" is missing from query string", parameter.name),
+                )),
+                None => {}
+            }
+        }
+        Value::Object(values)
+    }
+}
+
+impl Parameter {
+    fn new(parameter: &Value) -> Option<Self> {
+        let place = parameter.get("in")?.as_str()?;
+        if !matches!(place, "path" | "query") {
+            return None;
+        }
+        Some(Self {
+            name: parameter.get("name")?.as_str()?.to_owned(),
+            in_path: place == "path",
+            required: parameter.get("required").and_then(Value::as_bool) == Some(true),
+            schema: parameter.get("schema").cloned().unwrap_or_default(),
+        })
+    }
+
+    fn kind(&self) -> &str {
+        let kind = self.schema.get("type").and_then(Value::as_str);
+        kind.unwrap_or("string")
+    }
+
+    /// The typed value; one that is not of its type is reported and read as zero or false, as the
+    /// compatible service does.
+    fn read(&self, text: &str, findings: &mut Vec<ApiError>) -> Value {
+        let mut wrong = |kind: &str| {
+            let name = &self.name;
+            findings.push(ApiError::invalid(
+                "invalidFieldType",
+                format!("invalid value {text:?} for {name:?}, must be a {kind}"),
+            ));
+        };
+        let value = match self.kind() {
+            "integer" => match text.parse::<i64>() {
+                Ok(n) => Value::from(n),
+                Err(_) => {
+                    wrong("integer");
+                    Value::from(0)
+                }
+            },
+            "boolean" => match text {
+                "1" | "t" | "T" | "true" | "TRUE" | "True" => Value::from(true),
+                "0" | "f" | "F" | "false" | "FALSE" | "False" => Value::from(false),
+                _ => {
+                    wrong("boolean");
+                    Value::from(false)
+                }
+            },
+            _ => Value::from(text),
+        };
+        check_scalar(&self.schema, &value, &self.name, findings);
+        value
+    }
+}

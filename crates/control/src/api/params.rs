@@ -1,0 +1,87 @@
+//! Parameters of addresses: of the path and of the query.
+
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+/// `…/branches/{branchId}`
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Path)]
+pub(super) struct BranchPath {
+    /// Number of a branch, or `default`.
+    #[param(example = "default")]
+    pub(super) branch_id: String,
+}
+
+/// `…/sources/{sourceId}`
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Path)]
+pub(super) struct SourcePath {
+    /// Number of a branch, or `default`.
+    #[param(example = "default")]
+    pub(super) branch_id: String,
+    /// Id of a source.
+    #[param(min_length = 1, max_length = 48, example = "my-source")]
+    pub(super) source_id: String,
+}
+
+/// `…/sinks/{sinkId}`
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Path)]
+pub(super) struct SinkPath {
+    /// Number of a branch, or `default`.
+    #[param(example = "default")]
+    pub(super) branch_id: String,
+    /// Id of a source.
+    #[param(min_length = 1, max_length = 48, example = "my-source")]
+    pub(super) source_id: String,
+    /// Id of a sink.
+    #[param(min_length = 1, max_length = 48, example = "my-sink")]
+    pub(super) sink_id: String,
+}
+
+/// `/v1/tasks/{taskId}`
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Path)]
+pub(super) struct TaskPath {
+    /// Id of a task; it has slashes, which are not escaped.
+    #[param(example = "api.create.source/1/my-source/2026-01-02T03:04:05.678Z_aB3dE")]
+    pub(super) task_id: String,
+}
+
+/// Which part of a list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
+pub(super) struct ListQuery {
+    /// Only what comes after this id.
+    #[serde(default)]
+    #[param(default = "", required = false)]
+    pub(super) after_id: String,
+    /// So many at most.
+    #[param(minimum = 1, maximum = 100, default = 100, required = false)]
+    pub(super) limit: u32,
+}
+
+/// How a source is deleted.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
+pub(super) struct DeleteSourceQuery {
+    /// Together with its tables; not supported.
+    #[param(default = false, required = false)]
+    pub(super) cascade: bool,
+}
+
+/// Which files.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
+pub(super) struct FilesQuery {
+    /// Only those that have failed and are not imported yet.
+    #[param(default = false, required = false)]
+    pub(super) failed_files: bool,
+}

@@ -1,0 +1,210 @@
+//! Routes of settings, of sources and sinks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use axum::extract::State;
+use forebay_meta::{SinkContent, SourceContent};
+use forebay_model::settings::Registry;
+use forebay_model::{SettingsPatch, SinkSettings};
+use serde_json::Value;
+
+use super::answer::Answer;
+use super::call::{Call, Json, Nothing};
+use super::error::{ApiError, bullets};
+use super::params::{SinkPath, SourcePath};
+use super::tasks::{self, Done};
+use super::types::settings::{Setting, SettingChange, Settings, SettingsChange};
+use super::types::task::Task;
+use super::{Shared, sinks, sources};
+
+/// Settings of a source; they hold for its sinks too.
+#[utoipa::path(
+    get, path = "/v1/branches/{branchId}/sources/{sourceId}/settings", tag = "source", operation_id = "GetSourceSettings",
+    params(SourcePath),
+    responses((status = 200, description = "All settings, sorted by key.", body = Settings))
+)]
+pub(super) async fn get_source(
+    State(api): State<Shared>,
+    call: Call<SourcePath>,
+) -> Result<Answer<Settings>, ApiError> {
+    let source = api.repo.source(&call.source_key()?).await?;
+    let own = &source.settings;
+    let effective = api.repo.defaults().with(own);
+    Ok(Answer::ok(view(api.repo.defaults(), &effective, own)))
+}
+
+/// Settings of a sink, over those of its source.
+#[utoipa::path(
+    get, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/settings", tag = "sink", operation_id = "GetSinkSettings",
+    params(SinkPath),
+    responses((status = 200, description = "All settings, sorted by key.", body = Settings))
+)]
+pub(super) async fn get_sink(
+    State(api): State<Shared>,
+    call: Call<SinkPath>,
+) -> Result<Answer<Settings>, ApiError> {
+    let key = call.sink_key()?;
+    let source = api.repo.source(&key.source).await?;
+    let sink = sinks::existing(&api, &key).await?;
+    let effective = api.repo.defaults().with(&source.settings);
+    let effective = effective.with(&sink.settings);
+    let view = view(api.repo.defaults(), &effective, &sink.settings);
+    Ok(Answer::ok(view))
+}
+
+/// Changes settings of a source. They hold from its sinks' next files on.
+#[utoipa::path(
+    patch, path = "/v1/branches/{branchId}/sources/{sourceId}/settings", tag = "source", operation_id = "UpdateSourceSettings",
+    params(SourcePath), request_body = SettingsChange,
+    responses((status = 202, description = "A task changes them.", body = Task))
+)]
+pub(super) async fn update_source(
+    State(api): State<Shared>,
+    call: Call<SourcePath, Nothing, Json<SettingsChange>>,
+) -> Result<Answer<Task>, ApiError> {
+    let key = call.source_key()?;
+    let changes = check(call.body.0.settings.unwrap_or_default())?;
+    api.repo.source(&key).await?;
+    let description = description(call.body.0.change_description);
+    let stamp = call.who.stamp(api.clock.now());
+    let (inner, subject) = (Arc::clone(&api), sources::subject(&key));
+    let kind = "api.update.sourceSettings";
+    tasks::start(&api, kind, subject, async move {
+        let change = |content: &mut SourceContent| {
+            apply(&changes, &mut content.settings);
+            Ok(())
+        };
+        let repo = &inner.repo;
+        let updated = repo.update_source(&key, &description, &stamp, change);
+        Ok(Done {
+            revision: updated.await?.revision,
+            result: "Source settings have been updated successfully.",
+        })
+    })
+    .await
+}
+
+/// Changes settings of a sink; they hold at once.
+#[utoipa::path(
+    patch, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/settings", tag = "sink", operation_id = "UpdateSinkSettings",
+    params(SinkPath), request_body = SettingsChange,
+    responses((status = 202, description = "A task changes them.", body = Task))
+)]
+pub(super) async fn update_sink(
+    State(api): State<Shared>,
+    call: Call<SinkPath, Nothing, Json<SettingsChange>>,
+) -> Result<Answer<Task>, ApiError> {
+    let key = call.sink_key()?;
+    let changes = check(call.body.0.settings.unwrap_or_default())?;
+    sinks::existing(&api, &key).await?;
+    let description = description(call.body.0.change_description);
+    let stamp = call.who.stamp(api.clock.now());
+    let (inner, subject) = (Arc::clone(&api), sinks::subject(&key));
+    tasks::start(&api, "api.update.sinkSettings", subject, async move {
+        let volumes = sinks::volumes(&inner).await?;
+        let change = |content: &mut SinkContent| {
+            apply(&changes, &mut content.settings);
+            Ok(())
+        };
+        let repo = &inner.repo;
+        let updated = repo.update_sink(&key, &description, &volumes, &stamp, change);
+        Ok(Done {
+            revision: updated.await?.revision,
+            result: "Sink settings have been updated successfully.",
+        })
+    })
+    .await
+}
+
+fn description(given: Option<String>) -> String {
+    given.unwrap_or_else(|| "Updated settings.".to_owned())
+}
+
+fn view(defaults: &SinkSettings, effective: &SinkSettings, own: &SettingsPatch) -> Settings {
+    let setting = |s: &'static forebay_model::settings::Setting| Setting {
+        key: s.key,
+        r#type: s.kind.into(),
+        description: s.description,
+        value: effective.value(s),
+        default_value: defaults.value(s),
+        overwritten: own.contains_key(s.key),
+        protected: s.protected,
+        validation: s.rule.text(),
+    };
+    Settings {
+        settings: Registry::all().iter().map(setting).collect(),
+    }
+}
+
+/// New values by key; null for those that return to what they were without it.
+type Changes = BTreeMap<String, Value>;
+
+fn apply(changes: &Changes, settings: &mut SettingsPatch) {
+    for (key, value) in changes {
+        if value.is_null() {
+            settings.remove(key);
+        } else {
+            settings.insert(key.clone(), value.clone());
+        }
+    }
+}
+
+/// Keys first, then who may change them, then values.
+fn check(requested: Vec<SettingChange>) -> Result<Changes, ApiError> {
+    let mut changes = Changes::new();
+    let mut twice = BTreeSet::new();
+    for change in requested {
+        if changes.insert(change.key.clone(), change.value).is_some() {
+            twice.insert(change.key);
+        }
+    }
+    if !twice.is_empty() {
+        let text = |key: &String| format!("key \"{key}\" is defined multiple times.");
+        let texts: Vec<String> = twice.iter().map(text).collect();
+        return Err(ApiError::bad_request(bullets(&texts)));
+    }
+    let unknown = |key: &&String| Registry::get(key).is_none();
+    if let Some(keys) = quoted(changes.keys().filter(unknown)) {
+        return Err(ApiError::bad_request(format!("key not found: {keys}.")));
+    }
+    let protected = |key: &&String| Registry::get(key).is_some_and(|s| s.protected);
+    if let Some(keys) = quoted(changes.keys().filter(protected)) {
+        let text = format!("cannot modify protected keys: {keys}.");
+        return Err(ApiError::forbidden(text));
+    }
+    check_values(&changes)?;
+    Ok(changes)
+}
+
+fn quoted<'k>(keys: impl Iterator<Item = &'k String>) -> Option<String> {
+    let keys: Vec<String> = keys.map(|key| format!("\"{key}\"")).collect();
+    (!keys.is_empty()).then(|| keys.join(", "))
+}
+
+fn check_values(changes: &Changes) -> Result<(), ApiError> {
+    let mut scratch = SinkSettings::default();
+    let mut problems = Vec::new();
+    for (key, value) in changes.iter().filter(|(_, value)| !value.is_null()) {
+        if let Some(setting) = Registry::get(key)
+            && let Err(problem) = setting.apply(&mut scratch, value)
+        {
+            problems.push((rank(key), problem.to_string()));
+        }
+    }
+    if problems.is_empty() {
+        return Ok(());
+    }
+    problems.sort();
+    let texts: Vec<String> = problems.into_iter().map(|(_, text)| text).collect();
+    Err(ApiError::bad_request(bullets(&texts)))
+}
+
+/// Problems are listed in the order of the configuration: of a trigger first the count, then the
+/// size, then the interval.
+fn rank(key: &str) -> (String, usize) {
+    let (group, name) = key.rsplit_once('.').unwrap_or(("", key));
+    let order = ["count", "size", "interval"];
+    let place = order.iter().position(|n| *n == name);
+    (group.to_owned(), place.unwrap_or(order.len()))
+}

@@ -1,0 +1,217 @@
+//! Routes of sinks.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use forebay_meta::{DefinitionError, SinkContent};
+use forebay_model::{
+    Mapping, SettingsPatch, SinkId, SinkKey, TableBackend, TableId, TableSink, VolumeId,
+};
+
+use super::answer::Answer;
+use super::call::{Call, Json, Nothing, refuse_foreign};
+use super::error::{self, ApiError};
+use super::mapping::{backend, mapping, table_id};
+use super::params::{ListQuery, SinkPath, SourcePath};
+use super::sources::{invalid_id, refuse_reserved, replace};
+use super::tasks::{self, Done};
+use super::types::common::Page;
+use super::types::sink::{Sink, SinkCreate, SinkList, SinkUpdate, TableUpdate};
+use super::types::task::Task;
+use super::{Inner, Shared};
+use crate::task::Subject;
+
+/// Makes a sink.
+#[utoipa::path(
+    post, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks", tag = "sink", operation_id = "CreateSink",
+    params(SourcePath), request_body = SinkCreate,
+    responses((status = 202, description = "A task makes it.", body = Task))
+)]
+pub(super) async fn create(
+    State(api): State<Shared>,
+    call: Call<SourcePath, Nothing, Json<SinkCreate>>,
+) -> Result<Answer<Task>, ApiError> {
+    let source = call.source_key()?;
+    let body = call.body.0;
+    let given = body.sink_id.as_deref().unwrap_or(&body.name);
+    let sink = SinkId::from_name(given).map_err(|e| invalid_id("sinkId", &e))?;
+    refuse_reserved("sinkId", sink.as_str())?;
+    let key = SinkKey { source, sink };
+    let table = body.table.ok_or_else(|| {
+        ApiError::bad_request("\"table\" must be configured for the \"table\" sink type.")
+    })?;
+    let content = SinkContent {
+        name: body.name,
+        description: body.description.unwrap_or_default(),
+        table: TableSink {
+            backend: backend(&api, table.r#type)?,
+            table: table_id(&table.table_id)?,
+            mapping: mapping(&api, table.mapping).await?,
+        },
+        settings: SettingsPatch::new(),
+    };
+    api.repo.source(&key.source).await?;
+    match api.repo.sink(&key).await {
+        Err(DefinitionError::SinkNotFound(_)) => {}
+        Ok(_) => return Err(error::sink_exists(key.sink.as_str())),
+        Err(e) => return Err(e.into()),
+    }
+    let stamp = call.who.stamp(api.clock.now());
+    let (inner, subject) = (Arc::clone(&api), subject(&key));
+    tasks::start(&api, "api.create.sink", subject, async move {
+        let volumes = volumes(&inner).await?;
+        let repo = &inner.repo;
+        let made = repo.create_sink(&key, content, "New sink.", &volumes, &stamp);
+        Ok(Done {
+            revision: made.await?.revision,
+            result: "Sink has been created successfully.",
+        })
+    })
+    .await
+}
+
+/// Sinks of a source.
+#[utoipa::path(
+    get, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks", tag = "sink", operation_id = "ListSinks",
+    params(SourcePath, ListQuery),
+    responses((status = 200, description = "Some of the sinks, sorted by id.", body = SinkList))
+)]
+pub(super) async fn list(
+    State(api): State<Shared>,
+    call: Call<SourcePath, ListQuery>,
+) -> Result<Answer<SinkList>, ApiError> {
+    let source = call.source_key()?;
+    api.repo.source(&source).await?;
+    let (after, limit) = (&call.query.after_id, call.query.limit as usize);
+    let listing = api.repo.sinks(&source, after, limit).await?;
+    let last = listing.items.last();
+    let last = last.map_or("", |s| s.key.sink.as_str());
+    Ok(Answer::ok(SinkList {
+        project_id: call.branch.project.0,
+        branch_id: call.branch.branch.0,
+        source_id: source.source.to_string(),
+        page: Page::new(&call.query, listing.total, last),
+        sinks: listing.items.iter().map(Sink::from).collect(),
+    }))
+}
+
+/// A sink.
+#[utoipa::path(
+    get, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}", tag = "sink", operation_id = "GetSink",
+    params(SinkPath),
+    responses((status = 200, description = "The sink.", body = Sink))
+)]
+pub(super) async fn get(
+    State(api): State<Shared>,
+    call: Call<SinkPath>,
+) -> Result<Answer<Sink>, ApiError> {
+    let sink = existing(&api, &call.sink_key()?).await?;
+    Ok(Answer::ok((&sink).into()))
+}
+
+/// Changes a sink. Records that were taken before are imported under the old definition.
+#[utoipa::path(
+    patch, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}", tag = "sink", operation_id = "UpdateSink",
+    params(SinkPath), request_body = SinkUpdate,
+    responses((status = 202, description = "A task changes it.", body = Task))
+)]
+pub(super) async fn update(
+    State(api): State<Shared>,
+    call: Call<SinkPath, Nothing, Json<SinkUpdate>>,
+) -> Result<Answer<Task>, ApiError> {
+    let key = call.sink_key()?;
+    let mut body = call.body.0;
+    let table = table_change(&api, body.table.take()).await?;
+    existing(&api, &key).await?;
+    let stamp = call.who.stamp(api.clock.now());
+    let (inner, subject) = (Arc::clone(&api), subject(&key));
+    tasks::start(&api, "api.update.sink", subject, async move {
+        let volumes = volumes(&inner).await?;
+        let description = body.change_description.as_deref().unwrap_or("Updated.");
+        let change = |content: &mut SinkContent| {
+            replace(&mut content.name, body.name.as_ref());
+            replace(&mut content.description, body.description.as_ref());
+            replace(&mut content.table.backend, table.backend.as_ref());
+            replace(&mut content.table.table, table.table.as_ref());
+            replace(&mut content.table.mapping, table.mapping.as_ref());
+            Ok(())
+        };
+        let repo = &inner.repo;
+        let updated = repo.update_sink(&key, description, &volumes, &stamp, change);
+        Ok(Done {
+            revision: updated.await?.revision,
+            result: "Sink has been updated successfully.",
+        })
+    })
+    .await
+}
+
+/// Checked changes of a table.
+#[derive(Default)]
+struct TableChange {
+    backend: Option<TableBackend>,
+    table: Option<TableId>,
+    mapping: Option<Mapping>,
+}
+
+async fn table_change(api: &Inner, request: Option<TableUpdate>) -> Result<TableChange, ApiError> {
+    let Some(request) = request else {
+        return Ok(TableChange::default());
+    };
+    Ok(TableChange {
+        backend: request.r#type.map(|t| backend(api, t)).transpose()?,
+        table: request.table_id.as_deref().map(table_id).transpose()?,
+        mapping: match request.mapping {
+            Some(request) => Some(mapping(api, request).await?),
+            None => None,
+        },
+    })
+}
+
+/// Deletes a sink. What was accepted still goes into its table.
+#[utoipa::path(
+    delete, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}", tag = "sink", operation_id = "DeleteSink",
+    params(SinkPath),
+    responses((status = 202, description = "A task deletes it.", body = Task))
+)]
+pub(super) async fn delete(
+    State(api): State<Shared>,
+    call: Call<SinkPath>,
+) -> Result<Answer<Task>, ApiError> {
+    let key = call.sink_key()?;
+    existing(&api, &key).await?;
+    let stamp = call.who.stamp(api.clock.now());
+    let (inner, subject) = (Arc::clone(&api), subject(&key));
+    tasks::start(&api, "api.delete.sink", subject, async move {
+        Ok(Done {
+            revision: inner.repo.delete_sink(&key, &stamp).await?,
+            result: "Sink has been deleted successfully.",
+        })
+    })
+    .await
+}
+
+/// The sink, or why there is none: its source is looked at first.
+pub(super) async fn existing(api: &Inner, key: &SinkKey) -> Result<forebay_model::Sink, ApiError> {
+    api.repo.source(&key.source).await?;
+    refuse_foreign(key)?;
+    Ok(api.repo.sink(key).await?.value)
+}
+
+pub(super) fn subject(key: &SinkKey) -> Subject {
+    Subject {
+        source: key.source.clone(),
+        sink: Some(key.sink.clone()),
+    }
+}
+
+/// Volumes for a sink's file: as many as its settings ask for, which one node has one of.
+pub(super) async fn volumes(api: &Inner) -> Result<Vec<VolumeId>, ApiError> {
+    let volumes = api.repo.volumes().await?;
+    if volumes.is_empty() {
+        return Err(ApiError::unavailable(
+            "no volume is available for the file, try again when a node with a volume is there",
+        ));
+    }
+    Ok(volumes.into_iter().take(1).map(|v| v.id).collect())
+}

@@ -1,0 +1,193 @@
+//! Routes of sources.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use forebay_meta::{DefinitionError, Revision, SourceContent};
+use forebay_model::{InvalidId, SettingsPatch, SourceId, SourceKey, SourceKind};
+
+use super::answer::Answer;
+use super::call::{Call, Json, Nothing};
+use super::config::base;
+use super::error::{self, ApiError};
+use super::params::{BranchPath, DeleteSourceQuery, ListQuery, SourcePath};
+use super::tasks::{self, Done};
+use super::types::common::Page;
+use super::types::source::{Source, SourceCreate, SourceList, SourceUpdate};
+use super::types::task::Task;
+use super::{Inner, Shared};
+use crate::task::Subject;
+
+/// Makes a source.
+#[utoipa::path(
+    post, path = "/v1/branches/{branchId}/sources", tag = "source", operation_id = "CreateSource",
+    params(BranchPath), request_body = SourceCreate,
+    responses((status = 202, description = "A task makes it.", body = Task))
+)]
+pub(super) async fn create(
+    State(api): State<Shared>,
+    call: Call<BranchPath, Nothing, Json<SourceCreate>>,
+) -> Result<Answer<Task>, ApiError> {
+    let body = call.body.0;
+    let given = body.source_id.as_deref().unwrap_or(&body.name);
+    let source = SourceId::from_name(given).map_err(|e| invalid_id("sourceId", &e))?;
+    refuse_reserved("sourceId", source.as_str())?;
+    let key = SourceKey {
+        branch: call.branch,
+        source,
+    };
+    match api.repo.source(&key).await {
+        Err(DefinitionError::SourceNotFound(_)) => {}
+        Ok(_) => return Err(error::source_exists(key.source.as_str())),
+        Err(e) => return Err(e.into()),
+    }
+    let content = SourceContent {
+        kind: SourceKind::Http {
+            secret: api.random.secret(),
+        },
+        name: body.name,
+        description: body.description.unwrap_or_default(),
+        settings: SettingsPatch::new(),
+    };
+    let stamp = call.who.stamp(api.clock.now());
+    let (inner, subject) = (Arc::clone(&api), subject(&key));
+    tasks::start(&api, "api.create.source", subject, async move {
+        let branch = &key.branch;
+        inner.repo.ensure_branch(branch, true, &stamp).await?;
+        let made = inner.repo.create_source(&key, content, "New source.", &stamp);
+        Ok(Done {
+            revision: made.await?.revision,
+            result: "Source has been created successfully.",
+        })
+    })
+    .await
+}
+
+/// Sources of a branch.
+#[utoipa::path(
+    get, path = "/v1/branches/{branchId}/sources", tag = "source", operation_id = "ListSources",
+    params(BranchPath, ListQuery),
+    responses((status = 200, description = "Some of the sources, sorted by id.", body = SourceList))
+)]
+pub(super) async fn list(
+    State(api): State<Shared>,
+    call: Call<BranchPath, ListQuery>,
+) -> Result<Answer<SourceList>, ApiError> {
+    let (after, limit) = (&call.query.after_id, call.query.limit as usize);
+    let listing = api.repo.sources(&call.branch, after, limit).await?;
+    let last = listing.items.last();
+    let last = last.map_or("", |s| s.key.source.as_str());
+    Ok(Answer::ok(SourceList {
+        project_id: call.branch.project.0,
+        branch_id: call.branch.branch.0,
+        page: Page::new(&call.query, listing.total, last),
+        sources: listing.items.iter().map(|s| view(&api, s)).collect(),
+    }))
+}
+
+/// A source.
+#[utoipa::path(
+    get, path = "/v1/branches/{branchId}/sources/{sourceId}", tag = "source", operation_id = "GetSource",
+    params(SourcePath),
+    responses((status = 200, description = "The source.", body = Source))
+)]
+pub(super) async fn get(
+    State(api): State<Shared>,
+    call: Call<SourcePath>,
+) -> Result<Answer<Source>, ApiError> {
+    let source = api.repo.source(&call.source_key()?).await?;
+    Ok(Answer::ok(view(&api, &source)))
+}
+
+/// Changes a source.
+#[utoipa::path(
+    patch, path = "/v1/branches/{branchId}/sources/{sourceId}", tag = "source", operation_id = "UpdateSource",
+    params(SourcePath), request_body = SourceUpdate,
+    responses((status = 202, description = "A task changes it.", body = Task))
+)]
+pub(super) async fn update(
+    State(api): State<Shared>,
+    call: Call<SourcePath, Nothing, Json<SourceUpdate>>,
+) -> Result<Answer<Task>, ApiError> {
+    let key = call.source_key()?;
+    api.repo.source(&key).await?;
+    let stamp = call.who.stamp(api.clock.now());
+    let (inner, subject, body) = (Arc::clone(&api), subject(&key), call.body.0);
+    tasks::start(&api, "api.update.source", subject, async move {
+        let description = body.change_description.as_deref().unwrap_or("Updated.");
+        let change = |content: &mut SourceContent| {
+            replace(&mut content.name, body.name.as_ref());
+            replace(&mut content.description, body.description.as_ref());
+            Ok(())
+        };
+        let updated = inner.repo.update_source(&key, description, &stamp, change);
+        Ok(Done {
+            revision: updated.await?.revision,
+            result: "Source has been updated successfully.",
+        })
+    })
+    .await
+}
+
+/// Deletes a source and its sinks. What was accepted still goes into the tables.
+#[utoipa::path(
+    delete, path = "/v1/branches/{branchId}/sources/{sourceId}", tag = "source", operation_id = "DeleteSource",
+    params(SourcePath, DeleteSourceQuery),
+    responses((status = 202, description = "A task deletes it.", body = Task))
+)]
+pub(super) async fn delete(
+    State(api): State<Shared>,
+    call: Call<SourcePath, DeleteSourceQuery>,
+) -> Result<Answer<Task>, ApiError> {
+    if call.query.cascade {
+        // Saying yes and keeping the tables would be worse than saying no.
+        let text = "deleting a source together with its tables is not supported";
+        return Err(ApiError::bad_request(text));
+    }
+    let key = call.source_key()?;
+    api.repo.source(&key).await?;
+    let stamp = call.who.stamp(api.clock.now());
+    let (inner, subject) = (Arc::clone(&api), subject(&key));
+    tasks::start(&api, "api.delete.source", subject, async move {
+        let revision: Revision = inner.repo.delete_source(&key, &stamp).await?;
+        Ok(Done {
+            revision,
+            result: "Source has been deleted successfully.",
+        })
+    })
+    .await
+}
+
+fn view(api: &Inner, source: &forebay_model::Source) -> Source {
+    Source::new(source, base(&api.config.source_public_url))
+}
+
+pub(super) fn subject(key: &SourceKey) -> Subject {
+    Subject {
+        source: key.clone(),
+        sink: None,
+    }
+}
+
+pub(super) fn replace<T: Clone>(value: &mut T, with: Option<&T>) {
+    if let Some(with) = with {
+        value.clone_from(with);
+    }
+}
+
+pub(super) fn invalid_id(field: &str, error: &InvalidId) -> ApiError {
+    ApiError::bad_request(match error {
+        InvalidId::Empty => format!("\"{field}\" must not be empty."),
+        InvalidId::TooLong { .. } => format!("invalid \"{field}\": {error}."),
+    })
+}
+
+/// Ids that stand for something else in addresses: what is called so could not be reached.
+pub(super) fn refuse_reserved(field: &str, id: &str) -> Result<(), ApiError> {
+    if id == "deleted" {
+        return Err(ApiError::bad_request(format!(
+            "\"{field}\" must not be \"{id}\", which is reserved."
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! Routes of statistics.
+
+use axum::extract::State;
+use forebay_meta::{FileError, FileStatistics};
+use forebay_model::FileState;
+
+use super::Shared;
+use super::answer::Answer;
+use super::call::Call;
+use super::error::ApiError;
+use super::params::{FilesQuery, SinkPath};
+use super::sinks::existing;
+use super::types::statistics::{Balance, Files, Total};
+
+/// What a sink holds, in all and by where it is.
+#[utoipa::path(
+    get, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/statistics/total", tag = "sink", operation_id = "SinkStatisticsTotal",
+    params(SinkPath),
+    responses((status = 200, description = "Counts of records and bytes.", body = Total))
+)]
+pub(super) async fn total(
+    State(api): State<Shared>,
+    call: Call<SinkPath>,
+) -> Result<Answer<Total>, ApiError> {
+    let key = call.sink_key()?;
+    existing(&api, &key).await?;
+    let statistics = api.repo.sink_statistics(&key).await.map_err(failed)?;
+    Ok(Answer::ok((&statistics).into()))
+}
+
+/// Files of a sink that are known.
+#[utoipa::path(
+    get, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/statistics/files", tag = "sink", operation_id = "SinkStatisticsFiles",
+    params(SinkPath, FilesQuery),
+    responses((status = 200, description = "Imported ones first, those that have failed last, each from the oldest.", body = Files))
+)]
+pub(super) async fn files(
+    State(api): State<Shared>,
+    call: Call<SinkPath, FilesQuery>,
+) -> Result<Answer<Files>, ApiError> {
+    let key = call.sink_key()?;
+    existing(&api, &key).await?;
+    let mut files = api.repo.file_statistics(&key).await.map_err(failed)?;
+    if call.query.failed_files {
+        files.retain(|f| f.file.state != FileState::Imported && f.file.retry.attempt > 0);
+    }
+    files.sort_by_key(order);
+    Ok(Answer::ok(Files {
+        files: files.iter().map(Into::into).collect(),
+    }))
+}
+
+fn order(entry: &FileStatistics) -> (bool, bool, forebay_model::Timestamp) {
+    let file = &entry.file;
+    (
+        file.state != FileState::Imported,
+        file.retry.reason.is_some(),
+        file.key.opened_at,
+    )
+}
+
+/// Where the records of a sink are. An extension of Forebay.
+#[utoipa::path(
+    get, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/statistics/balance", tag = "sink", operation_id = "SinkStatisticsBalance",
+    params(SinkPath),
+    responses((status = 200, description = "accepted = imported + dead + expired + lost + inFlight", body = Balance))
+)]
+pub(super) async fn balance(
+    State(api): State<Shared>,
+    call: Call<SinkPath>,
+) -> Result<Answer<Balance>, ApiError> {
+    let key = call.sink_key()?;
+    existing(&api, &key).await?;
+    let balance = api.repo.balance(&key).await.map_err(failed)?;
+    Ok(Answer::ok(balance.into()))
+}
+
+fn failed(error: FileError) -> ApiError {
+    match error {
+        FileError::Store(e) => e.into(),
+        e if e.is_retryable() => ApiError::unavailable(e),
+        e => ApiError::internal(e),
+    }
+}

@@ -1,0 +1,61 @@
+//! The route that shows what a record would become.
+
+use std::net::SocketAddr;
+
+use axum::extract::{ConnectInfo, State};
+use http::{HeaderMap, StatusCode, header};
+
+use super::Shared;
+use super::answer::Answer;
+use super::call::{Call, Nothing, Raw, TOKEN_HEADER};
+use super::error::ApiError;
+use super::mapper::{TestError, TestRecord};
+use super::params::SourcePath;
+use super::types::test_result::TestResult;
+use forebay_model::limits;
+
+/// Shows the rows that a source's sinks would make of this request's body and headers. Nothing is
+/// stored.
+#[utoipa::path(
+    post, path = "/v1/branches/{branchId}/sources/{sourceId}/test", tag = "source", operation_id = "TestSource",
+    params(SourcePath), request_body(content = Vec<u8>, content_type = "*/*", description = "Any record."),
+    responses((status = 200, description = "A table for each sink.", body = TestResult))
+)]
+pub(super) async fn test(
+    State(api): State<Shared>,
+    peer: Option<axum::Extension<ConnectInfo<SocketAddr>>>,
+    call: Call<SourcePath, Nothing, Raw>,
+) -> Result<Answer<TestResult>, ApiError> {
+    let key = call.source_key()?;
+    api.repo.source(&key).await?;
+    let sinks = api.repo.sinks(&key, "", limits::SINKS_MAX).await?.items;
+    let mut headers = call.body.headers;
+    let peer = peer.map(|p| p.0.0.ip().to_string());
+    let ip = client_ip(&headers).or(peer).unwrap_or_default();
+    // A record does not show the secrets of the one who tries it.
+    headers.remove(TOKEN_HEADER);
+    headers.remove(header::AUTHORIZATION);
+    let record = TestRecord {
+        headers,
+        body: call.body.bytes,
+        ip,
+        received_at: api.clock.now(),
+    };
+    match api.mapper.test(&sinks, record).await {
+        Ok(tables) => Ok(Answer::ok(TestResult::new(&key, tables))),
+        Err(error @ TestError::Column { .. }) => Err(ApiError::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "unprocessableContent",
+            error.to_string(),
+        )),
+        Err(TestError::Internal(cause)) => Err(ApiError::internal(cause)),
+    }
+}
+
+/// The client as a proxy has named it; only what is shown here depends on it.
+fn client_ip(headers: &HeaderMap) -> Option<String> {
+    let names = ["x-real-ip", "x-forwarded-for"];
+    let value = names.iter().find_map(|name| headers.get(*name))?;
+    let first = value.to_str().ok()?.split(',').next()?.trim();
+    (!first.is_empty()).then(|| first.to_owned())
+}

@@ -1,0 +1,10 @@
+//! What clients send and get. These types are the one definition: the OpenAPI document is made from
+//! them, requests are checked against it, and answers are written from them.
+
+pub(super) mod common;
+pub(super) mod settings;
+pub(super) mod sink;
+pub(super) mod source;
+pub(super) mod statistics;
+pub(super) mod task;
+pub(super) mod test_result;

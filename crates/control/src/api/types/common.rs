@@ -1,0 +1,147 @@
+//! What answers have in common.
+
+use forebay_model::{ByKind, Disabled, Stamp, Timestamp};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// Who did something.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct By {
+    r#type: ByType,
+    /// Name of the token that was used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    token_id: Option<String>,
+    /// Its description.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    token_desc: Option<String>,
+    /// Id of its owner.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    user_id: Option<String>,
+    /// Name of its owner.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    user_name: Option<String>,
+}
+
+/// A person with a token, or the server itself.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+enum ByType {
+    User,
+    System,
+}
+
+impl From<&forebay_model::By> for By {
+    fn from(by: &forebay_model::By) -> Self {
+        Self {
+            r#type: match by.kind {
+                ByKind::User => ByType::User,
+                ByKind::System => ByType::System,
+            },
+            token_id: by.token_id.clone(),
+            token_desc: by.token_desc.clone(),
+            user_id: by.user_id.clone(),
+            user_name: by.user_name.clone(),
+        }
+    }
+}
+
+/// When something was done, and by whom.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Event {
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+    by: By,
+}
+
+impl From<&Stamp> for Event {
+    fn from(stamp: &Stamp) -> Self {
+        Self {
+            at: stamp.at,
+            by: (&stamp.by).into(),
+        }
+    }
+}
+
+/// When something was switched off, by whom, and why.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DisabledEvent {
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+    by: By,
+    reason: String,
+}
+
+impl From<&Disabled> for DisabledEvent {
+    fn from(disabled: &Disabled) -> Self {
+        Self {
+            at: disabled.stamp.at,
+            by: (&disabled.stamp.by).into(),
+            reason: disabled.reason.clone(),
+        }
+    }
+}
+
+/// A state of a definition.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Version {
+    /// From 1.
+    number: u32,
+    /// 16 hexadecimal digits that change with the content.
+    hash: String,
+    /// What changed.
+    description: String,
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+    by: By,
+}
+
+impl From<&forebay_model::Version> for Version {
+    fn from(version: &forebay_model::Version) -> Self {
+        Self {
+            number: version.number,
+            hash: version.hash.clone(),
+            description: version.description.clone(),
+            at: version.stamp.at,
+            by: (&version.stamp.by).into(),
+        }
+    }
+}
+
+/// Which part of a list an answer holds.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Page {
+    /// So many at most, as asked for.
+    limit: u32,
+    /// How many there are on all pages.
+    total_count: usize,
+    /// As asked for.
+    after_id: String,
+    /// Id of the last item here; to be asked for next. Empty when there is none.
+    last_id: String,
+}
+
+impl Page {
+    pub(crate) fn new(query: &super::super::params::ListQuery, total: usize, last: &str) -> Self {
+        Self {
+            limit: query.limit,
+            total_count: total,
+            after_id: query.after_id.clone(),
+            last_id: last.to_owned(),
+        }
+    }
+}
+
+/// What the API is called and where it is described.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Index {
+    #[schema(example = "stream")]
+    pub(crate) api: &'static str,
+    #[schema(example = "http://localhost:8000/v1/documentation")]
+    pub(crate) documentation: String,
+}

@@ -1,0 +1,85 @@
+//! Settings of sources and sinks.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+/// All settings of a source or sink, sorted by key.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SettingsResult)]
+pub(crate) struct Settings {
+    pub(crate) settings: Vec<Setting>,
+}
+
+/// One setting.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SettingResult)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Setting {
+    #[schema(example = "storage.level.staging.upload.trigger.size")]
+    pub(crate) key: &'static str,
+    pub(crate) r#type: SettingType,
+    /// For people.
+    pub(crate) description: &'static str,
+    /// The value in force.
+    pub(crate) value: Value,
+    /// The server's.
+    pub(crate) default_value: Value,
+    /// Set on this very source or sink.
+    pub(crate) overwritten: bool,
+    /// Can't be changed by the API.
+    pub(crate) protected: bool,
+    /// Which values it takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) validation: Option<String>,
+}
+
+/// Type of a setting. Sizes and durations are strings.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) enum SettingType {
+    #[serde(rename = "string")]
+    String,
+    #[serde(rename = "int")]
+    Int,
+    #[serde(rename = "bool")]
+    Bool,
+    #[serde(rename = "[]string")]
+    StringList,
+}
+
+impl From<forebay_model::settings::SettingType> for SettingType {
+    fn from(kind: forebay_model::settings::SettingType) -> Self {
+        use forebay_model::settings::SettingType as T;
+        match kind {
+            T::String => Self::String,
+            T::Int => Self::Int,
+            T::Bool => Self::Bool,
+            T::StringList => Self::StringList,
+        }
+    }
+}
+
+/// Changes of settings; those that are not named stay.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = SettingsPatch)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SettingsChange {
+    /// Description of the new version.
+    #[schema(nullable = false)]
+    pub(crate) change_description: Option<String>,
+    #[schema(nullable = false)]
+    pub(crate) settings: Option<Vec<SettingChange>>,
+}
+
+/// A change of one setting.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = SettingPatch)]
+pub(crate) struct SettingChange {
+    #[schema(min_length = 1)]
+    pub(crate) key: String,
+    /// Its new value; null returns to the one that would be in force without it.
+    #[serde(default)]
+    #[schema(required = false)]
+    pub(crate) value: Value,
+}

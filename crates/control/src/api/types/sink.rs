@@ -1,0 +1,300 @@
+//! Sinks.
+
+use forebay_model::TableBackend;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::common::{DisabledEvent, Event, Page, Version};
+
+/// A new sink.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = CreateSinkRequestBody)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SinkCreate {
+    /// Its id; made from the name when it is left out.
+    #[schema(min_length = 1, max_length = 48, nullable = false, example = "my-sink")]
+    pub(crate) sink_id: Option<String>,
+    #[expect(dead_code, reason = "there is one type so far; the schema checks it")]
+    r#type: SinkType,
+    /// For people.
+    #[schema(min_length = 1, max_length = 40, example = "My Sink")]
+    pub(crate) name: String,
+    /// For people.
+    #[schema(max_length = 4096, nullable = false)]
+    pub(crate) description: Option<String>,
+    /// Required for the type `table`.
+    #[schema(nullable = false)]
+    pub(crate) table: Option<TableCreate>,
+}
+
+/// Changes of a sink; what is left out stays.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = UpdateSinkRequestBody)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SinkUpdate {
+    /// Description of the new version.
+    #[schema(nullable = false)]
+    pub(crate) change_description: Option<String>,
+    #[expect(dead_code, reason = "there is one type so far; the schema checks it")]
+    #[schema(nullable = false)]
+    r#type: Option<SinkType>,
+    /// For people.
+    #[schema(min_length = 1, max_length = 40, nullable = false)]
+    pub(crate) name: Option<String>,
+    /// For people.
+    #[schema(max_length = 4096, nullable = false)]
+    pub(crate) description: Option<String>,
+    #[schema(nullable = false)]
+    pub(crate) table: Option<TableUpdate>,
+}
+
+/// Where records go.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum SinkType {
+    /// Into a table.
+    Table,
+}
+
+/// The table of a new sink.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = TableSinkCreate)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct TableCreate {
+    pub(crate) r#type: TableType,
+    /// `<in|out>.<bucket>.<table>`
+    #[schema(example = "in.c-bucket.table")]
+    pub(crate) table_id: String,
+    pub(crate) mapping: MappingRequest,
+}
+
+/// Changes of a sink's table; what is left out stays.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = TableSinkUpdate)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct TableUpdate {
+    #[schema(nullable = false)]
+    pub(crate) r#type: Option<TableType>,
+    /// `<in|out>.<bucket>.<table>`
+    #[schema(nullable = false)]
+    pub(crate) table_id: Option<String>,
+    /// Replaces the whole mapping.
+    #[schema(nullable = false)]
+    pub(crate) mapping: Option<MappingRequest>,
+}
+
+/// What keeps the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum TableType {
+    /// The server's default backend.
+    Keboola,
+    /// The embedded SQLite database.
+    Sqlite,
+    /// The configured PostgreSQL server.
+    Postgres,
+}
+
+impl From<TableType> for TableBackend {
+    fn from(kind: TableType) -> Self {
+        match kind {
+            TableType::Keboola => Self::Keboola,
+            TableType::Sqlite => Self::Sqlite,
+            TableType::Postgres => Self::Postgres,
+        }
+    }
+}
+
+impl From<TableBackend> for TableType {
+    fn from(backend: TableBackend) -> Self {
+        match backend {
+            TableBackend::Keboola => Self::Keboola,
+            TableBackend::Sqlite => Self::Sqlite,
+            TableBackend::Postgres => Self::Postgres,
+        }
+    }
+}
+
+/// What rows are made of.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = TableMappingRequest)]
+pub(crate) struct MappingRequest {
+    /// One for each column of the table, in its order.
+    #[schema(min_items = 1, max_items = 100)]
+    pub(crate) columns: Vec<ColumnRequest>,
+}
+
+/// One column. Which fields it needs depends on its type.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = TableColumnRequest)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ColumnRequest {
+    pub(crate) r#type: ColumnType,
+    /// Name in the table.
+    pub(crate) name: String,
+    /// Only of type `path`: steps divided by `.` or in `[n]`; empty for the whole body.
+    #[schema(nullable = false, example = "user.tags[0]")]
+    pub(crate) path: Option<String>,
+    /// Only of type `path`: text to take when the body has nothing there.
+    #[schema(nullable = false)]
+    pub(crate) default_value: Option<String>,
+    /// Only of types `path` and `template`: strings without their JSON quotes.
+    #[schema(nullable = false)]
+    pub(crate) raw_string: Option<bool>,
+    /// Only of type `template`.
+    #[schema(nullable = false)]
+    pub(crate) template: Option<Template>,
+    /// Only of type `static`: the text of all cells.
+    #[schema(nullable = false)]
+    pub(crate) value: Option<String>,
+    /// Part of the table's primary key: a later row with the same key replaces the earlier one.
+    #[schema(nullable = false)]
+    pub(crate) primary_key: Option<bool>,
+}
+
+/// Where a cell's text comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum ColumnType {
+    /// A new UUID, version 7.
+    Uuid,
+    /// Time of receipt.
+    Datetime,
+    /// Address of the client.
+    Ip,
+    /// The request's body.
+    Body,
+    /// The request's headers, as a JSON object.
+    Headers,
+    /// A part of the parsed body.
+    Path,
+    /// What a program makes of the record.
+    Template,
+    /// Always the same text.
+    Static,
+}
+
+/// A program that makes a cell's text.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = TableColumnTemplate)]
+pub(crate) struct Template {
+    pub(crate) language: TemplateLanguage,
+    /// Its text.
+    #[schema(min_length = 1, max_length = 4096, example = "Body('user.name')")]
+    pub(crate) content: String,
+}
+
+/// Language of a template.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum TemplateLanguage {
+    Jsonnet,
+}
+
+/// Where records go.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Sink {
+    project_id: u64,
+    branch_id: u64,
+    source_id: String,
+    sink_id: String,
+    r#type: SinkType,
+    name: String,
+    description: String,
+    table: Table,
+    version: Version,
+    created: Event,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    deleted: Option<Event>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    disabled: Option<DisabledEvent>,
+}
+
+/// The table of a sink.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TableSink)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Table {
+    r#type: TableType,
+    /// `<in|out>.<bucket>.<table>`
+    table_id: String,
+    mapping: Mapping,
+}
+
+/// What rows are made of.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TableMapping)]
+pub(crate) struct Mapping {
+    pub(crate) columns: Vec<Column>,
+}
+
+/// One column.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TableColumn)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Column {
+    pub(crate) r#type: ColumnType,
+    pub(crate) name: String,
+    /// Only of type `path`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) path: Option<String>,
+    /// Only of type `path`, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) default_value: Option<String>,
+    /// Only of types `path` and `template`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) raw_string: Option<bool>,
+    /// Only of type `template`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) template: Option<Template>,
+    /// Only of type `static`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) value: Option<String>,
+    /// Only when it is part of the primary key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) primary_key: Option<bool>,
+}
+
+impl From<&forebay_model::Sink> for Sink {
+    fn from(sink: &forebay_model::Sink) -> Self {
+        let source = &sink.key.source;
+        Self {
+            project_id: source.branch.project.0,
+            branch_id: source.branch.branch.0,
+            source_id: source.source.to_string(),
+            sink_id: sink.key.sink.to_string(),
+            r#type: SinkType::Table,
+            name: sink.name.clone(),
+            description: sink.description.clone(),
+            table: Table {
+                r#type: sink.table.backend.into(),
+                table_id: sink.table.table.to_string(),
+                mapping: (&sink.table.mapping).into(),
+            },
+            version: (&sink.version).into(),
+            created: (&sink.created).into(),
+            deleted: sink.deleted.as_ref().map(|d| (&d.stamp).into()),
+            disabled: sink.disabled.as_ref().map(Into::into),
+        }
+    }
+}
+
+/// Some of the sinks of a source.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SinkList {
+    pub(crate) project_id: u64,
+    pub(crate) branch_id: u64,
+    pub(crate) source_id: String,
+    pub(crate) page: Page,
+    pub(crate) sinks: Vec<Sink>,
+}

@@ -1,0 +1,117 @@
+//! Sources.
+
+use forebay_model::SourceKind;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::common::{DisabledEvent, Event, Page, Version};
+
+/// A new source.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = CreateSourceRequestBody)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SourceCreate {
+    /// Its id; made from the name when it is left out.
+    #[schema(min_length = 1, max_length = 48, nullable = false, example = "my-source")]
+    pub(crate) source_id: Option<String>,
+    #[expect(dead_code, reason = "there is one type so far; the schema checks it")]
+    r#type: SourceType,
+    /// For people.
+    #[schema(min_length = 1, max_length = 40, example = "My Source")]
+    pub(crate) name: String,
+    /// For people.
+    #[schema(max_length = 4096, nullable = false)]
+    pub(crate) description: Option<String>,
+}
+
+/// Changes of a source; what is left out stays.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = UpdateSourceRequestBody)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SourceUpdate {
+    /// Description of the new version.
+    #[schema(nullable = false)]
+    pub(crate) change_description: Option<String>,
+    #[expect(dead_code, reason = "there is one type so far; the schema checks it")]
+    #[schema(nullable = false)]
+    r#type: Option<SourceType>,
+    /// For people.
+    #[schema(min_length = 1, max_length = 40, nullable = false)]
+    pub(crate) name: Option<String>,
+    /// For people.
+    #[schema(max_length = 4096, nullable = false)]
+    pub(crate) description: Option<String>,
+}
+
+/// How records come in.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum SourceType {
+    /// By `POST` to the source's address.
+    Http,
+}
+
+/// Where records come in.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Source {
+    project_id: u64,
+    branch_id: u64,
+    source_id: String,
+    r#type: SourceType,
+    name: String,
+    description: String,
+    /// Only of type `http`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    http: Option<HttpSource>,
+    version: Version,
+    created: Event,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    deleted: Option<Event>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    disabled: Option<DisabledEvent>,
+}
+
+/// A source that takes records by HTTP.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct HttpSource {
+    /// Records are sent there; whoever knows it may send.
+    url: String,
+}
+
+impl Source {
+    /// `public_url` is that of the HTTP source.
+    pub(crate) fn new(source: &forebay_model::Source, public_url: &str) -> Self {
+        let branch = source.key.branch;
+        let id = &source.key.source;
+        let SourceKind::Http { secret } = &source.kind;
+        Self {
+            project_id: branch.project.0,
+            branch_id: branch.branch.0,
+            source_id: id.to_string(),
+            r#type: SourceType::Http,
+            name: source.name.clone(),
+            description: source.description.clone(),
+            http: Some(HttpSource {
+                url: format!("{public_url}/stream/{}/{id}/{secret}", branch.project),
+            }),
+            version: (&source.version).into(),
+            created: (&source.created).into(),
+            deleted: source.deleted.as_ref().map(|d| (&d.stamp).into()),
+            disabled: source.disabled.as_ref().map(Into::into),
+        }
+    }
+}
+
+/// Some of the sources of a branch.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SourceList {
+    pub(crate) project_id: u64,
+    pub(crate) branch_id: u64,
+    pub(crate) page: Page,
+    pub(crate) sources: Vec<Source>,
+}

@@ -1,0 +1,201 @@
+//! Counts of sinks and files.
+
+use forebay_meta::SinkStatistics;
+use forebay_model::{Statistics, Timestamp};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// What a sink holds.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SinkStatisticsTotalResult)]
+pub(crate) struct Total {
+    pub(crate) total: Level,
+    pub(crate) levels: Levels,
+}
+
+/// By where it is; levels that hold nothing are left out.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Levels {
+    /// On the disks of the server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    local: Option<Level>,
+    /// In the staging storage.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    staging: Option<Level>,
+    /// In the table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    target: Option<Level>,
+}
+
+/// Records and bytes.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Level {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
+    first_record_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
+    last_record_at: Option<Timestamp>,
+    records_count: u64,
+    compressed_size: u64,
+    uncompressed_size: u64,
+}
+
+impl From<Statistics> for Level {
+    fn from(statistics: Statistics) -> Self {
+        Self {
+            first_record_at: statistics.first_record_at,
+            last_record_at: statistics.last_record_at,
+            records_count: statistics.records,
+            compressed_size: statistics.compressed_bytes,
+            uncompressed_size: statistics.uncompressed_bytes,
+        }
+    }
+}
+
+fn level(statistics: Statistics) -> Option<Level> {
+    (statistics.records > 0).then(|| statistics.into())
+}
+
+impl From<&SinkStatistics> for Levels {
+    fn from(statistics: &SinkStatistics) -> Self {
+        Self {
+            local: level(statistics.local),
+            staging: level(statistics.staging),
+            target: level(statistics.target),
+        }
+    }
+}
+
+impl From<&SinkStatistics> for Total {
+    fn from(statistics: &SinkStatistics) -> Self {
+        Self {
+            total: statistics.total().into(),
+            levels: statistics.into(),
+        }
+    }
+}
+
+/// Files of a sink.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SinkStatisticsFilesResult)]
+pub(crate) struct Files {
+    pub(crate) files: Vec<File>,
+}
+
+/// One import unit of a sink.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SinkFile)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct File {
+    state: FileState,
+    #[schema(value_type = String, format = DateTime)]
+    opened_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
+    closing_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
+    importing_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
+    imported_at: Option<Timestamp>,
+    /// How often the present step has failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    retry_attempt: Option<u32>,
+    /// Why it has failed last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    retry_reason: Option<String>,
+    /// When it is tried again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
+    retry_after: Option<Timestamp>,
+    statistics: FileStatistics,
+}
+
+/// How far a file is.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+enum FileState {
+    Writing,
+    Closing,
+    Importing,
+    Imported,
+}
+
+/// What a file holds.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SinkFileStatistics)]
+struct FileStatistics {
+    /// Null when it holds nothing.
+    total: Option<Level>,
+    levels: Levels,
+}
+
+impl From<&forebay_meta::FileStatistics> for File {
+    fn from(entry: &forebay_meta::FileStatistics) -> Self {
+        use forebay_model::FileState as S;
+        let file = &entry.file;
+        let retry = &file.retry;
+        Self {
+            state: match file.state {
+                S::Writing => FileState::Writing,
+                S::Closing => FileState::Closing,
+                S::Importing => FileState::Importing,
+                S::Imported => FileState::Imported,
+            },
+            opened_at: file.key.opened_at,
+            closing_at: file.closing_at,
+            importing_at: file.importing_at,
+            imported_at: file.imported_at,
+            retry_attempt: (retry.attempt > 0).then_some(retry.attempt),
+            retry_reason: retry.reason.clone(),
+            retry_after: retry.retry_after,
+            statistics: FileStatistics {
+                total: level(entry.statistics.total()),
+                levels: (&entry.statistics).into(),
+            },
+        }
+    }
+}
+
+/// Where the records of a sink are: accepted = imported + dead + expired + lost + inFlight.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SinkBalance)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Balance {
+    /// Acknowledged, by the count of the log.
+    accepted: u64,
+    /// In the table, by the count of the table.
+    imported: u64,
+    /// Set aside with their error.
+    dead: u64,
+    /// Dropped by a retention.
+    expired: u64,
+    /// Taken by a damaged disk.
+    lost: u64,
+    /// On their way.
+    in_flight: u64,
+    /// Whether the sum is right.
+    holds: bool,
+}
+
+impl From<forebay_model::Balance> for Balance {
+    fn from(balance: forebay_model::Balance) -> Self {
+        Self {
+            accepted: balance.accepted,
+            imported: balance.imported,
+            dead: balance.dead,
+            expired: balance.expired,
+            lost: balance.lost,
+            in_flight: balance.in_flight,
+            holds: balance.holds(),
+        }
+    }
+}

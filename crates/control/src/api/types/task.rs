@@ -1,0 +1,106 @@
+//! Tasks.
+
+use forebay_model::Timestamp;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// Long work, to be asked about at its `url` until it is finished.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Task {
+    task_id: String,
+    #[schema(example = "api.create.source")]
+    r#type: String,
+    /// Address to ask at.
+    url: String,
+    status: TaskStatus,
+    is_finished: bool,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
+    finished_at: Option<Timestamp>,
+    /// Milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    duration: Option<u64>,
+    /// A sentence for people; only of a success.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    result: Option<String>,
+    /// A sentence for people; only of an error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    error: Option<String>,
+    /// What it was about; only of a success.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    outputs: Option<TaskOutputs>,
+}
+
+/// How far a task is.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+enum TaskStatus {
+    Processing,
+    Success,
+    Error,
+}
+
+/// What a task was about.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct TaskOutputs {
+    /// Management address of the source or sink.
+    url: String,
+    project_id: u64,
+    branch_id: u64,
+    source_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    sink_id: Option<String>,
+}
+
+impl Task {
+    /// `public_url` is that of the API.
+    pub(crate) fn new(task: &forebay_model::Task, public_url: &str) -> Self {
+        let end = task.end.as_ref();
+        let result = end.and_then(|e| e.outcome.as_ref().ok());
+        let error = end.and_then(|e| e.outcome.as_ref().err());
+        Self {
+            task_id: task.id.clone(),
+            r#type: task.kind.clone(),
+            url: format!("{public_url}/v1/tasks/{}", task.id),
+            status: match (result, error) {
+                (Some(_), _) => TaskStatus::Success,
+                (_, Some(_)) => TaskStatus::Error,
+                _ => TaskStatus::Processing,
+            },
+            is_finished: end.is_some(),
+            created_at: task.created_at,
+            finished_at: end.map(|e| e.finished_at),
+            duration: end.map(|e| e.duration_ms),
+            result: result.cloned(),
+            error: error.cloned(),
+            outputs: result.map(|_| TaskOutputs::new(task, public_url)),
+        }
+    }
+}
+
+impl TaskOutputs {
+    fn new(task: &forebay_model::Task, public_url: &str) -> Self {
+        let branch = task.source.branch;
+        let source = &task.source.source;
+        let mut url = format!("{public_url}/v1/branches/{}/sources/{source}", branch.branch);
+        if let Some(sink) = &task.sink {
+            url = format!("{url}/sinks/{sink}");
+        }
+        Self {
+            url,
+            project_id: branch.project.0,
+            branch_id: branch.branch.0,
+            source_id: source.to_string(),
+            sink_id: task.sink.as_ref().map(ToString::to_string),
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! Who is calling: the token of a request becomes an [`Identity`].
+//!
+//! [`Authenticate`] is the seam: today tokens are configured ([`ConfiguredTokens`]); tokens that the
+//! store keeps, with roles and expiry, will be another implementation of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use async_trait::async_trait;
+use forebay_model::{BranchId, BranchKey, By, ByKind, ProjectId, Stamp, Timestamp};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use subtle::{Choice, ConstantTimeEq};
+
+/// Whose token it is, and what it may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The project that it opens, and only that one.
+    pub project: ProjectId,
+    /// The branch that `default` means in addresses.
+    pub default_branch: BranchId,
+    /// Name of the token, for people and logs; not the token.
+    pub token_id: String,
+    /// For people.
+    pub description: String,
+    /// It may change things.
+    pub admin: bool,
+}
+
+impl Identity {
+    /// The project's default branch.
+    #[must_use]
+    pub fn default_branch_key(&self) -> BranchKey {
+        BranchKey {
+            project: self.project,
+            branch: self.default_branch,
+        }
+    }
+
+    /// As the author of something that is done now.
+    #[must_use]
+    pub fn stamp(&self, now: Timestamp) -> Stamp {
+        Stamp {
+            at: now,
+            by: By {
+                kind: ByKind::User,
+                token_id: Some(self.token_id.clone()),
+                token_desc: Some(self.description.clone()),
+                user_id: None,
+                user_name: None,
+            },
+        }
+    }
+}
+
+/// Why a token opens nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AuthError {
+    /// Nobody knows it.
+    #[error("Invalid access token.")]
+    Invalid,
+    /// It could not be checked now.
+    #[error("tokens can't be checked: {0}")]
+    Unavailable(String),
+}
+
+/// What knows tokens.
+#[async_trait]
+pub trait Authenticate: Send + Sync + fmt::Debug {
+    /// Whose token this is. Takes the same time whether the token is known or not.
+    async fn authenticate(&self, token: &[u8]) -> Result<Identity, AuthError>;
+}
+
+/// A token that may use the management API. Only its hash is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TokenConfig {
+    /// Name of the token; it is shown as the author of changes. Each has its own.
+    pub id: String,
+    /// Number of the project that it opens.
+    pub project: u64,
+    /// Number of the project's default branch.
+    #[serde(default = "first_branch")]
+    pub branch: u64,
+    /// For people.
+    #[serde(default)]
+    pub description: String,
+    /// It may change things; otherwise it may only look.
+    #[serde(default)]
+    pub admin: bool,
+    /// SHA-256 of the token, 64 hexadecimal digits: `printf %s TOKEN | sha256sum`.
+    pub sha256: String,
+}
+
+fn first_branch() -> u64 {
+    1
+}
+
+/// What is wrong with the configured tokens.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenConfigError {
+    /// Two of one name.
+    #[error("two tokens are called \"{0}\"")]
+    DuplicateId(String),
+    /// Two that are the same, so that nobody could tell who has called.
+    #[error("tokens \"{0}\" and \"{1}\" have the same sha256")]
+    DuplicateHash(String, String),
+    /// Not a hash.
+    #[error("sha256 of token \"{0}\" must be 64 hexadecimal digits")]
+    Hash(String),
+    /// One project with two default branches.
+    #[error("token \"{id}\": project {project} has the default branch {first} by another token")]
+    Branch {
+        /// The second token.
+        id: String,
+        /// Their project.
+        project: u64,
+        /// What the first one says.
+        first: u64,
+    },
+}
+
+/// Tokens of the configuration.
+#[derive(Clone, Debug, Default)]
+pub struct ConfiguredTokens {
+    tokens: Vec<([u8; 32], Identity)>,
+}
+
+impl ConfiguredTokens {
+    /// Checks the list and takes it.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn new(tokens: &[TokenConfig]) -> Result<Self, TokenConfigError> {
+        let mut ids = BTreeSet::new();
+        let mut hashes: BTreeMap<[u8; 32], &str> = BTreeMap::new();
+        let mut branches: BTreeMap<u64, u64> = BTreeMap::new();
+        let mut known = Vec::with_capacity(tokens.len());
+        for token in tokens {
+            let id = || token.id.clone();
+            let hash = from_hex(&token.sha256).ok_or_else(|| TokenConfigError::Hash(id()))?;
+            if !ids.insert(&token.id) {
+                return Err(TokenConfigError::DuplicateId(id()));
+            }
+            if let Some(first) = hashes.insert(hash, &token.id) {
+                return Err(TokenConfigError::DuplicateHash(first.to_owned(), id()));
+            }
+            let first = *branches.entry(token.project).or_insert(token.branch);
+            if first != token.branch {
+                return Err(TokenConfigError::Branch {
+                    id: id(),
+                    project: token.project,
+                    first,
+                });
+            }
+            let identity = Identity {
+                project: ProjectId(token.project),
+                default_branch: BranchId(token.branch),
+                token_id: id(),
+                description: token.description.clone(),
+                admin: token.admin,
+            };
+            known.push((hash, identity));
+        }
+        Ok(Self { tokens: known })
+    }
+
+    /// SHA-256 of a token, as [`TokenConfig::sha256`] has it.
+    #[must_use]
+    pub fn hash(token: &[u8]) -> String {
+        Sha256::digest(token)
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect()
+    }
+}
+
+#[async_trait]
+impl Authenticate for ConfiguredTokens {
+    async fn authenticate(&self, token: &[u8]) -> Result<Identity, AuthError> {
+        let given: [u8; 32] = Sha256::digest(token).into();
+        let mut found = None;
+        // All are looked at, whichever it is: the time says nothing about the position.
+        for (hash, identity) in &self.tokens {
+            let same: Choice = hash.ct_eq(&given);
+            if bool::from(same) {
+                found = Some(identity);
+            }
+        }
+        found.cloned().ok_or(AuthError::Invalid)
+    }
+}
+
+fn from_hex(text: &str) -> Option<[u8; 32]> {
+    if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut bytes = [0; 32];
+    for (i, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * i..2 * i + 2)?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(id: &str, project: u64, secret: &str) -> TokenConfig {
+        TokenConfig {
+            id: id.to_owned(),
+            project,
+            branch: 1,
+            description: String::new(),
+            admin: true,
+            sha256: ConfiguredTokens::hash(secret.as_bytes()),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_token_opens_its_own_project_and_no_other_text_opens_any() {
+        let tokens =
+            ConfiguredTokens::new(&[token("a", 1, "secret-a"), token("b", 2, "secret-b")]).unwrap();
+        let a = tokens.authenticate(b"secret-a").await.unwrap();
+        assert_eq!((a.project, a.token_id.as_str()), (ProjectId(1), "a"));
+        let b = tokens.authenticate(b"secret-b").await.unwrap();
+        assert_eq!((b.project, b.token_id.as_str()), (ProjectId(2), "b"));
+        for bad in [&b"secret-c"[..], b"", b"secret-a ", b"\xff\x00"] {
+            assert_eq!(tokens.authenticate(bad).await, Err(AuthError::Invalid));
+        }
+    }
+
+    #[test]
+    fn a_list_that_makes_no_sense_is_refused_by_name() {
+        let mut other_branch = token("b", 1, "y");
+        other_branch.branch = 2;
+        let mut no_hash = token("b", 1, "y");
+        no_hash.sha256 = "ß".repeat(32);
+        for (list, text) in [
+            (
+                vec![token("a", 1, "x"), token("a", 1, "y")],
+                "two tokens are called \"a\"",
+            ),
+            (
+                vec![token("a", 1, "x"), token("b", 1, "x")],
+                "tokens \"a\" and \"b\" have the same sha256",
+            ),
+            (
+                vec![token("a", 1, "x"), other_branch],
+                "token \"b\": project 1 has the default branch 1 by another token",
+            ),
+            (
+                vec![no_hash],
+                "sha256 of token \"b\" must be 64 hexadecimal digits",
+            ),
+        ] {
+            assert_eq!(ConfiguredTokens::new(&list).unwrap_err().to_string(), text);
+        }
+    }
+}

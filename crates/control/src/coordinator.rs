@@ -1,0 +1,186 @@
+//! The coordinator: sees what files and slices hold, decides what is next, and lets the store do
+//! it, one transaction a decision. It holds no state of its own: what it has decided is in the
+//! store, and after a restart it decides the same.
+
+use std::fmt;
+use std::sync::Arc;
+
+use forebay_meta::repo::tasks::TaskRetention;
+use forebay_meta::{FileError, Repo};
+use forebay_model::{Clock, FileKey, SliceKey, VolumeId};
+use futures::StreamExt;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+
+mod cleanup;
+mod config;
+mod decide;
+mod view;
+
+pub use config::CoordinatorConfig;
+
+use decide::Reason;
+use view::{Step, Views};
+
+/// Transactions that are under way at once. The embedded store commits them together.
+const CONCURRENCY: usize = 16;
+
+/// Decides about all files and slices.
+pub struct Coordinator {
+    repo: Repo,
+    clock: Arc<dyn Clock>,
+    config: CoordinatorConfig,
+    retention: TaskRetention,
+    /// For the jitter of retries.
+    random: Arc<dyn Fn() -> u64 + Send + Sync>,
+}
+
+impl fmt::Debug for Coordinator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Coordinator").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Coordinator {
+    /// Of the whole store. `random` gives any numbers.
+    #[must_use]
+    pub fn new(
+        repo: Repo,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Fn() -> u64 + Send + Sync>,
+        config: CoordinatorConfig,
+        retention: TaskRetention,
+    ) -> Self {
+        Self { repo, clock, config, retention, random }
+    }
+
+    /// Decides until `stop`. A decision that is under way then is finished first.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut tasks = JoinSet::new();
+        let (views, fill) = Views::new(self.repo.store());
+        for task in fill {
+            tasks.spawn(task(stop.clone()));
+        }
+        self.decide(views, &stop).await;
+        while tasks.join_next().await.is_some() {}
+    }
+
+    async fn decide(&self, mut views: Views, stop: &CancellationToken) {
+        let mut look = interval(self.config.check_interval.0);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut clean = interval(self.config.cleanup_interval.0);
+        clean.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let is_cleanup = tokio::select! {
+                () = stop.cancelled() => return,
+                _ = clean.tick() => true,
+                _ = look.tick() => false,
+                is_open = views.changed() => {
+                    if !is_open {
+                        return;
+                    }
+                    false
+                }
+            };
+            if is_cleanup {
+                self.clean().await;
+            } else {
+                self.step(&views).await;
+            }
+        }
+    }
+
+    async fn step(&self, views: &Views) {
+        let steps = views.steps(&self.config, self.clock.now());
+        if steps.is_empty() {
+            return;
+        }
+        let volumes = match self.repo.volumes().await {
+            Ok(volumes) => volumes.into_iter().map(|v| v.id).collect::<Vec<VolumeId>>(),
+            Err(error) => {
+                tracing::warn!(%error, "the volumes could not be listed");
+                return;
+            }
+        };
+        let limit = self.config.slice_rotation_timeout.0;
+        let each = |step: Step| async {
+            let name = step.to_string();
+            match timeout(limit, self.act(step, &volumes)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => report(&name, &error),
+                Err(_) => tracing::warn!(step = name, ?limit, "a step took too long"),
+            }
+        };
+        futures::stream::iter(steps).for_each_concurrent(CONCURRENCY, each).await;
+    }
+
+    /// Does one step. The repository checks that it is still right.
+    async fn act(&self, step: Step, volumes: &[VolumeId]) -> Result<(), FileError> {
+        let now = self.clock.now();
+        match step {
+            Step::RotateFile(key, reason) => self.rotate_file(&key, reason, volumes).await,
+            Step::RotateSlice(key, reason) => self.rotate_slice(&key, reason).await,
+            Step::Complete(key) => {
+                // Read anew, after the nodes' word that they have left the slice: the counts that
+                // they put there before are final.
+                let reported = self.repo.reported_statistics(Some(&key.file.sink)).await?;
+                let counts = reported.get(&key).copied().unwrap_or_default();
+                self.repo.slice_uploading(&key, counts, now).await?;
+                tracing::debug!(slice = %key, records = counts.records, "slice complete");
+                Ok(())
+            }
+            Step::Import(key) => {
+                let file = self.repo.file_importing(&key, now).await?;
+                tracing::debug!(file = %key, state = file.state.name(), "file is in staging");
+                Ok(())
+            }
+            Step::SliceOverdue(key) => self.overdue_slice(&key).await,
+            Step::FileOverdue(key) => self.overdue_file(&key).await,
+        }
+    }
+
+    async fn rotate_file(&self, key: &FileKey, reason: Reason, volumes: &[VolumeId]) -> Result<(), FileError> {
+        self.repo.rotate_file(key, volumes, self.clock.now()).await?;
+        tracing::debug!(file = %key, ?reason, "file rotated");
+        Ok(())
+    }
+
+    async fn rotate_slice(&self, key: &SliceKey, reason: Reason) -> Result<(), FileError> {
+        self.repo.rotate_slice(key, self.clock.now()).await?;
+        tracing::debug!(slice = %key, ?reason, "slice rotated");
+        Ok(())
+    }
+
+    async fn overdue_slice(&self, key: &SliceKey) -> Result<(), FileError> {
+        let reason = format!("source nodes have not left the slice for more than {}", self.config.slice_close_timeout);
+        tracing::warn!(slice = %key, "{reason}");
+        self.repo.slice_failed(key, &self.failure(reason), self.clock.now()).await.map(drop)
+    }
+
+    async fn overdue_file(&self, key: &FileKey) -> Result<(), FileError> {
+        let reason = format!("its slices have not been in staging for more than {}", self.config.file_close_timeout);
+        tracing::warn!(file = %key, "{reason}");
+        self.repo.file_failed(key, &self.failure(reason), self.clock.now()).await.map(drop)
+    }
+
+    fn failure(&self, reason: String) -> forebay_meta::repo::slices::Failure {
+        forebay_meta::repo::slices::Failure {
+            reason,
+            terminal: false,
+            backoff: self.config.backoff(),
+            random: (self.random)(),
+        }
+    }
+}
+
+/// Says that a step was not done. Most often somebody else has done it, or the view was not the
+/// newest: then it is decided anew with the next one.
+fn report(step: &str, error: &FileError) {
+    match error {
+        FileError::Store(_) | FileError::NoVolumes | FileError::BadVolumes(_) => {
+            tracing::warn!(step, %error, "a step failed, it will be tried again");
+        }
+        _ => tracing::debug!(step, %error, "a step was not needed any more"),
+    }
+}

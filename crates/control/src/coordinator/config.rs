@@ -1,0 +1,125 @@
+//! Settings of the coordinator: how often it looks, what it waits for, what it keeps.
+
+use forebay_model::{Backoff, Span, out_of_range};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// When files and slices are rotated, how long each step may take, and how long finished ones are
+/// kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct CoordinatorConfig {
+    /// How often rotation conditions are looked at. Changes of state are acted on at once.
+    /// 100ms to 30s.
+    pub check_interval: Span,
+    /// A slice is not rotated before it is so old, whatever it holds. 1s to 30m.
+    pub upload_min_interval: Span,
+    /// A file is not rotated before it is so old, unless it has too many slices. 1s to 24h.
+    pub import_min_interval: Span,
+    /// A file with so many slices is rotated at once. 50 to 120.
+    pub import_max_slices: u32,
+    /// Files of one sink that may be on their way into the table before a further one is held
+    /// back to grow instead. 1 to 100.
+    pub import_job_limit: u32,
+    /// How long a rotation may take. 30s to 15m.
+    pub slice_rotation_timeout: Span,
+    /// How long a closing slice may wait for the nodes to leave it before that is reported; it is
+    /// never uploaded incomplete. 10s to 10m.
+    pub slice_close_timeout: Span,
+    /// How long a closing file may wait for its slices before that is reported. 10s to 10m.
+    pub file_close_timeout: Span,
+    /// How often finished files and tasks are looked through for removal. 1s to 24h.
+    pub cleanup_interval: Span,
+    /// An imported file is remembered at least so long. 1m to 720h.
+    pub archived_file_expiration: Span,
+    /// The newest imported files of a sink that are remembered in any case. 0 to 100.
+    pub archived_file_retention_per_sink: u32,
+    /// Wait after a first failure; each further one waits `retryFactor` times longer.
+    pub retry_initial: Span,
+    /// How much longer each wait is than the one before. 1 to 10.
+    pub retry_factor: u32,
+    /// The longest wait between two attempts; what needs a person to mend it waits so long each
+    /// time.
+    pub retry_max: Span,
+}
+
+impl Default for CoordinatorConfig {
+    fn default() -> Self {
+        Self {
+            check_interval: Span::millis(200),
+            upload_min_interval: Span::secs(1),
+            import_min_interval: Span::secs(1),
+            import_max_slices: 100,
+            import_job_limit: 2,
+            slice_rotation_timeout: Span::mins(5),
+            slice_close_timeout: Span::mins(1),
+            file_close_timeout: Span::mins(1),
+            cleanup_interval: Span::mins(10),
+            archived_file_expiration: Span::hours(1),
+            archived_file_retention_per_sink: 30,
+            retry_initial: Span::secs(1),
+            retry_factor: 2,
+            retry_max: Span::mins(5),
+        }
+    }
+}
+
+impl CoordinatorConfig {
+    /// How long to wait between attempts.
+    #[must_use]
+    pub fn backoff(&self) -> Backoff {
+        Backoff {
+            initial: self.retry_initial.0,
+            factor: self.retry_factor,
+            max: self.retry_max.0,
+        }
+    }
+
+    /// Everything that is out of range: name, given value, what is allowed.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        let spans = [
+            ("checkInterval", self.check_interval, Span::millis(100), Span::secs(30)),
+            ("uploadMinInterval", self.upload_min_interval, Span::secs(1), Span::mins(30)),
+            ("importMinInterval", self.import_min_interval, Span::secs(1), Span::hours(24)),
+            ("sliceRotationTimeout", self.slice_rotation_timeout, Span::secs(30), Span::mins(15)),
+            ("sliceCloseTimeout", self.slice_close_timeout, Span::secs(10), Span::mins(10)),
+            ("fileCloseTimeout", self.file_close_timeout, Span::secs(10), Span::mins(10)),
+            ("cleanupInterval", self.cleanup_interval, Span::secs(1), Span::hours(24)),
+            ("archivedFileExpiration", self.archived_file_expiration, Span::mins(1), Span::hours(720)),
+            ("retryInitial", self.retry_initial, Span::millis(10), Span::mins(10)),
+            ("retryMax", self.retry_max, Span::millis(10), Span::hours(24)),
+        ];
+        let numbers = [
+            ("importMaxSlices", self.import_max_slices, 50, 120),
+            ("importJobLimit", self.import_job_limit, 1, 100),
+            ("archivedFileRetentionPerSink", self.archived_file_retention_per_sink, 0, 100),
+            ("retryFactor", self.retry_factor, 1, 10),
+        ];
+        let spans = spans.into_iter().filter_map(|(name, given, min, max)| out_of_range(name, given, min, max));
+        let numbers = numbers.into_iter().filter_map(|(name, given, min, max)| out_of_range(name, given, min, max));
+        spans.chain(numbers).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_in_range_and_what_is_not_is_named() {
+        assert_eq!(CoordinatorConfig::default().problems(), Vec::<String>::new());
+        let config = CoordinatorConfig {
+            check_interval: Span::millis(99),
+            import_max_slices: 150,
+            ..CoordinatorConfig::default()
+        };
+        assert_eq!(
+            config.problems(),
+            [
+                "checkInterval is 99ms, allowed is 100ms to 30s",
+                "importMaxSlices is 150, allowed is 50 to 120"
+            ]
+        );
+    }
+}

@@ -1,0 +1,124 @@
+//! What is to be done next with a file and its slices. Pure: everything known goes in, one
+//! decision a thing comes out; the tables in the comments are those of
+//! `docs/reference/lifecycle.md`.
+
+use forebay_model::{File, FileState, Slice, SliceState, Statistics, Timestamp};
+
+use super::config::CoordinatorConfig;
+
+/// Why a file or slice is rotated; shown in the log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    Count,
+    Size,
+    Age,
+    Slices,
+    Expiration,
+}
+
+/// Whether a slice that is being written goes to staging now.
+///
+/// | | condition | then |
+/// |-|-----------|------|
+/// | 1 | younger than `uploadMinInterval` | keep |
+/// | 2 | no records | keep |
+/// | 3 | records, compressed bytes or age at the trigger | rotate |
+pub(super) fn slice_rotation(
+    file: &File,
+    slice: &Slice,
+    statistics: &Statistics,
+    config: &CoordinatorConfig,
+    now: Timestamp,
+) -> Option<Reason> {
+    let age = now.since(slice.key.opened_at);
+    if slice.state != SliceState::Writing || age < config.upload_min_interval.0 || statistics.records == 0 {
+        return None;
+    }
+    let trigger = &file.settings.upload;
+    if statistics.records >= trigger.count {
+        Some(Reason::Count)
+    } else if statistics.compressed_bytes >= trigger.size.0 {
+        Some(Reason::Size)
+    } else if age >= trigger.interval.0 {
+        Some(Reason::Age)
+    } else {
+        None
+    }
+}
+
+/// Whether a file that is being written goes into its table now. `statistics` is of all its
+/// slices together; `on_their_way` counts the sink's files that are closing or importing.
+///
+/// | | condition | then |
+/// |-|-----------|------|
+/// | 1 | as many slices as `importMaxSlices` | rotate |
+/// | 2 | younger than `importMinInterval` | keep |
+/// | 3 | older than the expiration, with records | rotate |
+/// | 4 | slices at the trigger | rotate |
+/// | 5 | no records | keep |
+/// | 6 | the sink has `importJobLimit` files on their way | keep |
+/// | 7 | records, compressed bytes or age at the trigger | rotate |
+pub(super) fn file_rotation(
+    file: &File,
+    slices: usize,
+    statistics: &Statistics,
+    on_their_way: usize,
+    config: &CoordinatorConfig,
+    now: Timestamp,
+) -> Option<Reason> {
+    if file.state != FileState::Writing {
+        return None;
+    }
+    let slices = u64::try_from(slices).unwrap_or(u64::MAX);
+    if slices >= u64::from(config.import_max_slices) {
+        return Some(Reason::Slices);
+    }
+    let age = now.since(file.key.opened_at);
+    let trigger = &file.settings.import;
+    if age < config.import_min_interval.0 {
+        None
+    } else if age >= trigger.expiration.0 && statistics.records > 0 {
+        Some(Reason::Expiration)
+    } else if slices >= trigger.slices {
+        Some(Reason::Slices)
+    } else if statistics.records == 0 || on_their_way >= config.import_job_limit as usize {
+        None
+    } else if statistics.records >= trigger.count {
+        Some(Reason::Count)
+    } else if statistics.compressed_bytes >= trigger.size.0 {
+        Some(Reason::Size)
+    } else if age >= trigger.interval.0 {
+        Some(Reason::Age)
+    } else {
+        None
+    }
+}
+
+/// Whether all of a closing file is in staging, so that its import can begin.
+pub(super) fn ready_for_import<'s>(file: &File, slices: impl IntoIterator<Item = &'s Slice>) -> bool {
+    let mut slices = slices.into_iter();
+    file.state == FileState::Closing && slices.all(|s| s.state == SliceState::Uploaded)
+}
+
+/// Imported files of one sink that need not be remembered any more: older than the expiration and
+/// beyond the newest so many.
+pub(super) fn expired<'f>(
+    imported: &[&'f File],
+    config: &CoordinatorConfig,
+    now: Timestamp,
+) -> Vec<&'f File> {
+    let mut newest_first = imported.to_vec();
+    newest_first.sort_by(|a, b| b.key.opened_at.cmp(&a.key.opened_at));
+    let is_old = |file: &&File| {
+        let done = file.imported_at.unwrap_or(now);
+        file.state == FileState::Imported && now.since(done) >= config.archived_file_expiration.0
+    };
+    newest_first
+        .into_iter()
+        .skip(config.archived_file_retention_per_sink as usize)
+        .filter(is_old)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

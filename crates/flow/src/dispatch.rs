@@ -1,0 +1,268 @@
+//! From a request's records to rows in the open blocks of its sinks.
+//!
+//! What can be done at once is done at once: a sink never waits for another sink's templates, for
+//! another's slice to be opened, or for another's room.
+
+mod outcome;
+mod rows;
+mod table;
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use forebay_record::{CompiledMapping, RecordContext};
+use futures::future::join_all;
+use tokio::time::{Instant, timeout_at};
+
+pub use outcome::{Failure, Fate, REFUSALS_MAX, Refusal, Refused, SinkResult};
+pub use rows::Random;
+use rows::{Evaluated, Put, Rendered, Rows, put};
+pub use table::{BranchRoute, SinkRoute, Table, Target};
+
+use crate::budget::Charge;
+use crate::metrics::{ROWS_ACCEPTED, ROWS_FAILED, ROWS_REFUSED};
+use crate::pipeline::{Pipeline, Wait};
+use crate::template::TemplatePool;
+
+/// How long a record waits for its sink's first slice.
+const SLICE_WAIT: Duration = Duration::from_secs(3);
+
+/// Bytes of records up to which rows are rendered in one go; more are rendered in turns with other
+/// requests.
+const AT_ONCE_MAX: usize = 256 << 10;
+
+/// The records of a request, and what they hold of the byte budget.
+#[derive(Debug)]
+pub struct Batch {
+    /// In the order in which they were sent.
+    pub records: Vec<RecordContext>,
+    /// Indices of those that no sink gets, ascending: they are not what the batch says.
+    pub broken: Vec<usize>,
+    /// Given back when their rows are in blocks, which hold their own share.
+    pub charge: Charge,
+}
+
+impl Batch {
+    /// The records that sinks get, with their indices.
+    fn good(&self) -> impl Iterator<Item = (usize, &RecordContext)> {
+        let all = self.records.iter().enumerate();
+        all.filter(|(i, _)| self.broken.is_empty() || self.broken.binary_search(i).is_err())
+    }
+}
+
+/// Sends records to their sinks.
+pub struct Dispatcher {
+    table: RwLock<Arc<Table>>,
+    templates: Option<Arc<TemplatePool>>,
+    random: Random,
+    meters: Meters,
+}
+
+struct Meters {
+    accepted: metrics::Counter,
+    refused: metrics::Counter,
+    failed: metrics::Counter,
+}
+
+impl std::fmt::Debug for Dispatcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dispatcher").finish_non_exhaustive()
+    }
+}
+
+/// How far a sink is with the request.
+enum Step {
+    /// Rows are in a block.
+    Waiting(Wait, Rendered),
+    /// It is done.
+    Done(SinkResult),
+    /// Nothing could be done at once.
+    Todo,
+}
+
+impl Dispatcher {
+    /// Without a source yet. `templates` evaluates template columns; without it records of sinks
+    /// that have some are refused as unavailable.
+    #[must_use]
+    pub fn new(templates: Option<Arc<TemplatePool>>, random: Random) -> Arc<Self> {
+        Arc::new(Self {
+            table: RwLock::default(),
+            templates,
+            random,
+            meters: Meters {
+                accepted: metrics::counter!(ROWS_ACCEPTED),
+                refused: metrics::counter!(ROWS_REFUSED),
+                failed: metrics::counter!(ROWS_FAILED),
+            },
+        })
+    }
+
+    /// The table in force.
+    #[must_use]
+    pub fn table(&self) -> Arc<Table> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&table)
+    }
+
+    /// Puts a new table in force.
+    pub fn set_table(&self, table: Table) {
+        let table = Arc::new(table);
+        *self.table.write().unwrap_or_else(PoisonError::into_inner) = table;
+    }
+
+    /// Where an address leads.
+    #[must_use]
+    pub fn find(&self, project: u64, source: &str, secret: &str) -> Option<Arc<Target>> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        table.find(project, source, secret).cloned()
+    }
+
+    /// Writes the records to all sinks of the target and waits for what each sink promises. The
+    /// results are in the order of [`Target::sinks`].
+    pub async fn dispatch(&self, target: &Target, batch: Batch) -> Vec<SinkResult> {
+        let size: usize = batch.records.iter().map(|r| r.body().len()).sum();
+        let mut steps: Vec<Step> = target
+            .sinks()
+            .map(|sink| match sink.pipeline() {
+                Some(pipeline) if size <= AT_ONCE_MAX => self.at_once(&pipeline, &batch),
+                _ => Step::Todo,
+            })
+            .collect();
+        if steps.iter().any(|s| matches!(s, Step::Todo)) {
+            // Rare, and large: on the heap, so that the usual request stays small.
+            Box::pin(self.rest(target, &mut steps, &batch)).await;
+        }
+        let good = batch.records.len() - batch.broken.len();
+        drop(batch);
+        let mut results = Vec::with_capacity(steps.len());
+        for step in steps {
+            let result = match step {
+                Step::Done(result) => result,
+                Step::Waiting(wait, rendered) => rendered.result(wait.await.into()),
+                Step::Todo => Rendered::of(good).result(Fate::Failed(Failure::NoOpenSlice)),
+            };
+            self.count(&result);
+            results.push(result);
+        }
+        results
+    }
+
+    fn count(&self, result: &SinkResult) {
+        let rows = u64::from(result.rows);
+        match result.fate {
+            Fate::Processed | Fate::Accepted => self.meters.accepted.increment(rows),
+            Fate::Failed(_) | Fate::Unknown(_) => self.meters.failed.increment(rows),
+            Fate::Nothing => {}
+        }
+        if result.refused.count() > 0 {
+            self.meters.refused.increment(result.refused.count() as u64);
+        }
+    }
+
+    /// The usual way: render, and into the open block.
+    fn at_once(&self, pipeline: &Arc<Pipeline>, batch: &Batch) -> Step {
+        if !pipeline.mapping().templates().is_empty() {
+            return Step::Todo;
+        }
+        rows::with_scratch(|rows| {
+            let mut rendered = Rendered::default();
+            for record in batch.good() {
+                rendered.render(pipeline.mapping(), record, &[], &self.random, rows);
+            }
+            match put(pipeline, rows, &mut rendered, batch) {
+                Put::Done(step) => step,
+                Put::Full | Put::Retired => Step::Todo,
+            }
+        })
+    }
+
+    /// Everything that has to wait for something, all of it at the same time.
+    async fn rest(&self, target: &Target, steps: &mut [Step], batch: &Batch) {
+        let todo: Vec<_> = steps
+            .iter()
+            .zip(target.sinks())
+            .enumerate()
+            .filter(|(_, (step, _))| matches!(step, Step::Todo))
+            .map(|(i, (_, sink))| (i, sink, sink.pipeline()))
+            .collect();
+        let (templated, plain): (Vec<_>, Vec<_>) = todo.into_iter().partition(|(_, _, p)| {
+            p.as_ref().is_some_and(|p| !p.mapping().templates().is_empty())
+        });
+        let plain = join_all(plain.into_iter().map(|(i, sink, _)| async move {
+            (i, self.patiently(sink, batch, None).await)
+        }));
+        let templated = async {
+            let mappings = templated.iter().filter_map(|(_, _, p)| Some(p.as_ref()?.mapping()));
+            let mappings: Vec<_> = mappings.cloned().collect();
+            let evaluated = self.evaluate(&mappings, &batch.records).await;
+            join_all(templated.iter().zip(mappings).zip(evaluated).map(
+                |(((i, sink, _), mapping), cells)| async move {
+                    (*i, self.patiently(sink, batch, Some((mapping, cells))).await)
+                },
+            ))
+            .await
+        };
+        let (plain, templated) = futures::join!(plain, templated);
+        for (i, step) in plain.into_iter().chain(templated) {
+            steps[i] = step;
+        }
+    }
+
+    /// Evaluates the templates of several mappings in one round trip: for each mapping, for each
+    /// record, its cells.
+    async fn evaluate(
+        &self,
+        mappings: &[Arc<CompiledMapping>],
+        records: &[RecordContext],
+    ) -> Vec<Vec<Vec<Evaluated>>> {
+        let templates = mappings.iter().flat_map(|m| m.templates());
+        let templates: Vec<_> = templates.cloned().collect();
+        let mut results = match &self.templates {
+            Some(pool) => pool.evaluate_batch(&templates, records).await,
+            None => Vec::new(),
+        };
+        results.resize_with(records.len(), Vec::new);
+        let mut by_mapping = vec![Vec::with_capacity(records.len()); mappings.len()];
+        for cells in results {
+            let mut cells = cells.into_iter();
+            for (mapping, out) in mappings.iter().zip(&mut by_mapping) {
+                out.push(cells.by_ref().take(mapping.templates().len()).collect());
+            }
+        }
+        by_mapping
+    }
+
+    /// Tries until the rows are in a block: through rotations, while there is no room, and for a
+    /// while without an open slice.
+    async fn patiently(
+        &self,
+        sink: &SinkRoute,
+        batch: &Batch,
+        mut evaluated: Option<(Arc<CompiledMapping>, Vec<Vec<Evaluated>>)>,
+    ) -> Step {
+        let deadline = Instant::now() + SLICE_WAIT;
+        loop {
+            // It misses nothing from here on.
+            let changed = sink.changed();
+            let Some(pipeline) = sink.pipeline().filter(|p| !p.is_retired()) else {
+                if timeout_at(deadline, changed).await.is_err() {
+                    return Step::Todo;
+                }
+                continue;
+            };
+            let mapping = pipeline.mapping();
+            let known = evaluated.as_ref().is_some_and(|(m, _)| Arc::ptr_eq(m, mapping));
+            if !mapping.templates().is_empty() && !known {
+                let cells = self.evaluate(std::slice::from_ref(mapping), &batch.records).await;
+                let cells = cells.into_iter().next().unwrap_or_default();
+                evaluated = Some((Arc::clone(mapping), cells));
+            }
+            let cells = evaluated.as_ref().map(|(_, cells)| cells.as_slice());
+            let rows = Rows::render(mapping, batch, cells, &self.random).await;
+            match rows.put(&pipeline, batch).await {
+                Step::Todo => {}
+                step => return step,
+            }
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! What became of a request's records, sink by sink.
+
+use std::sync::Arc;
+
+use forebay_record::RecordError;
+
+use crate::pipeline::{AppendError, Outcome};
+
+/// Refused records of which a sink keeps the cause; the others are counted.
+pub const REFUSALS_MAX: usize = 100;
+
+/// One sink's part of the answer.
+#[derive(Debug)]
+pub struct SinkResult {
+    /// What became of the rows that the sink's mapping could make.
+    pub fate: Fate,
+    /// So many rows.
+    pub rows: u32,
+    /// Records that the mapping refused.
+    pub refused: Refused,
+}
+
+/// Records that were refused.
+#[derive(Debug, Default)]
+pub struct Refused {
+    /// Indices of all of them, ascending.
+    pub indices: Vec<usize>,
+    /// The first of them, at most [`REFUSALS_MAX`].
+    pub first: Vec<Refusal>,
+}
+
+/// A record that was refused.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// Its place in the batch, from 0.
+    pub index: usize,
+    /// Its line, from 1, where the batch has lines.
+    pub line: Option<usize>,
+    /// Why.
+    pub error: RecordError,
+}
+
+impl Refused {
+    /// Notes one more.
+    pub fn push(&mut self, refusal: Refusal) {
+        self.indices.push(refusal.index);
+        if self.first.len() < REFUSALS_MAX {
+            self.first.push(refusal);
+        }
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.indices.len()
+    }
+
+    /// The highest status of any of those whose cause is kept.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        let all = self.first.iter().map(|r| r.error.kind.status());
+        all.max().unwrap_or(200)
+    }
+}
+
+/// What became of rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// There were none.
+    Nothing,
+    /// They are stored.
+    Processed,
+    /// They will be stored; the sink's settings say that nobody waits for it.
+    Accepted,
+    /// They are not stored.
+    Failed(Failure),
+    /// Nobody knows.
+    Unknown(Arc<str>),
+}
+
+/// Why rows are not stored.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The sink has no slice that takes records.
+    #[error("No opened slice found.")]
+    NoOpenSlice,
+    /// The log did not take them.
+    #[error("Not stored: {0}.")]
+    Append(#[from] AppendError),
+}
+
+impl Fate {
+    /// HTTP status.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Nothing | Self::Processed => 200,
+            Self::Accepted => 202,
+            Self::Failed(Failure::Append(AppendError::Full(_))) => 507,
+            Self::Failed(Failure::Append(AppendError::TooLarge(_))) => 413,
+            Self::Failed(_) => 503,
+            Self::Unknown(_) => 500,
+        }
+    }
+
+    /// Name of the error, behind `stream.in.`.
+    #[must_use]
+    pub fn error(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Nothing | Self::Processed | Self::Accepted => return None,
+            Self::Failed(Failure::NoOpenSlice) => "noOpenedSliceFound",
+            Self::Failed(Failure::Append(AppendError::Full(_))) => "insufficientStorage",
+            Self::Failed(Failure::Append(AppendError::TooLarge(_))) => "payloadTooLarge",
+            Self::Failed(Failure::Append(AppendError::Failed(_))) => "volumeFailed",
+            Self::Failed(_) => "pipelineNotReady",
+            Self::Unknown(_) => "outcomeUnknown",
+        })
+    }
+
+    /// Text for people.
+    #[must_use]
+    pub fn message(&self) -> String {
+        match self {
+            Self::Nothing => "nothing to write".to_owned(),
+            Self::Processed => "processed".to_owned(),
+            Self::Accepted => "accepted".to_owned(),
+            Self::Failed(failure) => failure.to_string(),
+            Self::Unknown(cause) => format!(
+                "Nobody knows whether this was stored: {cause}. It may appear in the table; sent again, it may appear twice."
+            ),
+        }
+    }
+}
+
+impl From<Outcome> for Fate {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Stored => Self::Processed,
+            Outcome::Refused(error) => Self::Failed(error.into()),
+            Outcome::Unknown(cause) => Self::Unknown(cause),
+        }
+    }
+}
+
+impl SinkResult {
+    /// HTTP status.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.fate.status().max(self.refused.status())
+    }
+
+    /// Whether all is stored, or will be.
+    #[must_use]
+    pub fn is_success(&self) -> bool {
+        self.status() < 300
+    }
+}

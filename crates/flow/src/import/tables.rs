@@ -1,0 +1,51 @@
+//! The tables of a node, by what keeps them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use forebay_model::TableBackend;
+use forebay_remote::table::Table;
+
+/// Which backends a node can import into.
+#[derive(Clone, Default)]
+pub struct Tables {
+    backends: BTreeMap<TableBackend, Arc<dyn Table>>,
+    default: Option<TableBackend>,
+}
+
+impl fmt::Debug for Tables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tables").field("backends", &self.backends.keys()).field("default", &self.default).finish()
+    }
+}
+
+impl Tables {
+    /// None yet; `default` is what `keboola` means as long as there is no such backend.
+    #[must_use]
+    pub fn new(default: TableBackend) -> Self {
+        Self { backends: BTreeMap::new(), default: Some(default) }
+    }
+
+    /// Adds a backend.
+    #[must_use]
+    pub fn with(mut self, table: Arc<dyn Table>) -> Self {
+        self.backends.insert(table.backend(), table);
+        self
+    }
+
+    /// The backend of that name.
+    #[must_use]
+    pub fn get(&self, backend: TableBackend) -> Option<&Arc<dyn Table>> {
+        let named = self.backends.get(&backend);
+        if backend == TableBackend::Keboola {
+            return named.or_else(|| self.backends.get(&self.default?));
+        }
+        named
+    }
+
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<dyn Table>> {
+        self.backends.values()
+    }
+}

@@ -1,0 +1,202 @@
+//! Takes away what nobody needs any more: streams and objects of imported files, and their entries
+//! in the ledger. Everything here can be repeated and forgotten: what was missed is found again.
+//!
+//! A stream that the store does not know is deleted only if the store remembers having removed
+//! newer metadata of the same sink. Otherwise it may be the only copy of something: it is kept and
+//! reported (`docs/adr/0004-…`).
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use forebay_log::Log;
+use forebay_meta::{FileError, Mirror, keys};
+use forebay_model::{File, FileKey, SinkKey, Slice, SliceKey, Span, TableBackend, Timestamp, VolumeId, out_of_range};
+use forebay_remote::staging::Staging;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::deliver::Delivery;
+use crate::import::{Tables, import_id};
+use crate::metrics;
+
+/// A file's ledger entry is kept so long after the file was imported: no import of it can be under
+/// way any more then.
+const LEDGER_KEPT: Duration = Duration::from_secs(20);
+
+/// How often things are taken away.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct JanitorConfig {
+    /// How often everything is looked through. What was just imported is taken away at once.
+    /// 1s to 1h.
+    pub interval: Span,
+}
+
+impl JanitorConfig {
+    /// Everything that is out of range: name, given value, what is allowed.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        let interval = out_of_range("interval", self.interval, Span::secs(1), Span::hours(1));
+        interval.into_iter().collect()
+    }
+}
+
+impl Default for JanitorConfig {
+    fn default() -> Self {
+        Self { interval: Span::secs(20) }
+    }
+}
+
+/// Takes away what nobody needs.
+#[derive(Debug)]
+pub struct Janitor {
+    delivery: Delivery,
+    log: Log,
+    volume: VolumeId,
+    staging: Staging,
+    tables: Tables,
+    cluster_id: Arc<str>,
+    config: JanitorConfig,
+    /// Slices whose stream and object are gone, of files that are still remembered.
+    cleaned: HashSet<SliceKey>,
+    forgotten: HashSet<FileKey>,
+}
+
+impl Janitor {
+    /// Of one volume, and of the staging and tables that it leads to.
+    #[must_use]
+    pub fn new(
+        delivery: Delivery,
+        log: Log,
+        volume: VolumeId,
+        staging: Staging,
+        tables: Tables,
+        cluster_id: &str,
+        config: JanitorConfig,
+    ) -> Self {
+        let (cleaned, forgotten) = (HashSet::new(), HashSet::new());
+        let cluster_id = cluster_id.into();
+        Self { delivery, log, volume, staging, tables, cluster_id, config, cleaned, forgotten }
+    }
+
+    /// Takes away until `stop`.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let store = Arc::clone(self.delivery.repo.store());
+        let (slices, fill) = Mirror::<Slice>::new(store, keys::IMPORTED_SLICES);
+        let filling = tokio::spawn(fill.run(stop.clone()));
+        let mut changes = slices.changes();
+        let mut tick = interval(self.config.interval.0);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let all = tokio::select! {
+                () = stop.cancelled() => break,
+                change = changes.next() => match change {
+                    Ok(_) => false,
+                    Err(_) => break,
+                },
+                _ = tick.tick() => true,
+            };
+            let snapshot = slices.snapshot();
+            let imported: Vec<Arc<Slice>> = snapshot.entries.values().map(|s| Arc::clone(&s.value)).collect();
+            self.clean_slices(&imported).await;
+            if all {
+                self.look_through(&imported).await;
+            }
+        }
+        if let Err(error) = filling.await {
+            tracing::error!(%error, "the mirror of imported slices ended");
+        }
+    }
+
+    /// Streams and objects of imported slices.
+    async fn clean_slices(&mut self, imported: &[Arc<Slice>]) {
+        let known: HashSet<&SliceKey> = imported.iter().map(|s| &s.key).collect();
+        self.cleaned.retain(|key| known.contains(key));
+        for slice in imported {
+            if self.cleaned.contains(&slice.key) {
+                continue;
+            }
+            if slice.key.volume == self.volume {
+                self.delete_stream(&slice.key.to_string()).await;
+            }
+            if !slice.is_empty
+                && let Err(error) = self.staging.delete(&slice.staging_path).await
+            {
+                tracing::warn!(slice = %slice.key, %error, "a staged slice could not be deleted");
+                continue;
+            }
+            self.cleaned.insert(slice.key.clone());
+        }
+    }
+
+    async fn delete_stream(&self, name: &str) {
+        let Some(stream) = self.log.find(name) else { return };
+        let deleted = match self.log.delete_stream(stream) {
+            Ok(ticket) => ticket.await.map(drop).map_err(|e| e.to_string()),
+            Err(e) => Err(e.to_string()),
+        };
+        if let Err(error) = deleted {
+            tracing::warn!(stream = name, error, "a stream could not be deleted");
+        }
+    }
+
+    async fn look_through(&mut self, imported: &[Arc<Slice>]) {
+        if let Err(error) = self.unknown_streams(imported).await {
+            tracing::warn!(%error, "streams could not be compared with the store");
+        }
+        if let Err(error) = self.forget_imports().await {
+            tracing::warn!(%error, "old ledger entries could not be listed");
+        }
+    }
+
+    /// Streams whose slice is neither on its way nor imported.
+    async fn unknown_streams(&self, imported: &[Arc<Slice>]) -> Result<(), FileError> {
+        // Streams first: one that is made while this reads is not looked at.
+        let streams: Vec<String> = self.log.streams().into_iter().map(|s| s.name).collect();
+        let active = self.delivery.repo.active_files(None).await?;
+        let mut known: HashSet<String> = imported.iter().map(|s| s.key.to_string()).collect();
+        known.extend(active.iter().flat_map(|f| &f.slices).map(|s| s.slice.key.to_string()));
+        let mut removed: HashMap<SinkKey, Option<Timestamp>> = HashMap::new();
+        let mut unknown = 0_u32;
+        for name in streams.into_iter().filter(|n| !known.contains(n)) {
+            let Ok(slice) = name.parse::<SliceKey>() else { continue };
+            let sink = &slice.file.sink;
+            if !removed.contains_key(sink) {
+                removed.insert(sink.clone(), self.delivery.repo.removed_up_to(sink).await?);
+            }
+            let up_to = removed.get(sink).copied().flatten();
+            if up_to.is_some_and(|at| slice.file.opened_at <= at) {
+                self.delete_stream(&name).await;
+            } else {
+                unknown += 1;
+                tracing::warn!(stream = name, "the store does not know this stream, it is kept");
+            }
+        }
+        ::metrics::gauge!(metrics::STREAMS_UNKNOWN).set(f64::from(unknown));
+        Ok(())
+    }
+
+    /// Ledger entries of files that nobody will ever import again.
+    async fn forget_imports(&mut self) -> Result<(), FileError> {
+        let files = self.delivery.repo.imported_files(None).await?;
+        let now = self.delivery.clock.now();
+        self.forgotten.retain(|key| files.iter().any(|f| f.key == *key));
+        let is_old = |file: &File| file.imported_at.is_some_and(|at| now.since(at) >= LEDGER_KEPT);
+        let mut by_backend: BTreeMap<TableBackend, Vec<&FileKey>> = BTreeMap::new();
+        for file in files.iter().filter(|f| is_old(f) && !self.forgotten.contains(&f.key)) {
+            by_backend.entry(file.table.backend).or_default().push(&file.key);
+        }
+        for (backend, keys) in by_backend {
+            let Some(table) = self.tables.get(backend) else { continue };
+            let ids: Vec<String> = keys.iter().map(|k| import_id(&self.cluster_id, k)).collect();
+            match table.forget(&ids).await {
+                Ok(()) => self.forgotten.extend(keys.into_iter().cloned()),
+                Err(error) => tracing::warn!(%error, "old ledger entries could not be removed"),
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,15 @@
+//! The data plane: records come in over HTTP, become rows in the log, and go from there to staging
+//! and into their tables. It decides nothing: it follows the metadata store.
+
+pub mod budget;
+pub mod deliver;
+pub mod dispatch;
+pub mod follow;
+pub mod import;
+pub mod janitor;
+pub mod metrics;
+pub mod pipeline;
+pub mod report;
+pub mod source;
+pub mod template;
+pub mod upload;

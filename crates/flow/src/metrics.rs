@@ -1,0 +1,126 @@
+//! What the data plane counts. Names carry their unit; the binary installs the recorder before it
+//! builds anything of this crate, and calls [`describe`] once.
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+
+/// Requests of the HTTP source, by `status`.
+pub const REQUESTS: &str = "forebay_http_requests_total";
+/// Bytes of request bodies as sent.
+pub const BODY_BYTES: &str = "forebay_http_body_bytes_total";
+/// Open connections.
+pub const CONNECTIONS: &str = "forebay_http_connections";
+/// Connections refused because there were too many.
+pub const CONNECTIONS_REFUSED: &str = "forebay_http_connections_refused_total";
+/// Bytes held for clients.
+pub const IN_FLIGHT_BYTES: &str = "forebay_in_flight_bytes";
+/// Rows acknowledged.
+pub const ROWS_ACCEPTED: &str = "forebay_rows_accepted_total";
+/// Rows that a mapping refused.
+pub const ROWS_REFUSED: &str = "forebay_rows_refused_total";
+/// Rows that could not be stored, or of which nobody knows.
+pub const ROWS_FAILED: &str = "forebay_rows_failed_total";
+/// Time from a request's last byte to its answer.
+pub const ACK_SECONDS: &str = "forebay_ack_seconds";
+/// Rows of a sealed block.
+pub const BLOCK_ROWS: &str = "forebay_block_rows";
+/// Bytes of a sealed block before compression.
+pub const BLOCK_RAW_BYTES: &str = "forebay_block_raw_bytes";
+/// Bytes of sealed blocks after compression.
+pub const BLOCK_STORED_BYTES: &str = "forebay_block_stored_bytes_total";
+/// Open pipelines.
+pub const PIPELINES: &str = "forebay_pipelines";
+/// Streams of the log that the metadata store does not know.
+pub const STREAMS_UNKNOWN: &str = "forebay_streams_unknown";
+/// Revision of the metadata store that this node has processed.
+pub const PROCESSED_REVISION: &str = "forebay_processed_revision";
+/// Bytes written to staging.
+pub const UPLOADED_BYTES: &str = "forebay_uploaded_bytes_total";
+/// Slices written to staging.
+pub const UPLOADS: &str = "forebay_uploads_total";
+/// Attempts to upload that failed.
+pub const UPLOADS_FAILED: &str = "forebay_uploads_failed_total";
+/// Files imported.
+pub const IMPORTS: &str = "forebay_imports_total";
+/// Rows that tables took.
+pub const IMPORTED_ROWS: &str = "forebay_imported_rows_total";
+/// Attempts to import that failed.
+pub const IMPORTS_FAILED: &str = "forebay_imports_failed_total";
+
+/// A slice is in staging.
+pub(crate) fn uploaded(bytes: u64) {
+    metrics::counter!(UPLOADS).increment(1);
+    metrics::counter!(UPLOADED_BYTES).increment(bytes);
+}
+
+/// An upload failed.
+pub(crate) fn upload_failed() {
+    metrics::counter!(UPLOADS_FAILED).increment(1);
+}
+
+/// A file is in its table.
+pub(crate) fn imported(rows: u64) {
+    metrics::counter!(IMPORTS).increment(1);
+    metrics::counter!(IMPORTED_ROWS).increment(rows);
+}
+
+/// An import failed.
+pub(crate) fn import_failed() {
+    metrics::counter!(IMPORTS_FAILED).increment(1);
+}
+
+/// Tells the recorder what each name means.
+pub fn describe() {
+    describe_counter!(REQUESTS, Unit::Count, "Requests of the HTTP source by status.");
+    describe_counter!(BODY_BYTES, Unit::Bytes, "Request bodies as sent, in bytes.");
+    describe_gauge!(CONNECTIONS, Unit::Count, "Open connections of the HTTP source.");
+    describe_counter!(
+        CONNECTIONS_REFUSED,
+        Unit::Count,
+        "Connections refused because source.http.maxConnections was reached."
+    );
+    describe_gauge!(
+        IN_FLIGHT_BYTES,
+        Unit::Bytes,
+        "Request bodies under way and rows not yet on disk, in bytes."
+    );
+    describe_counter!(ROWS_ACCEPTED, Unit::Count, "Rows acknowledged.");
+    describe_counter!(ROWS_REFUSED, Unit::Count, "Rows refused by a mapping.");
+    describe_counter!(
+        ROWS_FAILED,
+        Unit::Count,
+        "Rows that could not be stored, or of which nobody knows whether they were."
+    );
+    describe_histogram!(
+        ACK_SECONDS,
+        Unit::Seconds,
+        "Time from a request's last byte to its answer, in seconds."
+    );
+    describe_histogram!(BLOCK_ROWS, Unit::Count, "Rows of a sealed block.");
+    describe_histogram!(
+        BLOCK_RAW_BYTES,
+        Unit::Bytes,
+        "Size of a sealed block before compression, in bytes."
+    );
+    describe_counter!(
+        BLOCK_STORED_BYTES,
+        Unit::Bytes,
+        "Size of sealed blocks after compression, in bytes."
+    );
+    describe_gauge!(PIPELINES, Unit::Count, "Slices that rows are written into.");
+    describe_gauge!(
+        STREAMS_UNKNOWN,
+        Unit::Count,
+        "Streams of the log whose slice the metadata store does not know."
+    );
+    describe_gauge!(
+        PROCESSED_REVISION,
+        Unit::Count,
+        "Revision of the metadata store up to which this node has left closing slices."
+    );
+    describe_counter!(UPLOADS, Unit::Count, "Slices written to staging.");
+    describe_counter!(UPLOADED_BYTES, Unit::Bytes, "Size of slices written to staging, in bytes.");
+    describe_counter!(UPLOADS_FAILED, Unit::Count, "Attempts to upload a slice that failed.");
+    describe_counter!(IMPORTS, Unit::Count, "Files imported.");
+    describe_counter!(IMPORTED_ROWS, Unit::Count, "Rows that tables took.");
+    describe_counter!(IMPORTS_FAILED, Unit::Count, "Attempts to import a file that failed.");
+}

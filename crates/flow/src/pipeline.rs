@@ -1,0 +1,294 @@
+//! One slice's way to the log: rows gather in an open block, which is sealed and handed over when
+//! the disk is free for it (ADR 0001), and all who have a row in it are woken when it is safe.
+//!
+//! An idle pipeline has no task and no buffer; ten thousand of them cost a few megabytes.
+
+mod appender;
+mod completion;
+mod local;
+mod shared;
+mod state;
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use forebay_model::{Compression, SinkSettings, SliceKey, Timestamp};
+use forebay_record::{CompiledMapping, SealedBlock};
+use tokio::sync::Notify;
+
+pub use appender::{AppendError, Appender, BlockStream, BlockTicket, BlockToAppend};
+pub use completion::{Outcome, Wait};
+pub use local::LocalLog;
+pub use shared::PipelineShared;
+use state::{Parcel, Put, Ready, State, Taken, Triggers};
+
+/// Blocks up to this size are compressed where the row came in, about two milliseconds at most;
+/// larger ones on a thread that nobody else waits for.
+const INLINE_SEAL_MAX: usize = 512 << 10;
+
+/// What became of rows.
+#[derive(Debug)]
+pub enum Append {
+    /// They are in a block, and are safe when this resolves.
+    Taken(Wait),
+    /// Too much is under way: try again after [`Pipeline::changed`].
+    Full,
+    /// The slice is closed: take the sink's present one.
+    Retired,
+}
+
+/// The way of one sink's rows into one slice.
+pub struct Pipeline {
+    slice: SliceKey,
+    mapping: Arc<CompiledMapping>,
+    compression: Compression,
+    triggers: Triggers,
+    waits: bool,
+    stream: Arc<dyn BlockStream>,
+    shared: Arc<PipelineShared>,
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+impl std::fmt::Debug for Pipeline {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pipeline")
+            .field("slice", &self.slice)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Pipeline {
+    /// Opens the way into `slice`. `settings` and `mapping` are those of its file.
+    ///
+    /// # Errors
+    /// When the volume takes nothing more.
+    pub fn open(
+        slice: SliceKey,
+        compression: Compression,
+        settings: &SinkSettings,
+        mapping: Arc<CompiledMapping>,
+        appender: &dyn Appender,
+        shared: Arc<PipelineShared>,
+    ) -> Result<Arc<Self>, AppendError> {
+        let stream = appender.open(&slice)?;
+        shared.meters.pipelines.increment(1);
+        Ok(Arc::new(Self {
+            slice,
+            mapping,
+            compression,
+            triggers: Triggers::of(settings),
+            waits: settings.sync.wait,
+            stream,
+            shared,
+            state: Mutex::default(),
+            changed: Notify::new(),
+        }))
+    }
+
+    /// The slice that it fills.
+    #[must_use]
+    pub fn slice(&self) -> &SliceKey {
+        &self.slice
+    }
+
+    /// What its rows are made by.
+    #[must_use]
+    pub fn mapping(&self) -> &Arc<CompiledMapping> {
+        &self.mapping
+    }
+
+    /// Whether an answer waits until the rows are safe.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        self.waits
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // State changes are complete before anything in them could panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts `records` rendered rows into one block: all of them or none.
+    pub fn append(self: &Arc<Self>, rows: &[u8], records: u32, at: Timestamp) -> Append {
+        let put = self.lock().put(
+            (rows, records, at),
+            &self.triggers,
+            &self.shared.budget,
+        );
+        match put {
+            Put::Taken(wait, taken) => {
+                taken.into_iter().flatten().for_each(|t| self.seal(t));
+                Append::Taken(wait)
+            }
+            Put::Full => Append::Full,
+            Put::Retired => Append::Retired,
+        }
+    }
+
+    /// Resolves after a block has ended or the slice was left. Make it before the attempt that it
+    /// follows, so that nothing is missed.
+    pub fn changed(&self) -> impl Future<Output = ()> + '_ {
+        self.changed.notified()
+    }
+
+    /// Takes no more rows; those that it has meet their fate.
+    pub fn refuse(&self) {
+        self.lock().retire();
+        self.changed.notify_waiters();
+    }
+
+    /// Takes no more rows, and resolves when all that it has taken have met their fate.
+    pub async fn retire(self: &Arc<Self>) {
+        self.refuse();
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if self.lock().is_idle() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Whether it takes no more rows.
+    #[must_use]
+    pub fn is_retired(&self) -> bool {
+        self.lock().is_retired()
+    }
+
+    /// Compresses a block, here or on another thread, and hands it over.
+    fn seal(self: &Arc<Self>, taken: Taken) {
+        if taken.rows.len() <= INLINE_SEAL_MAX {
+            self.seal_here(taken);
+        } else {
+            let this = Arc::clone(self);
+            let tasks = &this.shared.tasks.clone();
+            drop(tasks.spawn_blocking(move || this.seal_here(taken)));
+        }
+    }
+
+    fn seal_here(self: &Arc<Self>, taken: Taken) {
+        let mut next = Some(taken);
+        while let Some(taken) = next {
+            let number = taken.number;
+            let (result, buffer) = self.compress(taken);
+            let mut state = self.lock();
+            if let Ok(ready) = &result {
+                state.learn(&ready.block.sealed, buffer, &self.triggers);
+            }
+            state.sealed(number, result, |state, ready| self.hand_over(state, ready));
+            // A block that was refused wakes no driver: what gathered behind it goes on from here.
+            next = state.take_if_due(&self.triggers);
+            let drive = !state.driven && !state.tickets.is_empty();
+            state.driven |= drive;
+            drop(state);
+            if drive {
+                drop(self.shared.tasks.spawn(Arc::clone(self).drive()));
+            }
+        }
+    }
+
+    fn compress(&self, taken: Taken) -> (Result<Ready, Parcel>, Vec<u8>) {
+        let Taken { rows, records, first_at, last_at, parcel, .. } = taken;
+        let encoded = self.shared.encoders.take(self.compression).and_then(|mut encoder| {
+            let encoded = encoder.encode(&rows)?;
+            self.shared.encoders.put(self.compression, encoder);
+            Ok(encoded)
+        });
+        match encoded {
+            Ok(payload) => {
+                let sealed = SealedBlock { payload, raw_len: rows.len(), records };
+                self.measure(&sealed);
+                let compression = self.compression;
+                let block = BlockToAppend { sealed, first_at, last_at, compression };
+                (Ok(Ready { block, parcel }), rows)
+            }
+            Err(e) => {
+                let error = AppendError::Other(format!("the block can't be compressed: {e}").into());
+                parcel.completion.complete(Outcome::Refused(error));
+                (Err(parcel), rows)
+            }
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a histogram's values are floats")]
+    fn measure(&self, sealed: &SealedBlock) {
+        let meters = &self.shared.meters;
+        meters.block_rows.record(f64::from(sealed.records));
+        meters.block_raw_bytes.record(sealed.raw_len as f64);
+        meters.block_stored_bytes.increment(sealed.payload.len() as u64);
+    }
+
+    fn hand_over(&self, state: &mut State, ready: Result<Ready, Parcel>) {
+        let Ok(Ready { block, parcel }) = ready else {
+            state.ended();
+            self.changed.notify_waiters();
+            return;
+        };
+        match self.stream.append(block) {
+            Ok(ticket) => state.tickets.push_back((ticket, parcel)),
+            Err(error) => {
+                parcel.completion.complete(Outcome::Refused(error));
+                state.ended();
+                self.changed.notify_waiters();
+            }
+        }
+    }
+
+    /// Waits for the blocks under way, one after the other, and seals what has gathered meanwhile.
+    /// Ends when there is nothing to wait for.
+    async fn drive(self: Arc<Self>) {
+        loop {
+            let next = {
+                let mut state = self.lock();
+                let next = state.tickets.pop_front();
+                state.driven = next.is_some();
+                next
+            };
+            let Some((ticket, parcel)) = next else {
+                return;
+            };
+            let outcome = self.outcome(ticket).await;
+            let taken = {
+                let mut state = self.lock();
+                state.ended();
+                state.take_if_due(&self.triggers)
+            };
+            parcel.completion.complete(outcome);
+            drop(parcel);
+            self.changed.notify_waiters();
+            if let Some(taken) = taken {
+                self.seal(taken);
+            }
+        }
+    }
+
+    async fn outcome(self: &Arc<Self>, mut ticket: BlockTicket) -> Outcome {
+        let abort = self.shared.abort.cancelled();
+        let mut abort = pin!(abort);
+        loop {
+            tokio::select! {
+                biased;
+                outcome = &mut ticket => return outcome,
+                () = &mut abort => return Outcome::Unknown("the process is being stopped".into()),
+                () = tokio::time::sleep(self.triggers.interval) => {
+                    let taken = self.lock().take_if_due(&self.triggers);
+                    if let Some(taken) = taken {
+                        self.seal(taken);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        self.shared.meters.pipelines.decrement(1);
+    }
+}
+
+#[cfg(test)]
+mod tests;

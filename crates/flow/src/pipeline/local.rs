@@ -1,0 +1,174 @@
+//! Blocks go to this process's own log.
+
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, OnceLock};
+
+use forebay_log::{CommitError, Log, NewBlock, StreamId, StreamStats, Ticket};
+use forebay_model::{Compression, SliceKey, Statistics, Timestamp};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use super::appender::{AppendError, Appender, BlockStream, BlockTicket, BlockToAppend};
+use super::completion::Outcome;
+
+/// The log of this node's volume. A slice is the stream that has the slice's key as its name.
+#[derive(Clone, Debug)]
+pub struct LocalLog {
+    log: Log,
+}
+
+impl LocalLog {
+    /// On a log that is open.
+    #[must_use]
+    pub fn new(log: Log) -> Self {
+        Self { log }
+    }
+
+    fn stats(&self, slice: &SliceKey) -> Option<StreamStats> {
+        let id = self.log.find(&slice.to_string())?;
+        self.log.stats(id)
+    }
+}
+
+impl Appender for LocalLog {
+    fn open(&self, slice: &SliceKey) -> Result<Arc<dyn BlockStream>, AppendError> {
+        if let Err(latched) = self.log.health() {
+            return Err(forebay_log::AppendError::Latched(latched).into());
+        }
+        Ok(Arc::new(LocalStream {
+            log: self.log.clone(),
+            name: slice.to_string(),
+            id: OnceLock::new(),
+            waiting: Arc::default(),
+        }))
+    }
+
+    fn statistics(&self, slice: &SliceKey) -> Option<Statistics> {
+        self.stats(slice).as_ref().map(statistics)
+    }
+
+    fn close(&self, slice: &SliceKey) -> BoxFuture<'static, Result<Statistics, AppendError>> {
+        let (this, slice) = (self.clone(), slice.clone());
+        async move {
+            let Some(stats) = this.stats(&slice) else {
+                // No row ever came: nobody has the slice any more who could make the stream.
+                return Ok(Statistics::default());
+            };
+            if !stats.closed {
+                let ticket = this.log.close_stream(stats.id)?;
+                ticket.await.map_err(|e| AppendError::Other(e.to_string().into()))?;
+            }
+            let stats = this.log.stats(stats.id);
+            Ok(stats.as_ref().map(statistics).unwrap_or_default())
+        }
+        .boxed()
+    }
+}
+
+/// As the log counts a stream.
+fn statistics(stats: &StreamStats) -> Statistics {
+    Statistics {
+        records: stats.records,
+        uncompressed_bytes: stats.raw_bytes,
+        compressed_bytes: stats.stored_bytes,
+        first_record_at: stats.first_at_ms.map(Timestamp::from_millis),
+        last_record_at: stats.last_at_ms.map(Timestamp::from_millis),
+        lost_records: stats.lost_records,
+    }
+}
+
+/// A slice's stream. It is made in the log with the first block: an idle sink costs nothing there.
+#[derive(Debug)]
+struct LocalStream {
+    log: Log,
+    name: String,
+    id: OnceLock<StreamId>,
+    /// Blocks that wait for room in the log's queue; those behind them must not overtake.
+    waiting: Arc<AtomicUsize>,
+}
+
+impl LocalStream {
+    fn id(&self) -> Result<StreamId, AppendError> {
+        if let Some(id) = self.id.get() {
+            return Ok(*id);
+        }
+        let id = self.log.stream(&self.name)?;
+        Ok(*self.id.get_or_init(|| id))
+    }
+}
+
+impl BlockStream for LocalStream {
+    fn append(&self, block: BlockToAppend) -> Result<BlockTicket, AppendError> {
+        let block = new_block(self.id()?, block)?;
+        if self.waiting.load(SeqCst) == 0 {
+            match self.log.append(block.clone()) {
+                Ok(ticket) => return Ok(resolve(ticket).boxed()),
+                Err(forebay_log::AppendError::Busy) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        self.waiting.fetch_add(1, SeqCst);
+        let (log, waiting) = (self.log.clone(), Arc::clone(&self.waiting));
+        // Tickets of a pipeline are awaited one after the other, so these come in their order.
+        Ok(async move {
+            let appended = log.append_async(block).await;
+            waiting.fetch_sub(1, SeqCst);
+            match appended {
+                Ok(ticket) => resolve(ticket).await,
+                Err(e) => Outcome::Refused(e.into()),
+            }
+        }
+        .boxed())
+    }
+}
+
+fn new_block(stream: StreamId, block: BlockToAppend) -> Result<NewBlock, AppendError> {
+    let sealed = block.sealed;
+    let raw_len = u32::try_from(sealed.raw_len)
+        .map_err(|_| AppendError::TooLarge("4 GiB before compression".into()))?;
+    Ok(NewBlock {
+        stream,
+        records: sealed.records,
+        codec: codec(block.compression),
+        raw_len,
+        first_at_ms: block.first_at.as_millis(),
+        last_at_ms: block.last_at.as_millis(),
+        payload: sealed.payload.into(),
+    })
+}
+
+/// By agreement of all who write and read the log.
+fn codec(compression: Compression) -> u8 {
+    match compression {
+        Compression::None => 0,
+        Compression::Gzip { .. } => 1,
+        Compression::Zstd { .. } => 2,
+    }
+}
+
+async fn resolve(ticket: Ticket) -> Outcome {
+    match ticket.await {
+        Ok(_) => Outcome::Stored,
+        Err(CommitError::Full) => {
+            Outcome::Refused(AppendError::Full("it filled up on the way to the disk".into()))
+        }
+        Err(CommitError::Shutdown) => {
+            Outcome::Refused(AppendError::Failed("the log was shut down".into()))
+        }
+        Err(e) => Outcome::Unknown(e.to_string().into()),
+    }
+}
+
+impl From<forebay_log::AppendError> for AppendError {
+    fn from(error: forebay_log::AppendError) -> Self {
+        use forebay_log::AppendError as E;
+        let text = error.to_string().into();
+        match error {
+            E::Full { .. } => Self::Full(text),
+            E::Closed | E::UnknownStream => Self::Closed,
+            E::Invalid(_) => Self::TooLarge(text),
+            E::Latched(_) | E::Shutdown => Self::Failed(text),
+            _ => Self::Other(text),
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! What all pipelines of a process share: compressors, the byte budget, and their tasks.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use forebay_model::Compression;
+use forebay_record::Encoder;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::budget::Budget;
+use crate::metrics::{BLOCK_RAW_BYTES, BLOCK_ROWS, BLOCK_STORED_BYTES, PIPELINES};
+
+/// Compressors kept for the next block; more blocks are hardly ever compressed at a time.
+const ENCODERS_KEPT: usize = 16;
+
+/// Shared by all pipelines of a process.
+#[derive(Debug)]
+pub struct PipelineShared {
+    pub(super) budget: Arc<Budget>,
+    pub(super) encoders: Encoders,
+    pub(super) meters: Meters,
+    pub(super) tasks: TaskTracker,
+    pub(super) abort: CancellationToken,
+}
+
+impl PipelineShared {
+    /// With the budget that rows under way are charged to.
+    #[must_use]
+    pub fn new(budget: Arc<Budget>) -> Arc<Self> {
+        Arc::new(Self {
+            budget,
+            encoders: Encoders::default(),
+            meters: Meters::new(),
+            tasks: TaskTracker::new(),
+            abort: CancellationToken::new(),
+        })
+    }
+
+    /// Waits until every block under way has ended, which takes as long as the disk does. Rows
+    /// must not come in any more.
+    pub async fn drained(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+        // The next caller of a restarted source may spawn again.
+        self.tasks.reopen();
+    }
+
+    /// Lets go of the blocks under way: their rows are answered as of unknown fate.
+    pub fn abort(&self) {
+        self.abort.cancel();
+    }
+}
+
+/// Compressors that wait for work: setting one up costs more than a small block does.
+#[derive(Debug, Default)]
+pub(super) struct Encoders(Mutex<Vec<(Compression, Encoder)>>);
+
+impl Encoders {
+    pub(super) fn take(&self, compression: Compression) -> std::io::Result<Encoder> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match kept.iter().rposition(|(c, _)| *c == compression) {
+            Some(i) => Ok(kept.swap_remove(i).1),
+            None => {
+                drop(kept);
+                Encoder::new(compression)
+            }
+        }
+    }
+
+    pub(super) fn put(&self, compression: Compression, encoder: Encoder) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() == ENCODERS_KEPT {
+            // The oldest may be of a codec that nobody uses any more.
+            kept.remove(0);
+        }
+        kept.push((compression, encoder));
+    }
+}
+
+/// Handles, so that a block does not look its metrics up by name.
+pub(super) struct Meters {
+    pub(super) block_rows: metrics::Histogram,
+    pub(super) block_raw_bytes: metrics::Histogram,
+    pub(super) block_stored_bytes: metrics::Counter,
+    pub(super) pipelines: metrics::Gauge,
+}
+
+impl Meters {
+    fn new() -> Self {
+        Self {
+            block_rows: metrics::histogram!(BLOCK_ROWS),
+            block_raw_bytes: metrics::histogram!(BLOCK_RAW_BYTES),
+            block_stored_bytes: metrics::counter!(BLOCK_STORED_BYTES),
+            pipelines: metrics::gauge!(PIPELINES),
+        }
+    }
+}
+
+impl fmt::Debug for Meters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Meters")
+    }
+}

@@ -1,0 +1,275 @@
+//! Against a stream that is stepped by hand: when a block is sealed must not depend on luck.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use forebay_model::{ByteSize, Mapping, Span, Statistics};
+use forebay_record::Limits;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::budget::Budget;
+
+/// A stream whose disk answers when the test says so.
+#[derive(Debug, Default)]
+struct Disk {
+    blocks: Mutex<Vec<String>>,
+    answers: Mutex<VecDeque<oneshot::Sender<Outcome>>>,
+    broken: Mutex<Option<AppendError>>,
+}
+
+impl Disk {
+    fn blocks(&self) -> Vec<String> {
+        self.blocks.lock().unwrap().clone()
+    }
+
+    fn answer(&self, outcome: Outcome) {
+        let next = self.answers.lock().unwrap().pop_front();
+        next.expect("a block is under way").send(outcome).unwrap();
+    }
+}
+
+impl BlockStream for Disk {
+    fn append(&self, block: BlockToAppend) -> Result<BlockTicket, AppendError> {
+        if let Some(error) = self.broken.lock().unwrap().clone() {
+            return Err(error);
+        }
+        let text = String::from_utf8(block.sealed.payload).unwrap();
+        self.blocks.lock().unwrap().push(text);
+        let (sender, receiver) = oneshot::channel();
+        self.answers.lock().unwrap().push_back(sender);
+        Ok(receiver.map(|r| r.unwrap()).boxed())
+    }
+}
+
+#[derive(Debug)]
+struct Volume(Arc<Disk>);
+
+impl Appender for Volume {
+    fn open(&self, _: &SliceKey) -> Result<Arc<dyn BlockStream>, AppendError> {
+        Ok(Arc::<Disk>::clone(&self.0))
+    }
+    fn statistics(&self, _: &SliceKey) -> Option<Statistics> {
+        None
+    }
+    fn close(&self, _: &SliceKey) -> BoxFuture<'static, Result<Statistics, AppendError>> {
+        unreachable!("the follower closes streams")
+    }
+}
+
+struct World {
+    disk: Arc<Disk>,
+    budget: Arc<Budget>,
+    pipeline: Arc<Pipeline>,
+}
+
+fn world(change: impl FnOnce(&mut SinkSettings)) -> World {
+    let disk = Arc::new(Disk::default());
+    let budget = Budget::new(1 << 30);
+    let mut settings = SinkSettings::default();
+    change(&mut settings);
+    let slice = "1/2/s/k/2026-11-21T05:01:49.120Z/v/2026-11-21T05:01:50.000Z";
+    let mapping = Mapping { columns: Vec::new() };
+    let mapping = CompiledMapping::compile_checked(&mapping, &Limits::default());
+    let pipeline = Pipeline::open(
+        slice.parse().unwrap(),
+        Compression::None,
+        &settings,
+        Arc::new(mapping),
+        &Volume(Arc::clone(&disk)),
+        PipelineShared::new(Arc::clone(&budget)),
+    );
+    World {
+        disk,
+        budget,
+        pipeline: pipeline.unwrap(),
+    }
+}
+
+impl World {
+    fn put(&self, row: &str) -> Wait {
+        match self.pipeline.append(row.as_bytes(), 1, Timestamp::from_millis(5)) {
+            Append::Taken(wait) => wait,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Lets tasks run until they wait.
+async fn settle() {
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_block_is_sealed_by_the_ticket_before_it() {
+    let w = world(|_| {});
+    let a = w.put("a");
+    assert_eq!(w.disk.blocks(), ["a"], "nothing is under way: at once");
+    let (b, c) = (w.put("b"), w.put("c"));
+    settle().await;
+    assert_eq!(w.disk.blocks(), ["a"], "rows gather while the disk is busy");
+    assert_eq!(w.budget.held(), 3);
+    w.disk.answer(Outcome::Stored);
+    assert_eq!(a.await, Outcome::Stored);
+    settle().await;
+    assert_eq!(w.disk.blocks(), ["a", "bc"], "no timer has passed");
+    assert_eq!(b.now(), None);
+    w.disk.answer(Outcome::Stored);
+    assert_eq!((b.await, c.await), (Outcome::Stored, Outcome::Stored));
+    settle().await;
+    assert_eq!(w.budget.held(), 0);
+    let d = w.put("d");
+    w.disk.answer(Outcome::Stored);
+    assert_eq!(d.await, Outcome::Stored);
+}
+
+#[tokio::test]
+async fn triggers_hand_rows_over_although_the_disk_is_busy() {
+    let w = world(|s| s.sync.count = 3);
+    let first = w.put("a");
+    let waits: Vec<_> = ["b", "c", "d", "e"].map(|r| w.put(r)).into();
+    assert_eq!(w.disk.blocks(), ["a", "bcd"]);
+    for _ in 0..3 {
+        w.disk.answer(Outcome::Stored);
+        settle().await;
+    }
+    for wait in waits {
+        assert_eq!(wait.await, Outcome::Stored);
+    }
+    assert_eq!(first.await, Outcome::Stored);
+    assert_eq!(w.disk.blocks(), ["a", "bcd", "e"]);
+
+    let w = world(|s| s.sync.uncompressed = ByteSize(4));
+    let _a = w.put("a");
+    let _b = w.put("bb");
+    let _c = w.put("ccc");
+    assert_eq!(w.disk.blocks(), ["a", "bb"], "a block does not outgrow its size");
+    let _d = w.put("d");
+    assert_eq!(w.disk.blocks(), ["a", "bb", "cccd"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_do_not_get_older_than_the_interval_before_they_are_handed_over() {
+    let w = world(|s| s.sync.interval = Span::millis(50));
+    let _a = w.put("a");
+    let _b = w.put("b");
+    settle().await;
+    assert_eq!(w.disk.blocks(), ["a"]);
+    tokio::time::sleep(Duration::from_millis(51)).await;
+    settle().await;
+    assert_eq!(w.disk.blocks(), ["a", "b"]);
+}
+
+#[tokio::test]
+async fn what_is_under_way_is_bounded_and_room_is_told() {
+    let w = world(|s| s.sync.uncompressed = ByteSize(2));
+    let _waits: Vec<_> = (0..state::SEALED_MAX).map(|_| w.put("xx")).collect();
+    let _open = w.put("yy");
+    let changed = w.pipeline.changed();
+    let at = Timestamp::from_millis(5);
+    assert!(matches!(w.pipeline.append(b"zz", 1, at), Append::Full));
+    w.disk.answer(Outcome::Stored);
+    changed.await;
+    assert!(matches!(w.pipeline.append(b"zz", 1, at), Append::Taken(_)));
+}
+
+#[tokio::test]
+async fn a_retired_pipeline_takes_nothing_and_waits_for_what_it_has() {
+    let w = world(|_| {});
+    let (_a, b) = (w.put("a"), w.put("b"));
+    let mut retired = Box::pin(w.pipeline.retire());
+    assert!(futures::poll!(&mut retired).is_pending());
+    let at = Timestamp::from_millis(5);
+    assert!(matches!(w.pipeline.append(b"c", 1, at), Append::Retired));
+    w.disk.answer(Outcome::Stored);
+    settle().await;
+    assert!(futures::poll!(&mut retired).is_pending());
+    w.disk.answer(Outcome::Stored);
+    retired.await;
+    assert_eq!(b.now(), Some(Outcome::Stored));
+    assert_eq!(w.disk.blocks(), ["a", "b"]);
+    w.pipeline.retire().await;
+}
+
+#[tokio::test]
+async fn each_failure_reaches_those_whose_rows_it_is_about() {
+    let w = world(|_| {});
+    let (a, b) = (w.put("a"), w.put("b"));
+    let lost = Outcome::Unknown("the disk failed".into());
+    let error = AppendError::Failed("latched".into());
+    *w.disk.broken.lock().unwrap() = Some(error.clone());
+    w.disk.answer(lost.clone());
+    assert_eq!(a.await, lost);
+    assert_eq!(b.await, Outcome::Refused(error.clone()));
+    assert_eq!(w.put("c").now(), Some(Outcome::Refused(error)));
+    w.pipeline.retire().await;
+    assert_eq!(w.budget.held(), 0);
+}
+
+#[tokio::test]
+async fn an_idle_pipeline_holds_no_buffer_and_no_task() {
+    let w = world(|_| {});
+    let waits: Vec<_> = (0..3).map(|_| w.put("a row")).collect();
+    for _ in 0..2 {
+        w.disk.answer(Outcome::Stored);
+        settle().await;
+    }
+    drop(waits);
+    settle().await;
+    assert!(w.pipeline.lock().is_idle());
+    assert_eq!(w.pipeline.lock().buffered(), 0);
+    assert_eq!(w.pipeline.shared.tasks.len(), 0);
+    assert!(size_of::<Pipeline>() < 1024, "{}", size_of::<Pipeline>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_writers_lose_nothing_and_blocks_are_whole_and_in_order() {
+    let w = world(|s| s.sync.uncompressed = ByteSize(64));
+    let disk = Arc::clone(&w.disk);
+    let answering = tokio::spawn(async move {
+        loop {
+            let next = disk.answers.lock().unwrap().pop_front();
+            match next {
+                Some(sender) => sender.send(Outcome::Stored).unwrap(),
+                None => tokio::task::yield_now().await,
+            }
+        }
+    });
+    let writers: Vec<_> = (0..8)
+        .map(|writer| {
+            let pipeline = Arc::clone(&w.pipeline);
+            tokio::spawn(async move {
+                for n in 0..500 {
+                    let row = format!("{writer}:{n}\n");
+                    loop {
+                        let changed = pipeline.changed();
+                        match pipeline.append(row.as_bytes(), 1, Timestamp::from_millis(n)) {
+                            Append::Taken(wait) => {
+                                assert_eq!(wait.await, Outcome::Stored);
+                                break;
+                            }
+                            Append::Full => changed.await,
+                            Append::Retired => panic!("nobody retired it"),
+                        }
+                    }
+                }
+            })
+        })
+        .collect();
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    w.pipeline.retire().await;
+    answering.abort();
+    let rows = w.disk.blocks().concat();
+    for writer in 0..8 {
+        let prefix = format!("{writer}:");
+        let own = rows.lines().filter_map(|r| r.strip_prefix(&prefix));
+        let own: Vec<usize> = own.map(|n| n.parse().unwrap()).collect();
+        assert_eq!(own, (0..500).collect::<Vec<_>>(), "each row once, in its writer's order");
+    }
+}

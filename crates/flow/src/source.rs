@@ -1,0 +1,3 @@
+//! Where records come in.
+
+pub mod http;

@@ -1,0 +1,207 @@
+//! Answers: their form, and those that are about the request as a whole.
+
+use bytes::Bytes;
+use forebay_model::ByteSize;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+use http_body_util::Full;
+use serde::Serialize;
+
+pub(super) type Answer = Response<Full<Bytes>>;
+
+const SERVER: HeaderValue = HeaderValue::from_static("Forebay");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain");
+const ANY: HeaderValue = HeaderValue::from_static("*");
+const METHODS: HeaderValue = HeaderValue::from_static("OPTIONS, POST");
+const HEALTH_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
+/// How long a client that was refused for want of room should wait.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+
+/// Why a request was not taken, as a whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    Route,
+    Project(String),
+    Source,
+    Disabled,
+    BodyTooLarge(ByteSize),
+    InflatedTooLarge(ByteSize),
+    HeaderTooLarge(ByteSize),
+    TooManyRecords(usize),
+    Encoding(String),
+    Malformed(String),
+    Gone,
+    SlowBody,
+    /// The disk did not answer in time.
+    SlowDisk,
+    Busy,
+}
+
+impl Refusal {
+    pub(super) fn status(&self) -> StatusCode {
+        match self {
+            Self::Route | Self::Source | Self::Disabled => StatusCode::NOT_FOUND,
+            Self::Project(_) | Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::BodyTooLarge(_) | Self::InflatedTooLarge(_) | Self::TooManyRecords(_) => {
+                StatusCode::PAYLOAD_TOO_LARGE
+            }
+            Self::HeaderTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::Encoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            // nginx's code for it; nobody is there to read it.
+            Self::Gone => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
+            Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
+            Self::SlowDisk => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Busy => StatusCode::TOO_MANY_REQUESTS,
+        }
+    }
+
+    fn error(&self) -> &'static str {
+        match self {
+            Self::Route => "routeNotFound",
+            Self::Source => "noSourceFound",
+            Self::Disabled => "disabledSource",
+            Self::Project(_) | Self::Malformed(_) => "badRequest",
+            Self::BodyTooLarge(_) | Self::InflatedTooLarge(_) => "bodyTooLarge",
+            Self::TooManyRecords(_) => "tooManyRecords",
+            Self::HeaderTooLarge(_) => "headerTooLarge",
+            Self::Encoding(_) => "unsupportedContentEncoding",
+            Self::Gone => "eof",
+            Self::SlowBody => "requestTimeout",
+            Self::SlowDisk => "outcomeUnknown",
+            Self::Busy => "tooManyRequests",
+        }
+    }
+
+    fn message(&self) -> String {
+        let text = match self {
+            Self::Route => {
+                "Not found, please send data using POST /stream/<projectID>/<sourceID>/<secret>"
+            }
+            Self::Source => {
+                "The specified combination of projectID, sourceID and secret was not found."
+            }
+            Self::Disabled => "The specified source is disabled in all branches.",
+            Self::Gone => "The client closed the connection.",
+            Self::SlowBody => "The request's body did not arrive in time. Nothing was stored.",
+            Self::SlowDisk => {
+                "The record was not confirmed in time. It may appear in the table; sent again, it may appear twice."
+            }
+            Self::Busy => {
+                "Too much data is on its way to the disk. Nothing of this request was stored, send it again later."
+            }
+            Self::Project(given) => return format!("Invalid project ID \"{given}\"."),
+            Self::Malformed(cause) => return format!("Malformed request: {cause}."),
+            Self::BodyTooLarge(max) => {
+                return format!("Request body size is over the maximum \"{max}\".");
+            }
+            Self::InflatedTooLarge(max) => {
+                return format!("Request body size after decompression is over the maximum \"{max}\".");
+            }
+            Self::HeaderTooLarge(max) => {
+                return format!("Request header size is over the maximum \"{max}\".");
+            }
+            Self::TooManyRecords(max) => {
+                return format!("The batch has more than the maximum of {max} records. Nothing was stored.");
+            }
+            Self::Encoding(given) => {
+                return format!("Unsupported content encoding \"{given}\", supported: gzip.");
+            }
+        };
+        text.to_owned()
+    }
+
+    /// What the client gets.
+    pub(super) fn answer(&self) -> Answer {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Body {
+            status_code: u16,
+            error: String,
+            message: String,
+        }
+        let status = self.status();
+        let body = Body {
+            status_code: status.as_u16(),
+            error: format!("stream.in.{}", self.error()),
+            message: self.message(),
+        };
+        let mut answer = json(status, &body);
+        if matches!(self, Self::Busy) {
+            set(&mut answer, header::RETRY_AFTER, RETRY_AFTER);
+        }
+        // What is left of the request would be taken for the next one's beginning.
+        if matches!(
+            self,
+            Self::BodyTooLarge(_) | Self::HeaderTooLarge(_) | Self::SlowBody
+        ) {
+            set(&mut answer, header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        answer
+    }
+}
+
+pub(super) fn set(answer: &mut Answer, name: HeaderName, value: HeaderValue) {
+    answer.headers_mut().insert(name, value);
+}
+
+fn plain(status: StatusCode, body: &'static [u8]) -> Answer {
+    let mut answer = Answer::new(Full::new(Bytes::from_static(body)));
+    *answer.status_mut() = status;
+    set(&mut answer, header::SERVER, SERVER);
+    answer
+}
+
+/// `OK`, for a request that went well.
+pub(super) fn ok(status: StatusCode) -> Answer {
+    let mut answer = plain(status, b"OK");
+    set(&mut answer, header::CONTENT_TYPE, TEXT);
+    answer
+}
+
+/// Any body as indented JSON with a line end.
+pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Answer {
+    let mut text = serde_json::to_vec_pretty(body).unwrap_or_default();
+    text.push(b'\n');
+    let mut answer = Answer::new(Full::new(text.into()));
+    *answer.status_mut() = status;
+    set(&mut answer, header::SERVER, SERVER);
+    set(&mut answer, header::CONTENT_TYPE, JSON);
+    answer
+}
+
+/// Asks a client of a full volume to come back later.
+pub(super) fn retry_later(answer: &mut Answer) {
+    set(answer, header::RETRY_AFTER, RETRY_AFTER);
+}
+
+/// The health check of the reference service.
+pub(super) fn health() -> Answer {
+    let mut answer = plain(StatusCode::OK, b"OK\n");
+    set(&mut answer, header::CONTENT_TYPE, TEXT);
+    answer
+}
+
+/// A path that is known, and a method that it does not have.
+pub(super) fn method_not_allowed(health: bool) -> Answer {
+    let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, b"");
+    set(&mut answer, header::ALLOW, if health { HEALTH_METHODS } else { METHODS });
+    answer
+}
+
+/// What a browser asks before it sends.
+pub(super) fn options(health: bool) -> Answer {
+    let mut answer = plain(StatusCode::OK, b"");
+    let methods = if health { HEALTH_METHODS } else { METHODS };
+    set(&mut answer, header::ALLOW, methods.clone());
+    cors(&mut answer);
+    set(&mut answer, header::ACCESS_CONTROL_ALLOW_HEADERS, ANY);
+    set(&mut answer, header::ACCESS_CONTROL_ALLOW_METHODS, methods);
+    answer
+}
+
+/// Lets a page of any origin read the answer: the secret in the address is what protects a source.
+pub(super) fn cors(answer: &mut Answer) {
+    set(answer, header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
+    set(answer, header::ACCESS_CONTROL_EXPOSE_HEADERS, ANY);
+}

@@ -1,0 +1,163 @@
+//! Settings of the HTTP source. What a client sees at each limit is in `docs/reference/limits.md`.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use forebay_model::{ByteSize, Span};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::client::Network;
+
+/// The listener that takes records in over HTTP, and its limits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct HttpSourceConfig {
+    /// Address and port to listen on. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Address under which clients reach the source; the URLs of sources begin with it. Without it
+    /// they begin with the address that is listened on.
+    pub public_url: Option<String>,
+    /// How long a request may take, from its headers to its answer. 1s to 60s.
+    pub request_timeout: Span,
+    /// How long a client may take to send a request's headers, and to negotiate TLS. 1s to 60s.
+    pub header_read_timeout: Span,
+    /// How long a connection may be open without a request. 1s to 1h.
+    pub idle_timeout: Span,
+    /// Connections open at a time; further ones are answered 503. 1 to 1000000.
+    pub max_connections: usize,
+    /// Bytes that are read ahead for a connection. 8KB to 1MB.
+    pub read_buffer_size: ByteSize,
+    /// Bytes of answers that wait for a slow client of HTTP/2. 8KB to 1MB.
+    pub write_buffer_size: ByteSize,
+    /// A request's body as sent. 100B to 64MB.
+    pub max_request_body_size: ByteSize,
+    /// A gzip body after decompression. 100B to 256MB.
+    pub max_inflated_body_size: ByteSize,
+    /// A request's headers together with its first line. 1KB to 1MB.
+    pub max_header_size: ByteSize,
+    /// Records of a batch. 1 to 1000000.
+    pub max_records_per_batch: usize,
+    /// Requests' bodies and rows that are not on disk yet, together. A request that would go over
+    /// it is answered 429. 1MB to 64GB.
+    pub max_bytes_in_flight: ByteSize,
+    /// Networks of proxies whose `X-Forwarded-For` is believed, like `10.0.0.0/8`. Without any, the
+    /// client is whoever has connected.
+    pub trusted_proxies: Vec<Network>,
+    /// Certificate and key for TLS. Without them the listener speaks plain HTTP.
+    pub tls: Option<TlsConfig>,
+}
+
+/// Certificate and key for TLS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TlsConfig {
+    /// File with the certificate and those that lead to its root, PEM.
+    pub cert_file: PathBuf,
+    /// File with its private key, PEM.
+    pub key_file: PathBuf,
+}
+
+impl Default for HttpSourceConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7000)),
+            public_url: None,
+            request_timeout: Span::secs(30),
+            header_read_timeout: Span::secs(10),
+            idle_timeout: Span::secs(30),
+            max_connections: 20_000,
+            read_buffer_size: ByteSize::kb(64),
+            write_buffer_size: ByteSize::kb(64),
+            max_request_body_size: ByteSize::mb(1),
+            max_inflated_body_size: ByteSize::mb(8),
+            max_header_size: ByteSize::kb(16),
+            max_records_per_batch: 10_000,
+            max_bytes_in_flight: ByteSize::mb(64),
+            trusted_proxies: Vec::new(),
+            tls: None,
+        }
+    }
+}
+
+impl HttpSourceConfig {
+    /// Everything that is out of range: name, given value, what is allowed.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        let spans = [
+            ("requestTimeout", self.request_timeout, Span::secs(1), Span::secs(60)),
+            ("headerReadTimeout", self.header_read_timeout, Span::secs(1), Span::secs(60)),
+            ("idleTimeout", self.idle_timeout, Span::secs(1), Span::hours(1)),
+        ];
+        let (kb, mb) = (ByteSize::kb, ByteSize::mb);
+        let sizes = [
+            ("readBufferSize", self.read_buffer_size, kb(8), mb(1)),
+            ("writeBufferSize", self.write_buffer_size, kb(8), mb(1)),
+            ("maxRequestBodySize", self.max_request_body_size, ByteSize(100), mb(64)),
+            ("maxInflatedBodySize", self.max_inflated_body_size, ByteSize(100), mb(256)),
+            ("maxHeaderSize", self.max_header_size, kb(1), mb(1)),
+            ("maxBytesInFlight", self.max_bytes_in_flight, mb(1), mb(64 << 10)),
+        ];
+        let numbers = [
+            ("maxConnections", self.max_connections, 1, 1_000_000),
+            ("maxRecordsPerBatch", self.max_records_per_batch, 1, 1_000_000),
+        ];
+        let mut problems: Vec<_> = spans.into_iter().filter_map(out_of_range).collect();
+        problems.extend(sizes.into_iter().filter_map(out_of_range));
+        problems.extend(numbers.into_iter().filter_map(out_of_range));
+        let largest = self.max_request_body_size.max(self.max_inflated_body_size);
+        if largest > self.max_bytes_in_flight {
+            problems.push(format!(
+                "maxBytesInFlight is {}, it must have room for one body of {largest}",
+                self.max_bytes_in_flight
+            ));
+        }
+        problems
+    }
+}
+
+fn out_of_range<T: PartialOrd + std::fmt::Display>(
+    (name, value, min, max): (&str, T, T, T),
+) -> Option<String> {
+    let fits = (&min..=&max).contains(&&value);
+    (!fits).then(|| format!("{name} is {value}, allowed is {min} to {max}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_in_range_and_what_is_not_is_named() {
+        assert_eq!(HttpSourceConfig::default().problems(), Vec::<String>::new());
+        let config = HttpSourceConfig {
+            request_timeout: Span::millis(999),
+            max_request_body_size: ByteSize(99),
+            max_connections: 0,
+            max_inflated_body_size: ByteSize::mb(65),
+            ..HttpSourceConfig::default()
+        };
+        assert_eq!(
+            config.problems(),
+            [
+                "requestTimeout is 999ms, allowed is 1s to 1m0s",
+                "maxRequestBodySize is 99B, allowed is 100B to 64MB",
+                "maxConnections is 0, allowed is 1 to 1000000",
+                "maxBytesInFlight is 64MB, it must have room for one body of 65MB",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_file_needs_to_name_only_what_differs_and_may_not_name_the_unknown() {
+        let config: HttpSourceConfig = serde_json::from_str(
+            r#"{"listen":"0.0.0.0:1","maxHeaderSize":"8KB","trustedProxies":["10.0.0.0/8"]}"#,
+        )
+        .unwrap();
+        assert_eq!(config.max_header_size, ByteSize::kb(8));
+        assert_eq!(config.idle_timeout, Span::secs(30));
+        assert!(serde_json::from_str::<HttpSourceConfig>(r#"{"maxHeadersize":"8KB"}"#).is_err());
+        let text = serde_json::to_string(&config).unwrap();
+        assert_eq!(serde_json::from_str::<HttpSourceConfig>(&text).unwrap(), config);
+    }
+}

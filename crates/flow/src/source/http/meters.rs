@@ -1,0 +1,53 @@
+//! Handles of the metrics, so that a request does not look them up by name.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::metrics::{ACK_SECONDS, BODY_BYTES, CONNECTIONS, CONNECTIONS_REFUSED, REQUESTS};
+
+/// The statuses that answers have.
+const STATUSES: [u16; 18] = [
+    200, 202, 400, 404, 405, 408, 413, 415, 422, 429, 431, 499, 500, 503, 504, 507, 412, 409,
+];
+
+pub(super) struct Meters {
+    requests: Vec<(u16, metrics::Counter)>,
+    body_bytes: metrics::Counter,
+    ack: metrics::Histogram,
+    pub(super) connections: metrics::Gauge,
+    pub(super) connections_refused: metrics::Counter,
+}
+
+impl fmt::Debug for Meters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Meters")
+    }
+}
+
+impl Meters {
+    pub(super) fn new() -> Self {
+        let counter = |status: u16| metrics::counter!(REQUESTS, "status" => status.to_string());
+        Self {
+            requests: STATUSES.iter().map(|s| (*s, counter(*s))).collect(),
+            body_bytes: metrics::counter!(BODY_BYTES),
+            ack: metrics::histogram!(ACK_SECONDS),
+            connections: metrics::gauge!(CONNECTIONS),
+            connections_refused: metrics::counter!(CONNECTIONS_REFUSED),
+        }
+    }
+
+    pub(super) fn request(&self, status: u16) {
+        match self.requests.iter().find(|(s, _)| *s == status) {
+            Some((_, counter)) => counter.increment(1),
+            None => metrics::counter!(REQUESTS, "status" => status.to_string()).increment(1),
+        }
+    }
+
+    pub(super) fn body(&self, bytes: usize) {
+        self.body_bytes.increment(bytes as u64);
+    }
+
+    pub(super) fn acknowledged(&self, after: Duration) {
+        self.ack.record(after.as_secs_f64());
+    }
+}

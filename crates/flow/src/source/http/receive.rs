@@ -1,0 +1,348 @@
+//! One request: from its headers to its answer.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use forebay_record::body::{self, BodyMode};
+use forebay_record::{BodyFormat, Headers, InflateError, RecordContext, RequestInfo, SplitError};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, ORIGIN};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
+use hyper::body::{Body, Incoming};
+use tokio::time::{Instant, timeout_at};
+
+use super::answer::{self, Answer, Refusal};
+use super::body::{BodyProblem, discard, read};
+use super::client::client_ip;
+use super::meters::Meters;
+use super::report::{self, Broken};
+use super::{Deps, HttpSourceConfig};
+use crate::budget::Charge;
+use crate::dispatch::{Batch, Target};
+
+/// A refused body up to this size is read all the same, so that its connection can go on.
+const DISCARD_MAX: u64 = 256 << 10;
+/// Records looked through before other requests get their turn.
+const TURN: usize = 256;
+
+/// What all requests of a listener share.
+#[derive(Debug)]
+pub(super) struct Receiver {
+    pub(super) config: HttpSourceConfig,
+    pub(super) deps: Deps,
+    pub(super) meters: Meters,
+}
+
+/// Where a path leads.
+enum Route<'a> {
+    Stream(&'a str, &'a str, &'a str),
+    Health,
+    Unknown,
+}
+
+fn route(path: &str) -> Route<'_> {
+    if let Some(rest) = path.strip_prefix("/stream/") {
+        let mut parts = rest.split('/');
+        if let (Some(project), Some(source), Some(secret), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+            && !secret.is_empty()
+        {
+            return Route::Stream(project, source, secret);
+        }
+    }
+    if path == "/health-check" {
+        return Route::Health;
+    }
+    Route::Unknown
+}
+
+impl Receiver {
+    /// Answers a request. Never fails: whatever is wrong is in the answer.
+    pub(super) async fn receive(&self, peer: IpAddr, request: Request<Incoming>) -> Answer {
+        let has_origin = request.headers().contains_key(ORIGIN);
+        let mut answer = self.answer(peer, request).await;
+        if has_origin {
+            answer::cors(&mut answer);
+        }
+        self.meters.request(answer.status().as_u16());
+        answer
+    }
+
+    async fn answer(&self, peer: IpAddr, request: Request<Incoming>) -> Answer {
+        let max = self.config.max_header_size;
+        if head_size(&request) > max.0 {
+            return Refusal::HeaderTooLarge(max).answer();
+        }
+        let (project, source, secret) = match (route(request.uri().path()), request.method()) {
+            (Route::Unknown, _) => return self.refuse(request, Refusal::Route).await,
+            (Route::Health, &Method::GET | &Method::HEAD) => return answer::health(),
+            (Route::Health, &Method::OPTIONS) => return answer::options(true),
+            (Route::Health, _) => return answer::method_not_allowed(true),
+            (Route::Stream(..), &Method::OPTIONS) => return answer::options(false),
+            (Route::Stream(project, source, secret), &Method::POST) => (project, source, secret),
+            (Route::Stream(..), _) => return answer::method_not_allowed(false),
+        };
+        let Ok(project) = project.parse::<u64>() else {
+            let refusal = Refusal::Project(project.to_owned());
+            return self.refuse(request, refusal).await;
+        };
+        let found = match percent_decoded(source) {
+            None => self.deps.dispatcher.find(project, source, secret),
+            Some(source) => self.deps.dispatcher.find(project, &source, secret),
+        };
+        let Some(target) = found else {
+            return self.refuse(request, Refusal::Source).await;
+        };
+        if target.is_disabled() {
+            return self.refuse(request, Refusal::Disabled).await;
+        }
+        match self.take(peer, &target, request).await {
+            Ok(answer) => answer,
+            Err(refusal) => refusal.answer(),
+        }
+    }
+
+    /// Refuses a request without having looked at its body.
+    async fn refuse(&self, request: Request<Incoming>, refusal: Refusal) -> Answer {
+        let body = request.into_body();
+        let mut answer = refusal.answer();
+        let small = body.size_hint().upper().is_some_and(|n| n <= DISCARD_MAX);
+        let deadline = Instant::now() + self.config.header_read_timeout.0;
+        let max = usize::try_from(DISCARD_MAX).unwrap_or(usize::MAX);
+        let drained = small && matches!(timeout_at(deadline, discard(body, max)).await, Ok(true));
+        if !drained {
+            answer::set(&mut answer, http::header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        answer
+    }
+
+    /// Reads the body, makes records of it and has them stored.
+    async fn take(
+        &self,
+        peer: IpAddr,
+        target: &Arc<Target>,
+        request: Request<Incoming>,
+    ) -> Result<Answer, Refusal> {
+        let started = Instant::now();
+        let deadline = started + self.config.request_timeout.0;
+        let (mut head, body) = request.into_parts();
+        let gzip = is_gzip(&head.headers)?;
+        let query = head.uri.query().unwrap_or_default();
+        let (verbose, batch) = (has_flag(query, "verbose"), has_flag(query, "batch"));
+        let mut charge = self.deps.budget.charge(0);
+        let bytes = self.read_body(body, gzip, deadline, &mut charge).await?;
+        let read = Instant::now();
+        if head.version == Version::HTTP_2 {
+            add_host(&mut head.headers, &head.uri);
+        }
+        let info = Arc::new(RequestInfo {
+            received: self.deps.clock.now(),
+            client_ip: client_ip(peer, &self.config.trusted_proxies, &head.headers),
+            headers: Headers::from(head.headers),
+        });
+        let content_type = info.headers.map().get(CONTENT_TYPE);
+        let format = BodyFormat::of(content_type.map(HeaderValue::as_bytes));
+        let mode = mode(&format, batch);
+        let answer = async {
+            if mode == BodyMode::Single {
+                let record = RecordContext::with_format(info, bytes, format);
+                let (records, broken) = (vec![record], Vec::new());
+                let batch = Batch { records, broken, charge };
+                let results = self.deps.dispatcher.dispatch(target, batch).await;
+                return Ok(report::single(target, &results, verbose));
+            }
+            // Rare enough to be kept out of the usual request's memory.
+            Box::pin(self.take_batch(target, info, &bytes, mode, charge)).await
+        };
+        let answer = timeout_at(deadline, answer).await;
+        self.meters.acknowledged(read.elapsed());
+        answer.unwrap_or(Err(Refusal::SlowDisk))
+    }
+
+    async fn read_body(
+        &self,
+        body: Incoming,
+        gzip: bool,
+        deadline: Instant,
+        charge: &mut Charge,
+    ) -> Result<Bytes, Refusal> {
+        let max = self.config.max_request_body_size;
+        let limit = usize::try_from(max.0).unwrap_or(usize::MAX);
+        let bytes = match timeout_at(deadline, read(body, limit, charge)).await {
+            Err(_) => return Err(Refusal::SlowBody),
+            Ok(Err(BodyProblem::TooLarge)) => return Err(Refusal::BodyTooLarge(max)),
+            Ok(Err(BodyProblem::Busy)) => return Err(Refusal::Busy),
+            Ok(Err(BodyProblem::Gone)) => return Err(Refusal::Gone),
+            Ok(Err(BodyProblem::Malformed(cause))) => return Err(Refusal::Malformed(cause)),
+            Ok(Ok(bytes)) => bytes,
+        };
+        self.meters.body(bytes.len());
+        if gzip { self.inflate(&bytes, charge) } else { Ok(bytes) }
+    }
+
+    fn inflate(&self, bytes: &[u8], charge: &mut Charge) -> Result<Bytes, Refusal> {
+        let max = self.config.max_inflated_body_size;
+        let limit = usize::try_from(max.0).unwrap_or(usize::MAX);
+        // Deflate makes at most 1,032 bytes of one.
+        let most = (bytes.len() as u64).saturating_mul(1032).min(max.0);
+        if !charge.grow(most) {
+            return Err(Refusal::Busy);
+        }
+        match body::inflate(bytes, limit) {
+            Ok(bytes) => {
+                charge.shrink(most - bytes.len() as u64);
+                Ok(bytes)
+            }
+            Err(InflateError::TooLarge(_)) => Err(Refusal::InflatedTooLarge(max)),
+            Err(e @ InflateError::Broken(_)) => Err(Refusal::Malformed(e.to_string())),
+        }
+    }
+
+    async fn take_batch(
+        &self,
+        target: &Arc<Target>,
+        info: Arc<RequestInfo>,
+        bytes: &Bytes,
+        mode: BodyMode,
+        charge: Charge,
+    ) -> Result<Answer, Refusal> {
+        let parts = match body::split(bytes, mode, self.config.max_records_per_batch) {
+            Ok(parts) => parts,
+            Err(SplitError::TooMany(max)) => return Err(Refusal::TooManyRecords(max)),
+            Err(e @ SplitError::Json(_)) => return Err(Refusal::Malformed(e.to_string())),
+        };
+        let mut records = Vec::with_capacity(parts.len());
+        let mut broken = Vec::new();
+        for (index, part) in parts.into_iter().enumerate() {
+            let record = RecordContext::of_batch(Arc::clone(&info), part);
+            if let Err(e) = record.document() {
+                broken.push(Broken {
+                    index,
+                    line: record.line(),
+                    message: format!("{e}."),
+                });
+            }
+            records.push(record);
+            if index % TURN == TURN - 1 {
+                tokio::task::yield_now().await;
+            }
+        }
+        let count = records.len();
+        let batch = Batch {
+            records,
+            broken: broken.iter().map(|b| b.index).collect(),
+            charge,
+        };
+        let results = self.deps.dispatcher.dispatch(target, batch).await;
+        Ok(report::batch(target, count, &broken, &results))
+    }
+}
+
+/// How many records a body is.
+fn mode(format: &BodyFormat, batch: bool) -> BodyMode {
+    /// What some senders call NDJSON.
+    const JSON_LINES: &str = "application/x-jsonlines";
+    let is_json_lines = |sent: &str| {
+        let essence = sent.split(';').next().unwrap_or_default().trim();
+        essence.eq_ignore_ascii_case(JSON_LINES)
+    };
+    match format {
+        BodyFormat::Ndjson => BodyMode::Ndjson,
+        BodyFormat::Other(sent) if is_json_lines(sent) => BodyMode::Ndjson,
+        _ if batch => BodyMode::JsonArray,
+        _ => BodyMode::Single,
+    }
+}
+
+/// Bytes of the request line and headers, as HTTP/1.1 would write them.
+fn head_size(request: &Request<Incoming>) -> u64 {
+    let uri = request.uri();
+    let target = uri.path_and_query().map_or(1, |p| p.as_str().len());
+    let line = request.method().as_str().len() + target + " HTTP/1.1\r\n".len() + 1;
+    let headers = request.headers().iter();
+    let headers: usize = headers.map(|(n, v)| n.as_str().len() + v.len() + 4).sum();
+    (line + headers + 2) as u64
+}
+
+/// Whether the body is gzip.
+fn is_gzip(headers: &HeaderMap) -> Result<bool, Refusal> {
+    let mut gzip = false;
+    for value in headers.get_all(CONTENT_ENCODING) {
+        let text = String::from_utf8_lossy(value.as_bytes());
+        match text.trim().to_ascii_lowercase().as_str() {
+            "" | "identity" => {}
+            "gzip" | "x-gzip" if !gzip => gzip = true,
+            _ => return Err(Refusal::Encoding(text.into_owned())),
+        }
+    }
+    Ok(gzip)
+}
+
+/// Whether the query has `name=true`.
+fn has_flag(query: &str, name: &str) -> bool {
+    !query.is_empty() && query.split('&').any(|p| p.strip_suffix("=true") == Some(name))
+}
+
+/// HTTP/2 has the host in its target; columns shall find it where HTTP/1.1 has it.
+fn add_host(headers: &mut HeaderMap, uri: &Uri) {
+    if let Some(authority) = uri.authority()
+        && !headers.contains_key(HOST)
+        && let Ok(value) = HeaderValue::from_str(authority.as_str())
+    {
+        headers.insert(HOST, value);
+    }
+}
+
+/// The text without its percent-escapes, if it has some that make sense; ids may have letters
+/// beyond ASCII.
+fn percent_decoded(text: &str) -> Option<String> {
+    if !text.contains('%') {
+        return None;
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        match (first, tail) {
+            (b'%', [a, b, after @ ..]) => {
+                let digit = |d: u8| char::from(d).to_digit(16);
+                let byte = digit(*a)? * 16 + digit(*b)?;
+                bytes.push(u8::try_from(byte).ok()?);
+                rest = after;
+            }
+            (byte, _) => bytes.push(*byte),
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_lead_to_streams_only_with_all_three_parts() {
+        assert!(matches!(route("/stream/1/s/x"), Route::Stream("1", "s", "x")));
+        for path in ["/stream/1/s/", "/stream/1/s/x/", "/stream/1/s", "/stream", "/", "/streams/1/s/x"] {
+            assert!(matches!(route(path), Route::Unknown), "{path}");
+        }
+        assert!(matches!(route("/health-check"), Route::Health));
+    }
+
+    #[test]
+    fn escapes_in_ids_are_read() {
+        assert_eq!(percent_decoded("%C5%82odz").as_deref(), Some("łodz"));
+        for same in ["plain", "%", "%4", "%zz", "%ff"] {
+            assert_eq!(percent_decoded(same).filter(|t| t != same), None, "{same}");
+        }
+    }
+
+    #[test]
+    fn flags_are_true_only_by_the_word_true() {
+        assert!(has_flag("verbose=true", "verbose"));
+        assert!(has_flag("a=b&batch=true", "batch"));
+        for query in ["", "verbose", "verbose=1", "xverbose=true", "verbose=truer"] {
+            assert!(!has_flag(query, "verbose"), "{query}");
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! What became of the records, as the client is told.
+
+use std::collections::BTreeSet;
+
+use http::StatusCode;
+use serde::Serialize;
+
+use super::answer::{self, Answer};
+use crate::dispatch::{Fate, REFUSALS_MAX, Refusal, SinkResult, Target};
+
+/// Said with every answer of which a part is stored.
+const PARTLY_STORED: &str =
+    "What is stored is not taken back. Do not send it again, it would be stored twice.";
+
+/// A record of a batch that no sink gets, because it is no record.
+#[derive(Debug)]
+pub(super) struct Broken {
+    pub(super) index: usize,
+    pub(super) line: Option<usize>,
+    pub(super) message: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Single<'a> {
+    status_code: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'static str>,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'static str>,
+    sources: Vec<SourceReport<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SourceReport<'a> {
+    project_id: u64,
+    source_id: &'a str,
+    branch_id: u64,
+    status_code: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'static str>,
+    message: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    sinks: Vec<SinkReport<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct SinkReport<'a> {
+    sink_id: &'a str,
+    status_code: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    column: Option<&'a str>,
+    message: String,
+}
+
+const WRITE_FAILED: &str = "stream.in.writeFailed";
+
+fn status_of(results: &[SinkResult]) -> u16 {
+    results.iter().map(SinkResult::status).max().unwrap_or(200)
+}
+
+/// Whether any row is in a sink, or may be.
+fn is_stored(result: &SinkResult) -> bool {
+    matches!(result.fate, Fate::Processed | Fate::Accepted | Fate::Unknown(_))
+}
+
+/// The answer to a request that is one record.
+pub(super) fn single(target: &Target, results: &[SinkResult], verbose: bool) -> Answer {
+    let status = status_of(results);
+    let code = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    if status < 300 && !verbose {
+        return answer::ok(code);
+    }
+    let mut rest = results;
+    let mut sources = Vec::new();
+    for branch in target.branches.iter().filter(|b| !b.disabled) {
+        let (own, others) = rest.split_at(branch.sinks.len().min(rest.len()));
+        rest = others;
+        let sinks = branch.sinks.iter().zip(own);
+        let status = status_of(own);
+        sources.push(SourceReport {
+            project_id: target.project.0,
+            source_id: target.source.as_str(),
+            branch_id: branch.key.branch.branch.0,
+            status_code: status,
+            error: (status >= 300).then_some(WRITE_FAILED),
+            message: written(own),
+            sinks: sinks
+                .map(|(sink, result)| sink_report(sink.key().sink.as_str(), result))
+                .collect(),
+        });
+    }
+    let partly = status >= 300 && results.iter().any(is_stored);
+    let body = Single {
+        status_code: status,
+        error: (status >= 300).then_some(WRITE_FAILED),
+        message: written(results),
+        note: partly.then_some(PARTLY_STORED),
+        sources,
+    };
+    with_retry(answer::json(code, &body), status)
+}
+
+fn with_retry(mut answer: Answer, status: u16) -> Answer {
+    if status == 503 {
+        answer::retry_later(&mut answer);
+    }
+    answer
+}
+
+fn written(results: &[SinkResult]) -> String {
+    let (all, good) = (
+        results.len(),
+        results.iter().filter(|r| r.is_success()).count(),
+    );
+    match (good, all) {
+        (_, 0) => "No enabled sink found.".to_owned(),
+        (good, all) if good == all => format!("Successfully written to {good}/{all} sinks."),
+        (good, all) => format!("Written to {good}/{all} sinks."),
+    }
+}
+
+fn sink_report<'a>(sink_id: &'a str, result: &'a SinkResult) -> SinkReport<'a> {
+    match result.refused.first.first() {
+        Some(refusal) => SinkReport {
+            sink_id,
+            status_code: refusal.error.kind.status(),
+            error: Some(format!("stream.in.{}", refusal.error.kind.name())),
+            column: Some(&refusal.error.column),
+            message: refusal.error.to_string(),
+        },
+        None => SinkReport {
+            sink_id,
+            status_code: result.fate.status(),
+            error: result.fate.error().map(|e| format!("stream.in.{e}")),
+            column: None,
+            message: result.fate.message(),
+        },
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Batch<'a> {
+    status_code: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'static str>,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'static str>,
+    /// Records that were sent.
+    records: usize,
+    /// Records that every sink has.
+    accepted: usize,
+    /// Records that at least one sink has refused.
+    refused_count: usize,
+    /// The first of them, each with its cause.
+    refused: Vec<RefusedRecord<'a>>,
+    sinks: Vec<BatchSink<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RefusedRecord<'a> {
+    index: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sink_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    column: Option<&'a str>,
+    status_code: u16,
+    error: String,
+    message: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct BatchSink<'a> {
+    branch_id: u64,
+    sink_id: &'a str,
+    status_code: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    message: String,
+    accepted: u32,
+    refused: usize,
+}
+
+/// The answer to a batch of `records`.
+pub(super) fn batch(
+    target: &Target,
+    records: usize,
+    broken: &[Broken],
+    results: &[SinkResult],
+) -> Answer {
+    let broken_status = if broken.is_empty() { 200 } else { 400 };
+    let status = status_of(results).max(broken_status);
+    let mut refused: BTreeSet<usize> = broken.iter().map(|b| b.index).collect();
+    refused.extend(results.iter().flat_map(|r| &r.refused.indices));
+    let failed = results.iter().any(|r| matches!(r.fate, Fate::Failed(_) | Fate::Unknown(_)));
+    let accepted = if failed { 0 } else { records - refused.len() };
+    let stored = results.iter().any(is_stored);
+    let body = Batch {
+        status_code: status,
+        error: error_of(failed, !refused.is_empty()),
+        message: batch_message(records, accepted, failed, results.is_empty()),
+        note: (status >= 300 && stored).then_some(PARTLY_STORED),
+        records,
+        accepted,
+        refused_count: refused.len(),
+        refused: refused_records(target, broken, results),
+        sinks: batch_sinks(target, results),
+    };
+    let code = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    with_retry(answer::json(code, &body), status)
+}
+
+fn error_of(failed: bool, refused: bool) -> Option<&'static str> {
+    match (failed, refused) {
+        (true, _) => Some(WRITE_FAILED),
+        (false, true) => Some("stream.in.recordsRefused"),
+        (false, false) => None,
+    }
+}
+
+fn batch_message(records: usize, accepted: usize, failed: bool, no_sink: bool) -> String {
+    match (failed, no_sink) {
+        (_, true) => "No enabled sink found.".to_owned(),
+        (true, _) => "Not all sinks could store the batch, see \"sinks\".".to_owned(),
+        (false, _) if accepted == records => format!("All {records} records are stored."),
+        (false, _) => format!(
+            "{accepted} of {records} records are stored in all sinks; see \"refused\" for the others and their sinks."
+        ),
+    }
+}
+
+fn refused_records<'a>(
+    target: &'a Target,
+    broken: &'a [Broken],
+    results: &'a [SinkResult],
+) -> Vec<RefusedRecord<'a>> {
+    let broken = broken.iter().map(|b| RefusedRecord {
+        index: b.index,
+        line: b.line,
+        sink_id: None,
+        column: None,
+        status_code: 400,
+        error: "stream.in.badRequest".to_owned(),
+        message: b.message.clone(),
+    });
+    let by_sinks = target.sinks().zip(results).flat_map(|(sink, result)| {
+        let name = sink.key().sink.as_str();
+        result.refused.first.iter().map(move |r| refused_record(name, r))
+    });
+    let mut all: Vec<_> = broken.chain(by_sinks).collect();
+    all.sort_by_key(|r| r.index);
+    all.truncate(REFUSALS_MAX);
+    all
+}
+
+fn refused_record<'a>(sink: &'a str, refusal: &'a Refusal) -> RefusedRecord<'a> {
+    RefusedRecord {
+        index: refusal.index,
+        line: refusal.line,
+        sink_id: Some(sink),
+        column: Some(&refusal.error.column),
+        status_code: refusal.error.kind.status(),
+        error: format!("stream.in.{}", refusal.error.kind.name()),
+        message: refusal.error.to_string(),
+    }
+}
+
+fn batch_sinks<'a>(target: &'a Target, results: &'a [SinkResult]) -> Vec<BatchSink<'a>> {
+    let sinks = target.sinks().zip(results);
+    sinks
+        .map(|(sink, result)| {
+            let stored = matches!(result.fate, Fate::Processed | Fate::Accepted);
+            BatchSink {
+                branch_id: sink.key().source.branch.branch.0,
+                sink_id: sink.key().sink.as_str(),
+                status_code: result.status(),
+                error: result.fate.error().map(|e| format!("stream.in.{e}")),
+                message: result.fate.message(),
+                accepted: if stored { result.rows } else { 0 },
+                refused: result.refused.count(),
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,314 @@
+//! Where evaluations are asked for, and which worker does them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use forebay_model::ByteSize;
+use forebay_record::{RecordContext, Template, TemplateError};
+use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::frame::{self, Needs};
+pub use super::process::WorkerCommand;
+use super::slot::Slot;
+use super::standing::{Lane, Standings};
+use super::task::{Room, Task, shut_out};
+
+/// A template's result: the cell's text.
+pub type Evaluated = Result<Vec<u8>, TemplateError>;
+
+/// Bounds of a pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolConfig {
+    /// Worker processes, besides one for templates on probation. Each is started when it is first
+    /// needed.
+    pub workers: usize,
+    /// CPU time of one evaluation. One that takes longer is stopped within an eighth more.
+    pub time_limit: Duration,
+    /// Memory that evaluations may take in a worker. A worker that keeps half of it is replaced
+    /// between two evaluations.
+    pub memory_limit: ByteSize,
+    /// Bytes of records that wait or are evaluated; further callers wait.
+    pub in_flight: ByteSize,
+    /// Records that wait or are evaluated; further ones fail as unavailable.
+    pub queue: usize,
+}
+
+impl Default for PoolConfig {
+    /// A worker for each core, 1 s, 256 MB a worker, 64 MB in flight, 20,000 records.
+    fn default() -> Self {
+        Self {
+            workers: std::thread::available_parallelism().map_or(1, usize::from),
+            time_limit: Duration::from_secs(1),
+            memory_limit: ByteSize::mb(256),
+            in_flight: ByteSize::mb(64),
+            queue: 20_000,
+        }
+    }
+}
+
+/// Figures of a pool, for its metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolStats {
+    /// Records that wait or are evaluated.
+    pub queued: usize,
+    /// Processes started so far.
+    pub worker_starts: u64,
+    /// Evaluations that went over a limit so far.
+    pub offences: u64,
+    /// Templates that are shut out now.
+    pub blocked_templates: usize,
+}
+
+/// What the pool and its slots share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) config: PoolConfig,
+    pub(super) command: WorkerCommand,
+    pub(super) standings: Standings,
+    starts: AtomicU64,
+    offences: AtomicU64,
+}
+
+impl Shared {
+    pub(super) fn count_start(&self) {
+        self.starts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_offence(&self) {
+        self.offences.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A slot as the pool sees it.
+#[derive(Debug)]
+struct Door {
+    tasks: mpsc::Sender<Vec<Task>>,
+    /// Records that it has been given and has not answered.
+    load: Arc<AtomicUsize>,
+}
+
+/// Deliveries that wait at a slot's door; behind them callers wait.
+const DOOR: usize = 64;
+
+/// Records of a batch that one worker gets at once.
+const CHUNK: usize = 32;
+
+/// The worker processes. Dropped, it lets go of them at once; [`Self::close`] waits for what is
+/// being evaluated.
+#[derive(Debug)]
+pub struct TemplatePool {
+    shared: Arc<Shared>,
+    /// The last one is for templates on probation.
+    doors: std::sync::RwLock<Vec<Door>>,
+    bytes: Arc<Semaphore>,
+    queued: Arc<AtomicUsize>,
+    slots: Mutex<JoinSet<()>>,
+}
+
+impl TemplatePool {
+    /// A pool without processes yet; to be called within a tokio runtime.
+    #[must_use]
+    pub fn new(config: PoolConfig, command: WorkerCommand) -> Self {
+        let permits = usize::try_from(config.in_flight.0).unwrap_or(usize::MAX);
+        let permits = permits.clamp(1, u32::MAX as usize);
+        let workers = config.workers.max(1);
+        let shared = Arc::new(Shared {
+            config,
+            command,
+            standings: Standings::default(),
+            starts: AtomicU64::new(0),
+            offences: AtomicU64::new(0),
+        });
+        let mut slots = JoinSet::new();
+        let doors = (0..=workers).map(|i| {
+            let (sender, receiver) = mpsc::channel(DOOR);
+            slots.spawn(Slot::new(Arc::clone(&shared), i == workers, receiver).run());
+            Door {
+                tasks: sender,
+                load: Arc::default(),
+            }
+        });
+        let doors = doors.collect();
+        Self {
+            shared,
+            doors: std::sync::RwLock::new(doors),
+            bytes: Arc::new(Semaphore::new(permits)),
+            queued: Arc::default(),
+            slots: Mutex::new(slots),
+        }
+    }
+
+    /// Evaluates templates (of all sinks) for one record: one result for each, in their order.
+    /// Results that are missing because the caller went away cost nothing further.
+    pub async fn evaluate(
+        &self,
+        templates: &[Arc<Template>],
+        record: &RecordContext,
+    ) -> Vec<Evaluated> {
+        let records = std::slice::from_ref(record);
+        self.evaluate_batch(templates, records)
+            .await
+            .pop()
+            .unwrap_or_default()
+    }
+
+    /// The same for several records, spread over the workers: for each record one result for each
+    /// template.
+    pub async fn evaluate_batch(
+        &self,
+        templates: &[Arc<Template>],
+        records: &[RecordContext],
+    ) -> Vec<Vec<Evaluated>> {
+        if templates.is_empty() {
+            return vec![Vec::new(); records.len()];
+        }
+        let plan = self.plan(templates);
+        let mut results = vec![plan.refused; records.len()];
+        let mut replies = Vec::new();
+        for (number, chunk) in records.chunks(CHUNK).enumerate() {
+            for (probation, indices) in [(false, &plan.main), (true, &plan.probation)] {
+                if indices.is_empty() {
+                    continue;
+                }
+                let chosen: Vec<_> = indices.iter().map(|i| Arc::clone(&templates[*i])).collect();
+                let sent = self.send(probation, &chosen, chunk).await;
+                for (i, reply) in sent.into_iter().enumerate() {
+                    replies.push((number * CHUNK + i, indices, reply));
+                }
+            }
+        }
+        for (record, indices, reply) in replies {
+            let answers = match reply {
+                Ok(reply) => reply.await.unwrap_or_default(),
+                Err(e) => vec![Err(e); indices.len()],
+            };
+            // A slot that ended without an answer leaves what the results start with.
+            for (i, answer) in indices.iter().zip(answers) {
+                results[record][*i] = answer;
+            }
+        }
+        results
+    }
+
+    /// Decides where each template goes.
+    fn plan(&self, templates: &[Arc<Template>]) -> Plan {
+        let ids = templates.iter().map(|t| t.id());
+        let lanes = self.shared.standings.lanes(ids, Instant::now());
+        let mut plan = Plan::default();
+        for (i, lane) in lanes.into_iter().enumerate() {
+            let mut refused = TemplateError::unavailable("the template pool is closed");
+            match lane {
+                Lane::Main => plan.main.push(i),
+                Lane::Probation => plan.probation.push(i),
+                Lane::Blocked(left) => refused = shut_out(left),
+            }
+            plan.refused.push(Err(refused));
+        }
+        plan
+    }
+
+    /// Hands the records to a worker; for each where its answers will come from.
+    async fn send(
+        &self,
+        probation: bool,
+        templates: &[Arc<Template>],
+        records: &[RecordContext],
+    ) -> Vec<Result<oneshot::Receiver<Vec<Evaluated>>, TemplateError>> {
+        let needs = Needs {
+            body: templates.iter().any(|t| t.uses().body),
+            headers: templates.iter().any(|t| t.uses().headers),
+        };
+        let Some((door, load)) = self.door(probation) else {
+            let closed = TemplateError::unavailable("the template pool is closed");
+            return vec_of(records.len(), || Err(closed.clone()));
+        };
+        let (mut tasks, mut replies) = (Vec::new(), Vec::new());
+        for record in records {
+            if self.queued.load(Ordering::Relaxed) >= self.shared.config.queue {
+                let full = "too many records wait for their templates";
+                replies.push(Err(TemplateError::unavailable(full)));
+                continue;
+            }
+            let encoded = frame::encode_record(record, needs);
+            let Some(bytes) = self.permit(encoded.len(), &mut tasks, &door).await else {
+                let closed = "the template pool is closed";
+                replies.push(Err(TemplateError::unavailable(closed)));
+                continue;
+            };
+            let room = Room::take(bytes, [Arc::clone(&load), Arc::clone(&self.queued)]);
+            let (sender, receiver) = oneshot::channel();
+            tasks.push(Task::new(encoded, templates.to_vec(), sender, room));
+            replies.push(Ok(receiver));
+        }
+        // When the slot is gone the tasks are dropped, and their receivers know.
+        drop(door.send(tasks).await);
+        replies
+    }
+
+    /// Room for so many bytes. Tasks that wait to be handed over hold theirs, so they go first when
+    /// there is none.
+    async fn permit(
+        &self,
+        bytes: usize,
+        tasks: &mut Vec<Task>,
+        door: &mpsc::Sender<Vec<Task>>,
+    ) -> Option<tokio::sync::OwnedSemaphorePermit> {
+        let all = usize::try_from(self.shared.config.in_flight.0).unwrap_or(usize::MAX);
+        let wanted = u32::try_from(bytes.clamp(1, all.max(1))).unwrap_or(u32::MAX);
+        let semaphore = Arc::clone(&self.bytes);
+        if let Ok(permit) = Arc::clone(&semaphore).try_acquire_many_owned(wanted) {
+            return Some(permit);
+        }
+        if !tasks.is_empty() {
+            drop(door.send(std::mem::take(tasks)).await);
+        }
+        semaphore.acquire_many_owned(wanted).await.ok()
+    }
+
+    /// The slot with the least to do.
+    fn door(&self, probation: bool) -> Option<(mpsc::Sender<Vec<Task>>, Arc<AtomicUsize>)> {
+        let doors = self.doors.read().ok()?;
+        let (last, main) = doors.split_last()?;
+        let door = if probation {
+            last
+        } else {
+            main.iter().min_by_key(|d| d.load.load(Ordering::Relaxed))?
+        };
+        Some((door.tasks.clone(), Arc::clone(&door.load)))
+    }
+
+    /// Figures for metrics.
+    #[must_use]
+    pub fn stats(&self) -> PoolStats {
+        PoolStats {
+            queued: self.queued.load(Ordering::Relaxed),
+            worker_starts: self.shared.starts.load(Ordering::Relaxed),
+            offences: self.shared.offences.load(Ordering::Relaxed),
+            blocked_templates: self.shared.standings.blocked_count(Instant::now()),
+        }
+    }
+
+    /// Takes nothing more, finishes what it has, ends the workers.
+    pub async fn close(&self) {
+        if let Ok(mut doors) = self.doors.write() {
+            doors.clear();
+        }
+        let mut slots = self.slots.lock().await;
+        while slots.join_next().await.is_some() {}
+    }
+}
+
+/// Indices of templates by where they go, and what each results in when it goes nowhere.
+#[derive(Default)]
+struct Plan {
+    main: Vec<usize>,
+    probation: Vec<usize>,
+    refused: Vec<Evaluated>,
+}
+
+fn vec_of<T>(n: usize, make: impl FnMut() -> T) -> Vec<T> {
+    std::iter::repeat_with(make).take(n).collect()
+}

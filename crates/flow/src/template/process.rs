@@ -1,0 +1,187 @@
+//! A worker process as its parent sees it.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+
+use forebay_record::{Template, TemplateId};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::time::Instant;
+
+use super::frame::{self, Broken};
+use super::pool::PoolConfig;
+
+/// How to start a process that runs [`super::worker_main`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerCommand {
+    /// The program.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+    /// Variables of its environment; it gets no others, so that no secret of ours is near a
+    /// template.
+    pub env: Vec<(OsString, OsString)>,
+}
+
+impl WorkerCommand {
+    /// The running binary itself, with the hidden subcommand. On Linux that is the very file that
+    /// runs, even if another one has been put in its place since.
+    ///
+    /// # Errors
+    /// If the system does not say which file that is.
+    pub fn this_binary() -> io::Result<Self> {
+        let own = PathBuf::from("/proc/self/exe");
+        Ok(Self {
+            program: if own.exists() {
+                own
+            } else {
+                std::env::current_exe()?
+            },
+            args: vec![super::WORKER_SUBCOMMAND.into()],
+            env: Vec::new(),
+        })
+    }
+}
+
+/// What came of a moment of talk.
+pub(super) enum Said {
+    /// Some, or that the process reads no more.
+    Wrote,
+    Read(io::Result<usize>),
+}
+
+pub(super) struct Process {
+    child: Child,
+    /// Gone when the process reads no more.
+    stdin: Option<ChildStdin>,
+    stdout: ChildStdout,
+    to_write: Vec<u8>,
+    written: usize,
+    read: Vec<u8>,
+    taken: usize,
+    /// Programs that it has.
+    known: HashSet<TemplateId>,
+    /// It has said hello.
+    pub(super) ready: bool,
+    /// When it last said something, or was given work while it had none.
+    pub(super) heard: Instant,
+}
+
+impl Process {
+    pub(super) fn start(
+        command: &WorkerCommand,
+        config: &PoolConfig,
+        now: Instant,
+    ) -> io::Result<Self> {
+        let mut child = Command::new(&command.program)
+            .args(&command.args)
+            .env_clear()
+            // One heap for all threads: others reserve address space, which is what is limited.
+            .env("MALLOC_ARENA_MAX", "1")
+            .envs(command.env.iter().map(|(name, value)| (name, value)))
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()?;
+        let missing = || io::Error::other("a worker without pipes");
+        let stdin = child.stdin.take().ok_or_else(missing)?;
+        let stdout = child.stdout.take().ok_or_else(missing)?;
+        let mut to_write = Vec::new();
+        frame::Limits {
+            version: frame::VERSION,
+            time_ms: u64::try_from(config.time_limit.as_millis()).unwrap_or(u64::MAX),
+            memory: config.memory_limit.0,
+        }
+        .write(&mut to_write);
+        Ok(Self {
+            child,
+            stdin: Some(stdin),
+            stdout,
+            to_write,
+            written: 0,
+            read: Vec::new(),
+            taken: 0,
+            known: HashSet::new(),
+            ready: false,
+            heard: now,
+        })
+    }
+
+    /// Puts an evaluation of these templates behind what is to be written.
+    pub(super) fn send<'a>(
+        &mut self,
+        templates: impl Iterator<Item = &'a Arc<Template>> + Clone,
+        record: &[u8],
+    ) {
+        for template in templates.clone() {
+            if self.known.insert(template.id()) {
+                frame::write_define(template, &mut self.to_write);
+            }
+        }
+        frame::write_record(templates, record, &mut self.to_write);
+    }
+
+    /// Writes or reads a piece. Dropped before it is done, it has done nothing.
+    pub(super) async fn talk(&mut self) -> Said {
+        if self.taken > 0 {
+            self.read.drain(..self.taken);
+            self.taken = 0;
+        }
+        self.read.reserve(16 << 10);
+        let to_write = &self.to_write[self.written..];
+        let wrote = match &mut self.stdin {
+            Some(stdin) if !to_write.is_empty() => {
+                tokio::select! {
+                    wrote = stdin.write(to_write) => wrote,
+                    read = self.stdout.read_buf(&mut self.read) => return Said::Read(read),
+                }
+            }
+            _ => return Said::Read(self.stdout.read_buf(&mut self.read).await),
+        };
+        match wrote {
+            Ok(n) if n > 0 => {
+                self.written += n;
+                if self.written == self.to_write.len() {
+                    self.to_write.clear();
+                    self.written = 0;
+                }
+                Said::Wrote
+            }
+            _ => {
+                self.stdin = None;
+                Said::Wrote
+            }
+        }
+    }
+
+    /// The next frame that has been read wholly.
+    pub(super) fn next_frame(&mut self) -> Result<Option<(u8, &[u8])>, Broken> {
+        let Some(frame) = frame::next(&self.read[self.taken..])? else {
+            return Ok(None);
+        };
+        self.taken += frame.len;
+        Ok(Some((frame.kind, frame.payload)))
+    }
+
+    /// Ends the process if it has not ended, and says whether somebody else had killed it.
+    pub(super) async fn end(mut self) -> bool {
+        const SIGKILL: i32 = 9;
+        // A process whose pipe has closed is ending; it gets the moment that this takes.
+        let grace = std::time::Duration::from_millis(200);
+        let status = match tokio::time::timeout(grace, self.child.wait()).await {
+            Ok(status) => status,
+            Err(_) => {
+                drop(self.child.kill().await);
+                return false;
+            }
+        };
+        status.is_ok_and(|s| s.signal() == Some(SIGKILL))
+    }
+}

@@ -1,0 +1,355 @@
+//! The child process: evaluates templates, one at a time, until its parent is gone.
+//!
+//! Two threads. One evaluates. The other, the watchdog, ends the process when an evaluation has had
+//! its time, and when the parent has closed the pipe: an evaluator deep in an endless program could
+//! do neither. Memory is bounded by the kernel: an allocation over the limit fails, which aborts the
+//! process, and the pool knows what was being evaluated.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use forebay_record::jsonnet::{COMPILE_STACK, Compiled, Engine, TemplateProblem, with_engine};
+use forebay_record::{RecordContext, Template, TemplateError, TemplateId};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::time::{ClockId, Timespec, clock_gettime};
+
+use super::frame::{self, Broken};
+
+/// Answers that may gather before they are sent, in bytes and in nanoseconds.
+const FLUSH_BYTES: usize = 32 << 10;
+const FLUSH_NANOS: u64 = 1_000_000;
+
+/// Evaluations between two looks at the memory.
+const MEMORY_EVERY: u32 = 64;
+
+/// Programs that a worker keeps; after more it asks to be replaced.
+const PROGRAMS_MAX: usize = 10_000;
+
+/// What evaluator and watchdog share. Whoever holds the lock owns the output, too.
+struct State {
+    /// Answers that have not been sent.
+    out: Vec<u8>,
+    stdout: File,
+    /// Number of the evaluation that is running or was the last one.
+    evaluation: u64,
+    running: bool,
+}
+
+type Shared = Arc<Mutex<State>>;
+
+fn lock(shared: &Shared) -> MutexGuard<'_, State> {
+    // A panic of the evaluator ends the process anyway.
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl State {
+    fn flush(&mut self) -> std::io::Result<()> {
+        if !self.out.is_empty() {
+            self.stdout.write_all(&self.out)?;
+            self.out.clear();
+        }
+        Ok(())
+    }
+}
+
+/// Runs a worker on standard input and output: what the hidden subcommand
+/// [`super::WORKER_SUBCOMMAND`] does. Returns when the parent closes the pipe.
+#[must_use]
+pub fn worker_main() -> ExitCode {
+    let evaluator = std::thread::Builder::new()
+        .name("template-worker".to_owned())
+        .stack_size(COMPILE_STACK)
+        .spawn(|| run().is_ok());
+    match evaluator.map(std::thread::JoinHandle::join) {
+        Ok(Ok(true)) => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
+
+fn run() -> std::io::Result<()> {
+    let mut input = Input {
+        stdin: File::from(std::io::stdin().as_fd().try_clone_to_owned()?),
+        buffer: Vec::new(),
+        pos: 0,
+    };
+    let stdout = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
+    let limits = loop {
+        if let Some((frame::CONFIG, payload)) = input.next()? {
+            break frame::Limits::read(payload).map_err(std::io::Error::other)?;
+        }
+        if !input.fill()? {
+            return Ok(());
+        }
+    };
+    let shared = Arc::new(Mutex::new(State {
+        out: Vec::new(),
+        stdout,
+        evaluation: 0,
+        running: false,
+    }));
+    start_watchdog(&shared, limits.time_ms)?;
+    with_engine(|engine| {
+        // The engine's own start is not the templates' memory.
+        let memory = Memory::limit(limits.memory)?;
+        frame::write(frame::HELLO, &mut lock(&shared).out, |out| {
+            out.extend_from_slice(&frame::VERSION.to_le_bytes());
+        });
+        let mut worker = Worker {
+            engine,
+            shared,
+            programs: HashMap::new(),
+            memory,
+            since_check: 0,
+            flushed_at: 0,
+        };
+        worker.serve(&mut input)
+    })
+}
+
+/// Frames from the parent.
+struct Input {
+    stdin: File,
+    buffer: Vec<u8>,
+    pos: usize,
+}
+
+impl Input {
+    /// The next frame that has arrived wholly.
+    fn next(&mut self) -> std::io::Result<Option<(u8, &[u8])>> {
+        let frame = frame::next(&self.buffer[self.pos..]).map_err(std::io::Error::other)?;
+        let Some(frame) = frame else {
+            return Ok(None);
+        };
+        self.pos += frame.len;
+        Ok(Some((frame.kind, frame.payload)))
+    }
+
+    /// Waits for more; `false` when the parent has closed the pipe.
+    fn fill(&mut self) -> std::io::Result<bool> {
+        self.buffer.drain(..self.pos);
+        self.pos = 0;
+        let start = self.buffer.len();
+        self.buffer.resize(start + (64 << 10), 0);
+        let n = loop {
+            match self.stdin.read(&mut self.buffer[start..]) {
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                result => break result?,
+            }
+        };
+        self.buffer.truncate(start + n);
+        Ok(n > 0)
+    }
+}
+
+struct Worker<'e, 'p> {
+    engine: &'e mut Engine<'p>,
+    shared: Shared,
+    programs: HashMap<TemplateId, Result<Compiled<'p>, TemplateProblem>>,
+    memory: Memory,
+    since_check: u32,
+    flushed_at: u64,
+}
+
+impl Worker<'_, '_> {
+    fn serve(&mut self, input: &mut Input) -> std::io::Result<()> {
+        loop {
+            match input.next()? {
+                Some((frame::DEFINE, payload)) => {
+                    let (id, template) =
+                        frame::read_define(payload).map_err(std::io::Error::other)?;
+                    self.define(id, &template);
+                }
+                Some((frame::RECORD, payload)) => {
+                    if !self.record(payload)? {
+                        return Ok(());
+                    }
+                }
+                Some(_) => return Err(std::io::Error::other(Broken)),
+                None => {
+                    self.flush()?;
+                    if !input.fill()? {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    fn define(&mut self, id: TemplateId, template: &Template) {
+        let program = self
+            .engine
+            .compile(template.source(), template.raw_string());
+        self.programs.insert(id, program);
+    }
+
+    /// Evaluates the templates of one record; `false` when the worker is to be replaced.
+    fn record(&mut self, payload: &[u8]) -> std::io::Result<bool> {
+        let (templates, record) = frame::read_record(payload).map_err(std::io::Error::other)?;
+        for id in templates {
+            self.evaluate(id, &record)?;
+            self.since_check += 1;
+        }
+        if self.since_check >= MEMORY_EVERY {
+            self.since_check = 0;
+            if self.memory.is_high()? || self.programs.len() > PROGRAMS_MAX {
+                frame::write(frame::GOODBYE, &mut lock(&self.shared).out, |_| {});
+                self.flush()?;
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn evaluate(&mut self, id: TemplateId, record: &RecordContext) -> std::io::Result<()> {
+        let now = monotonic_nanos();
+        {
+            let mut state = lock(&self.shared);
+            // Finished answers must not wait behind a slow evaluation.
+            let old = now.saturating_sub(self.flushed_at) > FLUSH_NANOS;
+            if state.out.len() > FLUSH_BYTES || (old && !state.out.is_empty()) {
+                state.flush()?;
+                self.flushed_at = now;
+            }
+            state.evaluation += 1;
+            state.running = true;
+        }
+        let answer = match self.programs.get(&id) {
+            Some(Ok(program)) => self.engine.evaluate(program, record),
+            Some(Err(problem)) => Err(TemplateError::program(problem.to_string())),
+            None => Err(TemplateError::unavailable(
+                "the worker has lost the template",
+            )),
+        };
+        let mut state = lock(&self.shared);
+        state.running = false;
+        frame::write_answer(&answer, &mut state.out);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.flushed_at = monotonic_nanos();
+        lock(&self.shared).flush()
+    }
+}
+
+fn nanos(time: Timespec) -> u64 {
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    seconds * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+}
+
+fn monotonic_nanos() -> u64 {
+    nanos(clock_gettime(ClockId::Monotonic))
+}
+
+/// Starts the watchdog. Time is the process's CPU time: on a machine that is too busy to run us, a
+/// template is not to blame.
+fn start_watchdog(shared: &Shared, limit_ms: u64) -> std::io::Result<()> {
+    let shared = Arc::clone(shared);
+    let stdin = std::io::stdin().as_fd().try_clone_to_owned()?;
+    let tick_ms = i64::try_from((limit_ms / 8).clamp(5, 250)).unwrap_or(250);
+    let tick = Timespec {
+        tv_sec: 0,
+        tv_nsec: tick_ms * 1_000_000,
+    };
+    std::thread::Builder::new()
+        .name("template-watchdog".to_owned())
+        .stack_size(256 << 10)
+        .spawn(move || {
+            let (mut seen, mut since) = (0, 0);
+            loop {
+                // No events asked for: what is reported all the same is that the pipe was closed.
+                let mut fds = [PollFd::new(&stdin, PollFlags::empty())];
+                match poll(&mut fds, Some(&tick)) {
+                    Ok(0) | Err(rustix::io::Errno::INTR) => {}
+                    // A watchdog that can't wait would not watch but spin.
+                    Ok(_) | Err(_) => end(),
+                }
+                let cpu = nanos(clock_gettime(ClockId::ProcessCPUTime));
+                let mut state = lock(&shared);
+                if !state.running || state.evaluation != seen {
+                    (seen, since) = (state.evaluation, cpu);
+                } else if cpu.saturating_sub(since) >= limit_ms * 1_000_000 {
+                    frame::write(frame::TIMEOUT, &mut state.out, |_| {});
+                    // If the parent can't be told, it finds out by itself.
+                    drop(state.flush());
+                    end();
+                }
+            }
+        })?;
+    Ok(())
+}
+
+/// Ends the process at once: the evaluator can't be asked to.
+#[expect(
+    clippy::exit,
+    clippy::disallowed_methods,
+    reason = "the evaluator is inside a library call that may never return"
+)]
+fn end() -> ! {
+    std::process::exit(0)
+}
+
+/// The process's memory: a limit that the kernel enforces, and one at which the worker asks to be
+/// replaced.
+struct Memory {
+    statm: Option<File>,
+    high: u64,
+}
+
+impl Memory {
+    /// Forbids what a worker has no need of, and more than `limit` bytes on top of what it has now.
+    fn limit(limit: u64) -> std::io::Result<Self> {
+        // A process that is known to grow should be the first to go when the machine is short.
+        drop(std::fs::write("/proc/self/oom_score_adj", "1000"));
+        let mut memory = Self {
+            statm: File::open("/proc/self/statm").ok(),
+            high: u64::MAX,
+        };
+        let now = memory.pages()?;
+        if let Some((size, resident)) = now {
+            set(Resource::As, size.saturating_add(limit))?;
+            memory.high = resident.saturating_add(limit / 2);
+        } else {
+            set(Resource::Data, limit)?;
+        }
+        set(Resource::Core, 0)?;
+        set(Resource::Fsize, 0)?;
+        // Nothing is opened from here on, no file and no socket: number 0 is taken, and there is
+        // no other. Less than 1 would forbid the watchdog's poll, too.
+        set(Resource::Nofile, 1)?;
+        Ok(memory)
+    }
+
+    /// Address space and resident memory, in bytes; `None` where the system does not say.
+    fn pages(&mut self) -> std::io::Result<Option<(u64, u64)>> {
+        let Some(statm) = &mut self.statm else {
+            return Ok(None);
+        };
+        let mut text = [0; 128];
+        statm.rewind()?;
+        let n = statm.read(&mut text)?;
+        let text = String::from_utf8_lossy(&text[..n]).into_owned();
+        let page = rustix::param::page_size() as u64;
+        let mut numbers = text.split(' ').map_while(|n| n.parse::<u64>().ok());
+        let pair = numbers.next().zip(numbers.next());
+        Ok(pair.map(|(size, resident)| (size * page, resident * page)))
+    }
+
+    fn is_high(&mut self) -> std::io::Result<bool> {
+        let high = self.high;
+        Ok(self.pages()?.is_some_and(|(_, resident)| resident > high))
+    }
+}
+
+fn set(resource: Resource, limit: u64) -> std::io::Result<()> {
+    let limit = Rlimit {
+        current: Some(limit),
+        maximum: Some(limit),
+    };
+    Ok(setrlimit(resource, limit)?)
+}

@@ -1,0 +1,194 @@
+//! Slices of this node's volume go to staging.
+//!
+//! The stream of a slice in `uploading` is closed, so an attempt that is repeated reads the same
+//! blocks and writes the same object. The slice is `uploaded` only if the rows that were written
+//! are as many as the log has counted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use forebay_log::Log;
+use forebay_meta::{FileError, Mirror, keys};
+use forebay_model::{Slice, SliceKey, SliceState, Span, VolumeId, out_of_range};
+use forebay_remote::staging::{Staging, StagingErrorKind};
+use futures::StreamExt;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+mod blocks;
+
+use crate::deliver::{Delivery, work};
+use crate::metrics;
+
+/// Chunks that wait for the network.
+const CHUNKS: usize = 4;
+
+/// How slices go to staging.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct UploadConfig {
+    /// How often slices whose wait after a failure is over are looked for. 100ms to 30s.
+    pub check_interval: Span,
+    /// How long an upload may take before it is broken off and tried again. 30s to 60m.
+    pub timeout: Span,
+    /// Uploads at once. 1 to 64.
+    pub concurrency: u32,
+}
+
+impl UploadConfig {
+    /// Everything that is out of range: name, given value, what is allowed.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        let check = out_of_range("checkInterval", self.check_interval, Span::millis(100), Span::secs(30));
+        let timeout = out_of_range("timeout", self.timeout, Span::secs(30), Span::mins(60));
+        let concurrency = out_of_range("concurrency", self.concurrency, 1, 64);
+        [check, timeout, concurrency].into_iter().flatten().collect()
+    }
+}
+
+impl Default for UploadConfig {
+    fn default() -> Self {
+        Self { check_interval: Span::secs(1), timeout: Span::mins(15), concurrency: 4 }
+    }
+}
+
+/// What went wrong with an attempt.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct UploadError {
+    reason: String,
+    terminal: bool,
+}
+
+impl UploadError {
+    fn retryable(reason: impl ToString) -> Self {
+        Self { reason: reason.to_string(), terminal: false }
+    }
+
+    fn terminal(reason: impl ToString) -> Self {
+        Self { reason: reason.to_string(), terminal: true }
+    }
+
+    /// Whether only a person can mend it.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+}
+
+/// Uploads the slices of one volume. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Uploader {
+    delivery: Delivery,
+    log: Log,
+    volume: VolumeId,
+    staging: Staging,
+    config: UploadConfig,
+}
+
+impl Uploader {
+    /// Of the volume whose log that is.
+    #[must_use]
+    pub fn new(delivery: Delivery, log: Log, volume: VolumeId, staging: Staging, config: UploadConfig) -> Self {
+        Self { delivery, log, volume, staging, config }
+    }
+
+    /// Uploads until `stop`; what is under way then is finished.
+    pub async fn run(self, stop: CancellationToken) {
+        let (slices, fill) = Mirror::<Slice>::new(Arc::clone(self.delivery.repo.store()), keys::SLICES);
+        let filling = tokio::spawn(fill.run(stop.clone()));
+        let changes = tokio::sync::Mutex::new(slices.changes());
+        let due = |_: &std::collections::HashSet<SliceKey>| {
+            let now = self.delivery.clock.now();
+            let snapshot = slices.snapshot();
+            let ours = snapshot.entries.values().filter(|s| {
+                s.state == SliceState::Uploading && s.key.volume == self.volume && s.retry.is_due(now)
+            });
+            ours.map(|s| (s.key.clone(), s.revision)).collect()
+        };
+        let changed = || async { changes.lock().await.next().await.is_ok() };
+        let act = |key: SliceKey| {
+            let this = self.clone();
+            async move { this.attempt(&key).await }
+        };
+        let limit = self.config.concurrency as usize;
+        work(&stop, self.config.check_interval.0, limit, changed, due, act).await;
+        if let Err(error) = filling.await {
+            tracing::error!(%error, "the mirror of slices ended");
+        }
+    }
+
+    /// One attempt, and its outcome in the store.
+    async fn attempt(&self, key: &SliceKey) {
+        let slice = match self.delivery.repo.slice(key).await {
+            Ok(slice) if slice.state == SliceState::Uploading => slice.value,
+            // Somebody has done it.
+            Ok(_) | Err(FileError::SliceNotFound(_)) => return,
+            Err(error) => {
+                tracing::warn!(slice = %key, %error, "the slice could not be read");
+                return;
+            }
+        };
+        let limit: Duration = self.config.timeout.0;
+        let uploaded = match timeout(limit, self.upload(&slice)).await {
+            Ok(uploaded) => uploaded,
+            Err(_) => Err(UploadError::retryable(format!("the upload took longer than {}", self.config.timeout))),
+        };
+        let now = self.delivery.clock.now();
+        let noted = match uploaded {
+            Ok(bytes) => {
+                metrics::uploaded(bytes);
+                self.delivery.repo.slice_uploaded(key, bytes, now).await
+            }
+            Err(error) => {
+                metrics::upload_failed();
+                tracing::warn!(slice = %key, %error, "a slice could not be uploaded");
+                let failure = self.delivery.failure(error.reason, error.terminal);
+                self.delivery.repo.slice_failed(key, &failure, now).await
+            }
+        };
+        if let Err(error) = noted {
+            // It is still `uploading` then, and will be uploaded again: the same object.
+            tracing::warn!(slice = %key, %error, "the outcome of an upload could not be noted");
+        }
+    }
+
+    /// Writes the slice's object and returns its size. Safe to repeat.
+    ///
+    /// # Errors
+    /// When the log or staging fails, or the log has other rows than it has counted.
+    pub async fn upload(&self, slice: &Slice) -> Result<u64, UploadError> {
+        let name = slice.key.to_string();
+        let Some(stream) = self.log.find(&name) else {
+            return Err(UploadError::terminal(format!(
+                "the log of volume {} has no stream for the slice; {} records of it are missing",
+                self.volume, slice.statistics.records
+            )));
+        };
+        let reader = self.log.reader(stream, 0).map_err(UploadError::retryable)?;
+        let (sender, mut receiver) = mpsc::channel::<Result<Bytes, std::io::Error>>(CHUNKS);
+        let compression = slice.compression;
+        let reading = tokio::task::spawn_blocking(move || blocks::read(reader, compression, &sender));
+        let chunks = futures::stream::poll_fn(move |context| receiver.poll_recv(context)).boxed();
+        let put = self.staging.put(&slice.staging_path, chunks).await;
+        let read = reading.await.map_err(UploadError::retryable)?;
+        let bytes = put.map_err(|e| match (e.kind(), &read) {
+            (StagingErrorKind::Input, Err(cause)) => UploadError::retryable(cause),
+            (StagingErrorKind::Terminal, _) => UploadError::terminal(e),
+            _ => UploadError::retryable(e),
+        })?;
+        let read = read.map_err(UploadError::retryable)?;
+        let expected = slice.statistics.records;
+        if read.records + read.lost != expected + slice.statistics.lost_records {
+            return Err(UploadError::terminal(format!(
+                "the log gave {} records of the slice and misses {}, it had counted {expected} and {} lost",
+                read.records, read.lost, slice.statistics.lost_records
+            )));
+        }
+        Ok(bytes)
+    }
+}

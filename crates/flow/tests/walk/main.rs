@@ -1,0 +1,14 @@
+//! The walk from a request to the log, over a real listener, a real log and a real metadata store.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod batches;
+mod client;
+mod failures;
+mod follow;
+mod limits;
+mod node;
+mod protocol;
+mod records;
+mod volume;
+mod world;

@@ -1,0 +1,215 @@
+//! A node as the binary builds it, and what the control plane does to it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use forebay_flow::budget::Budget;
+use forebay_flow::dispatch::Dispatcher;
+use forebay_flow::follow::{FollowDeps, FollowError, Follower};
+use forebay_flow::pipeline::{Appender, PipelineShared};
+use forebay_flow::report::Reporter;
+use forebay_flow::source::http::{Deps, HttpSource};
+use forebay_meta::repo::definitions::{SinkContent, SourceContent};
+use forebay_meta::session::Session;
+use forebay_meta::{EmbeddedOptions, EmbeddedStore, Repo, Revision, Store};
+use forebay_model::{
+    BranchKey, By, ColumnKind, NodeId, SettingsPatch, SinkKey, SinkSettings, Slice, SliceKey,
+    SliceState, SourceKey, SourceKind, Stamp, TableBackend, TableSink, Timestamp, VolumeId,
+};
+use forebay_record::Limits;
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::client::Client;
+use crate::volume::Volume;
+use crate::world::{NOW, SECRET, config, mapping};
+
+/// What outlives a process.
+pub struct Machine {
+    pub dir: TempDir,
+    pub volume: Volume,
+    now: AtomicI64,
+}
+
+/// A process.
+pub struct Node {
+    pub repo: Repo,
+    pub source: HttpSource,
+    pub reporter: Arc<Reporter>,
+    pub dispatcher: Arc<Dispatcher>,
+    pub pipelines: Arc<PipelineShared>,
+    pub progress: watch::Receiver<Option<Revision>>,
+    pub follower: JoinHandle<Result<(), FollowError>>,
+    stop: CancellationToken,
+    session: JoinHandle<()>,
+}
+
+pub fn volume_id() -> VolumeId {
+    VolumeId("vol".to_owned())
+}
+
+pub fn sink_key(id: &str) -> SinkKey {
+    format!("1/2/s/{id}").parse().unwrap()
+}
+
+fn stamp() -> Stamp {
+    Stamp {
+        at: NOW.parse().unwrap(),
+        by: By::system(),
+    }
+}
+
+impl Machine {
+    pub fn new() -> Self {
+        let now: Timestamp = NOW.parse().unwrap();
+        Self {
+            dir: TempDir::new().unwrap(),
+            volume: Volume::new(),
+            now: AtomicI64::new(now.as_millis()),
+        }
+    }
+
+    /// A time that nobody else gets.
+    pub fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.now.fetch_add(1, Ordering::SeqCst))
+    }
+
+    /// Starts a process.
+    pub async fn start(&self) -> Node {
+        let store = EmbeddedStore::open(self.dir.path(), EmbeddedOptions::default()).unwrap();
+        let store: Arc<dyn Store> = Arc::new(store);
+        let repo = Repo::new(Arc::clone(&store), SinkSettings::default());
+        let session = Session::open(Arc::clone(&store), Duration::from_secs(60)).await.unwrap();
+        let lease = session.lease();
+        let stop = CancellationToken::new();
+        let keep = stop.clone();
+        let session = tokio::spawn(async move { session.keep(keep).await.unwrap() });
+        let node = NodeId("n1".to_owned());
+        repo.register_source_node(&node, lease).await.unwrap();
+        let counter = AtomicU64::new(0);
+        let random = Arc::new(move || u128::from(counter.fetch_add(1, Ordering::Relaxed)));
+        let dispatcher = Dispatcher::new(None, random);
+        let budget = Budget::new(64 << 20);
+        let pipelines = PipelineShared::new(Arc::clone(&budget));
+        let appender: Arc<dyn Appender> = self.volume.shared();
+        let reporter = Reporter::new(repo.clone(), node.clone(), Arc::clone(&appender));
+        let (follower, progress) = Follower::new(FollowDeps {
+            repo: repo.clone(),
+            node,
+            lease,
+            volume: volume_id(),
+            appender,
+            dispatcher: Arc::clone(&dispatcher),
+            pipelines: Arc::clone(&pipelines),
+            reporter: Arc::clone(&reporter),
+            limits: Limits::default(),
+        });
+        let follower = tokio::spawn(follower.run(stop.clone()));
+        let deps = Deps {
+            dispatcher: Arc::clone(&dispatcher),
+            budget,
+            clock: Arc::new(forebay_model::ManualClock::at(NOW.parse().unwrap())),
+        };
+        let source = HttpSource::bind(config(), deps).await.unwrap();
+        Node {
+            repo,
+            source,
+            reporter,
+            dispatcher,
+            pipelines,
+            progress,
+            follower,
+            stop,
+            session,
+        }
+    }
+
+    /// Ends a process in order.
+    pub async fn stop(&self, node: Node) {
+        assert!(node.source.stop(Duration::from_secs(10)).await);
+        node.pipelines.drained().await;
+        node.stop.cancel();
+        node.follower.await.unwrap().unwrap();
+        node.session.await.unwrap();
+        drop((node.repo, node.reporter));
+    }
+}
+
+impl Node {
+    /// Makes the source.
+    pub async fn create_source(&self) {
+        let key: SourceKey = "1/2/s".parse().unwrap();
+        let branch: BranchKey = key.branch;
+        self.repo.ensure_branch(&branch, true, &stamp()).await.unwrap();
+        let content = SourceContent {
+            kind: SourceKind::Http {
+                secret: SECRET.to_owned(),
+            },
+            name: "s".to_owned(),
+            description: String::new(),
+            settings: SettingsPatch::new(),
+        };
+        self.repo.create_source(&key, content, "New source.", &stamp()).await.unwrap();
+    }
+
+    /// Makes a sink, which opens its first file, and waits until the node follows.
+    pub async fn create_sink(&mut self, id: &str, columns: &[ColumnKind]) {
+        let content = SinkContent {
+            name: id.to_owned(),
+            description: String::new(),
+            table: table(columns),
+            settings: SettingsPatch::new(),
+        };
+        let key = sink_key(id);
+        let made = self.repo.create_sink(&key, content, "New sink.", &[volume_id()], &stamp()).await;
+        self.processed(made.unwrap().revision).await;
+    }
+
+    /// Waits until the node says that it has left all that was closed up to `revision`.
+    pub async fn processed(&mut self, revision: Revision) {
+        self.progress.wait_for(|r| *r >= Some(revision)).await.unwrap();
+        let all = self.repo.processed_revisions().await.unwrap();
+        assert!(all[0].revision >= revision, "the store has been told before");
+    }
+
+    pub async fn client(&self) -> Client {
+        Client::connect(self.source.address()).await
+    }
+
+    /// The sink's slices that are not imported, oldest first.
+    pub async fn slices(&self, id: &str) -> Vec<Slice> {
+        let files = self.repo.active_files(Some(&sink_key(id))).await.unwrap();
+        let slices = files.into_iter().flat_map(|f| f.slices);
+        slices.map(|s| s.slice.value).collect()
+    }
+
+    pub async fn writing(&self, id: &str) -> SliceKey {
+        let slices = self.slices(id).await;
+        let mut writing = slices.into_iter().filter(|s| s.state == SliceState::Writing);
+        writing.next().expect("an open slice").key
+    }
+}
+
+pub fn table(columns: &[ColumnKind]) -> TableSink {
+    TableSink {
+        backend: TableBackend::Keboola,
+        table: "in.c-b.t".parse().unwrap(),
+        mapping: mapping(columns),
+    }
+}
+
+impl Node {
+    /// Ends everything of the process where it stands.
+    pub async fn kill(self) {
+        self.follower.abort();
+        self.session.abort();
+        self.pipelines.abort();
+        drop(self.follower.await);
+        drop(self.session.await);
+        self.source.stop(Duration::ZERO).await;
+        self.pipelines.drained().await;
+    }
+}

@@ -1,0 +1,114 @@
+//! A real log, in a directory of its own or on a disk in memory.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use forebay_flow::pipeline::{Appender, LocalLog};
+use forebay_log::{Env, Item, Log, LogConfig, MemEnv, StdEnv};
+use forebay_model::{Compression, SliceKey};
+use forebay_record::block::decode;
+use tempfile::TempDir;
+
+#[derive(Clone, Debug)]
+pub struct Volume {
+    pub log: Log,
+    appender: Arc<LocalLog>,
+    dir: Arc<TempDir>,
+}
+
+fn small() -> LogConfig {
+    LogConfig {
+        segment_size: 8 << 20,
+        preallocate_step: 1 << 20,
+        min_free_bytes: 0,
+        spare_segments: 0,
+        ..LogConfig::default()
+    }
+}
+
+impl Volume {
+    pub fn new() -> Self {
+        Self::with(small())
+    }
+
+    /// One that works on the thread of whoever waits for it, so that time can stand still.
+    pub fn manual() -> Self {
+        Self::with(LogConfig {
+            manual: true,
+            ..small()
+        })
+    }
+
+    fn with(config: LogConfig) -> Self {
+        let dir = Arc::new(TempDir::new().unwrap());
+        Self::open(dir, config)
+    }
+
+    /// On a disk that fails when it is told to.
+    pub fn on(disk: &MemEnv) -> Self {
+        let dir = Arc::new(TempDir::new().unwrap());
+        Self::open_on(Arc::new(disk.clone()), dir, small())
+    }
+
+    fn open(dir: Arc<TempDir>, config: LogConfig) -> Self {
+        Self::open_on(Arc::new(StdEnv::new()), dir, config)
+    }
+
+    fn open_on(env: Arc<dyn Env>, dir: Arc<TempDir>, config: LogConfig) -> Self {
+        let path: &Path = dir.path();
+        let (log, report) = Log::open(env, path, config).unwrap();
+        assert!(report.is_clean());
+        Self {
+            appender: Arc::new(LocalLog::new(log.clone())),
+            log,
+            dir,
+        }
+    }
+
+    /// The same directory, opened anew by another process: nobody may have the log any more.
+    pub fn reopen(self) -> Self {
+        let Self { log, appender, dir } = self;
+        drop((log, appender));
+        Self::open(dir, small())
+    }
+
+    /// The same on a disk in memory, after its process or its machine has ended.
+    pub fn reopen_on(self, disk: &MemEnv) -> Self {
+        let Self { log, appender, dir } = self;
+        drop((log, appender));
+        Self::open_on(Arc::new(disk.clone()), dir, small())
+    }
+
+    pub fn appender(&self) -> &dyn Appender {
+        &*self.appender
+    }
+
+    pub fn shared(&self) -> Arc<dyn Appender> {
+        Arc::<LocalLog>::clone(&self.appender)
+    }
+
+    /// Rows of a slice, as CSV lines, from what is committed.
+    pub async fn rows(&self, slice: &SliceKey) -> Vec<String> {
+        rows(&self.log, slice)
+    }
+}
+
+pub fn rows(log: &Log, slice: &SliceKey) -> Vec<String> {
+    let Some(stream) = log.find(&slice.to_string()) else {
+        return Vec::new();
+    };
+    let mut text = String::new();
+    let mut records = 0;
+    for item in log.reader(stream, 0).unwrap() {
+        let Item::Block(block) = item.unwrap() else {
+            panic!("lost records");
+        };
+        assert_eq!(block.codec, 1);
+        let raw = decode(&block.payload, Compression::Gzip { level: 1 }, block.raw_len as usize);
+        text.push_str(&String::from_utf8(raw.unwrap()).unwrap());
+        records += block.records as usize;
+    }
+    let rows: Vec<_> = text.lines().map(str::to_owned).collect();
+    assert_eq!(rows.len(), records);
+    rows
+}

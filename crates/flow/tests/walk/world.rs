@@ -1,0 +1,164 @@
+//! A source with everything behind it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use forebay_flow::budget::Budget;
+use forebay_flow::dispatch::{BranchRoute, Dispatcher, SinkRoute, Table};
+use forebay_flow::pipeline::{Appender, Pipeline, PipelineShared};
+use forebay_flow::source::http::{Deps, HttpSource, HttpSourceConfig};
+use forebay_model::{
+    Column, ColumnKind, Compression, ManualClock, Mapping, PathColumn, SinkSettings, SliceKey,
+    SourceKey, Timestamp,
+};
+use forebay_record::{CompiledMapping, Limits};
+
+use crate::client::{Answer, Client};
+use crate::volume::Volume;
+
+pub const SECRET: &str = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKL";
+pub const NOW: &str = "2026-11-21T05:01:49.120Z";
+
+pub struct World {
+    pub source: HttpSource,
+    pub dispatcher: Arc<Dispatcher>,
+    pub budget: Arc<Budget>,
+    pub shared: Arc<PipelineShared>,
+    pub volume: Volume,
+    pub sinks: Vec<Arc<SinkRoute>>,
+}
+
+/// A sink: its id, its columns and its settings.
+pub struct SinkDef(pub &'static str, pub Vec<ColumnKind>, pub SinkSettings);
+
+pub fn path(path: &str) -> ColumnKind {
+    ColumnKind::Path(PathColumn {
+        path: path.to_owned(),
+        default_value: None,
+        raw_string: true,
+    })
+}
+
+pub fn mapping(kinds: &[ColumnKind]) -> Mapping {
+    let columns = kinds.iter().enumerate().map(|(i, kind)| Column {
+        name: format!("c{i}"),
+        primary_key: false,
+        kind: kind.clone(),
+    });
+    Mapping {
+        columns: columns.collect(),
+    }
+}
+
+pub fn config() -> HttpSourceConfig {
+    HttpSourceConfig {
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        ..HttpSourceConfig::default()
+    }
+}
+
+pub fn slice(sink: &SinkRoute, number: i64) -> SliceKey {
+    let opened: Timestamp = NOW.parse().unwrap();
+    let opened = opened.plus(Duration::from_millis(number as u64));
+    format!("{}/{NOW}/vol/{opened}", sink.key()).parse().unwrap()
+}
+
+/// Settings without compression, so that tests read rows as they are.
+pub fn plain() -> SinkSettings {
+    SinkSettings::default()
+}
+
+impl World {
+    /// With one source `1/s` and these sinks.
+    pub async fn start(config: HttpSourceConfig, sinks: Vec<SinkDef>) -> Self {
+        Self::start_on(Volume::new(), config, sinks).await
+    }
+
+    pub async fn start_on(volume: Volume, config: HttpSourceConfig, sinks: Vec<SinkDef>) -> Self {
+        let counter = AtomicU64::new(0);
+        let random = Arc::new(move || u128::from(counter.fetch_add(1, Ordering::Relaxed)));
+        let dispatcher = Dispatcher::new(None, random);
+        let budget = Budget::new(config.max_bytes_in_flight.0);
+        let shared = PipelineShared::new(Arc::clone(&budget));
+        let key: SourceKey = "1/2/s".parse().unwrap();
+        let mut routes = Vec::new();
+        for SinkDef(id, columns, settings) in sinks {
+            let route = SinkRoute::new(format!("{key}/{id}").parse().unwrap());
+            open(&route, 0, &columns, &settings, volume.appender(), &shared);
+            routes.push(route);
+        }
+        let branch = BranchRoute {
+            key,
+            disabled: false,
+            sinks: routes.clone(),
+        };
+        dispatcher.set_table(Table::new([(SECRET.to_owned(), branch)]));
+        let deps = Deps {
+            dispatcher: Arc::clone(&dispatcher),
+            budget: Arc::clone(&budget),
+            clock: Arc::new(ManualClock::at(NOW.parse().unwrap())),
+        };
+        let source = HttpSource::bind(config, deps).await.unwrap();
+        Self {
+            source,
+            dispatcher,
+            budget,
+            shared,
+            volume,
+            sinks: routes,
+        }
+    }
+
+    /// For tests in which time stands still.
+    pub async fn timed(config: HttpSourceConfig) -> Self {
+        let sinks = vec![SinkDef("k", vec![ColumnKind::Body], plain())];
+        Self::start_on(Volume::manual(), config, sinks).await
+    }
+
+    /// With one sink that keeps the body.
+    pub async fn bodies(config: HttpSourceConfig) -> Self {
+        Self::start(config, vec![SinkDef("k", vec![ColumnKind::Body], plain())]).await
+    }
+
+    pub async fn client(&self) -> Client {
+        Client::connect(self.source.address()).await
+    }
+
+    pub async fn post(&self, body: &str) -> Answer {
+        self.client().await.post(&stream(), body).await
+    }
+
+    /// Rows of a sink's first slice, as CSV lines, from what is on disk.
+    pub async fn rows(&self, sink: &str) -> Vec<String> {
+        let route = self.sinks.iter().find(|s| s.key().sink.as_str() == sink);
+        self.volume.rows(&slice(route.expect("a sink"), 0)).await
+    }
+}
+
+/// Opens a slice of a sink and makes it the one that is written.
+pub fn open(
+    route: &Arc<SinkRoute>,
+    number: i64,
+    columns: &[ColumnKind],
+    settings: &SinkSettings,
+    appender: &dyn Appender,
+    shared: &Arc<PipelineShared>,
+) -> Option<Arc<Pipeline>> {
+    let mapping = CompiledMapping::compile_checked(&mapping(columns), &Limits::default());
+    let pipeline = Pipeline::open(
+        slice(route, number),
+        Compression::Gzip { level: 1 },
+        settings,
+        Arc::new(mapping),
+        appender,
+        Arc::clone(shared),
+    );
+    route.set_pipeline(Some(pipeline.unwrap()))
+}
+
+/// The path of the source.
+pub fn stream() -> String {
+    format!("/stream/1/s/{SECRET}")
+}

@@ -1,0 +1,195 @@
+//! A client of the management API.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::config::{Environment, url_of};
+use crate::command::common::Server;
+use crate::failure::Failure;
+use crate::token;
+
+/// How long a request may take.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a task may take until it is given up waiting for it.
+const TASK_TIMEOUT: Duration = Duration::from_secs(120);
+/// Between two looks at a task.
+const POLL: Duration = Duration::from_millis(50);
+/// Items on a page of a list.
+const PAGE: usize = 100;
+
+/// Sources of the token's project.
+pub(crate) const SOURCES: &str = "/v1/branches/default/sources";
+
+/// The management API of a server, with a token.
+#[derive(Debug)]
+pub(crate) struct ApiClient {
+    http: reqwest::Client,
+    base: String,
+    token: reqwest::header::HeaderValue,
+}
+
+impl ApiClient {
+    /// As the arguments say.
+    ///
+    /// # Errors
+    /// When the configuration makes no sense or there is no token.
+    pub(crate) fn new(server: &Server, env: Environment) -> Result<Self, Failure> {
+        let given = server.api.clone().or_else(|| env.get("FOREBAY_API"));
+        let loaded = server.place.load(env, Vec::new())?;
+        let config = &loaded.config;
+        let token = token::of_client(config, server.token_file.as_deref())?;
+        let base = given.or_else(|| config.api.public_url.clone());
+        let base = base.unwrap_or_else(|| url_of(config.api.listen));
+        Self::at(&base, token.secret.expose())
+    }
+
+    /// At an address.
+    ///
+    /// # Errors
+    /// When the address is none.
+    pub(crate) fn at(base: &str, token: &str) -> Result<Self, Failure> {
+        let valid = reqwest::Url::parse(base).is_ok_and(|u| matches!(u.scheme(), "http" | "https") && u.has_host());
+        if !valid {
+            return Err(Failure::usage(format_args!("\"{base}\" is not an address like http://127.0.0.1:8000")));
+        }
+        let mut token = reqwest::header::HeaderValue::from_str(token)
+            .map_err(|_| Failure::usage("the token has characters that no header takes"))?;
+        token.set_sensitive(true);
+        let http = reqwest::Client::builder()
+            .timeout(TIMEOUT)
+            .user_agent(concat!("forebay/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|e| Failure::new(format_args!("can't set up HTTP: {}", causes(&e))))?;
+        Ok(Self { http, base: base.trim_end_matches('/').to_owned(), token })
+    }
+
+    /// What is at a path.
+    ///
+    /// # Errors
+    /// When the server can't be reached or refuses.
+    pub(crate) async fn get(&self, path: &str) -> Result<Value, Failure> {
+        self.call(reqwest::Method::GET, path, None).await
+    }
+
+    /// What is at a path, `None` for a 404.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub(crate) async fn find(&self, path: &str) -> Result<Option<Value>, Failure> {
+        let response = self.send(reqwest::Method::GET, path, None).await?;
+        if response.status() == reqwest::StatusCode::NOT_FOUND {
+            let body: Value = response.json().await.unwrap_or_default();
+            let name = body.get("error").and_then(Value::as_str).unwrap_or_default();
+            return match name {
+                "stream.api.sourceNotFound" | "stream.api.sinkNotFound" => Ok(None),
+                _ => Err(refused(reqwest::StatusCode::NOT_FOUND, &body)),
+            };
+        }
+        answer(response).await.map(Some)
+    }
+
+    /// All items of a list.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub(crate) async fn list(&self, path: &str, items: &str, id: &str) -> Result<Vec<Value>, Failure> {
+        let mut all: Vec<Value> = Vec::new();
+        loop {
+            let last = all.last().and_then(|i| i.get(id)).and_then(Value::as_str).unwrap_or_default();
+            let page = self.get(&format!("{path}?limit={PAGE}&afterId={last}")).await?;
+            let found = page.get(items).and_then(Value::as_array).cloned().unwrap_or_default();
+            let is_last = found.len() < PAGE;
+            all.extend(found);
+            if is_last {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Starts a task and waits until it has ended.
+    ///
+    /// # Errors
+    /// When the server can't be reached, refuses, or the task fails.
+    pub(crate) async fn task(&self, method: reqwest::Method, path: &str, body: Option<&Value>) -> Result<(), Failure> {
+        let begun = tokio::time::Instant::now();
+        let mut task = self.call(method, path, body).await?;
+        loop {
+            let text = |name: &str| task.get(name).and_then(Value::as_str).unwrap_or_default();
+            match text("status") {
+                "success" => return Ok(()),
+                "error" => return Err(Failure::new(text("error"))),
+                _ if begun.elapsed() > TASK_TIMEOUT => {
+                    return Err(Failure::new(format_args!("the server has not finished {} yet", text("taskId"))));
+                }
+                _ => {}
+            }
+            let path = format!("/v1/tasks/{}", text("taskId"));
+            tokio::time::sleep(POLL).await;
+            task = self.get(&path).await?;
+        }
+    }
+
+    async fn call(&self, method: reqwest::Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+        answer(self.send(method, path, body).await?).await
+    }
+
+    async fn send(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<reqwest::Response, Failure> {
+        let url = format!("{}{path}", self.base);
+        let mut request = self.http.request(method, url).header("X-StorageApi-Token", self.token.clone());
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        request.send().await.map_err(|e| {
+            Failure::new(format_args!("can't reach Forebay at {}: {}", self.base, causes(&e)))
+                .hint("is it running? `forebay serve` starts it; --api names another address")
+        })
+    }
+}
+
+async fn answer(response: reqwest::Response) -> Result<Value, Failure> {
+    let status = response.status();
+    let body = response.bytes().await;
+    let body = body.map_err(|e| Failure::new(format_args!("the answer broke off: {}", causes(&e))))?;
+    let value: Value = serde_json::from_slice(&body).unwrap_or_default();
+    if status.is_success() { Ok(value) } else { Err(refused(status, &value)) }
+}
+
+/// What a refusal says, in the words of the server.
+fn refused(status: reqwest::StatusCode, body: &Value) -> Failure {
+    let message = body.get("message").and_then(Value::as_str);
+    let failure = match message {
+        Some(message) => Failure::new(message),
+        None => Failure::new(format_args!("the server answered {status}")),
+    };
+    match status.as_u16() {
+        401 | 403 => failure.hint("is it the token of this server? --data-dir or --token-file name another one"),
+        _ => failure,
+    }
+}
+
+/// An error with what caused it, innermost last; the library's outermost text alone says little.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut at = error;
+    while let Some(source) = at.source() {
+        at = source;
+    }
+    at.to_string()
+}
+
+/// Runs a future to its end on a runtime of its own.
+///
+/// # Errors
+/// Those of the future.
+pub(crate) fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(future),
+        Err(e) => Err(Failure::new(format_args!("can't start: {e}"))),
+    }
+}

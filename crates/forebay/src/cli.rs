@@ -1,0 +1,103 @@
+//! The command line.
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::command;
+use crate::config::Environment;
+use crate::failure::Failure;
+use crate::{terminal, version};
+
+/// Takes records over HTTP, has them on disk before it answers, and brings each of them into a
+/// table exactly once.
+#[derive(Debug, Parser)]
+#[command(
+    name = "forebay",
+    version = version::LONG,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    max_term_width = 100,
+    after_help = EXAMPLES
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  forebay demo                                    see it work, in a temporary directory
+  forebay serve --data-dir ./data                 run it
+  forebay apply -f events.yaml --data-dir ./data  define what comes in and where it goes
+  forebay query 'SELECT count(*) FROM \"in.demo.events\"' --data-dir ./data
+
+Exit codes:
+  0  done
+  1  it did not work; standard error says why
+  2  wrong usage, or a configuration or definition that makes no sense: nothing was begun";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(command::serve::Args),
+    Demo(command::demo::Args),
+    Apply(command::apply::Args),
+    #[command(subcommand)]
+    Source(command::source::Command),
+    Query(command::query::Args),
+    #[command(subcommand)]
+    Log(command::log::Command),
+    #[command(subcommand)]
+    Config(command::config::Command),
+    Completions(command::completions::Args),
+    /// Prints version, commit and target.
+    Version,
+    #[command(hide = true)]
+    Reference(command::reference::Args),
+    /// Runs templates for a server; started by it.
+    #[command(name = forebay_flow::template::WORKER_SUBCOMMAND, hide = true)]
+    TemplateWorker,
+}
+
+/// Parses the arguments and runs the command.
+pub(crate) fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to standard output, errors to standard error; either may be closed.
+            drop(error.print());
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    if matches!(cli.command, Command::TemplateWorker) {
+        return forebay_flow::template::worker_main();
+    }
+    match run(cli.command, Environment::of_process()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            terminal::failed(&failure);
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+fn run(command: Command, env: Environment) -> Result<(), Failure> {
+    match command {
+        Command::Serve(args) => command::serve::run(args, env),
+        Command::Demo(args) => command::demo::run(args, env),
+        Command::Apply(args) => command::apply::run(args, env),
+        Command::Source(command) => command::source::run(command, env),
+        Command::Query(args) => command::query::run(&args, env),
+        Command::Log(command) => command::log::run(&command, env),
+        Command::Config(command) => command::config::run(command, env),
+        Command::Completions(args) => command::completions::run(&args),
+        Command::Version => terminal::line(format_args!("forebay {}", version::LONG)),
+        Command::Reference(args) => command::reference::run(&args),
+        Command::TemplateWorker => Ok(()),
+    }
+}
+
+/// The command line's definition, for completions and the reference.
+pub(crate) fn definition() -> clap::Command {
+    Cli::command()
+}

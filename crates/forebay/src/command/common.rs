@@ -1,0 +1,55 @@
+//! Arguments that several commands have.
+
+use std::path::PathBuf;
+
+use crate::config::{self, Environment, Flags, Loaded, Problem, Sources};
+use crate::failure::Failure;
+
+/// Where the configuration and the data are.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct Place {
+    /// Configuration file (YAML) [env: FOREBAY_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Directory of everything that Forebay keeps [default: forebay-data] [env: FOREBAY_DATA_DIR]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+impl Place {
+    /// The configuration, with further flags over it.
+    ///
+    /// # Errors
+    /// When something is wrong with it: all of it.
+    pub(crate) fn load(&self, env: Environment, mut flags: Flags) -> Result<Loaded, Failure> {
+        if let Some(dir) = &self.data_dir {
+            flags.insert(0, ("--data-dir", "dataDir".to_owned(), dir.display().to_string()));
+        }
+        let file = config::file_from(self.config.as_deref(), &env);
+        config::load(&Sources { file, env, flags }).map_err(|problems| refused(&problems))
+    }
+}
+
+/// Arguments of commands that talk to a server.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct Server {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Address of the server's management API [default: http://127.0.0.1:8000] [env: FOREBAY_API]
+    #[arg(long, value_name = "URL")]
+    pub(crate) api: Option<String>,
+    /// File with the token [default: the file `token` in the data directory] [env: FOREBAY_TOKEN
+    /// for the token itself]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+/// A configuration that is refused: each problem on its own line.
+pub(crate) fn refused(problems: &[Problem]) -> Failure {
+    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    match lines.as_slice() {
+        [one] => Failure::usage(one),
+        many => Failure::usage(format_args!("the configuration has {} problems:\n  {}", many.len(), many.join("\n  "))),
+    }
+    .hint("`forebay config default` prints every setting with its meaning")
+}

@@ -1,0 +1,44 @@
+//! `forebay completions`: what a shell needs to complete arguments.
+
+use clap::ValueEnum;
+use clap_complete::Shell;
+
+use crate::failure::Failure;
+use crate::{cli, terminal};
+
+/// Prints a completion script for a shell.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  forebay completions bash > /etc/bash_completion.d/forebay
+  forebay completions zsh > \"${fpath[1]}/_forebay\"
+  forebay completions fish > ~/.config/fish/completions/forebay.fish")]
+pub(crate) struct Args {
+    /// Which shell.
+    #[arg(value_enum)]
+    shell: ShellName,
+}
+
+/// Shells that have completions.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ShellName {
+    Bash,
+    Elvish,
+    Fish,
+    Powershell,
+    Zsh,
+}
+
+/// Runs it.
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let shell = match args.shell {
+        ShellName::Bash => Shell::Bash,
+        ShellName::Elvish => Shell::Elvish,
+        ShellName::Fish => Shell::Fish,
+        ShellName::Powershell => Shell::PowerShell,
+        ShellName::Zsh => Shell::Zsh,
+    };
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut cli::definition(), "forebay", &mut script);
+    terminal::bytes(&script)
+}

@@ -1,0 +1,245 @@
+//! `forebay source`: sources, one at a time.
+
+use clap::Subcommand;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::common::Server;
+use crate::api::{ApiClient, SOURCES, block_on};
+use crate::config::Environment;
+use crate::definitions::{ColumnDefinition, SinkDefinition, SourceDefinition, parse_column};
+use crate::failure::Failure;
+use crate::terminal;
+
+/// Creates, lists, shows and deletes sources.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Create(Create),
+    Ls(List),
+    Show(Show),
+    Delete(Delete),
+}
+
+/// Creates a source, with a sink if one is described.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Columns are NAME=TYPE[,OPTION...][:ARGUMENT]:
+  id=uuid                    a new UUID for each row
+  at=datetime                time of receipt
+  ip=ip                      address of the sender
+  all=body, h=headers        the request as it came
+  user=path:user.id          a part of the JSON body; refused when it is missing,
+  user=path,default=?:user.id  unless there is a default
+  total=template:Body(\"price\") * Body(\"count\")   what a Jsonnet program makes of it
+  env=static:prod            always the same
+  options: key (part of the primary key), json (strings with their JSON quotes),
+           default=TEXT or default=\"TEXT, with: anything\" (path)
+
+Example:
+  forebay source create 'My events' --sink in.demo.events --data-dir ./data \\
+      --column id=uuid --column at=datetime --column user=path:user.id \\
+      --column 'total=template:Body(\"price\") * Body(\"count\")'")]
+pub(crate) struct Create {
+    /// Name of the source; its id is made from it
+    name: String,
+    /// Id, in place of one made from the name
+    #[arg(long)]
+    id: Option<String>,
+    /// What it is for
+    #[arg(long, default_value = "")]
+    description: String,
+    /// Table that its records go into: <in|out>.<bucket>.<table>
+    #[arg(long, value_name = "TABLE", requires = "column")]
+    sink: Option<String>,
+    /// What keeps the table (sqlite, postgres), when it is not the server's default
+    #[arg(long, value_name = "NAME", requires = "sink")]
+    backend: Option<String>,
+    /// A column of the table; once for each
+    #[arg(long, value_name = "NAME=TYPE", requires = "sink", value_parser = parse_column)]
+    column: Vec<ColumnDefinition>,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// Lists sources.
+#[derive(Debug, clap::Args)]
+pub(crate) struct List {
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// Shows a source and its sinks.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  forebay source show my-events
+  curl -d '{\"user\":{\"id\":\"ada\"}}' -H 'Content-Type: application/json' \\
+      \"$(forebay source show my-events --url)\"")]
+pub(crate) struct Show {
+    /// Id of the source
+    id: String,
+    /// Only the address that records are posted to
+    #[arg(long, conflicts_with = "json")]
+    url: bool,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// Deletes a source and its sinks.
+///
+/// What was accepted still goes into the tables; the tables stay.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Delete {
+    /// Id of the source
+    id: String,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// Runs it.
+pub(crate) fn run(command: Command, env: Environment) -> Result<(), Failure> {
+    match command {
+        Command::Create(args) => {
+            let api = ApiClient::new(&args.server, env)?;
+            block_on(create(&api, args))
+        }
+        Command::Ls(args) => {
+            let api = ApiClient::new(&args.server, env)?;
+            block_on(list(&api, args.json))
+        }
+        Command::Show(args) => {
+            let api = ApiClient::new(&args.server, env)?;
+            block_on(show(&api, &args))
+        }
+        Command::Delete(args) => {
+            let api = ApiClient::new(&args.server, env)?;
+            block_on(async {
+                api.task(Method::DELETE, &format!("{SOURCES}/{}", encoded(&args.id)), None).await?;
+                terminal::line(format_args!("source {} deleted", args.id))
+            })
+        }
+    }
+}
+
+async fn create(api: &ApiClient, args: Create) -> Result<(), Failure> {
+    let source = SourceDefinition {
+        name: args.name,
+        id: args.id,
+        description: args.description,
+        sinks: Vec::new(),
+    };
+    let id = source.source_id()?;
+    let path = format!("{SOURCES}/{id}");
+    api.task(Method::POST, SOURCES, Some(&source.request(&id))).await?;
+    if let Some(table) = args.sink {
+        let sink = SinkDefinition {
+            table,
+            backend: args.backend,
+            name: None,
+            id: None,
+            description: String::new(),
+            columns: args.column,
+        };
+        let made = async {
+            let body = sink.request(&sink.sink_id()?);
+            api.task(Method::POST, &format!("{path}/sinks"), Some(&body)).await
+        };
+        if let Err(failure) = made.await {
+            // Half of what was asked for would only be in the way of the next try.
+            let undone = api.task(Method::DELETE, &path, None).await;
+            return Err(match undone {
+                Ok(()) => failure,
+                Err(_) => Failure::new(failure).hint(format_args!("source {id} was made, but not its sink")),
+            });
+        }
+    }
+    let made = api.get(&path).await?;
+    terminal::line(format_args!("source {id} created"))?;
+    terminal::line(format_args!("post to {}", url(&made)))
+}
+
+async fn list(api: &ApiClient, json: bool) -> Result<(), Failure> {
+    let sources = api.list(SOURCES, "sources", "sourceId").await?;
+    if json {
+        return terminal::line(format_args!("{:#}", Value::Array(sources)));
+    }
+    if sources.is_empty() {
+        terminal::note("there is no source yet; `forebay source create` or `forebay apply` makes one");
+    }
+    let mut table = crate::query::TextTable::new(&["id", "name", "sinks", "state"]);
+    for source in &sources {
+        let id = text(source, "sourceId");
+        let sinks = api.list(&format!("{SOURCES}/{id}/sinks"), "sinks", "sinkId").await?;
+        let sinks: Vec<&str> = sinks.iter().map(|s| text(s, "sinkId")).collect();
+        let state = if source.get("disabled").is_some() { "disabled" } else { "active" };
+        table.row(&[id, text(source, "name"), &sinks.join(", "), state]);
+    }
+    terminal::data(table)
+}
+
+async fn show(api: &ApiClient, args: &Show) -> Result<(), Failure> {
+    let path = format!("{SOURCES}/{}", encoded(&args.id));
+    let source = api.get(&path).await?;
+    if args.url {
+        return terminal::line(url(&source));
+    }
+    let sinks = api.list(&format!("{path}/sinks"), "sinks", "sinkId").await?;
+    if args.json {
+        let mut all = source;
+        all["sinks"] = Value::Array(sinks);
+        return terminal::line(format_args!("{all:#}"));
+    }
+    terminal::line(format_args!("source   {}  ({})", text(&source, "sourceId"), text(&source, "name")))?;
+    if !text(&source, "description").is_empty() {
+        terminal::line(format_args!("         {}", text(&source, "description")))?;
+    }
+    terminal::line(format_args!("post to  {}", url(&source)))?;
+    for sink in &sinks {
+        show_sink(api, &path, sink).await?;
+    }
+    Ok(())
+}
+
+async fn show_sink(api: &ApiClient, source: &str, sink: &Value) -> Result<(), Failure> {
+    let id = text(sink, "sinkId");
+    let table = sink.pointer("/table/tableId").and_then(Value::as_str).unwrap_or_default();
+    terminal::line(format_args!("\nsink     {id}  ({}) into table {table}", text(sink, "name")))?;
+    let balance = api.get(&format!("{source}/sinks/{id}/statistics/balance")).await?;
+    let count = |name: &str| balance.get(name).and_then(Value::as_u64).unwrap_or_default();
+    terminal::line(format_args!(
+        "records  {} accepted, {} in the table, {} in flight",
+        count("accepted"),
+        count("imported"),
+        count("inFlight")
+    ))?;
+    let no_columns = json!([]);
+    let columns = sink.pointer("/table/mapping/columns").unwrap_or(&no_columns);
+    let mut shown = crate::query::TextTable::new(&["column", "type", "from"]);
+    for column in columns.as_array().into_iter().flatten() {
+        let from = column.get("path").or(column.pointer("/template/content")).or(column.get("value"));
+        let from = from.and_then(Value::as_str).unwrap_or_default();
+        shown.row(&[text(column, "name"), text(column, "type"), from]);
+    }
+    terminal::data(shown)
+}
+
+fn url(source: &Value) -> &str {
+    source.pointer("/http/url").and_then(Value::as_str).unwrap_or_default()
+}
+
+fn text<'v>(value: &'v Value, name: &str) -> &'v str {
+    value.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// An id as a part of a path.
+fn encoded(id: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~');
+    let byte = |b: u8| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") };
+    id.bytes().map(byte).collect()
+}

@@ -1,0 +1,317 @@
+//! The configuration: one tree, with its defaults, from file, environment and flags.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use forebay_control::coordinator::CoordinatorConfig;
+use forebay_flow::import::ImportConfig;
+use forebay_flow::janitor::JanitorConfig;
+use forebay_flow::source::http::HttpSourceConfig;
+use forebay_flow::upload::UploadConfig;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+mod api;
+pub(crate) mod catalog;
+mod document;
+pub(crate) mod environment;
+mod layers;
+mod log;
+mod nearest;
+mod problem;
+pub(crate) mod reference;
+mod secret;
+mod staging;
+mod storage;
+mod substitution;
+mod table;
+mod telemetry;
+mod templates;
+#[cfg(test)]
+mod tests;
+mod validate;
+pub(crate) mod yaml;
+
+pub(crate) use api::{ApiSection, url_of};
+pub(crate) use document::{Content, Node};
+pub(crate) use environment::Environment;
+pub(crate) use layers::Origin;
+pub(crate) use nearest::nearest;
+pub(crate) use problem::Problem;
+pub(crate) use secret::Secret;
+pub(crate) use table::TableDefault;
+pub(crate) use telemetry::{LogFormat, LogOutput};
+
+use layers::{Assigned, Layers};
+use log::LogSection;
+use staging::StagingSection;
+use storage::StorageSection;
+use table::TableSection;
+use telemetry::{ShutdownSection, TelemetrySection};
+use templates::TemplatesSection;
+
+/// What a process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Role {
+    /// The management API.
+    Api,
+    /// Takes records in over HTTP.
+    Source,
+    /// Keeps the log, uploads slices, imports files.
+    Storage,
+    /// Decides when slices and files are rotated, uploaded and imported.
+    Coordinator,
+}
+
+impl Role {
+    /// All of them.
+    pub(crate) const ALL: [Self; 4] = [Self::Api, Self::Source, Self::Storage, Self::Coordinator];
+}
+
+/// Everything that can be configured.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Config {
+    /// Directory of everything that Forebay keeps: log, metadata, staging, tables, token. One
+    /// process at a time.
+    pub(crate) data_dir: PathBuf,
+    /// What this process does: `api`, `source`, `storage`, `coordinator`.
+    pub(crate) roles: Vec<Role>,
+    /// Name of this process in metadata and logs.
+    pub(crate) node_id: String,
+    /// Token for the management API, like `${FOREBAY_ADMIN_TOKEN}`. Without it and without
+    /// `tokenFile` the first start makes one and keeps it in `token` in the data directory.
+    pub(crate) token: Option<Secret>,
+    /// File that has the token for the management API.
+    pub(crate) token_file: Option<PathBuf>,
+    pub(crate) api: ApiSection,
+    pub(crate) source: SourceSection,
+    pub(crate) log: LogSection,
+    pub(crate) staging: StagingSection,
+    pub(crate) table: TableSection,
+    pub(crate) storage: StorageSection,
+    pub(crate) coordinator: CoordinatorConfig,
+    pub(crate) upload: UploadConfig,
+    pub(crate) import: ImportConfig,
+    pub(crate) janitor: JanitorConfig,
+    pub(crate) templates: TemplatesSection,
+    pub(crate) telemetry: TelemetrySection,
+    pub(crate) shutdown: ShutdownSection,
+}
+
+/// Where records come in.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct SourceSection {
+    pub(crate) http: HttpSourceConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("forebay-data"),
+            roles: Role::ALL.to_vec(),
+            node_id: "forebay".to_owned(),
+            token: None,
+            token_file: None,
+            api: ApiSection::default(),
+            source: SourceSection::default(),
+            log: LogSection::default(),
+            staging: StagingSection::default(),
+            table: TableSection::default(),
+            storage: StorageSection::default(),
+            coordinator: CoordinatorConfig::default(),
+            upload: UploadConfig::default(),
+            import: ImportConfig::default(),
+            janitor: JanitorConfig::default(),
+            templates: TemplatesSection::default(),
+            telemetry: TelemetrySection::default(),
+            shutdown: ShutdownSection::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Whether this process does that.
+    pub(crate) fn has(&self, role: Role) -> bool {
+        self.roles.contains(&role)
+    }
+
+    /// Where the token is that a first start makes.
+    pub(crate) fn made_token_file(&self) -> PathBuf {
+        self.data_dir.join("token")
+    }
+
+    /// Address of the HTTP source as senders reach it.
+    pub(crate) fn source_url(&self, listen: SocketAddr) -> String {
+        let http = &self.source.http;
+        http.public_url.clone().unwrap_or_else(|| {
+            let url = url_of(listen);
+            match http.tls {
+                Some(_) => url.replacen("http:", "https:", 1),
+                None => url,
+            }
+        })
+    }
+}
+
+/// What was given on the command line: flag, key, text.
+pub(crate) type Flags = Vec<(&'static str, String, String)>;
+
+/// Where to read the configuration from.
+#[derive(Debug, Default)]
+pub(crate) struct Sources {
+    /// The file, if there is one.
+    pub(crate) file: Option<PathBuf>,
+    /// The environment.
+    pub(crate) env: Environment,
+    /// The command line.
+    pub(crate) flags: Flags,
+}
+
+/// A configuration that is in order, and who has set what.
+#[derive(Clone, Debug)]
+pub(crate) struct Loaded {
+    /// The configuration.
+    pub(crate) config: Config,
+    /// The environment, for what is looked up in it later.
+    pub(crate) env: Environment,
+    /// Who has set a key; keys that nobody has set are not there.
+    pub(crate) origins: BTreeMap<String, Origin>,
+}
+
+impl Loaded {
+    /// Who has set a key.
+    pub(crate) fn origin(&self, path: &str) -> Origin {
+        self.origins.get(path).cloned().unwrap_or(Origin::Default)
+    }
+}
+
+/// Reads the configuration.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub(crate) fn load(sources: &Sources) -> Result<Loaded, Vec<Problem>> {
+    let mut layers = Layers::default();
+    if let Some(file) = &sources.file {
+        layers.add_file(file, &sources.env);
+    }
+    layers.add_environment(&sources.env);
+    for (flag, path, text) in &sources.flags {
+        layers.add_flag(flag, path, text);
+    }
+    let (config, mut problems) = typed(&layers.assigned);
+    problems.splice(0..0, layers.problems);
+    let origins: BTreeMap<String, Origin> = layers
+        .assigned
+        .into_iter()
+        .map(|(path, assigned)| (path.to_owned(), assigned.origin))
+        .collect();
+    if let Some(config) = &config {
+        problems.extend(validate::problems(config).into_iter().map(|text| placed(text, &origins)));
+    }
+    match config {
+        Some(config) if problems.is_empty() => {
+            let env = sources.env.clone();
+            Ok(Loaded { config, env, origins })
+        }
+        _ => Err(problems),
+    }
+}
+
+/// A problem of a value, with who has set it; the key is its first word.
+fn placed(text: String, origins: &BTreeMap<String, Origin>) -> Problem {
+    let key = text.split_whitespace().next().unwrap_or_default();
+    let origin = origins.get(key).cloned();
+    let problem = Problem::new(text);
+    match origin {
+        Some(origin) => problem.at(&origin),
+        None => problem,
+    }
+}
+
+/// The typed tree. Values that don't fit are left out and named, so that all are found at once.
+fn typed(assigned: &BTreeMap<&'static str, Assigned>) -> (Option<Config>, Vec<Problem>) {
+    let default = serde_json::to_value(Config::default()).unwrap_or_default();
+    let mut tree = default.clone();
+    let mut problems = Vec::new();
+    for unit in units(assigned) {
+        let mut alone = default.clone();
+        for one in &unit {
+            set(&mut alone, &one.key.path, one.value.clone());
+        }
+        match serde_json::from_value::<Config>(alone) {
+            Ok(_) => {
+                for one in &unit {
+                    set(&mut tree, &one.key.path, one.value.clone());
+                }
+            }
+            Err(error) => problems.extend(unit.first().map(|one| misfit(one, &error))),
+        }
+    }
+    match serde_json::from_value(tree) {
+        Ok(config) => (Some(config), problems),
+        // Each fits alone, so this can't be; if it is, it is better said than hidden.
+        Err(error) => {
+            problems.push(Problem::new(format!("the configuration makes no sense: {error}")));
+            (None, problems)
+        }
+    }
+}
+
+/// Values that have to be looked at together: alone, except in a group that is there as a whole or
+/// not at all.
+fn units(assigned: &BTreeMap<&'static str, Assigned>) -> Vec<Vec<Assigned>> {
+    let mut units: BTreeMap<&str, Vec<Assigned>> = BTreeMap::new();
+    for (path, one) in assigned {
+        let unit = one.key.whole.as_deref().unwrap_or(path);
+        units.entry(unit).or_default().push(one.clone());
+    }
+    units.into_values().collect()
+}
+
+/// Says why a value does not fit.
+fn misfit(one: &Assigned, error: &serde_json::Error) -> Problem {
+    let message = error.to_string();
+    let message = message.trim_end_matches('.');
+    if message.starts_with("Invalid \"") || one.key.secret {
+        // The registry of settings has said all of it already; of a secret nothing is said.
+        let text = if one.key.secret { format!("{} must be a text", one.key.path) } else { message.to_owned() };
+        return Problem::new(text).at(&one.origin);
+    }
+    let allowed = one.key.kind.allowed();
+    let problem = match (&one.key.whole, allowed) {
+        (None, Some(allowed)) => Problem::value(one.key, &one.value, Some(&allowed)),
+        (Some(whole), _) => Problem::new(format!("{whole} is not complete: {message}")),
+        (None, None) => {
+            let shown = problem::shown(one.key, &one.value);
+            Problem::new(format!("{} is {shown}: {message}", one.key.path))
+        }
+    };
+    problem.at(&one.origin)
+}
+
+/// Puts a value into a tree, making the mappings on the way.
+fn set(tree: &mut Value, path: &str, value: Value) {
+    let mut at = tree;
+    for step in path.split('.') {
+        if !at.is_object() {
+            *at = Value::Object(serde_json::Map::new());
+        }
+        at = &mut at[step];
+    }
+    *at = value;
+}
+
+/// The configuration as it stands, secrets masked, and the keys that somebody has set.
+pub(crate) fn effective(loaded: &Loaded) -> Value {
+    serde_json::to_value(&loaded.config).unwrap_or_default()
+}
+
+/// Whether a path may be used as a configuration file: it is said early and plainly.
+pub(crate) fn file_from(given: Option<&Path>, env: &Environment) -> Option<PathBuf> {
+    given.map(Path::to_owned).or_else(|| env.get("FOREBAY_CONFIG").map(PathBuf::from))
+}

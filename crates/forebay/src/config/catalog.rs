@@ -1,0 +1,302 @@
+//! All keys of the configuration with their documentation, type and default. Made from the schema
+//! of [`Config`], so that a key is described once: at its field.
+
+use std::sync::LazyLock;
+
+use serde_json::{Map, Value};
+
+use super::Config;
+
+/// What a key's value is.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Kind {
+    /// Text of some form.
+    Text,
+    /// An address to listen on.
+    Address,
+    /// Whole numbers.
+    Integer,
+    /// `true` or `false`.
+    Bool,
+    /// One of some words.
+    Word(Vec<String>),
+    /// Texts.
+    Texts,
+    /// Objects.
+    Objects,
+    /// A number of bytes.
+    Size,
+    /// A length of time.
+    Duration,
+}
+
+impl Kind {
+    /// What is allowed, for messages. `None` where the parser knows better.
+    pub(crate) fn allowed(&self) -> Option<String> {
+        Some(match self {
+            Self::Text | Self::Objects => return None,
+            Self::Address => "an address with a port, like 127.0.0.1:8000".to_owned(),
+            Self::Integer => "a whole number".to_owned(),
+            Self::Bool => "true or false".to_owned(),
+            Self::Word(words) => format!("one of {}", words.join(", ")),
+            Self::Texts => "a list".to_owned(),
+            Self::Size => "a size like 512KB or 5MB".to_owned(),
+            Self::Duration => "a duration like 50ms, 10s or 1h30m".to_owned(),
+        })
+    }
+
+    /// Its name in the reference.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Text => "text".to_owned(),
+            Self::Address => "address".to_owned(),
+            Self::Integer => "integer".to_owned(),
+            Self::Bool => "boolean".to_owned(),
+            Self::Word(words) => words.join(", "),
+            Self::Texts | Self::Objects => "list".to_owned(),
+            Self::Size => "size".to_owned(),
+            Self::Duration => "duration".to_owned(),
+        }
+    }
+}
+
+/// A key with a value.
+#[derive(Clone, Debug)]
+pub(crate) struct Key {
+    /// Last part of its path.
+    pub(crate) name: String,
+    /// All of it, like `source.http.listen`.
+    pub(crate) path: String,
+    /// For users.
+    pub(crate) doc: String,
+    /// What its value is.
+    pub(crate) kind: Kind,
+    /// The value when nobody sets one; null for none.
+    pub(crate) default: Value,
+    /// It is never shown.
+    pub(crate) secret: bool,
+    /// The optional group that stands or falls as a whole with this key in it.
+    pub(crate) whole: Option<String>,
+}
+
+/// Keys that belong together.
+#[derive(Clone, Debug)]
+pub(crate) struct Group {
+    /// Last part of its path; empty for the root.
+    pub(crate) name: String,
+    /// All of it.
+    pub(crate) path: String,
+    /// For users.
+    pub(crate) doc: String,
+    /// Absent unless it is set.
+    pub(crate) optional: bool,
+    /// What is in it, in order.
+    pub(crate) entries: Vec<Entry>,
+}
+
+/// A key or a group.
+#[derive(Clone, Debug)]
+pub(crate) enum Entry {
+    /// With a value.
+    Key(Key),
+    /// With entries.
+    Group(Group),
+}
+
+impl Entry {
+    /// Last part of its path.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Key(key) => &key.name,
+            Self::Group(group) => &group.name,
+        }
+    }
+}
+
+impl Group {
+    /// The entry of that name.
+    pub(crate) fn entry(&self, name: &str) -> Option<&Entry> {
+        self.entries.iter().find(|e| e.name() == name)
+    }
+
+    /// All keys in it and below.
+    pub(crate) fn keys(&self) -> Vec<&Key> {
+        let mut keys = Vec::new();
+        for entry in &self.entries {
+            keys.extend(match entry {
+                Entry::Key(key) => vec![key],
+                Entry::Group(group) => group.keys(),
+            });
+        }
+        keys
+    }
+}
+
+/// Everything that can be configured.
+pub(crate) fn root() -> &'static Group {
+    static ROOT: LazyLock<Group> = LazyLock::new(|| {
+        let schema = schema();
+        let default = serde_json::to_value(Config::default()).unwrap_or_default();
+        let reader = SchemaReader { definitions: schema.get("$defs").cloned().unwrap_or_default() };
+        let found = Found { schema: schema.clone(), ..Found::default() };
+        reader.group(found, String::new(), String::new(), &default, None)
+    });
+    &ROOT
+}
+
+/// JSON Schema of the configuration.
+pub(crate) fn schema() -> Value {
+    let mut schema = schemars::schema_for!(Config).to_value();
+    schema["title"] = Value::from("Configuration of Forebay");
+    schema
+}
+
+/// A schema with its references followed.
+#[derive(Default)]
+struct Found {
+    schema: Value,
+    doc: Option<String>,
+    definition: String,
+    nullable: bool,
+}
+
+struct SchemaReader {
+    definitions: Value,
+}
+
+impl SchemaReader {
+    /// Follows references and takes the `null` out of optional values.
+    fn follow(&self, schema: &Value) -> Found {
+        let own_doc = schema.get("description").and_then(Value::as_str).map(str::to_owned);
+        let choices = ["anyOf", "allOf"].iter().find_map(|k| schema.get(*k)?.as_array());
+        let mut found = if let Some(name) = schema.get("$ref").and_then(Value::as_str) {
+            let name = name.rsplit('/').next().unwrap_or(name);
+            let target = self.definitions.get(name).cloned().unwrap_or_default();
+            Found { definition: name.to_owned(), ..self.follow(&target) }
+        } else if let Some(choices) = choices {
+            let is_null = |s: &&Value| s.get("type") == Some(&Value::from("null"));
+            let nullable = choices.iter().any(|s| is_null(&s));
+            let first = choices.iter().find(|s| !is_null(s)).unwrap_or(&Value::Null);
+            let inner = self.follow(first);
+            Found { nullable: nullable || inner.nullable, ..inner }
+        } else {
+            let types = schema.get("type").and_then(Value::as_array);
+            let nullable = types.is_some_and(|t| t.contains(&Value::from("null")));
+            Found { schema: schema.clone(), nullable, ..Found::default() }
+        };
+        found.doc = own_doc.or(found.doc);
+        found
+    }
+
+    fn group(
+        &self,
+        found: Found,
+        name: String,
+        path: String,
+        default: &Value,
+        whole: Option<&str>,
+    ) -> Group {
+        let no_properties = Map::new();
+        let properties = found.schema.get("properties").and_then(Value::as_object);
+        let optional = found.nullable;
+        let whole = whole.or_else(|| optional.then_some(path.as_str()));
+        let entries = properties.unwrap_or(&no_properties).iter().map(|(name, schema)| {
+            let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+            let default = default.get(name).unwrap_or(&Value::Null);
+            let found = self.follow(schema);
+            if found.schema.get("properties").is_some() {
+                Entry::Group(self.group(found, name.clone(), path, default, whole))
+            } else {
+                Entry::Key(key(found, name, path, default, whole))
+            }
+        });
+        let entries = entries.collect();
+        Group { name, doc: plain(found.doc), optional, entries, path }
+    }
+}
+
+fn key(found: Found, name: &str, path: String, default: &Value, whole: Option<&str>) -> Key {
+    Key {
+        name: name.to_owned(),
+        kind: kind(&found, &path),
+        doc: plain(found.doc),
+        default: default.clone(),
+        secret: found.schema.get("writeOnly") == Some(&Value::Bool(true)),
+        whole: whole.map(str::to_owned),
+        path,
+    }
+}
+
+fn kind(found: &Found, path: &str) -> Kind {
+    let schema = &found.schema;
+    match found.definition.as_str() {
+        "ByteSize" => return Kind::Size,
+        "Duration" => return Kind::Duration,
+        _ => {}
+    }
+    if let Some(words) = words(schema) {
+        return Kind::Word(words);
+    }
+    let types: Vec<&str> = match schema.get("type") {
+        Some(Value::Array(types)) => types.iter().filter_map(Value::as_str).collect(),
+        Some(Value::String(one)) => vec![one],
+        _ => Vec::new(),
+    };
+    match types.first().copied() {
+        Some("integer") => Kind::Integer,
+        Some("boolean") => Kind::Bool,
+        Some("array") if path == "api.tokens" => Kind::Objects,
+        Some("array") => Kind::Texts,
+        _ if path.ends_with(".listen") => Kind::Address,
+        _ => Kind::Text,
+    }
+}
+
+/// The words of an enumeration, in either form that schemas have for it.
+fn words(schema: &Value) -> Option<Vec<String>> {
+    let text = |v: &Value| v.as_str().map(str::to_owned);
+    if let Some(words) = schema.get("enum").and_then(Value::as_array) {
+        return words.iter().filter(|w| !w.is_null()).map(text).collect();
+    }
+    let one_of = schema.get("oneOf")?.as_array()?;
+    let mut all = Vec::new();
+    for choice in one_of {
+        match (choice.get("const"), choice.get("enum").and_then(Value::as_array)) {
+            (Some(word), _) => all.push(text(word)?),
+            (None, Some(words)) => all.extend(words.iter().filter_map(text)),
+            (None, None) => return None,
+        }
+    }
+    Some(all)
+}
+
+/// A doc comment as one paragraph a line.
+fn plain(doc: Option<String>) -> String {
+    let doc = doc.unwrap_or_default();
+    let paragraphs = doc.split("\n\n").map(|p| p.split_whitespace().collect::<Vec<_>>().join(" "));
+    paragraphs.collect::<Vec<_>>().join("\n\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_have_their_type_default_and_documentation() {
+        let keys = root().keys();
+        let key = |path: &str| *keys.iter().find(|k| k.path == path).unwrap();
+        assert_eq!(key("api.listen").kind, Kind::Address);
+        assert_eq!(key("api.listen").default, "127.0.0.1:8000");
+        assert_eq!(key("log.segmentSize").kind, Kind::Size);
+        assert_eq!(key("shutdown.grace").kind, Kind::Duration);
+        assert_eq!(key("log.maxStreams").kind, Kind::Integer);
+        let sync = Kind::Word(vec!["disk".into(), "cache".into(), "none".into()]);
+        assert_eq!(key("log.sync").kind, sync);
+        assert_eq!(key("storage.level.staging.upload.trigger.interval").kind, Kind::Duration);
+        assert!(key("table.postgres.password").secret);
+        assert_eq!(key("source.http.tls.certFile").whole.as_deref(), Some("source.http.tls"));
+        for key in &keys {
+            assert!(!key.doc.is_empty(), "{} has no documentation", key.path);
+        }
+    }
+}

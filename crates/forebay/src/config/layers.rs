@@ -1,0 +1,223 @@
+//! Values by where they come from: default < file < environment < flag.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::catalog::{self, Entry, Group, Key, Kind};
+use super::document::{Content, Name, Node};
+use super::environment::{self, Environment};
+use super::nearest::nearest;
+use super::problem::Problem;
+use super::substitution::substitute;
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// Nobody has set it.
+    Default,
+    /// A line of the file.
+    File(PathBuf, u64),
+    /// An environment variable.
+    Variable(String),
+    /// An argument of the command line.
+    Flag(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("the default"),
+            Self::File(path, line) => write!(f, "{}:{line}", path.display()),
+            Self::Variable(name) => write!(f, "variable {name}"),
+            Self::Flag(flag) => write!(f, "flag {flag}"),
+        }
+    }
+}
+
+/// A value that somebody has set.
+#[derive(Clone, Debug)]
+pub(crate) struct Assigned {
+    /// To which key.
+    pub(crate) key: &'static Key,
+    /// The value.
+    pub(crate) value: Value,
+    /// By whom.
+    pub(crate) origin: Origin,
+}
+
+/// All values that were set; a later one of a key goes before an earlier one.
+#[derive(Debug, Default)]
+pub(crate) struct Layers {
+    /// By key.
+    pub(crate) assigned: BTreeMap<&'static str, Assigned>,
+    /// What could not be understood.
+    pub(crate) problems: Vec<Problem>,
+}
+
+impl Layers {
+    fn assign(&mut self, key: &'static Key, value: Value, origin: Origin) {
+        self.assigned.insert(&key.path, Assigned { key, value, origin });
+    }
+
+    /// Adds what a file says.
+    pub(crate) fn add_file(&mut self, path: &Path, env: &Environment) {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(e) => {
+                let problem = format!("can't read {}: {e}", path.display());
+                return self.problems.push(Problem::new(problem));
+            }
+        };
+        match Node::parse(&text) {
+            Ok(node) => FileLayer { path, env, layers: self }.group(catalog::root(), node),
+            Err((line, what)) => {
+                let place = line.map(|l| format!(":{l}")).unwrap_or_default();
+                let problem = format!("{}{place}: this is not YAML: {what}", path.display());
+                self.problems.push(Problem::new(problem));
+            }
+        }
+    }
+
+    /// Adds what the environment says.
+    pub(crate) fn add_environment(&mut self, env: &Environment) {
+        for (name, text) in env.settings() {
+            let origin = Origin::Variable(name.to_owned());
+            match environment::key_of(name) {
+                Some(key) => match from_text(key, text) {
+                    Ok(value) => self.assign(key, value, origin),
+                    Err(problem) => self.problems.push(problem.at(&origin)),
+                },
+                None => {
+                    let names = catalog::root().keys();
+                    let names = names.iter().map(|k| environment::variable(&k.path));
+                    let problem = Problem::new(format!("there is no setting for the variable {name}"));
+                    self.problems.push(problem.did_you_mean(nearest(name, names)));
+                }
+            }
+        }
+    }
+
+    /// Adds what an argument says.
+    pub(crate) fn add_flag(&mut self, flag: &str, path: &str, text: &str) {
+        let origin = Origin::Flag(flag.to_owned());
+        let keys = catalog::root().keys();
+        match keys.iter().find(|k| k.path == path) {
+            Some(key) => match from_text(key, text) {
+                Ok(value) => self.assign(key, value, origin),
+                Err(problem) => self.problems.push(problem.at(&origin)),
+            },
+            None => {
+                let names = keys.iter().map(|k| k.path.clone());
+                let problem = Problem::new(format!("there is no setting {path}")).at(&origin);
+                self.problems.push(problem.did_you_mean(nearest(path, names)));
+            }
+        }
+    }
+}
+
+/// A value that was given as text.
+fn from_text(key: &Key, text: &str) -> Result<Value, Problem> {
+    let wrong = || Problem::value(key, &Value::from(text), key.kind.allowed().as_deref());
+    Ok(match key.kind {
+        Kind::Integer => text.trim().parse::<u64>().map(Value::from).map_err(|_| wrong())?,
+        Kind::Bool => text.trim().parse::<bool>().map(Value::from).map_err(|_| wrong())?,
+        Kind::Texts => {
+            let items = text.split(',').map(str::trim).filter(|t| !t.is_empty());
+            Value::Array(items.map(Value::from).collect())
+        }
+        Kind::Objects => Node::parse(text).map(|n| n.value()).map_err(|_| wrong())?,
+        _ => Value::from(text),
+    })
+}
+
+/// Takes a file's document apart.
+struct FileLayer<'a> {
+    path: &'a Path,
+    env: &'a Environment,
+    layers: &'a mut Layers,
+}
+
+impl FileLayer<'_> {
+    fn origin(&self, line: u64) -> Origin {
+        Origin::File(self.path.to_owned(), line)
+    }
+
+    fn group(&mut self, group: &'static Group, node: Node) {
+        let line = node.line;
+        match node.content {
+            Content::Map(entries) => {
+                for (name, node) in entries {
+                    self.entry(group, name, node);
+                }
+            }
+            // `api:` with nothing below it.
+            Content::Scalar(Value::Null) => {}
+            Content::Scalar(_) | Content::List(_) => {
+                let what = if group.path.is_empty() { "the file" } else { &group.path };
+                let problem = Problem::new(format!("{what} must have settings below it"));
+                let problem = problem.at(&self.origin(line));
+                self.layers.problems.push(problem);
+            }
+        }
+    }
+
+    /// One entry; its name may be a whole path.
+    fn entry(&mut self, group: &'static Group, name: Name, node: Node) {
+        if let Some((first, rest)) = name.text.split_once('.') {
+            if let Some(Entry::Group(below)) = group.entry(first) {
+                let rest = Name { line: name.line, text: rest.to_owned() };
+                return self.entry(below, rest, node);
+            }
+        }
+        match group.entry(&name.text) {
+            Some(Entry::Group(below)) => self.group(below, node),
+            Some(Entry::Key(key)) => self.key(key, name.line, node),
+            None => self.unknown(group, &name),
+        }
+    }
+
+    fn key(&mut self, key: &'static Key, line: u64, mut node: Node) {
+        let origin = self.origin(line);
+        let mut is_replaced = false;
+        let replaced = node.change_texts(&mut |text| {
+            let changed = substitute(text, self.env)?;
+            is_replaced |= changed.is_some();
+            Ok(changed)
+        });
+        if let Err((line, what)) = replaced {
+            let problem = Problem::new(format!("{}: {what}", key.path)).at(&self.origin(line));
+            return self.layers.problems.push(problem);
+        }
+        let value = match node.value() {
+            // What comes out of a variable is text, also where a number is wanted.
+            Value::String(text) if is_replaced => match from_text(key, &text) {
+                Ok(value) => value,
+                Err(problem) => return self.layers.problems.push(problem.at(&origin)),
+            },
+            // A size or text that YAML takes for a number or a boolean.
+            Value::Number(n) if !matches!(key.kind, Kind::Integer) => Value::from(n.to_string()),
+            Value::Bool(b) if matches!(key.kind, Kind::Text | Kind::Word(_)) => Value::from(b.to_string()),
+            value => value,
+        };
+        self.layers.assign(key, value, origin);
+    }
+
+    fn unknown(&mut self, group: &Group, name: &Name) {
+        let path = |n: &str| if group.path.is_empty() { n.to_owned() } else { format!("{}.{n}", group.path) };
+        let here = group.entries.iter().map(|e| path(e.name()));
+        let found = nearest(&path(&name.text), here).or_else(|| elsewhere(&name.text));
+        let problem = Problem::new(format!("there is no setting {}", path(&name.text)));
+        let problem = problem.at(&self.origin(name.line)).did_you_mean(found);
+        self.layers.problems.push(problem);
+    }
+}
+
+/// A key of the same name in another group.
+fn elsewhere(name: &str) -> Option<String> {
+    let last = name.rsplit('.').next().unwrap_or(name);
+    let same = |k: &&&Key| k.name.eq_ignore_ascii_case(last);
+    catalog::root().keys().iter().find(same).map(|k| k.path.clone())
+}

@@ -1,0 +1,98 @@
+//! `log`: the durable log in the data directory.
+
+use forebay_log::LogConfig;
+use forebay_model::{ByteSize, Span};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What an acknowledgement means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum SyncMode {
+    /// On disk: survives a power cut.
+    Disk,
+    /// Handed to the operating system: survives the end of the process, not of the machine.
+    Cache,
+    /// In memory: survives nothing. For measurements.
+    None,
+}
+
+/// The durable log that every record goes through, in `log` in the data directory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct LogSection {
+    /// What an acknowledgement means: `disk` (survives a power cut), `cache` (survives the end of
+    /// the process, not of the machine), `none` (survives nothing; for measurements).
+    pub(crate) sync: SyncMode,
+    /// The least time between the starts of two syncs, for disks with few operations a second; 0 is
+    /// the fastest on most disks. 0 to 10s.
+    pub(crate) sync_interval: Span,
+    /// Size of a segment file. 4KB to 2GB.
+    pub(crate) segment_size: ByteSize,
+    /// Records that wait for the disk, together. 1MB to 16GB.
+    pub(crate) queue_size: ByteSize,
+    /// Bytes of records on disk; over it requests are refused. 0 means no limit but the disk.
+    pub(crate) max_bytes: ByteSize,
+    /// Bytes of the file system that are left for others; below it requests are refused.
+    pub(crate) min_free_bytes: ByteSize,
+    /// Empty segment files that are kept ready. 0 to 64.
+    pub(crate) spare_segments: u32,
+    /// A segment of which less than this part is still needed is copied forward and freed, in
+    /// percent. 0 to 90.
+    pub(crate) compact_below_percent: u32,
+    /// Slices that may be on the disk at a time. 1 to 1000000.
+    pub(crate) max_streams: u32,
+}
+
+impl Default for LogSection {
+    fn default() -> Self {
+        let log = LogConfig::default();
+        let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Self {
+            sync: SyncMode::Disk,
+            sync_interval: Span(log.sync_interval),
+            segment_size: ByteSize(log.segment_size),
+            queue_size: ByteSize(log.queue_bytes as u64),
+            max_bytes: ByteSize(log.max_bytes),
+            min_free_bytes: ByteSize(log.min_free_bytes),
+            spare_segments: small(log.spare_segments),
+            compact_below_percent: log.compact_below_percent,
+            max_streams: small(log.max_streams),
+        }
+    }
+}
+
+impl LogSection {
+    /// As the log takes it.
+    pub(crate) fn resolve(&self) -> LogConfig {
+        LogConfig {
+            sync: match self.sync {
+                SyncMode::Disk => forebay_log::SyncMode::Disk,
+                SyncMode::Cache => forebay_log::SyncMode::Cache,
+                SyncMode::None => forebay_log::SyncMode::None,
+            },
+            sync_interval: self.sync_interval.0,
+            segment_size: self.segment_size.0,
+            queue_bytes: usize::try_from(self.queue_size.0).unwrap_or(usize::MAX),
+            max_bytes: self.max_bytes.0,
+            min_free_bytes: self.min_free_bytes.0,
+            spare_segments: self.spare_segments as usize,
+            compact_below_percent: self.compact_below_percent,
+            max_streams: self.max_streams as usize,
+            ..LogConfig::default()
+        }
+    }
+
+    /// Everything that is out of range.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let (kb, mb) = (ByteSize::kb, ByteSize::mb);
+        let mut ranges = super::validate::Ranges::default();
+        ranges.check("syncInterval", self.sync_interval, Span::default(), Span::secs(10));
+        ranges.check("segmentSize", self.segment_size, kb(4), mb(2 << 10));
+        ranges.check("queueSize", self.queue_size, mb(1), mb(16 << 10));
+        ranges.check("spareSegments", self.spare_segments, 0, 64);
+        ranges.check("compactBelowPercent", self.compact_below_percent, 0, 90);
+        ranges.check("maxStreams", self.max_streams, 1, 1_000_000);
+        ranges.problems
+    }
+}

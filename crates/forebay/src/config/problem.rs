@@ -1,0 +1,69 @@
+//! What is wrong with the configuration: which key, which value, where, what is allowed.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use super::catalog::Key;
+use super::layers::Origin;
+use super::secret::MASK;
+
+/// One thing that is wrong.
+#[derive(Clone, Debug)]
+pub(crate) struct Problem {
+    text: String,
+    place: Option<String>,
+    hint: Option<String>,
+}
+
+impl Problem {
+    /// With no place yet.
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            place: None,
+            hint: None,
+        }
+    }
+
+    /// A value that its key can't have.
+    pub(crate) fn value(key: &Key, value: &Value, allowed: Option<&str>) -> Self {
+        let allowed = allowed.map(|a| format!(", allowed is {a}")).unwrap_or_default();
+        Self::new(format!("{} is {}{allowed}", key.path, shown(key, value)))
+    }
+
+    /// Set there.
+    pub(crate) fn at(mut self, origin: &Origin) -> Self {
+        self.place = Some(origin.to_string());
+        self
+    }
+
+    /// With the name that was probably meant.
+    pub(crate) fn did_you_mean(mut self, name: Option<String>) -> Self {
+        self.hint = name.map(|name| format!("did you mean {name}?"));
+        self
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)?;
+        if let Some(place) = &self.place {
+            write!(f, " ({place})")?;
+        }
+        if let Some(hint) = &self.hint {
+            write!(f, "; {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A value in a message; a secret is not shown.
+pub(crate) fn shown(key: &Key, value: &Value) -> String {
+    match value {
+        _ if key.secret => MASK.to_owned(),
+        Value::Null => "empty".to_owned(),
+        Value::Object(_) => "a mapping".to_owned(),
+        other => other.to_string(),
+    }
+}

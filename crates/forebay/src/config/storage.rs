@@ -1,0 +1,119 @@
+//! `storage.level`: what sinks have when neither they nor their source say otherwise. Its keys are
+//! those of the registry of settings, so that a setting is described in one place.
+
+use std::borrow::Cow;
+
+use forebay_model::settings::{Registry, Rule, Setting, SettingType};
+use forebay_model::{ByteSize, SinkSettings, Span};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value, json};
+
+/// Defaults of sinks.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct StorageSection {
+    pub(crate) level: Level,
+}
+
+/// Settings of sinks, by the names that the API has for them. What a source or sink sets itself
+/// goes before; a change takes effect with the next file of a sink.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Level(pub(crate) SinkSettings);
+
+/// The part of a setting's key below `storage.level.`, in steps.
+fn steps(setting: &Setting) -> impl Iterator<Item = &'static str> {
+    let key = setting.key.strip_prefix("storage.level.");
+    key.unwrap_or(setting.key).split('.')
+}
+
+impl Serialize for Level {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut tree = Value::Object(Map::new());
+        for setting in Registry::all() {
+            let mut at = &mut tree;
+            for step in steps(setting) {
+                at = &mut at[step];
+            }
+            *at = self.0.value(setting);
+        }
+        tree.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Level {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let tree = Value::deserialize(deserializer)?;
+        let mut settings = SinkSettings::default();
+        for setting in Registry::all() {
+            let found = steps(setting).try_fold(&tree, |at, step| at.get(step));
+            if let Some(value) = found {
+                let applied = setting.apply(&mut settings, value);
+                applied.map_err(serde::de::Error::custom)?;
+            }
+        }
+        Ok(Self(settings))
+    }
+}
+
+impl JsonSchema for Level {
+    fn schema_name() -> Cow<'static, str> {
+        "SinkDefaults".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut root = json!({
+            "type": "object",
+            "additionalProperties": false,
+            "description": "Settings of sinks, by the names that the API has for them. What a source or sink sets itself goes before; a change takes effect with the next file of a sink.",
+            "properties": {},
+        });
+        for setting in Registry::all() {
+            let mut at = &mut root;
+            let mut rest = steps(setting).peekable();
+            while let Some(step) = rest.next() {
+                at = &mut at["properties"][step];
+                if rest.peek().is_none() {
+                    *at = leaf(setting, generator);
+                } else if at.is_null() {
+                    *at = json!({ "type": "object", "additionalProperties": false, "properties": {} });
+                }
+            }
+        }
+        Schema::try_from(root).unwrap_or_default()
+    }
+}
+
+/// Schema of one setting.
+fn leaf(setting: &Setting, generator: &mut SchemaGenerator) -> Value {
+    let shown = |allowed: String| format!("{} {allowed}.", setting.description);
+    let (mut schema, description) = match setting.rule {
+        Rule::Int(min, max) => (
+            json!({ "type": "integer", "minimum": min, "maximum": max }),
+            shown(format!("{min} to {max}")),
+        ),
+        Rule::Size(min, max) => (
+            generator.subschema_for::<ByteSize>().to_value(),
+            shown(format!("{min} to {max}")),
+        ),
+        Rule::Span(min, max) => (
+            generator.subschema_for::<Span>().to_value(),
+            shown(format!("{min} to {max}")),
+        ),
+        Rule::OneOf(names) => (
+            json!({ "type": "string", "enum": names }),
+            setting.description.to_owned(),
+        ),
+        Rule::Any | Rule::NonEmptyList => (
+            match setting.kind {
+                SettingType::Int => json!({ "type": "integer", "minimum": 0 }),
+                SettingType::Bool => json!({ "type": "boolean" }),
+                SettingType::String => json!({ "type": "string" }),
+                SettingType::StringList => json!({ "type": "array", "items": { "type": "string" } }),
+            },
+            setting.description.to_owned(),
+        ),
+    };
+    schema["description"] = Value::from(description);
+    schema
+}

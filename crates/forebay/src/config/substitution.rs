@@ -1,0 +1,76 @@
+//! `${NAME}` and `${file:/path}` in texts of the configuration file: secrets stay out of it.
+
+use super::environment::Environment;
+
+/// A secret in a file is a line; larger files were not meant.
+const FILE_BYTES_MAX: usize = 64 << 10;
+
+/// `text` with its references replaced, `None` when it has none. `$$` stands for a dollar sign.
+///
+/// # Errors
+/// When a variable is not set, a file can't be read, or a reference does not end. The text names
+/// the reference, never what it stands for.
+pub(crate) fn substitute(text: &str, env: &Environment) -> Result<Option<String>, String> {
+    if !text.contains('$') {
+        return Ok(None);
+    }
+    let mut result = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('$') {
+        result.push_str(before);
+        if let Some(after) = after.strip_prefix('$') {
+            result.push('$');
+            rest = after;
+        } else if let Some(after) = after.strip_prefix('{') {
+            let Some((name, after)) = after.split_once('}') else {
+                return Err(format!("\"${{{after}\" has no closing brace; write $$ for a dollar sign"));
+            };
+            result.push_str(&look_up(name, env)?);
+            rest = after;
+        } else {
+            result.push('$');
+            rest = after;
+        }
+    }
+    result.push_str(rest);
+    Ok(Some(result))
+}
+
+fn look_up(name: &str, env: &Environment) -> Result<String, String> {
+    if let Some(path) = name.strip_prefix("file:") {
+        let content = std::fs::read(path).map_err(|e| format!("${{{name}}} can't be read: {e}"))?;
+        if content.len() > FILE_BYTES_MAX {
+            return Err(format!("${{{name}}} is larger than {FILE_BYTES_MAX} bytes"));
+        }
+        let text = String::from_utf8(content).map_err(|_| format!("${{{name}}} is not UTF-8"))?;
+        return Ok(text.trim_end_matches(['\r', '\n']).to_owned());
+    }
+    let valid = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if !valid {
+        return Err(format!("\"${{{name}}}\" is neither ${{VARIABLE}} nor ${{file:/path}}"));
+    }
+    env.get(name).ok_or_else(|| format!("the variable {name} is not set"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_are_replaced_or_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("secret");
+        std::fs::write(&file, "s3cret\n").unwrap();
+        let env = Environment::from([("PASSWORD", "hunter2")]);
+        let replaced = |text: &str| substitute(text, &env);
+        assert_eq!(replaced("plain"), Ok(None));
+        assert_eq!(replaced("a ${PASSWORD} b"), Ok(Some("a hunter2 b".to_owned())));
+        assert_eq!(replaced("5 $$ and $x"), Ok(Some("5 $ and $x".to_owned())));
+        let from_file = format!("${{file:{}}}", file.display());
+        assert_eq!(replaced(&from_file), Ok(Some("s3cret".to_owned())));
+        assert_eq!(replaced("${NOPE}").unwrap_err(), "the variable NOPE is not set");
+        assert!(replaced("${file:/no/such}").unwrap_err().contains("${file:/no/such} can't be read"));
+        assert!(replaced("${PASSWORD").unwrap_err().contains("closing brace"));
+        assert!(replaced("${a b}").unwrap_err().contains("neither"));
+    }
+}

@@ -1,0 +1,177 @@
+//! `table`: what keeps the tables.
+
+use std::path::{Path, PathBuf};
+
+use forebay_model::Span;
+use forebay_remote::table::postgres::{PostgresConfig, SslMode};
+use forebay_remote::table::sqlite::SqliteConfig;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::secret::Secret;
+use super::staging::read_pem;
+use super::validate::Ranges;
+
+/// Backends that sinks can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum TableDefault {
+    /// The embedded database.
+    Sqlite,
+    /// A PostgreSQL server.
+    Postgres,
+}
+
+/// What keeps the tables.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct TableSection {
+    /// What keeps the tables of sinks that name no backend (type `keboola` in the API): `sqlite` or
+    /// `postgres`.
+    pub(crate) default: TableDefault,
+    pub(crate) sqlite: SqliteSection,
+    pub(crate) postgres: PostgresSection,
+}
+
+/// The embedded database.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct SqliteSection {
+    /// Its file. Without it `tables.db` in the data directory.
+    pub(crate) path: Option<PathBuf>,
+    /// How long to wait for another process that has locked it. 0 to 10m.
+    pub(crate) busy_timeout: Span,
+}
+
+/// What TLS has to give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum PostgresSslMode {
+    /// No TLS.
+    Disable,
+    /// TLS when the server has it.
+    Prefer,
+    /// TLS or no connection.
+    Require,
+    /// TLS, with a certificate that is checked.
+    VerifyFull,
+}
+
+/// A PostgreSQL server. It is used once `url` is set.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct PostgresSection {
+    /// Where it is: `postgres://user@host:5432/database?sslmode=verify-full`.
+    pub(crate) url: Option<Secret>,
+    /// Password, in place of one in the URL: `${POSTGRES_PASSWORD}` or `${file:/run/secrets/pg}`.
+    pub(crate) password: Option<Secret>,
+    /// TLS, in place of `sslmode` in the URL: `disable`, `prefer`, `require` or `verify-full`.
+    pub(crate) ssl_mode: Option<PostgresSslMode>,
+    /// File with certificates to trust besides those of the system, PEM.
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Connections at once. 1 to 64.
+    pub(crate) pool_size: u32,
+    /// How long connecting may take. 100ms to 5m.
+    pub(crate) connect_timeout: Span,
+    /// How long a statement other than an import may take. 1s to 10m.
+    pub(crate) statement_timeout: Span,
+    /// How long the statements of an import may take. 1s to 2h.
+    pub(crate) import_timeout: Span,
+    /// Schema that has the ledger of imports.
+    pub(crate) ledger_schema: String,
+}
+
+impl Default for TableSection {
+    fn default() -> Self {
+        Self {
+            default: TableDefault::Sqlite,
+            sqlite: SqliteSection::default(),
+            postgres: PostgresSection::default(),
+        }
+    }
+}
+
+impl Default for SqliteSection {
+    fn default() -> Self {
+        Self {
+            path: None,
+            busy_timeout: Span(SqliteConfig::new("").busy_timeout),
+        }
+    }
+}
+
+impl Default for PostgresSection {
+    fn default() -> Self {
+        let postgres = PostgresConfig::new("");
+        Self {
+            url: None,
+            password: None,
+            ssl_mode: None,
+            ca_file: None,
+            pool_size: u32::try_from(postgres.pool_size).unwrap_or(u32::MAX),
+            connect_timeout: Span(postgres.connect_timeout),
+            statement_timeout: Span(postgres.statement_timeout),
+            import_timeout: Span(postgres.import_timeout),
+            ledger_schema: postgres.ledger_schema,
+        }
+    }
+}
+
+impl TableSection {
+    /// File of the embedded database.
+    pub(crate) fn sqlite_path(&self, data_dir: &Path) -> PathBuf {
+        let made = || data_dir.join("tables.db");
+        self.sqlite.path.clone().unwrap_or_else(made)
+    }
+
+    /// The embedded database, as it is opened.
+    pub(crate) fn resolve_sqlite(&self, data_dir: &Path) -> SqliteConfig {
+        let mut sqlite = SqliteConfig::new(self.sqlite_path(data_dir));
+        sqlite.busy_timeout = self.sqlite.busy_timeout.0;
+        sqlite
+    }
+
+    /// The PostgreSQL server, if one is configured.
+    ///
+    /// # Errors
+    /// When the file with certificates can't be read.
+    pub(crate) fn resolve_postgres(&self) -> Result<Option<PostgresConfig>, String> {
+        let own = &self.postgres;
+        let Some(url) = &own.url else {
+            return Ok(None);
+        };
+        let mut postgres = PostgresConfig::new(url.expose());
+        postgres.password = own.password.as_ref().map(|p| p.inner().clone());
+        postgres.ssl_mode = own.ssl_mode.map(|mode| match mode {
+            PostgresSslMode::Disable => SslMode::Disable,
+            PostgresSslMode::Prefer => SslMode::Prefer,
+            PostgresSslMode::Require => SslMode::Require,
+            PostgresSslMode::VerifyFull => SslMode::VerifyFull,
+        });
+        postgres.pool_size = own.pool_size as usize;
+        postgres.connect_timeout = own.connect_timeout.0;
+        postgres.statement_timeout = own.statement_timeout.0;
+        postgres.import_timeout = own.import_timeout.0;
+        postgres.ledger_schema = own.ledger_schema.clone();
+        if let Some(file) = &own.ca_file {
+            postgres.ca_pem = Some(read_pem("table.postgres.caFile", file)?);
+        }
+        Ok(Some(postgres))
+    }
+
+    /// Everything that is out of range or missing.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let mut ranges = Ranges::default();
+        ranges.check("sqlite.busyTimeout", self.sqlite.busy_timeout, Span::default(), Span::mins(10));
+        let own = &self.postgres;
+        if self.default == TableDefault::Postgres && own.url.is_none() {
+            ranges.say("default is postgres, but table.postgres.url is not set");
+        }
+        let second = Span::secs(1);
+        ranges.check("postgres.poolSize", own.pool_size, 1, 64);
+        ranges.check("postgres.connectTimeout", own.connect_timeout, Span::millis(100), Span::mins(5));
+        ranges.check("postgres.statementTimeout", own.statement_timeout, second, Span::mins(10));
+        ranges.check("postgres.importTimeout", own.import_timeout, second, Span::hours(2));
+        ranges.problems
+    }
+}

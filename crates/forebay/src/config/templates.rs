@@ -1,0 +1,67 @@
+//! `templates`: the processes that run template columns.
+
+use forebay_flow::template::PoolConfig;
+use forebay_model::{ByteSize, Span};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::validate::Ranges;
+
+/// The processes that run template columns, and what bounds a template.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct TemplatesSection {
+    /// Processes, besides one for templates that went over a limit; 0 means one for each core.
+    /// 0 to 256.
+    pub(crate) workers: u32,
+    /// CPU time of one evaluation. 10ms to 1m.
+    pub(crate) time_limit: Span,
+    /// Memory that evaluations may take in a process. 16MB to 16GB.
+    pub(crate) memory_limit: ByteSize,
+    /// Records that wait or are evaluated, in bytes; further requests wait. 1MB to 16GB.
+    pub(crate) in_flight: ByteSize,
+    /// Records that wait or are evaluated; further ones are answered 503. 1 to 1000000.
+    pub(crate) queue: u32,
+}
+
+impl Default for TemplatesSection {
+    fn default() -> Self {
+        let pool = PoolConfig::default();
+        Self {
+            workers: 0,
+            time_limit: Span(pool.time_limit),
+            memory_limit: pool.memory_limit,
+            in_flight: pool.in_flight,
+            queue: u32::try_from(pool.queue).unwrap_or(u32::MAX),
+        }
+    }
+}
+
+impl TemplatesSection {
+    /// As the pool takes it.
+    pub(crate) fn resolve(&self) -> PoolConfig {
+        let pool = PoolConfig::default();
+        PoolConfig {
+            workers: match self.workers {
+                0 => pool.workers,
+                n => n as usize,
+            },
+            time_limit: self.time_limit.0,
+            memory_limit: self.memory_limit,
+            in_flight: self.in_flight,
+            queue: self.queue as usize,
+        }
+    }
+
+    /// Everything that is out of range.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let mb = ByteSize::mb;
+        let mut ranges = Ranges::default();
+        ranges.check("workers", self.workers, 0, 256);
+        ranges.check("timeLimit", self.time_limit, Span::millis(10), Span::mins(1));
+        ranges.check("memoryLimit", self.memory_limit, mb(16), mb(16 << 10));
+        ranges.check("inFlight", self.in_flight, mb(1), mb(16 << 10));
+        ranges.check("queue", self.queue, 1, 1_000_000);
+        ranges.problems
+    }
+}

@@ -1,0 +1,108 @@
+//! Values from all sides, and what is said about wrong ones.
+
+use super::*;
+
+fn sources(file: &str, env: Environment, flags: &[(&'static str, &str, &str)]) -> (tempfile::TempDir, Sources) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("f.yaml");
+    std::fs::write(&path, file).unwrap();
+    let flags = flags.iter().map(|(f, k, v)| (*f, (*k).to_owned(), (*v).to_owned())).collect();
+    let sources = Sources { file: Some(path), env, flags };
+    (dir, sources)
+}
+
+fn problems(file: &str, env: Environment) -> Vec<String> {
+    let (dir, sources) = sources(file, env, &[]);
+    let place = format!("{}/", dir.path().display());
+    let problems = load(&sources).unwrap_err();
+    problems.iter().map(|p| p.to_string().replace(&place, "")).collect()
+}
+
+#[test]
+fn a_flag_goes_before_a_variable_before_the_file_before_the_default() {
+    let file = "api:\n  listen: 127.0.0.1:1\nlog:\n  maxStreams: 11\nnodeId: a\n";
+    let env = Environment::from([("FOREBAY_LOG_MAX_STREAMS", "12"), ("FOREBAY_NODE_ID", "b")]);
+    let (_dir, sources) = sources(file, env, &[("--set", "nodeId", "c")]);
+    let loaded = load(&sources).unwrap();
+    let config = &loaded.config;
+    assert_eq!(config.api.listen.to_string(), "127.0.0.1:1");
+    assert_eq!((config.log.max_streams, config.node_id.as_str()), (12, "c"));
+    assert_eq!(config.source.http.listen.to_string(), "127.0.0.1:7000");
+    assert_eq!(loaded.origin("nodeId"), Origin::Flag("--set".to_owned()));
+    assert!(loaded.origin("api.listen").to_string().ends_with("f.yaml:2"));
+    assert_eq!(loaded.origin("log.sync"), Origin::Default);
+}
+
+#[test]
+fn everything_wrong_is_said_at_once_with_its_place_and_what_is_allowed() {
+    let file = "api:\n  lisen: 127.0.0.1:1\nlog:\n  sync: dsik\n  segmentSize: 5XB\nsource.http.maxConnections: 0\n\
+                storage:\n  level:\n    staging.upload.trigger.interval: 5h\ncordinator: {}\nshutdown: 5\n";
+    let env = Environment::from([("FOREBAY_SHUTDOWN_GRACE", "soon"), ("FOREBAY_LOG_MAXSTREAMS", "1")]);
+    assert_eq!(
+        problems(file, env),
+        [
+            "there is no setting api.lisen (f.yaml:2); did you mean api.listen?",
+            "there is no setting cordinator (f.yaml:10); did you mean coordinator?",
+            "shutdown must have settings below it (f.yaml:11)",
+            "there is no setting for the variable FOREBAY_LOG_MAXSTREAMS; did you mean FOREBAY_LOG_MAX_STREAMS?",
+            "log.segmentSize is \"5XB\", allowed is a size like 512KB or 5MB (f.yaml:5)",
+            "log.sync is \"dsik\", allowed is one of disk, cache, none (f.yaml:4)",
+            "shutdown.grace is \"soon\", allowed is a duration like 50ms, 10s or 1h30m (variable FOREBAY_SHUTDOWN_GRACE)",
+            "Invalid \"storage.level.staging.upload.trigger.interval\" value \"5h\": must be between 1s and 30m (f.yaml:9)",
+            "source.http.maxConnections is 0, allowed is 1 to 1000000 (f.yaml:6)",
+        ]
+    );
+}
+
+#[test]
+fn a_file_that_is_not_yaml_or_not_there_is_named() {
+    let said = problems("a: [\n", Environment::default());
+    assert!(said[0].starts_with("f.yaml:2: this is not YAML: "), "{said:?}");
+    let sources = Sources { file: Some("/no/such.yaml".into()), ..Sources::default() };
+    let said = load(&sources).unwrap_err()[0].to_string();
+    assert!(said.starts_with("can't read /no/such.yaml: "), "{said}");
+}
+
+#[test]
+fn a_secret_comes_from_a_variable_and_is_shown_nowhere() {
+    let file = "table:\n  postgres:\n    url: postgres://h/d\n    password: ${PG}\n    poolSize: ${SIZE}\n";
+    let env = Environment::from([("PG", "hunter2"), ("SIZE", "7")]);
+    let (_dir, sources) = sources(file, env, &[]);
+    let loaded = load(&sources).unwrap();
+    assert_eq!(loaded.config.table.postgres.password.as_ref().unwrap().expose(), "hunter2");
+    assert_eq!(loaded.config.table.postgres.pool_size, 7);
+    for text in [format!("{:?}", loaded.config), yaml::effective(&loaded)] {
+        assert!(!text.contains("hunter2") && text.contains("***"), "{text}");
+    }
+    let said = problems(file, Environment::default());
+    assert_eq!(said[0], "table.postgres.password: the variable PG is not set (f.yaml:4)");
+    let said = problems("table:\n  postgres:\n    password: [hunter2]\n", Environment::default());
+    assert_eq!(said, ["table.postgres.password must be a text (f.yaml:3)"]);
+}
+
+#[test]
+fn an_optional_group_is_wanted_whole() {
+    let said = problems("source:\n  http:\n    tls:\n      certFile: a.pem\n", Environment::default());
+    assert_eq!(said, ["source.http.tls is not complete: missing field `keyFile` (f.yaml:4)"]);
+}
+
+#[test]
+fn listeners_may_not_clash_and_a_default_backend_needs_its_address() {
+    let said = problems("api.listen: 0.0.0.0:7000\ntable.default: postgres\n", Environment::default());
+    assert_eq!(
+        said,
+        [
+            "table.default is postgres, but table.postgres.url is not set (f.yaml:2)",
+            "source.http.listen is 127.0.0.1:7000, which clashes with api.listen 0.0.0.0:7000: use another port",
+        ]
+    );
+}
+
+#[test]
+fn defaults_of_sinks_take_effect() {
+    let file = "storage:\n  level:\n    target:\n      import:\n        trigger:\n          interval: 30s\n";
+    let (_dir, sources) = sources(file, Environment::from([("FOREBAY_STORAGE_LEVEL_LOCAL_ENCODING_SYNC_WAIT", "false")]), &[]);
+    let settings = load(&sources).unwrap().config.storage.level.0;
+    assert_eq!(settings.import.interval, forebay_model::Span::secs(30));
+    assert!(!settings.sync.wait);
+}

@@ -1,0 +1,89 @@
+//! Checks of values: ranges within a section, and what concerns several sections.
+
+use std::fmt::Display;
+
+use super::{Config, Role};
+
+/// Gathers values that are out of range.
+#[derive(Debug, Default)]
+pub(crate) struct Ranges {
+    /// What is wrong, each with the name of the key first.
+    pub(crate) problems: Vec<String>,
+}
+
+impl Ranges {
+    /// Notes a value that is not within `min` to `max`.
+    pub(crate) fn check<T: PartialOrd + Display>(&mut self, name: &str, value: T, min: T, max: T) {
+        if !(&min..=&max).contains(&&value) {
+            let text = format!("{name} is {value}, allowed is {min} to {max}");
+            self.problems.push(text);
+        }
+    }
+
+    /// Notes something else.
+    pub(crate) fn say(&mut self, problem: &str) {
+        self.problems.push(problem.to_owned());
+    }
+}
+
+/// Everything that is wrong with the values, each with its key first.
+pub(super) fn problems(config: &Config) -> Vec<String> {
+    let sections = [
+        ("api", config.api.problems()),
+        ("source.http", config.source.http.problems()),
+        ("log", config.log.problems()),
+        ("staging", config.staging.problems()),
+        ("table", config.table.problems()),
+        ("coordinator", config.coordinator.problems()),
+        ("upload", config.upload.problems()),
+        ("import", config.import.problems()),
+        ("janitor", config.janitor.problems()),
+        ("templates", config.templates.problems()),
+        ("telemetry", config.telemetry.problems()),
+        ("shutdown", config.shutdown.problems()),
+    ];
+    let in_section = |(path, found): (&str, Vec<String>)| {
+        found.into_iter().map(move |p| format!("{path}.{p}")).collect::<Vec<_>>()
+    };
+    let mut all: Vec<String> = sections.into_iter().flat_map(in_section).collect();
+    all.extend(overall(config));
+    all
+}
+
+fn overall(config: &Config) -> Vec<String> {
+    let mut problems = Vec::new();
+    if config.roles.is_empty() {
+        problems.push("roles is empty: name at least one".to_owned());
+    }
+    if config.data_dir.as_os_str().is_empty() {
+        problems.push("dataDir is empty: name a directory".to_owned());
+    }
+    let id = &config.node_id;
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if id.is_empty() || id.len() > 64 || !id.chars().all(fits) {
+        problems.push(format!(
+            "nodeId is \"{id}\", allowed are 1 to 64 letters, digits, \"-\", \"_\" and \".\""
+        ));
+    }
+    if config.token.is_some() && config.token_file.is_some() {
+        problems.push("token and tokenFile are both set: set one of them".to_owned());
+    }
+    if config.token.as_ref().is_some_and(|t| t.expose().trim().is_empty()) {
+        problems.push("token is empty".to_owned());
+    }
+    if let Some(problem) = same_address(config) {
+        problems.push(problem);
+    }
+    problems
+}
+
+/// Two listeners on one port of one address. Port 0 is a different one for each.
+fn same_address(config: &Config) -> Option<String> {
+    let (api, source) = (config.api.listen, config.source.http.listen);
+    let both = config.has(Role::Api) && config.has(Role::Source);
+    let overlap = api.ip() == source.ip() || api.ip().is_unspecified() || source.ip().is_unspecified();
+    let clash = both && api.port() != 0 && api.port() == source.port() && overlap;
+    clash.then(|| {
+        format!("source.http.listen is {source}, which clashes with api.listen {api}: use another port")
+    })
+}

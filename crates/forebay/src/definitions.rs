@@ -1,0 +1,9 @@
+//! Sources and sinks as people write them: in a file, or as arguments.
+
+mod apply;
+mod column;
+mod file;
+
+pub(crate) use apply::{Change, Plan, Step};
+pub(crate) use column::{ColumnDefinition, parse_column};
+pub(crate) use file::{Definitions, SinkDefinition, SourceDefinition};

@@ -1,0 +1,173 @@
+//! What has to be done so that the server has what a file says: looked up first, then done.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{ColumnDefinition, SinkDefinition, SourceDefinition};
+use crate::api::{ApiClient, SOURCES};
+use crate::failure::Failure;
+
+/// What is done about a source or sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// It is made.
+    Create,
+    /// It is changed.
+    Update,
+    /// It is as it should be.
+    Keep,
+}
+
+impl Change {
+    /// For people: done, or only planned.
+    pub(crate) fn word(self, is_plan: bool) -> &'static str {
+        match (self, is_plan) {
+            (Self::Create, false) => "created",
+            (Self::Create, true) => "would create",
+            (Self::Update, false) => "updated",
+            (Self::Update, true) => "would update",
+            (Self::Keep, _) => "unchanged",
+        }
+    }
+}
+
+/// One source or sink.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    /// `source my-events`.
+    pub(crate) what: String,
+    /// What is done about it.
+    pub(crate) change: Change,
+    /// What differs.
+    pub(crate) differences: Vec<&'static str>,
+    path: String,
+    body: Value,
+}
+
+/// What has to be done for one source.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// Id of the source.
+    pub(crate) source: String,
+    /// The source, then its sinks.
+    pub(crate) steps: Vec<Step>,
+    /// Sinks that the server has and the file has not; they are left alone.
+    pub(crate) others: Vec<String>,
+}
+
+impl Plan {
+    /// Compares a definition with what the server has.
+    ///
+    /// # Errors
+    /// When the server can't be asked or the definition makes no sense.
+    pub(crate) async fn of(api: &ApiClient, definition: &SourceDefinition) -> Result<Self, Failure> {
+        let id = definition.source_id()?;
+        let found = api.find(&format!("{SOURCES}/{id}")).await?;
+        let mut steps = vec![source_step(definition, &id, found.as_ref())];
+        let sinks = format!("{SOURCES}/{id}/sinks");
+        let mut others = match found {
+            Some(_) => api.list(&sinks, "sinks", "sinkId").await?,
+            None => Vec::new(),
+        };
+        for sink in &definition.sinks {
+            let sink_id = sink.sink_id()?;
+            let what = format!("sink {id}/{sink_id}");
+            if steps.iter().any(|s| s.what == what) {
+                return Err(Failure::usage(format_args!("{what} is defined twice: give one of them another name or id")));
+            }
+            let place = others.iter().position(|s| text(s, "sinkId") == sink_id);
+            let found = place.map(|i| others.remove(i));
+            steps.push(sink_step(sink, what, &sinks, &sink_id, found.as_ref()));
+        }
+        let others = others.iter().map(|s| text(s, "sinkId").to_owned()).collect();
+        Ok(Self { source: id, steps, others })
+    }
+}
+
+impl Step {
+    /// Does it.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub(crate) async fn run(&self, api: &ApiClient) -> Result<(), Failure> {
+        match self.change {
+            Change::Create => api.task(Method::POST, &self.path, Some(&self.body)).await,
+            Change::Update => api.task(Method::PATCH, &self.path, Some(&self.body)).await,
+            Change::Keep => Ok(()),
+        }
+    }
+}
+
+fn source_step(definition: &SourceDefinition, id: &str, found: Option<&Value>) -> Step {
+    let what = format!("source {id}");
+    let Some(found) = found else {
+        let body = definition.request(id);
+        return Step { what, change: Change::Create, differences: Vec::new(), path: SOURCES.to_owned(), body };
+    };
+    let mut difference = Difference::default();
+    difference.text(found, "name", &definition.name);
+    difference.text(found, "description", &definition.description);
+    difference.step(what, format!("{SOURCES}/{id}"))
+}
+
+fn sink_step(definition: &SinkDefinition, what: String, sinks: &str, id: &str, found: Option<&Value>) -> Step {
+    let body = definition.request(id);
+    let Some(found) = found else {
+        return Step { what, change: Change::Create, differences: Vec::new(), path: sinks.to_owned(), body };
+    };
+    let table = found.get("table").cloned().unwrap_or_default();
+    let mut difference = Difference::default();
+    difference.text(found, "name", definition.shown_name());
+    difference.text(found, "description", &definition.description);
+    let mut new_table = json!({});
+    if text(&table, "type") != definition.backend_name() {
+        difference.names.push("backend");
+        new_table["type"] = definition.backend_name().into();
+    }
+    if text(&table, "tableId") != definition.table {
+        difference.names.push("table");
+        new_table["tableId"] = definition.table.as_str().into();
+    }
+    let columns = table.pointer("/mapping/columns").cloned().unwrap_or_default();
+    let columns: Vec<ColumnDefinition> = serde_json::from_value(columns).unwrap_or_default();
+    if columns != definition.columns {
+        difference.names.push("columns");
+        new_table["mapping"] = body["table"]["mapping"].clone();
+    }
+    if new_table != json!({}) {
+        difference.body["table"] = new_table;
+    }
+    difference.step(what, format!("{sinks}/{id}"))
+}
+
+/// What of a source or sink is not as it should be.
+#[derive(Debug)]
+struct Difference {
+    names: Vec<&'static str>,
+    body: Value,
+}
+
+impl Default for Difference {
+    fn default() -> Self {
+        Self { names: Vec::new(), body: json!({}) }
+    }
+}
+
+impl Difference {
+    fn text(&mut self, found: &Value, name: &'static str, wanted: &str) {
+        if text(found, name) != wanted {
+            self.names.push(name);
+            self.body[name] = wanted.into();
+        }
+    }
+
+    fn step(mut self, what: String, path: String) -> Step {
+        let change = if self.names.is_empty() { Change::Keep } else { Change::Update };
+        self.body["changeDescription"] = "Applied a definition file.".into();
+        Step { what, change, differences: self.names, path, body: self.body }
+    }
+}
+
+fn text<'v>(value: &'v Value, name: &str) -> &'v str {
+    value.get(name).and_then(Value::as_str).unwrap_or_default()
+}

@@ -1,0 +1,223 @@
+//! Columns: as an argument, in a file, in the API.
+
+use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json};
+
+/// Types of columns.
+pub(crate) const TYPES: [&str; 8] = ["uuid", "datetime", "ip", "body", "headers", "path", "template", "static"];
+
+/// One column of a table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct ColumnDefinition {
+    /// Name in the table.
+    pub(crate) name: String,
+    /// One of [`TYPES`].
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    /// Of type `path`: which part of the body.
+    #[serde(default)]
+    pub(crate) path: Option<String>,
+    /// Of type `path`: what to take when the body has nothing there.
+    #[serde(default, deserialize_with = "text_of_scalar")]
+    pub(crate) default_value: Option<String>,
+    /// Of types `path` and `template`: strings without their JSON quotes.
+    #[serde(default)]
+    pub(crate) raw_string: bool,
+    /// Of type `template`: the program.
+    #[serde(default, deserialize_with = "template_text")]
+    pub(crate) template: Option<String>,
+    /// Of type `static`: the text.
+    #[serde(default, deserialize_with = "text_of_scalar")]
+    pub(crate) value: Option<String>,
+    /// Part of the primary key.
+    #[serde(default)]
+    pub(crate) primary_key: bool,
+}
+
+/// `0` and `true` in YAML are meant as the text of a cell.
+fn text_of_scalar<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::Null => Ok(None),
+        Value::String(text) => Ok(Some(text)),
+        other @ (Value::Bool(_) | Value::Number(_)) => Ok(Some(other.to_string())),
+        Value::Array(_) | Value::Object(_) => Err(serde::de::Error::custom("a cell's text must be a text")),
+    }
+}
+
+/// A template as its text, or as the API has it.
+fn template_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let wrong = || serde::de::Error::custom("a template is its text, or {language: jsonnet, content: its text}");
+    match Value::deserialize(deserializer)? {
+        Value::Null => Ok(None),
+        Value::String(text) => Ok(Some(text)),
+        Value::Object(map) => match (map.get("language"), map.get("content").and_then(Value::as_str)) {
+            (None | Some(Value::String(_)), Some(text)) => Ok(Some(text.to_owned())),
+            _ => Err(wrong()),
+        },
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) => Err(wrong()),
+    }
+}
+
+impl ColumnDefinition {
+    /// As the API takes it.
+    pub(crate) fn request(&self) -> Value {
+        let mut request = json!({ "type": self.kind, "name": self.name });
+        let mut set = |name: &str, value: Value| request[name] = value;
+        if let Some(path) = &self.path {
+            set("path", path.as_str().into());
+        }
+        if let Some(text) = &self.default_value {
+            set("defaultValue", text.as_str().into());
+        }
+        if self.raw_string {
+            set("rawString", true.into());
+        }
+        if let Some(text) = &self.template {
+            set("template", json!({ "language": "jsonnet", "content": text }));
+        }
+        if let Some(text) = &self.value {
+            set("value", text.as_str().into());
+        }
+        if self.primary_key {
+            set("primaryKey", true.into());
+        }
+        request
+    }
+}
+
+/// Reads `NAME=TYPE[,OPTION…][:ARGUMENT]`.
+///
+/// # Errors
+/// What is wrong, with an example of what is right.
+pub(crate) fn parse_column(text: &str) -> Result<ColumnDefinition, String> {
+    let Some((name, rest)) = text.split_once('=') else {
+        return Err("a column is NAME=TYPE, like user=path:user.id".to_owned());
+    };
+    if name.is_empty() {
+        return Err("the column has no name: NAME=TYPE, like user=path:user.id".to_owned());
+    }
+    let (kind, options, argument) = parts(rest)?;
+    let mut column = ColumnDefinition { name: name.to_owned(), kind, ..ColumnDefinition::default() };
+    set_argument(&mut column, argument)?;
+    // Here a person wants the text of a string, not its JSON.
+    column.raw_string = matches!(column.kind.as_str(), "path" | "template");
+    for option in options {
+        set_option(&mut column, &option)?;
+    }
+    Ok(column)
+}
+
+/// Type, options and argument; an option's text may stand in double quotes.
+fn parts(text: &str) -> Result<(String, Vec<String>, Option<String>), String> {
+    let mut words = vec![String::new()];
+    let mut in_quotes = false;
+    let mut chars = text.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => in_quotes = !in_quotes,
+            ',' if !in_quotes => words.push(String::new()),
+            ':' if !in_quotes => {
+                let argument = text.get(at + 1..).unwrap_or_default().to_owned();
+                let kind = words.remove(0);
+                return Ok((kind, words, Some(argument)));
+            }
+            c => {
+                if let Some(word) = words.last_mut() {
+                    word.push(c);
+                }
+            }
+        }
+    }
+    if in_quotes {
+        return Err("a quote is not closed".to_owned());
+    }
+    let kind = words.remove(0);
+    Ok((kind, words, None))
+}
+
+fn set_argument(column: &mut ColumnDefinition, argument: Option<String>) -> Result<(), String> {
+    let kind = column.kind.clone();
+    match (kind.as_str(), argument) {
+        ("path", Some(path)) => column.path = Some(path),
+        ("template", Some(text)) if !text.is_empty() => column.template = Some(text),
+        ("static", Some(text)) => column.value = Some(text),
+        ("path", None) => return Err("type path needs a path, like user=path:user.id".to_owned()),
+        ("template", _) => {
+            return Err("type template needs a program, like 'total=template:Body(\"a\") + Body(\"b\")'".to_owned());
+        }
+        ("static", None) => return Err("type static needs a text, like env=static:prod".to_owned()),
+        (kind, _) if !TYPES.contains(&kind) => {
+            let near = crate::config::nearest(kind, TYPES.map(str::to_owned));
+            let near = near.map(|n| format!("; did you mean {n}?")).unwrap_or_default();
+            return Err(format!("there is no column type \"{kind}\", but {}{near}", TYPES.join(", ")));
+        }
+        (_, None) => {}
+        (kind, Some(_)) => return Err(format!("type {kind} takes nothing after a colon")),
+    }
+    Ok(())
+}
+
+fn set_option(column: &mut ColumnDefinition, option: &str) -> Result<(), String> {
+    let takes_json = matches!(column.kind.as_str(), "path" | "template");
+    match option.split_once('=') {
+        None if option == "key" => column.primary_key = true,
+        None if option == "json" && takes_json => column.raw_string = false,
+        Some(("default", text)) if column.kind == "path" => column.default_value = Some(text.to_owned()),
+        _ => {
+            let kind = &column.kind;
+            return Err(format!(
+                "type {kind} has no option \"{option}\"; there are key, json (path, template) and default=TEXT (path)"
+            ));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(text: &str) -> Value {
+        parse_column(text).unwrap().request()
+    }
+
+    #[test]
+    fn columns_are_read_as_people_write_them() {
+        assert_eq!(request("id=uuid"), json!({"type": "uuid", "name": "id"}));
+        assert_eq!(
+            request("user=path:user.id"),
+            json!({"type": "path", "name": "user", "path": "user.id", "rawString": true})
+        );
+        assert_eq!(
+            request("u=path,key,json,default=\"a,b:c\":x[0]"),
+            json!({"type": "path", "name": "u", "path": "x[0]", "defaultValue": "a,b:c", "primaryKey": true})
+        );
+        assert_eq!(
+            request("t=template:Body(\"a\")+Body(\"b:c\")"),
+            json!({"type": "template", "name": "t", "rawString": true,
+                   "template": {"language": "jsonnet", "content": "Body(\"a\")+Body(\"b:c\")"}})
+        );
+        assert_eq!(request("e=static:a:b"), json!({"type": "static", "name": "e", "value": "a:b"}));
+        assert_eq!(request("all=path:"), json!({"type": "path", "name": "all", "path": "", "rawString": true}));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_what_is_right() {
+        for (text, said) in [
+            ("id", "NAME=TYPE"),
+            ("=uuid", "has no name"),
+            ("id=uid", "did you mean uuid?"),
+            ("id=uuid:x", "takes nothing after a colon"),
+            ("p=path", "needs a path"),
+            ("t=template:", "needs a program"),
+            ("s=static", "needs a text"),
+            ("id=uuid,default=x", "has no option \"default=x\""),
+            ("p=path,kee:x", "has no option \"kee\""),
+            ("p=path,default=\"x:y", "quote is not closed"),
+        ] {
+            let error = parse_column(text).unwrap_err();
+            assert!(error.contains(said), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The file of `forebay apply`.
+
+use std::path::Path;
+
+use forebay_model::{SinkId, SourceId};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::ColumnDefinition;
+use crate::config::nearest;
+use crate::failure::Failure;
+
+/// All sources of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Definitions {
+    /// At least one.
+    pub(crate) sources: Vec<SourceDefinition>,
+}
+
+/// A source and its sinks.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct SourceDefinition {
+    /// For people.
+    pub(crate) name: String,
+    /// Made from the name when it is left out.
+    #[serde(default)]
+    pub(crate) id: Option<String>,
+    /// For people.
+    #[serde(default)]
+    pub(crate) description: String,
+    /// Where its records go.
+    #[serde(default)]
+    pub(crate) sinks: Vec<SinkDefinition>,
+}
+
+/// A table that records go into.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct SinkDefinition {
+    /// `<in|out>.<bucket>.<table>`.
+    pub(crate) table: String,
+    /// What keeps the table, when it is not the server's default.
+    #[serde(default)]
+    pub(crate) backend: Option<String>,
+    /// The last part of the table's id when it is left out.
+    #[serde(default)]
+    pub(crate) name: Option<String>,
+    /// Made from the name when it is left out.
+    #[serde(default)]
+    pub(crate) id: Option<String>,
+    /// For people.
+    #[serde(default)]
+    pub(crate) description: String,
+    /// In the order of the table.
+    pub(crate) columns: Vec<ColumnDefinition>,
+}
+
+impl Definitions {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// When it can't be read, with the line of what is wrong.
+    pub(crate) fn read(file: &Path) -> Result<Self, Failure> {
+        let shown = file.display();
+        let text = if file == Path::new("-") {
+            std::io::read_to_string(std::io::stdin())
+        } else {
+            std::fs::read_to_string(file)
+        };
+        let text = text.map_err(|e| Failure::usage(format_args!("can't read {shown}: {e}")))?;
+        let definitions: Self = serde_saphyr::from_str(&text).map_err(|e| complaint(&shown.to_string(), &e))?;
+        if definitions.sources.is_empty() {
+            return Err(Failure::usage(format_args!("{shown} has no sources")));
+        }
+        Ok(definitions)
+    }
+}
+
+/// An error of the file with its line, and the name that was probably meant.
+fn complaint(file: &str, error: &serde_saphyr::Error) -> Failure {
+    let text = error.without_snippet().to_string();
+    let first = text.lines().next().unwrap_or_default();
+    let first = first.split(" at line ").next().unwrap_or(first);
+    let line = error.location().map(|l| format!(":{}", l.line())).unwrap_or_default();
+    let failure = Failure::usage(format_args!("{file}{line}: {first}"));
+    let quoted: Vec<String> = first.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    match quoted.split_first() {
+        Some((given, names)) if first.contains("unknown field") => match nearest(given, names.to_vec()) {
+            Some(name) => failure.hint(format_args!("did you mean {name}?")),
+            None => failure,
+        },
+        _ => failure,
+    }
+}
+
+impl SourceDefinition {
+    /// Its id in the API.
+    ///
+    /// # Errors
+    /// When nothing of its name makes an id.
+    pub(crate) fn source_id(&self) -> Result<String, Failure> {
+        let given = self.id.as_ref().unwrap_or(&self.name);
+        let id = SourceId::from_name(given);
+        id.map(|id| id.to_string()).map_err(|e| Failure::usage(format_args!("id of source \"{}\": {e}", self.name)))
+    }
+
+    /// As the API takes a new one.
+    pub(crate) fn request(&self, id: &str) -> Value {
+        json!({ "type": "http", "sourceId": id, "name": self.name, "description": self.description })
+    }
+}
+
+impl SinkDefinition {
+    /// Its name for people.
+    pub(crate) fn shown_name(&self) -> &str {
+        let last = || self.table.rsplit('.').next().unwrap_or(&self.table);
+        self.name.as_deref().unwrap_or_else(last)
+    }
+
+    /// Its id in the API.
+    ///
+    /// # Errors
+    /// When nothing of its name makes an id.
+    pub(crate) fn sink_id(&self) -> Result<String, Failure> {
+        let given = self.id.as_deref().unwrap_or_else(|| self.shown_name());
+        let id = SinkId::from_name(given);
+        id.map(|id| id.to_string())
+            .map_err(|e| Failure::usage(format_args!("id of sink \"{}\": {e}", self.shown_name())))
+    }
+
+    /// Its backend in the API.
+    pub(crate) fn backend_name(&self) -> &str {
+        self.backend.as_deref().unwrap_or("keboola")
+    }
+
+    /// As the API takes a new one.
+    pub(crate) fn request(&self, id: &str) -> Value {
+        let columns: Vec<Value> = self.columns.iter().map(ColumnDefinition::request).collect();
+        json!({
+            "type": "table",
+            "sinkId": id,
+            "name": self.shown_name(),
+            "description": self.description,
+            "table": {
+                "type": self.backend_name(),
+                "tableId": self.table,
+                "mapping": { "columns": columns },
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Definitions, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("d.yaml");
+        std::fs::write(&file, text).unwrap();
+        let place = format!("{}/", dir.path().display());
+        Definitions::read(&file).map_err(|e| e.to_string().replace(&place, ""))
+    }
+
+    #[test]
+    fn the_readme_example_is_understood() {
+        let text = "\
+sources:
+  - name: My events
+    sinks:
+      - name: Events
+        table: in.demo.events
+        columns:
+          - { name: id, type: uuid }
+          - { name: user, type: path, path: user.id, rawString: true, defaultValue: 0 }
+          - { name: total, type: template, template: 'Body(\"price\") * Body(\"count\")' }
+";
+        let definitions = read(text).unwrap();
+        let source = &definitions.sources[0];
+        assert_eq!(source.source_id().unwrap(), "my-events");
+        let sink = &source.sinks[0];
+        assert_eq!(sink.sink_id().unwrap(), "events");
+        let request = sink.request("events");
+        assert_eq!(request["table"]["tableId"], "in.demo.events");
+        assert_eq!(request["table"]["mapping"]["columns"][1]["defaultValue"], "0");
+        let template = &request["table"]["mapping"]["columns"][2]["template"];
+        assert_eq!(template["content"], "Body(\"price\") * Body(\"count\")");
+    }
+
+    #[test]
+    fn a_typo_is_named_with_its_line_and_the_nearest_name() {
+        let said = read("sources:\n  - name: a\n    sink: []\n").unwrap_err();
+        assert!(said.starts_with("d.yaml:3: unknown field `sink`"), "{said}");
+        assert!(said.ends_with("did you mean sinks?"), "{said}");
+        let said = read("sources: []\n").unwrap_err();
+        assert!(said.contains("has no sources"), "{said}");
+    }
+}

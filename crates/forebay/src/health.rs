@@ -1,0 +1,64 @@
+//! `/health/live` and `/health/ready`.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use forebay_log::Log;
+use forebay_meta::{Repo, Revision};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+/// How far the source is: nothing until its routes are in force.
+pub(crate) type Progress = watch::Receiver<Option<Revision>>;
+
+/// What readiness depends on. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Health {
+    repo: Repo,
+    log: Log,
+    progress: Option<Progress>,
+}
+
+impl Health {
+    pub(crate) fn new(repo: Repo, log: Log) -> Self {
+        Self { repo, log, progress: None }
+    }
+
+    /// The node has a source, which has to follow the store.
+    pub(crate) fn follows(&mut self, progress: Progress) {
+        self.progress = Some(progress);
+    }
+
+    pub(crate) fn router(self) -> Router {
+        Router::new()
+            .route("/health/live", get(|| async { Json(json!({"status": "live"})) }))
+            .route("/health/ready", get(ready))
+            .with_state(self)
+    }
+
+    /// Everything because of which the node should get no traffic now.
+    async fn causes(&self) -> Vec<Value> {
+        let mut causes = Vec::new();
+        if let Err(error) = self.repo.nodes().await {
+            causes.push(json!({"part": "store", "cause": error.to_string()}));
+        }
+        if let Err(latched) = self.log.health() {
+            let cause = format!("{latched}; restart the process once the disk is mended");
+            causes.push(json!({"part": "log", "cause": cause}));
+        }
+        if self.progress.as_ref().is_some_and(|p| p.borrow().is_none()) {
+            causes.push(json!({"part": "source", "cause": "definitions are being loaded"}));
+        }
+        causes
+    }
+}
+
+async fn ready(State(health): State<Health>) -> Response {
+    let causes = health.causes().await;
+    if causes.is_empty() {
+        return Json(json!({"status": "ready"})).into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "not ready", "causes": causes}))).into_response()
+}

@@ -1,0 +1,75 @@
+//! What the management API asks of mappings, answered by the code that maps records.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use forebay_control::api::{ColumnProblem, Mapper, TestCell, TestError, TestRecord, TestTable};
+use forebay_flow::template::TemplatePool;
+use forebay_model::{Mapping, Sink};
+use forebay_record::{CompiledMapping, Limits, RecordContext, RecordError, RequestInfo};
+
+/// Compiles and tests mappings as the source does.
+pub(crate) struct RecordMapper {
+    templates: Arc<TemplatePool>,
+    limits: Limits,
+    random: Arc<dyn Fn() -> u128 + Send + Sync>,
+}
+
+impl RecordMapper {
+    pub(crate) fn new(
+        templates: Arc<TemplatePool>,
+        limits: Limits,
+        random: Arc<dyn Fn() -> u128 + Send + Sync>,
+    ) -> Self {
+        Self { templates, limits, random }
+    }
+
+    async fn rows(&self, sink: &Sink, context: &RecordContext) -> Result<Vec<TestCell>, TestError> {
+        let mapping = CompiledMapping::compile_checked(&sink.table.mapping, &self.limits);
+        let evaluated = self.templates.evaluate(mapping.templates(), context).await;
+        let mut random = || (self.random)();
+        let cells = mapping.render_cells(context, &evaluated, &mut random).map_err(refused)?;
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let names = mapping.column_names();
+        let cell = |(name, bytes): (&str, Vec<u8>)| TestCell { column: name.to_owned(), value: text(bytes) };
+        Ok(names.zip(cells).map(cell).collect())
+    }
+}
+
+fn refused(error: RecordError) -> TestError {
+    TestError::Column { column: error.column, message: error.message }
+}
+
+#[async_trait]
+impl Mapper for RecordMapper {
+    fn check(&self, mapping: &Mapping) -> Vec<ColumnProblem> {
+        match CompiledMapping::compile(mapping, &self.limits) {
+            Ok(_) => Vec::new(),
+            Err(errors) => errors
+                .into_iter()
+                .map(|e| ColumnProblem { column: e.column, message: e.message })
+                .collect(),
+        }
+    }
+
+    async fn test(&self, sinks: &[Sink], record: TestRecord) -> Result<Vec<TestTable>, TestError> {
+        let client_ip = record.ip.parse().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let request = RequestInfo {
+            received: record.received_at,
+            client_ip,
+            headers: record.headers.into(),
+        };
+        let context = RecordContext::new(Arc::new(request), record.body);
+        let mut tables = Vec::with_capacity(sinks.len());
+        for sink in sinks {
+            let row = self.rows(sink, &context).await?;
+            tables.push(TestTable {
+                sink: sink.key.clone(),
+                table: sink.table.table.clone(),
+                rows: vec![row],
+            });
+        }
+        Ok(tables)
+    }
+}

@@ -1,0 +1,52 @@
+//! Comma-separated values.
+
+use std::io::Write;
+use std::ops::ControlFlow;
+
+use forebay_remote::table::sqlite::{QueryCell, QueryVisitor};
+
+use super::Writer;
+use crate::failure::Failure;
+use crate::terminal;
+
+/// Writes rows as they come.
+pub(super) struct CsvWriter<W: Write> {
+    out: csv::Writer<W>,
+    error: Option<std::io::Error>,
+}
+
+impl<W: Write> CsvWriter<W> {
+    pub(super) fn new(out: W) -> Self {
+        Self { out: csv::Writer::from_writer(out), error: None }
+    }
+
+    fn write(&mut self, cells: impl IntoIterator<Item = String>) -> ControlFlow<()> {
+        match self.out.write_record(cells) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(e) => {
+                self.error = Some(e.into());
+                ControlFlow::Break(())
+            }
+        }
+    }
+}
+
+impl<W: Write> QueryVisitor for CsvWriter<W> {
+    fn columns(&mut self, names: &[&str]) -> ControlFlow<()> {
+        self.write(names.iter().map(|n| (*n).to_owned()))
+    }
+
+    fn row(&mut self, cells: &[QueryCell<'_>]) -> ControlFlow<()> {
+        self.write(cells.iter().map(super::text))
+    }
+}
+
+impl<W: Write> Writer for CsvWriter<W> {
+    fn finish(&mut self) -> Result<(), Failure> {
+        let done = match self.error.take() {
+            Some(error) => Err(error),
+            None => self.out.flush(),
+        };
+        done.map_err(|e| terminal::output_failed(&e))
+    }
+}

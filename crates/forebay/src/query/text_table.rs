@@ -1,0 +1,191 @@
+//! Columns in line.
+
+use std::fmt;
+use std::io::Write;
+use std::ops::ControlFlow;
+
+use forebay_remote::table::sqlite::{QueryCell, QueryVisitor};
+use unicode_width::UnicodeWidthStr;
+
+use super::Writer;
+use crate::failure::Failure;
+use crate::terminal;
+
+/// Rows that decide how wide the columns are; later ones have to live with it.
+const ROWS_MEASURED: usize = 1000;
+/// Columns of a terminal that a cell of a query may take.
+const WIDTH_MAX: usize = 60;
+
+/// A table that is written as a whole.
+#[derive(Debug, Default)]
+pub(crate) struct TextTable {
+    names: Vec<String>,
+    rows: Vec<Vec<Cell>>,
+    widths: Vec<usize>,
+    is_head_written: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Cell {
+    text: String,
+    is_number: bool,
+}
+
+impl TextTable {
+    /// With these columns.
+    pub(crate) fn new(names: &[&str]) -> Self {
+        let names: Vec<String> = names.iter().map(|n| plain(n, WIDTH_MAX)).collect();
+        let widths = names.iter().map(|n| n.width()).collect();
+        Self { names, widths, ..Self::default() }
+    }
+
+    /// Adds a row of texts.
+    pub(crate) fn row(&mut self, cells: &[&str]) {
+        let cell = |text: &&str| Cell { text: plain(text, usize::MAX), is_number: is_number(text) };
+        self.push(cells.iter().map(cell).collect());
+    }
+
+    fn push(&mut self, cells: Vec<Cell>) {
+        if !self.is_head_written {
+            for (width, cell) in self.widths.iter_mut().zip(&cells) {
+                *width = (*width).max(cell.text.width());
+            }
+        }
+        self.rows.push(cells);
+    }
+
+    /// Takes the rows out as lines; the first time with the names above them.
+    fn take_lines(&mut self) -> String {
+        let mut lines = String::new();
+        if !self.is_head_written {
+            self.is_head_written = true;
+            let head = self.names.iter().map(|n| Cell { text: n.clone(), is_number: false });
+            lines.push_str(&self.line(&head.collect::<Vec<_>>()));
+            let rules: Vec<String> = self.widths.iter().map(|w| "-".repeat((*w).max(1))).collect();
+            lines.push_str(rules.join("  ").trim_end());
+            lines.push('\n');
+        }
+        for row in std::mem::take(&mut self.rows) {
+            lines.push_str(&self.line(&row));
+        }
+        lines
+    }
+
+    fn line(&self, cells: &[Cell]) -> String {
+        let cells = cells.iter().zip(&self.widths).map(|(cell, width)| {
+            let space = " ".repeat(width.saturating_sub(cell.text.width()));
+            if cell.is_number { format!("{space}{}", cell.text) } else { format!("{}{space}", cell.text) }
+        });
+        let line = cells.collect::<Vec<_>>().join("  ");
+        format!("{}\n", line.trim_end())
+    }
+}
+
+impl fmt::Display for TextTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut all = Self {
+            names: self.names.clone(),
+            rows: self.rows.clone(),
+            widths: self.widths.clone(),
+            is_head_written: false,
+        };
+        f.write_str(&all.take_lines())
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.parse::<f64>().is_ok()
+}
+
+/// One line without anything that a terminal would act on, cut to a width.
+fn plain(text: &str, width_max: usize) -> String {
+    let mut line = String::with_capacity(text.len());
+    let mut width = 0;
+    for c in text.chars() {
+        let shown = if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+        width += shown.width();
+        if width > width_max {
+            line.push('…');
+            break;
+        }
+        line.push_str(&shown);
+    }
+    line
+}
+
+/// Writes rows as a table, the first ones when there are enough to know the widths.
+pub(super) struct TableWriter<W> {
+    out: W,
+    table: TextTable,
+    error: Option<std::io::Error>,
+}
+
+impl<W: Write> TableWriter<W> {
+    pub(super) fn new(out: W) -> Self {
+        Self { out, table: TextTable::default(), error: None }
+    }
+
+    fn flush(&mut self) -> ControlFlow<()> {
+        let lines = self.table.take_lines();
+        match self.out.write_all(lines.as_bytes()) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(e) => {
+                self.error = Some(e);
+                ControlFlow::Break(())
+            }
+        }
+    }
+}
+
+impl<W: Write> QueryVisitor for TableWriter<W> {
+    fn columns(&mut self, names: &[&str]) -> ControlFlow<()> {
+        self.table = TextTable::new(names);
+        ControlFlow::Continue(())
+    }
+
+    fn row(&mut self, cells: &[QueryCell<'_>]) -> ControlFlow<()> {
+        let cell = |cell: &QueryCell<'_>| match cell {
+            QueryCell::Null => Cell { text: "NULL".to_owned(), is_number: false },
+            cell => Cell {
+                text: plain(&super::text(cell), WIDTH_MAX),
+                is_number: matches!(cell, QueryCell::Int(_) | QueryCell::Real(_)),
+            },
+        };
+        self.table.push(cells.iter().map(cell).collect());
+        if self.table.rows.len() >= ROWS_MEASURED { self.flush() } else { ControlFlow::Continue(()) }
+    }
+}
+
+impl<W: Write> Writer for TableWriter<W> {
+    fn finish(&mut self) -> Result<(), Failure> {
+        if self.error.is_none() {
+            _ = self.flush();
+        }
+        let done = match self.error.take() {
+            Some(error) => Err(error),
+            None => self.out.flush(),
+        };
+        done.map_err(|e| terminal::output_failed(&e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_stand_in_line_and_numbers_to_the_right() {
+        let mut table = TextTable::new(&["name", "n"]);
+        table.row(&["žluť", "5"]);
+        table.row(&["a\u{1b}[31m\nb", "1234"]);
+        table.row(&["日本", ""]);
+        assert_eq!(
+            table.to_string(),
+            "name              n\n\
+             ----------------  ----\n\
+             žluť                 5\n\
+             a\\u{1b}[31m\\nb    1234\n\
+             日本\n"
+        );
+    }
+}

@@ -1,0 +1,25 @@
+//! Real random numbers, in the forms that the crates ask for.
+
+use std::sync::Arc;
+
+use rand::Rng;
+use rand::rngs::ThreadRng;
+
+/// Bits of ids.
+pub(crate) fn wide() -> Arc<dyn Fn() -> u128 + Send + Sync> {
+    Arc::new(|| with(|r| r.random()))
+}
+
+/// Jitter.
+pub(crate) fn narrow() -> Arc<dyn Fn() -> u64 + Send + Sync> {
+    Arc::new(|| with(|r| r.random()))
+}
+
+/// Secrets and tokens: the thread's generator is a cryptographic one, seeded by the system.
+pub(crate) fn secret() -> impl FnMut() -> u64 + Send {
+    || with(|r| r.random())
+}
+
+fn with<T>(f: impl FnOnce(&mut ThreadRng) -> T) -> T {
+    f(&mut rand::rng())
+}

@@ -1,0 +1,203 @@
+//! The token of the management API: read from where it is configured, or made at the first start.
+
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::clock;
+use crate::config::{Config, Secret};
+use crate::failure::Failure;
+
+/// A token is a line; larger files were not meant.
+const BYTES_MAX: usize = 4096;
+const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+/// 40 of 62 characters: 238 bits.
+const CHARS: usize = 40;
+
+/// A token, and where it is for those who need it.
+#[derive(Clone, Debug)]
+pub(crate) struct Token {
+    /// The token.
+    pub(crate) secret: Secret,
+    /// The file that has it; `None` when it came as a value.
+    pub(crate) file: Option<PathBuf>,
+    /// It was made just now.
+    pub(crate) is_new: bool,
+}
+
+impl Token {
+    fn given(secret: Secret) -> Self {
+        Self { secret, file: None, is_new: false }
+    }
+}
+
+/// The token of a server; the first start makes one.
+///
+/// # Errors
+/// When the file can't be read or written, or has no token in it.
+pub(crate) fn of_server(config: &Config) -> Result<Token, Failure> {
+    if let Some(secret) = &config.token {
+        return Ok(Token::given(check(secret.expose(), "the token")?));
+    }
+    if let Some(file) = &config.token_file {
+        return read(file);
+    }
+    let file = config.made_token_file();
+    match file.try_exists() {
+        Ok(true) => read(&file),
+        _ => make(&file),
+    }
+}
+
+/// The token for a client.
+///
+/// # Errors
+/// When there is none, or its file can't be read.
+pub(crate) fn of_client(config: &Config, given: Option<&Path>) -> Result<Token, Failure> {
+    if let Some(file) = given {
+        return read(file);
+    }
+    if let Some(secret) = &config.token {
+        return Ok(Token::given(check(secret.expose(), "the token")?));
+    }
+    let made = config.made_token_file();
+    let file = config.token_file.as_ref().unwrap_or(&made);
+    if config.token_file.is_none() && !file.exists() {
+        let problem = format!("there is no token: {} does not exist", file.display());
+        return Err(Failure::new(problem)
+            .hint("name the server's data directory with --data-dir, or a token with --token-file or FOREBAY_TOKEN"));
+    }
+    read(file)
+}
+
+fn read(file: &Path) -> Result<Token, Failure> {
+    let failed = |e: std::io::Error| {
+        Failure::new(format_args!("can't read the token file {}: {e}", file.display()))
+            .hint("name another one with --token-file (tokenFile in the configuration)")
+    };
+    let bytes = std::fs::read(file).map_err(failed)?;
+    let name = format!("the token file {}", file.display());
+    if bytes.len() > BYTES_MAX {
+        return Err(Failure::usage(format_args!("{name} is larger than {BYTES_MAX} bytes")));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| Failure::usage(format_args!("{name} is not text")))?;
+    let secret = check(&text, &name)?;
+    Ok(Token { secret, file: Some(file.to_owned()), is_new: false })
+}
+
+/// A token travels in a header: one word of visible ASCII characters.
+fn check(text: &str, name: &str) -> Result<Secret, Failure> {
+    let token = text.trim();
+    if token.is_empty() {
+        return Err(Failure::usage(format_args!("{name} is empty")));
+    }
+    if !token.bytes().all(|b| b.is_ascii_graphic()) {
+        let problem = "has spaces or special characters in it; a token is one word";
+        return Err(Failure::usage(format_args!("{name} {problem}")));
+    }
+    Ok(Secret::from(token.to_owned()))
+}
+
+/// Makes a token and keeps it, for its owner only.
+fn make(file: &Path) -> Result<Token, Failure> {
+    let failed = |e: std::io::Error| {
+        Failure::new(format_args!("can't write the token file {}: {e}", file.display()))
+            .hint("make the data directory writable, or name an existing token with --token-file")
+    };
+    let text = random_text()?;
+    match write_durably(file, &text) {
+        Ok(()) => {
+            let secret = Secret::from(text);
+            Ok(Token { secret, file: Some(file.to_owned()), is_new: true })
+        }
+        // Another process was faster.
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => read(file),
+        Err(e) => Err(failed(e)),
+    }
+}
+
+fn random_text() -> Result<String, Failure> {
+    let mut text = String::with_capacity(CHARS);
+    while text.len() < CHARS {
+        let bytes = clock::secret_bytes::<64>();
+        let bytes = bytes.map_err(|e| Failure::new(format_args!("the system has no randomness for a token: {e}")))?;
+        // 248 is the largest multiple of 62 in a byte: above it some characters would be likelier.
+        let fair = bytes.into_iter().filter(|b| *b < 248);
+        text.extend(fair.map(|b| char::from(ALPHABET[usize::from(b % 62)])).take(CHARS - text.len()));
+    }
+    Ok(text)
+}
+
+/// Writes a new file that is there as a whole or not at all, also after a power cut: a token that
+/// was handed out and is gone after a restart would lock everyone out.
+fn write_durably(file: &Path, text: &str) -> std::io::Result<()> {
+    let dir = file.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(dir)?;
+    let temporary = file.with_extension("new");
+    match std::fs::remove_file(&temporary) {
+        Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let mut out = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&temporary)?;
+    out.write_all(text.as_bytes())?;
+    out.write_all(b"\n")?;
+    out.sync_all()?;
+    // A link, not a rename: it fails when somebody else has made one meanwhile.
+    let linked = std::fs::hard_link(&temporary, file);
+    std::fs::remove_file(&temporary)?;
+    linked?;
+    std::fs::File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn config(dir: &Path) -> Config {
+        Config { data_dir: dir.to_owned(), ..Config::default() }
+    }
+
+    #[test]
+    fn the_first_start_makes_one_for_its_owner_only_and_the_second_finds_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        let first = of_server(&config(&data)).unwrap();
+        assert!(first.is_new);
+        let file = first.file.unwrap();
+        assert_eq!(file, data.join("token"));
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        let second = of_server(&config(&data)).unwrap();
+        assert!(!second.is_new);
+        assert_eq!(second.secret.expose(), first.secret.expose());
+        assert_eq!(second.secret.expose().len(), CHARS);
+        assert_eq!(std::fs::read_dir(&data).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_bad_token_file_is_named_and_its_content_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("t");
+        for (content, said) in [(&b"\n"[..], "is empty"), (b"a b", "one word"), (b"\xff", "not text")] {
+            std::fs::write(&file, content).unwrap();
+            let config = Config { token_file: Some(file.clone()), ..Config::default() };
+            let failure = of_server(&config).unwrap_err().to_string();
+            assert!(failure.contains(said) && failure.contains("/t"), "{failure}");
+            assert!(!failure.contains("a b"), "{failure}");
+        }
+        let config = Config { token_file: Some(dir.path().join("none")), ..Config::default() };
+        assert!(of_server(&config).unwrap_err().to_string().contains("can't read the token file"));
+    }
+
+    #[test]
+    fn a_client_without_a_token_is_told_where_to_get_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let failure = of_client(&config(dir.path()), None).unwrap_err().to_string();
+        assert!(failure.contains("--data-dir"), "{failure}");
+    }
+}

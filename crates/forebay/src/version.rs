@@ -1,0 +1,14 @@
+//! What this program is: version, commit, target.
+
+/// Version of the package.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// In one line, without the name.
+pub(crate) const LONG: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (",
+    env!("FOREBAY_BUILD_COMMIT"),
+    ", ",
+    env!("FOREBAY_BUILD_TARGET"),
+    ")"
+);

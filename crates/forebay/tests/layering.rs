@@ -1,0 +1,109 @@
+//! The direction of dependencies, as drawn in ARCHITECTURE.md.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+/// From each crate, the crates of ours that it may use.
+const ALLOWED: [(&str, &[&str]); 9] = [
+    ("forebay-model", &[]),
+    ("forebay-record", &["forebay-model"]),
+    ("forebay-log", &[]),
+    ("forebay-buffer", &["forebay-log"]),
+    ("forebay-meta", &["forebay-model"]),
+    ("forebay-remote", &["forebay-buffer", "forebay-model"]),
+    (
+        "forebay-flow",
+        &[
+            "forebay-log",
+            "forebay-meta",
+            "forebay-model",
+            "forebay-record",
+            "forebay-remote",
+        ],
+    ),
+    (
+        "forebay-control",
+        &["forebay-meta", "forebay-model", "forebay-remote"],
+    ),
+    (
+        "forebay",
+        &[
+            "forebay-buffer",
+            "forebay-control",
+            "forebay-flow",
+            "forebay-log",
+            "forebay-meta",
+            "forebay-model",
+            "forebay-record",
+            "forebay-remote",
+        ],
+    ),
+];
+
+/// Crates that stay free of a runtime, so that anyone can embed them.
+const WITHOUT_RUNTIME: [&str; 2] = ["forebay-model", "forebay-record"];
+
+fn packages() -> Vec<serde_json::Value> {
+    let output = Command::new(env!("CARGO"))
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--no-deps",
+            "--offline",
+        ])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    metadata["packages"].as_array().unwrap().clone()
+}
+
+/// Names of what a package uses outside of its tests.
+fn dependencies(package: &serde_json::Value) -> BTreeSet<String> {
+    let all = package["dependencies"].as_array().unwrap().iter();
+    all.filter(|d| d["kind"].as_str() != Some("dev"))
+        .map(|d| d["name"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn crates_use_only_what_the_architecture_allows() {
+    let packages = packages();
+    assert_eq!(
+        packages.len(),
+        ALLOWED.len(),
+        "a crate was added or removed: draw it in ARCHITECTURE.md"
+    );
+    for package in &packages {
+        let name = package["name"].as_str().unwrap();
+        let (_, allowed) = ALLOWED.iter().find(|(n, _)| *n == name).unwrap();
+        for used in dependencies(package)
+            .iter()
+            .filter(|d| d.starts_with("forebay"))
+        {
+            assert!(
+                allowed.contains(&used.as_str()),
+                "{name} may not use {used}"
+            );
+        }
+    }
+}
+
+#[test]
+fn nouns_and_records_have_no_runtime() {
+    for package in packages() {
+        let name = package["name"].as_str().unwrap();
+        if WITHOUT_RUNTIME.contains(&name) {
+            assert!(
+                !dependencies(&package).contains("tokio"),
+                "{name} may not use tokio"
+            );
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! A block: the unit that is written, checked, lost and found. Layout in `docs/formats/segment.md`.
+
+use crate::bytefields::{Fields, aligned};
+
+/// Format version of blocks and segments that this crate writes.
+pub const FORMAT_VERSION: u8 = 1;
+/// Bytes of a block's header.
+pub const HEADER_LEN: usize = 80;
+/// The largest payload that the format allows.
+pub const MAX_PAYLOAD: usize = 64 << 20;
+
+const MAGIC: u32 = u32::from_le_bytes(*b"FBLK");
+
+/// What a block holds. The numbers are on disk and frozen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    /// Records of a stream.
+    Data = 1,
+    /// Records of a stream that were copied out of an older segment.
+    Moved = 2,
+    /// A change of a stream or of the volume, see `catalog::Control`.
+    Control = 3,
+    /// A part of the catalog at the start of a segment.
+    Catalog = 4,
+}
+
+impl Kind {
+    pub(crate) fn from_u8(n: u8) -> Option<Self> {
+        [Self::Data, Self::Moved, Self::Control, Self::Catalog]
+            .into_iter()
+            .find(|kind| *kind as u8 == n)
+    }
+
+    pub(crate) fn has_records(self) -> bool {
+        matches!(self, Self::Data | Self::Moved)
+    }
+}
+
+/// The header of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) kind: Kind,
+    pub(crate) codec: u8,
+    pub(crate) stream: u64,
+    pub(crate) first_seq: u64,
+    pub(crate) records: u32,
+    pub(crate) raw_len: u32,
+    pub(crate) stored_len: u32,
+    pub(crate) payload_crc: u32,
+    pub(crate) first_at_ms: i64,
+    pub(crate) last_at_ms: i64,
+    pub(crate) segment: u64,
+    pub(crate) offset: u32,
+    /// Up to where this segment was known to be on disk when the block was written. What is
+    /// damaged below was acknowledged; what is damaged above may be a write that never ended.
+    pub(crate) synced_to: u32,
+}
+
+impl Header {
+    /// Bytes that the block takes, padding included.
+    pub(crate) fn block_len(&self) -> u64 {
+        block_len(self.stored_len as usize)
+    }
+
+    /// The sequence after the block's last record.
+    pub(crate) fn end_seq(&self) -> u64 {
+        self.first_seq.saturating_add(u64::from(self.records))
+    }
+
+    /// Appends the header to a buffer, with its checksum.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        let mut h = [0u8; HEADER_LEN];
+        h[0..4].copy_from_slice(&MAGIC.to_le_bytes());
+        h[4] = FORMAT_VERSION;
+        h[5] = self.kind as u8;
+        h[6] = self.codec;
+        h[8..16].copy_from_slice(&self.stream.to_le_bytes());
+        h[16..24].copy_from_slice(&self.first_seq.to_le_bytes());
+        h[24..28].copy_from_slice(&self.records.to_le_bytes());
+        h[28..32].copy_from_slice(&self.raw_len.to_le_bytes());
+        h[32..36].copy_from_slice(&self.stored_len.to_le_bytes());
+        h[36..40].copy_from_slice(&self.payload_crc.to_le_bytes());
+        h[40..48].copy_from_slice(&self.first_at_ms.to_le_bytes());
+        h[48..56].copy_from_slice(&self.last_at_ms.to_le_bytes());
+        h[56..64].copy_from_slice(&self.segment.to_le_bytes());
+        h[64..68].copy_from_slice(&self.offset.to_le_bytes());
+        h[68..72].copy_from_slice(&self.synced_to.to_le_bytes());
+        let crc = crc32c::crc32c(&h[..76]);
+        h[76..80].copy_from_slice(&crc.to_le_bytes());
+        out.extend_from_slice(&h);
+    }
+
+    /// Reads a header. `None`: not a header, damaged, or of a version that we don't know.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let h: &[u8; HEADER_LEN] = bytes.first_chunk()?;
+        let mut f = Fields::new(h);
+        if f.u32()? != MAGIC || f.u8()? != FORMAT_VERSION {
+            return None;
+        }
+        let kind = f.u8()?;
+        let codec = f.u8()?;
+        f.u8()?;
+        let header = Self {
+            kind: Kind::from_u8(kind)?,
+            codec,
+            stream: f.u64()?,
+            first_seq: f.u64()?,
+            records: f.u32()?,
+            raw_len: f.u32()?,
+            stored_len: f.u32()?,
+            payload_crc: f.u32()?,
+            first_at_ms: f.i64()?,
+            last_at_ms: f.i64()?,
+            segment: f.u64()?,
+            offset: f.u32()?,
+            synced_to: f.u32()?,
+        };
+        f.u32()?;
+        let sound = crc32c::crc32c(&h[..76]) == f.u32()?
+            && header.stored_len as usize <= MAX_PAYLOAD
+            && header.first_seq.checked_add(u64::from(header.records)).is_some();
+        sound.then_some(header)
+    }
+
+    /// Reads a header that must stand at this place: a block of a recycled file's former life, or
+    /// one that the disk put elsewhere, is none.
+    pub(crate) fn decode_at(bytes: &[u8], segment: u64, offset: u64) -> Option<Self> {
+        let header = Self::decode(bytes)?;
+        (header.segment == segment && u64::from(header.offset) == offset).then_some(header)
+    }
+}
+
+/// Bytes that a block with this payload takes, padding included.
+pub(crate) fn block_len(payload: usize) -> u64 {
+    aligned((HEADER_LEN + payload) as u64)
+}
+
+/// Zeroes behind a payload, up to the next block.
+pub(crate) fn padding(payload: usize) -> usize {
+    crate::bytefields::to_usize(block_len(payload)) - HEADER_LEN - payload
+}

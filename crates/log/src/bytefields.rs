@@ -1,0 +1,66 @@
+//! Little-endian numbers in and out of bytes. Nothing here panics on short input.
+
+/// Reads fields one after another; `None` once the bytes run out.
+pub(crate) struct Fields<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Fields<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    pub(crate) fn bytes(&mut self, n: usize) -> Option<&'a [u8]> {
+        let (head, tail) = self.rest.split_at_checked(n)?;
+        self.rest = tail;
+        Some(head)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (head, tail) = self.rest.split_first_chunk::<N>()?;
+        self.rest = tail;
+        Some(*head)
+    }
+
+    pub(crate) fn u8(&mut self) -> Option<u8> {
+        self.array::<1>().map(|a| a[0])
+    }
+
+    pub(crate) fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    pub(crate) fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    pub(crate) fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    pub(crate) fn i64(&mut self) -> Option<i64> {
+        self.array().map(i64::from_le_bytes)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+}
+
+/// A length that the format bounds below 4 GiB.
+pub(crate) fn to_u32(n: usize) -> u32 {
+    u32::try_from(n).expect("lengths are checked against the limits of the format, all below 4 GiB")
+}
+
+/// A length or position within one file as an index into memory.
+pub(crate) fn to_usize(n: u64) -> usize {
+    usize::try_from(n).expect("positions within a segment are below 4 GiB")
+}
+
+/// Positions are multiples of eight, so that a search after damage has few places to look at.
+pub(crate) const ALIGN: u64 = 8;
+
+/// The next multiple of eight.
+pub(crate) fn aligned(n: u64) -> u64 {
+    n.next_multiple_of(ALIGN)
+}

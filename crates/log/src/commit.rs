@@ -1,0 +1,180 @@
+//! The commit of what gathered: a group of operations that one sync makes durable, and the tickets
+//! that wait for it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Condvar, Mutex};
+use std::task::{Context, Poll, Waker};
+
+use crate::error::CommitError;
+use crate::queue::lock;
+
+/// What an acknowledged block got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Sequence of the block's first record.
+    pub first_seq: u64,
+    /// Sequence after its last record.
+    pub next_seq: u64,
+}
+
+/// Operations that are committed together. One for all tickets of a batch: a ticket costs a
+/// reference, not a channel.
+#[derive(Default)]
+pub(crate) struct Group {
+    state: Mutex<State>,
+    done: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// So many operations, from the first, are committed.
+    committed: usize,
+    /// What became of the others.
+    failed: Option<CommitError>,
+    wakers: Vec<Waker>,
+    /// Grows when `wakers` is emptied, so that nobody takes another's place for its own.
+    round: u64,
+}
+
+impl Group {
+    /// The first `committed` operations are durable.
+    pub(crate) fn advance(&self, committed: usize) {
+        let mut state = lock(&self.state);
+        state.committed = state.committed.max(committed);
+        self.wake(state);
+    }
+
+    /// Whatever was not committed never will be.
+    pub(crate) fn fail(&self, error: CommitError) {
+        let mut state = lock(&self.state);
+        state.failed.get_or_insert(error);
+        self.wake(state);
+    }
+
+    fn wake(&self, mut state: std::sync::MutexGuard<'_, State>) {
+        let wakers = std::mem::take(&mut state.wakers);
+        state.round += 1;
+        drop(state);
+        self.done.notify_all();
+        for waker in wakers {
+            waker.wake();
+        }
+    }
+}
+
+impl State {
+    fn outcome(&self, index: usize) -> Option<Result<(), CommitError>> {
+        if index < self.committed {
+            return Some(Ok(()));
+        }
+        self.failed.clone().map(Err)
+    }
+}
+
+/// Runs the writer on the calling thread, where the log has no thread of its own.
+pub(crate) trait Drive: Send + Sync {
+    /// Does what waits. `false` when there was nothing to do.
+    fn drive(&self) -> bool;
+}
+
+/// A promise that a block will be on disk. Await it, or call [`Ticket::wait`].
+///
+/// A ticket may be dropped: the block is written nevertheless.
+#[must_use = "a block is acknowledged when its ticket says so, not before"]
+pub struct Ticket {
+    /// `None`: acknowledged when queued.
+    group: Option<Arc<Group>>,
+    index: usize,
+    appended: Appended,
+    /// Round and place of our waker.
+    waiting: Option<(u64, usize)>,
+    driver: Option<Arc<dyn Drive>>,
+}
+
+impl std::fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ticket").field("appended", &self.appended).finish_non_exhaustive()
+    }
+}
+
+impl Ticket {
+    pub(crate) fn new(
+        group: Option<Arc<Group>>,
+        index: usize,
+        appended: Appended,
+        driver: Option<Arc<dyn Drive>>,
+    ) -> Self {
+        Self { group, index, appended, waiting: None, driver }
+    }
+
+    /// Sequence of the block's first record. It is known before the block is on disk, and holds if
+    /// the ticket succeeds.
+    #[must_use]
+    pub fn first_seq(&self) -> u64 {
+        self.appended.first_seq
+    }
+
+    /// Sequence after the block's last record.
+    #[must_use]
+    pub fn next_seq(&self) -> u64 {
+        self.appended.next_seq
+    }
+
+    /// The outcome, if there is one yet.
+    #[must_use]
+    pub fn outcome(&self) -> Option<Result<Appended, CommitError>> {
+        let Some(group) = &self.group else {
+            return Some(Ok(self.appended));
+        };
+        let outcome = lock(&group.state).outcome(self.index);
+        outcome.map(|r| r.map(|()| self.appended))
+    }
+
+    /// Blocks the thread until the block is on disk, or can't be.
+    ///
+    /// # Errors
+    /// See [`CommitError`].
+    pub fn wait(self) -> Result<Appended, CommitError> {
+        let Some(group) = &self.group else {
+            return Ok(self.appended);
+        };
+        if let Some(driver) = &self.driver {
+            while self.outcome().is_none() && driver.drive() {}
+        }
+        let mut state = lock(&group.state);
+        loop {
+            if let Some(outcome) = state.outcome(self.index) {
+                return outcome.map(|()| self.appended);
+            }
+            state = group.done.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
+    }
+}
+
+impl Future for Ticket {
+    type Output = Result<Appended, CommitError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(group) = self.group.clone() else {
+            return Poll::Ready(Ok(self.appended));
+        };
+        if let Some(driver) = self.driver.clone() {
+            while self.outcome().is_none() && driver.drive() {}
+        }
+        let mut state = lock(&group.state);
+        if let Some(outcome) = state.outcome(self.index) {
+            return Poll::Ready(outcome.map(|()| self.appended));
+        }
+        let place = self.waiting.filter(|&(round, _)| round == state.round);
+        if let Some(waker) = place.and_then(|(_, at)| state.wakers.get_mut(at)) {
+            waker.clone_from(cx.waker());
+        } else {
+            let place = (state.round, state.wakers.len());
+            state.wakers.push(cx.waker().clone());
+            drop(state);
+            self.waiting = Some(place);
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,100 @@
+//! Settings of a log, with their defaults and ranges.
+
+use std::time::Duration;
+
+use crate::block::MAX_PAYLOAD;
+use crate::error::OpenError;
+
+/// What an acknowledgement means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SyncMode {
+    /// On disk: survives a power cut.
+    #[default]
+    Disk,
+    /// Handed to the operating system: survives the end of the process.
+    Cache,
+    /// In the queue: survives nothing. Written soon after.
+    None,
+}
+
+/// Settings of a log. All have defaults: `LogConfig::default()`.
+#[derive(Clone, Debug)]
+pub struct LogConfig {
+    /// What an acknowledgement means. Default: `Disk`.
+    pub sync: SyncMode,
+    /// The least time between the starts of two syncs, for disks with few operations a second.
+    /// Default: 0, and that is the fastest on most disks: what comes while a sync runs is the next
+    /// batch. At most 10 s.
+    pub sync_interval: Duration,
+    /// Bytes of a segment file. Default 64 MiB, from 4 KiB to 2 GiB.
+    pub segment_size: u64,
+    /// The largest payload of a block. Default 16 MiB, at most 64 MiB.
+    pub max_payload: usize,
+    /// Bytes that may wait for the writer. Default 32 MiB. A block larger than that passes alone.
+    pub queue_bytes: usize,
+    /// Bytes of blocks on disk; over it appends are refused with `Full`. Default 0: no limit but
+    /// the disk. Preallocated space comes on top: at most `spare_segments + 1` segments.
+    pub max_bytes: u64,
+    /// Bytes of the file system that are left for others. Default 256 MiB.
+    pub min_free_bytes: u64,
+    /// Empty segments kept ready. Default 1.
+    pub spare_segments: usize,
+    /// Disk space is written with zeroes in steps of this size when no spare is ready.
+    /// Default 4 MiB.
+    pub preallocate_step: u64,
+    /// A sealed segment in which less than this part of `segment_size` is still needed is copied
+    /// forward and freed. Percent, default 25, 0 to 90.
+    pub compact_below_percent: u32,
+    /// Streams that may exist at a time. Default 100,000.
+    pub max_streams: usize,
+    /// Start no threads: whoever waits for a ticket, or calls `Log::step`, does the work on its
+    /// own thread. For simulations, where the order of everything comes from a seed.
+    pub manual: bool,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            sync: SyncMode::Disk,
+            sync_interval: Duration::ZERO,
+            segment_size: 64 << 20,
+            max_payload: 16 << 20,
+            queue_bytes: 32 << 20,
+            max_bytes: 0,
+            min_free_bytes: 256 << 20,
+            spare_segments: 1,
+            preallocate_step: 4 << 20,
+            compact_below_percent: 25,
+            max_streams: 100_000,
+            manual: false,
+        }
+    }
+}
+
+impl LogConfig {
+    pub(crate) fn validate(&self) -> Result<(), OpenError> {
+        let wrong = |name, value: String, allowed: &str| {
+            Err(OpenError::Config { name, value, allowed: allowed.to_owned() })
+        };
+        if !(4 << 10..=2 << 30).contains(&self.segment_size) {
+            return wrong("segment_size", self.segment_size.to_string(), "4 KiB to 2 GiB");
+        }
+        if !(1..=MAX_PAYLOAD).contains(&self.max_payload) {
+            return wrong("max_payload", self.max_payload.to_string(), "1 byte to 64 MiB");
+        }
+        if self.sync_interval > Duration::from_secs(10) {
+            return wrong("sync_interval", format!("{:?}", self.sync_interval), "0 to 10 s");
+        }
+        if self.compact_below_percent > 90 {
+            let value = self.compact_below_percent.to_string();
+            return wrong("compact_below_percent", value, "0 to 90");
+        }
+        if !(1..=1_000_000).contains(&self.max_streams) {
+            return wrong("max_streams", self.max_streams.to_string(), "1 to 1,000,000");
+        }
+        if self.preallocate_step == 0 {
+            return wrong("preallocate_step", "0".to_owned(), "1 byte or more");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,323 @@
+//! The seam to the outside: files and time.
+//!
+//! The log touches the operating system through [`Env`] and [`File`] only, so that a test can put
+//! a disk below it that loses, tears, reorders and fails (`MemEnv`, feature `sim`).
+
+use std::any::Any;
+use std::fs;
+use std::io::{self, IoSlice};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// How a file is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// An existing file, for reading.
+    Read,
+    /// An existing file, for reading and writing.
+    Write,
+    /// A file made now: one that was there is emptied.
+    Create,
+}
+
+/// Whatever keeps a lock; dropping it releases the lock.
+pub type LockGuard = Box<dyn Any + Send + Sync>;
+
+/// Files of a directory, and time.
+pub trait Env: Send + Sync + 'static {
+    /// Makes a directory and its parents; one that exists is fine.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn create_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Names of the files in a directory.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>>;
+
+    /// Renames a file, over one that exists.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes creations, renames and removals in a directory durable.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Takes an exclusive lock on a file, which is made if need be. `None`: somebody has it.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn lock(&self, path: &Path) -> io::Result<Option<LockGuard>>;
+
+    /// Bytes that may still be written to the file system of a directory.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64>;
+
+    /// Milliseconds since 1970, by the wall clock.
+    fn now_ms(&self) -> i64;
+
+    /// Time since some fixed moment; never steps back.
+    fn elapsed(&self) -> Duration;
+
+    /// A number that nobody can foresee (the id of a new volume).
+    fn random(&self) -> u64;
+}
+
+/// An open file. Positions are given with each call, so a handle may be shared.
+pub trait File: Send + Sync {
+    /// Reads at a position; fewer bytes than asked for, or none, at the end of the file.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Writes at a position, possibly a part only.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn write_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> io::Result<usize>;
+
+    /// Makes everything written to this file durable, and what is needed to find it.
+    ///
+    /// # Errors
+    /// Those of the operating system. After an error the file must not be trusted any more.
+    fn sync_data(&self) -> io::Result<()>;
+
+    /// Cuts or extends the file.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// Length of the file.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Whether the file has no bytes.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+}
+
+/// Reads until the buffer is full or the file ends; how much it was.
+pub(crate) fn read_full(file: &dyn File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut done = 0;
+    while done < buf.len() {
+        match file.read_at(&mut buf[done..], offset + done as u64) {
+            Ok(0) => break,
+            Ok(n) => done += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(done)
+}
+
+/// Writes all of one buffer.
+pub(crate) fn write_full(file: &dyn File, buf: &[u8], offset: u64) -> io::Result<()> {
+    write_all_vectored(file, &mut [IoSlice::new(buf)], offset)
+}
+
+/// Slices that one call takes; Linux refuses more than 1024.
+const SLICES_PER_CALL: usize = 1024;
+
+/// Writes all of many buffers, with as few calls as possible.
+pub(crate) fn write_all_vectored(
+    file: &dyn File,
+    mut bufs: &mut [IoSlice<'_>],
+    mut offset: u64,
+) -> io::Result<()> {
+    IoSlice::advance_slices(&mut bufs, 0);
+    while !bufs.is_empty() {
+        let some = bufs.len().min(SLICES_PER_CALL);
+        match file.write_at(&bufs[..some], offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => {
+                offset += n as u64;
+                IoSlice::advance_slices(&mut bufs, n);
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+/// Writes zeroes, so that the blocks of the disk are there and later syncs carry no metadata.
+pub(crate) fn write_zeroes(file: &dyn File, from: u64, to: u64) -> io::Result<()> {
+    static ZEROES: [u8; 256 * 1024] = [0; 256 * 1024];
+    let mut at = from;
+    while at < to {
+        let n = usize::try_from(to - at).map_or(ZEROES.len(), |n| n.min(ZEROES.len()));
+        write_full(file, &ZEROES[..n], at)?;
+        at += n as u64;
+    }
+    Ok(())
+}
+
+/// Files and clocks of the operating system.
+#[derive(Debug)]
+pub struct StdEnv {
+    started: Instant,
+}
+
+impl StdEnv {
+    /// The operating system.
+    #[must_use]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "this is the one place where the log asks for the time"
+    )]
+    pub fn new() -> Self {
+        Self {
+            started: Instant::now(),
+        }
+    }
+}
+
+impl Default for StdEnv {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Env for StdEnv {
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        if dir.is_dir() {
+            return Ok(());
+        }
+        fs::create_dir_all(dir)?;
+        // Without this a power cut may take the new directory together with all that is in it.
+        match dir.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => self.sync_dir(parent),
+            _ => Ok(()),
+        }
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            if let Ok(name) = entry?.file_name().into_string() {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>> {
+        let mut options = fs::OpenOptions::new();
+        options.read(true).mode(0o640);
+        match access {
+            Access::Read => {}
+            Access::Write => {
+                options.write(true);
+            }
+            Access::Create => {
+                options.write(true).create(true).truncate(true);
+            }
+        }
+        Ok(Arc::new(options.open(path)?))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        fs::File::open(dir)?.sync_all()
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<LockGuard>> {
+        let file = fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o640)
+            .open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Box::new(file))),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(e)) => Err(e),
+        }
+    }
+
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(dir)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "this is the one place where the log asks for the time"
+    )]
+    fn now_ms(&self) -> i64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn random(&self) -> u64 {
+        use std::hash::{BuildHasher, Hasher, RandomState};
+        // Seeded by the operating system; that is enough for an id, and no dependency.
+        let mut hasher = RandomState::new().build_hasher();
+        hasher.write_i64(self.now_ms());
+        hasher.finish()
+    }
+}
+
+impl File for fs::File {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        FileExt::read_at(self, buf, offset)
+    }
+
+    fn write_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        Ok(rustix::io::pwritev(self, bufs, offset)?)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Self::sync_data(self)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        Self::set_len(self, len)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+}

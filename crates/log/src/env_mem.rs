@@ -1,0 +1,523 @@
+//! A disk in memory that forgets what was not synced, tears it, reorders it, and fails on demand.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::bytefields::to_usize;
+use crate::env::{Access, Env, File, LockGuard};
+use crate::queue::lock;
+
+/// What a disk writes as a whole.
+const SECTOR: usize = 512;
+
+/// A call that can be made to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// Opening or making a file.
+    Open,
+    /// Reading.
+    Read,
+    /// Writing; the first part of it may reach the disk.
+    Write,
+    /// Syncing a file; what was dirty may reach the disk or not, and is clean afterwards.
+    Sync,
+    /// Cutting or extending a file.
+    SetLen,
+    /// Renaming.
+    Rename,
+    /// Removing.
+    Remove,
+    /// Syncing a directory.
+    SyncDir,
+}
+
+/// A disk in memory. Clones are the same disk.
+///
+/// Everything random comes from the seed. With [`LogConfig::manual`](crate::LogConfig::manual) a
+/// run is a function of the seed and of the calls made.
+#[derive(Clone)]
+pub struct MemEnv {
+    disk: Arc<Mutex<Disk>>,
+}
+
+struct Disk {
+    random: u64,
+    now_ms: i64,
+    elapsed: Duration,
+    /// Grows when the process "ends"; handles of before are dead.
+    epoch: u64,
+    names: BTreeMap<PathBuf, u64>,
+    durable_names: BTreeMap<PathBuf, u64>,
+    /// Changes of names since the last sync of the directory.
+    changes: Vec<Change>,
+    inodes: HashMap<u64, Inode>,
+    next_inode: u64,
+    locks: HashMap<PathBuf, u64>,
+    faults: Vec<Fault>,
+    calls: u64,
+    read_only: bool,
+    capacity: Option<u64>,
+    short_writes: bool,
+}
+
+struct Fault {
+    call: Option<Call>,
+    after: u64,
+    errno: i32,
+}
+
+enum Change {
+    Create(PathBuf, u64),
+    Rename(PathBuf, PathBuf),
+    Remove(PathBuf),
+}
+
+#[derive(Default)]
+struct Inode {
+    current: Vec<u8>,
+    durable: Vec<u8>,
+    /// Contents that each sector had since the last sync, in order.
+    dirty: BTreeMap<usize, Vec<[u8; SECTOR]>>,
+    lengths: Vec<usize>,
+}
+
+impl MemEnv {
+    /// An empty disk.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        let disk = Disk {
+            random: seed,
+            now_ms: 1_700_000_000_000,
+            elapsed: Duration::ZERO,
+            epoch: 0,
+            names: BTreeMap::new(),
+            durable_names: BTreeMap::new(),
+            changes: Vec::new(),
+            inodes: HashMap::new(),
+            next_inode: 1,
+            locks: HashMap::new(),
+            faults: Vec::new(),
+            calls: 0,
+            read_only: false,
+            capacity: None,
+            short_writes: true,
+        };
+        Self { disk: Arc::new(Mutex::new(disk)) }
+    }
+
+    /// The power goes: of what was not synced each sector is there or not, and so is each change
+    /// of a name. All handles are dead.
+    pub fn crash(&self) {
+        let mut disk = lock(&self.disk);
+        disk.end_process();
+        disk.lose_names();
+        disk.lose_sectors();
+    }
+
+    /// The process ends; the operating system keeps what was written. All handles are dead.
+    pub fn kill(&self) {
+        lock(&self.disk).end_process();
+    }
+
+    /// Makes the call number `n` from now (the first is 0) of this sort fail; of any sort if `None`.
+    pub fn fail(&self, call: Option<Call>, n: u64, errno: i32) {
+        lock(&self.disk).faults.push(Fault { call, after: n, errno });
+    }
+
+    /// Forgets the failures that were ordered and have not happened.
+    pub fn heal(&self) {
+        lock(&self.disk).faults.clear();
+    }
+
+    /// Calls made so far.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        lock(&self.disk).calls
+    }
+
+    /// Bytes that the disk holds at most.
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        lock(&self.disk).capacity = bytes;
+    }
+
+    /// Refuses everything that writes.
+    pub fn set_read_only(&self, read_only: bool) {
+        lock(&self.disk).read_only = read_only;
+    }
+
+    /// Moves both clocks on.
+    pub fn advance(&self, by: Duration) {
+        let mut disk = lock(&self.disk);
+        disk.elapsed += by;
+        disk.now_ms += i64::try_from(by.as_millis()).unwrap_or(i64::MAX / 2);
+    }
+
+    /// Sets the wall clock only.
+    pub fn set_now_ms(&self, now_ms: i64) {
+        lock(&self.disk).now_ms = now_ms;
+    }
+
+    /// All files, with their bytes.
+    #[must_use]
+    pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        let disk = lock(&self.disk);
+        let bytes = |inode| disk.inodes.get(inode).map_or_else(Vec::new, |i| i.current.clone());
+        disk.names.iter().map(|(path, inode)| (path.clone(), bytes(inode))).collect()
+    }
+
+    /// Puts a file on the disk, synced.
+    pub fn put(&self, path: &Path, bytes: Vec<u8>) {
+        let mut disk = lock(&self.disk);
+        let inode = disk.next_inode;
+        disk.next_inode += 1;
+        let content = Inode { current: bytes.clone(), durable: bytes, ..Inode::default() };
+        disk.inodes.insert(inode, content);
+        disk.names.insert(path.to_owned(), inode);
+        disk.durable_names.insert(path.to_owned(), inode);
+    }
+
+    /// A copy of the disk as it is now, with everything synced and nothing open.
+    #[must_use]
+    pub fn copy(&self, seed: u64) -> Self {
+        let copy = Self::new(seed);
+        for (path, bytes) in self.files() {
+            copy.put(&path, bytes);
+        }
+        copy
+    }
+}
+
+impl Disk {
+    /// splitmix64
+    fn next_random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        to_usize(self.next_random() % (n as u64))
+    }
+
+    fn call(&mut self, call: Call) -> io::Result<()> {
+        self.calls += 1;
+        self.elapsed += Duration::from_micros(10);
+        let mut failed = None;
+        self.faults.retain_mut(|fault| {
+            if fault.call.is_some_and(|c| c != call) {
+                return true;
+            }
+            if fault.after == 0 {
+                failed = Some(fault.errno);
+                return false;
+            }
+            fault.after -= 1;
+            true
+        });
+        match failed {
+            Some(errno) => Err(io::Error::from_raw_os_error(errno)),
+            None if self.read_only && call != Call::Read && call != Call::Open => {
+                Err(io::ErrorKind::ReadOnlyFilesystem.into())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn used(&self) -> u64 {
+        let len = |inode| self.inodes.get(inode).map_or(0, |i: &Inode| i.current.len() as u64);
+        self.names.values().map(len).sum()
+    }
+
+    fn end_process(&mut self) {
+        self.epoch += 1;
+        self.locks.clear();
+        self.faults.clear();
+    }
+
+    fn lose_names(&mut self) {
+        let prefix = self.next_random().is_multiple_of(2);
+        let keep = self.below(self.changes.len() + 1);
+        for (i, change) in std::mem::take(&mut self.changes).into_iter().enumerate() {
+            let kept = if prefix { i < keep } else { self.next_random().is_multiple_of(2) };
+            if !kept {
+                continue;
+            }
+            match change {
+                Change::Create(path, inode) => {
+                    self.durable_names.insert(path, inode);
+                }
+                Change::Rename(from, to) => {
+                    if let Some(inode) = self.durable_names.remove(&from) {
+                        self.durable_names.insert(to, inode);
+                    }
+                }
+                Change::Remove(path) => {
+                    self.durable_names.remove(&path);
+                }
+            }
+        }
+        self.names = self.durable_names.clone();
+    }
+
+    fn lose_sectors(&mut self) {
+        let mut ids: Vec<u64> = self.inodes.keys().copied().collect();
+        ids.sort_unstable();
+        for id in ids {
+            let Some(mut inode) = self.inodes.remove(&id) else {
+                continue;
+            };
+            let which = self.below(inode.lengths.len() + 1);
+            let len = which.checked_sub(1).map_or(inode.durable.len(), |i| inode.lengths[i]);
+            inode.durable.resize(len, 0);
+            for (sector, versions) in std::mem::take(&mut inode.dirty) {
+                let which = self.below(versions.len() + 1);
+                if let Some(i) = which.checked_sub(1) {
+                    inode.persist(sector, &versions[i]);
+                }
+            }
+            inode.lengths.clear();
+            inode.current = inode.durable.clone();
+            self.inodes.insert(id, inode);
+        }
+    }
+}
+
+impl Inode {
+    fn persist(&mut self, sector: usize, bytes: &[u8; SECTOR]) {
+        let from = sector * SECTOR;
+        let to = (from + SECTOR).min(self.durable.len());
+        if let Some(target) = self.durable.get_mut(from..to) {
+            target.copy_from_slice(&bytes[..to - from]);
+        }
+    }
+
+    fn write(&mut self, offset: usize, bytes: &[u8]) {
+        if self.current.len() < offset + bytes.len() {
+            self.current.resize(offset + bytes.len(), 0);
+            self.lengths.push(self.current.len());
+        }
+        self.current[offset..offset + bytes.len()].copy_from_slice(bytes);
+        for sector in offset / SECTOR..(offset + bytes.len()).div_ceil(SECTOR) {
+            self.dirty(sector);
+        }
+    }
+
+    fn dirty(&mut self, sector: usize) {
+        let from = sector * SECTOR;
+        let to = (from + SECTOR).min(self.current.len());
+        let mut content = [0; SECTOR];
+        content[..to - from].copy_from_slice(&self.current[from..to]);
+        self.dirty.entry(sector).or_default().push(content);
+    }
+
+    fn sync(&mut self) {
+        self.durable.clone_from(&self.current);
+        self.dirty.clear();
+        self.lengths.clear();
+    }
+}
+
+impl Env for MemEnv {
+    fn create_dir(&self, _: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let disk = lock(&self.disk);
+        let name = |path: &PathBuf| Some(path.file_name()?.to_str()?.to_owned());
+        Ok(disk.names.keys().filter(|p| p.parent() == Some(dir)).filter_map(name).collect())
+    }
+
+    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>> {
+        let mut disk = lock(&self.disk);
+        disk.call(Call::Open)?;
+        if disk.read_only && access != Access::Read {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
+        let inode = match (disk.names.get(path).copied(), access) {
+            (Some(inode), Access::Read | Access::Write) => inode,
+            (None, Access::Read | Access::Write) => return Err(io::ErrorKind::NotFound.into()),
+            (_, Access::Create) => {
+                let inode = disk.next_inode;
+                disk.next_inode += 1;
+                disk.inodes.insert(inode, Inode::default());
+                disk.names.insert(path.to_owned(), inode);
+                disk.changes.push(Change::Create(path.to_owned(), inode));
+                inode
+            }
+        };
+        Ok(Arc::new(MemFile { disk: self.disk.clone(), inode, epoch: disk.epoch }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut disk = lock(&self.disk);
+        disk.call(Call::Rename)?;
+        let inode = disk.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        disk.names.insert(to.to_owned(), inode);
+        disk.changes.push(Change::Rename(from.to_owned(), to.to_owned()));
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let mut disk = lock(&self.disk);
+        disk.call(Call::Remove)?;
+        disk.names.remove(path).ok_or(io::ErrorKind::NotFound)?;
+        disk.changes.push(Change::Remove(path.to_owned()));
+        Ok(())
+    }
+
+    fn sync_dir(&self, _: &Path) -> io::Result<()> {
+        let mut disk = lock(&self.disk);
+        disk.call(Call::SyncDir)?;
+        disk.durable_names = disk.names.clone();
+        disk.changes.clear();
+        Ok(())
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<LockGuard>> {
+        let mut disk = lock(&self.disk);
+        if disk.read_only {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
+        if disk.locks.contains_key(path) {
+            return Ok(None);
+        }
+        let epoch = disk.epoch;
+        disk.locks.insert(path.to_owned(), epoch);
+        let held = MemLock { disk: self.disk.clone(), path: path.to_owned(), epoch };
+        Ok(Some(Box::new(held)))
+    }
+
+    fn free_bytes(&self, _: &Path) -> io::Result<u64> {
+        let disk = lock(&self.disk);
+        let capacity = disk.capacity.unwrap_or(1 << 40);
+        Ok(capacity.saturating_sub(disk.used()))
+    }
+
+    fn now_ms(&self) -> i64 {
+        lock(&self.disk).now_ms
+    }
+
+    fn elapsed(&self) -> Duration {
+        lock(&self.disk).elapsed
+    }
+
+    fn random(&self) -> u64 {
+        lock(&self.disk).next_random()
+    }
+}
+
+struct MemLock {
+    disk: Arc<Mutex<Disk>>,
+    path: PathBuf,
+    epoch: u64,
+}
+
+impl Drop for MemLock {
+    fn drop(&mut self) {
+        let mut disk = lock(&self.disk);
+        if disk.locks.get(&self.path) == Some(&self.epoch) {
+            disk.locks.remove(&self.path);
+        }
+    }
+}
+
+struct MemFile {
+    disk: Arc<Mutex<Disk>>,
+    inode: u64,
+    epoch: u64,
+}
+
+impl MemFile {
+    fn with<T>(
+        &self,
+        call: Call,
+        act: impl FnOnce(&mut Disk, &mut Inode, io::Result<()>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let mut disk = lock(&self.disk);
+        if disk.epoch != self.epoch {
+            return Err(io::Error::other("the process that opened this file has ended"));
+        }
+        let outcome = disk.call(call);
+        let mut inode = disk.inodes.remove(&self.inode).ok_or(io::ErrorKind::NotFound)?;
+        let done = act(&mut disk, &mut inode, outcome);
+        disk.inodes.insert(self.inode, inode);
+        done
+    }
+}
+
+impl File for MemFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.with(Call::Read, |_, inode, outcome| {
+            outcome?;
+            let from = to_usize(offset).min(inode.current.len());
+            let n = buf.len().min(inode.current.len() - from);
+            buf[..n].copy_from_slice(&inode.current[from..from + n]);
+            Ok(n)
+        })
+    }
+
+    fn write_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        let mut bytes: Vec<u8> = bufs.iter().flat_map(|b| b.iter().copied()).collect();
+        self.with(Call::Write, |disk, inode, outcome| {
+            let grows = (to_usize(offset) + bytes.len()).saturating_sub(inode.current.len()) as u64;
+            let others = disk.used() + inode.current.len() as u64;
+            let full = disk.capacity.is_some_and(|c| others + grows > c);
+            if outcome.is_err() {
+                bytes.truncate(disk.below(bytes.len() + 1));
+            } else if full && grows > 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            } else if disk.short_writes && disk.next_random().is_multiple_of(16) {
+                bytes.truncate(1 + disk.below(bytes.len().max(1)));
+            }
+            inode.write(to_usize(offset), &bytes);
+            outcome.map(|()| bytes.len())
+        })
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.with(Call::Sync, |disk, inode, outcome| {
+            if outcome.is_ok() {
+                inode.sync();
+                return outcome;
+            }
+            // What the kernel does: the pages are clean now, whether they reached the disk or not.
+            inode.durable.resize(inode.current.len(), 0);
+            inode.lengths.clear();
+            for (sector, versions) in std::mem::take(&mut inode.dirty) {
+                if let Some(last) = versions.last().filter(|_| disk.next_random() & 1 == 0) {
+                    inode.persist(sector, last);
+                }
+            }
+            outcome
+        })
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.with(Call::SetLen, |_, inode, outcome| {
+            outcome?;
+            let len = to_usize(len);
+            let old = inode.current.len();
+            inode.current.resize(len, 0);
+            inode.lengths.push(len);
+            for sector in old.min(len) / SECTOR..old.max(len).div_ceil(SECTOR) {
+                if sector * SECTOR < len {
+                    inode.dirty(sector);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.with(Call::Read, |_, inode, outcome| {
+            outcome?;
+            Ok(inode.current.len() as u64)
+        })
+    }
+}

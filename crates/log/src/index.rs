@@ -1,0 +1,142 @@
+//! The index of a sealed segment: one line for each block, so that opening need not read them.
+
+use crate::block::{Header, Kind};
+use crate::bytefields::{Fields, aligned, to_u32, to_usize};
+use crate::segment::{FOOT_LEN, Foot};
+
+/// Bytes of one line.
+pub(crate) const LINE_LEN: usize = 56;
+/// Set in a line's kind when the block was found damaged before the index was written.
+const DAMAGED: u8 = 0x80;
+
+/// What is known of one block of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Line {
+    pub(crate) kind: Kind,
+    /// The payload did not match its checksum when a recovery read it.
+    pub(crate) damaged: bool,
+    pub(crate) codec: u8,
+    pub(crate) stream: u64,
+    pub(crate) first_seq: u64,
+    pub(crate) records: u32,
+    pub(crate) offset: u32,
+    pub(crate) stored_len: u32,
+    pub(crate) raw_len: u32,
+    pub(crate) payload_crc: u32,
+    pub(crate) first_at_ms: i64,
+    pub(crate) last_at_ms: i64,
+}
+
+impl Line {
+    pub(crate) fn of(header: &Header, damaged: bool) -> Self {
+        Self {
+            kind: header.kind,
+            damaged,
+            codec: header.codec,
+            stream: header.stream,
+            first_seq: header.first_seq,
+            records: header.records,
+            offset: header.offset,
+            stored_len: header.stored_len,
+            raw_len: header.raw_len,
+            payload_crc: header.payload_crc,
+            first_at_ms: header.first_at_ms,
+            last_at_ms: header.last_at_ms,
+        }
+    }
+
+    pub(crate) fn end_seq(&self) -> u64 {
+        self.first_seq.saturating_add(u64::from(self.records))
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.stream.to_le_bytes());
+        out.extend_from_slice(&self.first_seq.to_le_bytes());
+        out.extend_from_slice(&self.records.to_le_bytes());
+        out.extend_from_slice(&self.offset.to_le_bytes());
+        out.extend_from_slice(&self.stored_len.to_le_bytes());
+        out.extend_from_slice(&self.raw_len.to_le_bytes());
+        out.extend_from_slice(&self.first_at_ms.to_le_bytes());
+        out.extend_from_slice(&self.last_at_ms.to_le_bytes());
+        out.extend_from_slice(&self.payload_crc.to_le_bytes());
+        let damaged = if self.damaged { DAMAGED } else { 0 };
+        out.extend_from_slice(&[self.kind as u8 | damaged, self.codec, 0, 0]);
+    }
+
+    fn decode(f: &mut Fields<'_>) -> Option<Self> {
+        let mut line = Self {
+            stream: f.u64()?,
+            first_seq: f.u64()?,
+            records: f.u32()?,
+            offset: f.u32()?,
+            stored_len: f.u32()?,
+            raw_len: f.u32()?,
+            first_at_ms: f.i64()?,
+            last_at_ms: f.i64()?,
+            payload_crc: f.u32()?,
+            kind: Kind::Data,
+            damaged: false,
+            codec: 0,
+        };
+        let kind = f.u8()?;
+        line.codec = f.u8()?;
+        f.u16()?;
+        line.damaged = kind & DAMAGED != 0;
+        line.kind = Kind::from_u8(kind & !DAMAGED)?;
+        Some(line)
+    }
+}
+
+/// Bytes that an index of so many lines takes, its foot included.
+pub(crate) fn seal_len(lines: usize) -> u64 {
+    aligned((lines * LINE_LEN + FOOT_LEN) as u64)
+}
+
+/// The index, and the foot that points to it.
+pub(crate) fn encode(
+    lines: &[Line],
+    segment: u64,
+    index_at: u64,
+    now_ms: i64,
+) -> (Vec<u8>, [u8; FOOT_LEN]) {
+    let mut bytes = Vec::with_capacity(lines.len() * LINE_LEN);
+    for line in lines {
+        line.encode(&mut bytes);
+    }
+    let foot = Foot {
+        segment,
+        index_at,
+        index_len: to_u32(bytes.len()),
+        index_crc: crc32c::crc32c(&bytes),
+        sealed_at_ms: now_ms,
+    };
+    (bytes, foot.encode())
+}
+
+/// Reads an index whose foot was found. `None`: it is damaged.
+pub(crate) fn decode(bytes: &[u8], foot: &Foot) -> Option<Vec<Line>> {
+    if bytes.len() != foot.index_len as usize
+        || !bytes.len().is_multiple_of(LINE_LEN)
+        || crc32c::crc32c(bytes) != foot.index_crc
+    {
+        return None;
+    }
+    let mut f = Fields::new(bytes);
+    let mut lines = Vec::with_capacity(bytes.len() / LINE_LEN);
+    while !f.is_empty() {
+        lines.push(Line::decode(&mut f)?);
+    }
+    Some(lines)
+}
+
+/// Where the foot of a file of this length stands.
+pub(crate) fn foot_at(file_len: u64) -> Option<u64> {
+    file_len.checked_sub(FOOT_LEN as u64)
+}
+
+/// Whether the foot's index lies within the file.
+pub(crate) fn plausible(foot: &Foot, segment: u64, file_len: u64) -> bool {
+    let end = foot.index_at.saturating_add(u64::from(foot.index_len));
+    foot.segment == segment && foot_at(file_len).is_some_and(|at| end <= at)
+        && to_usize(u64::from(foot.index_len)).is_multiple_of(LINE_LEN)
+}

@@ -1,0 +1,571 @@
+//! The handle: what a program does with a log.
+
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::thread::JoinHandle;
+
+use crate::bytefields::to_usize;
+use crate::catalog::{Control, MAX_NAME, Range};
+use crate::commit::{Appended, Drive, Ticket};
+use crate::config::{LogConfig, SyncMode};
+use crate::env::Env;
+use crate::error::{AppendError, CommitError, Latched, OpenError, ReadError};
+use crate::open;
+use crate::queue::{Mood, NewBlock, Op, Queue, StreamId, lock};
+use crate::read::{OnLost, Reader};
+use crate::reserve::Reservation;
+use crate::stats::{RecoveryReport, SegmentStats, StreamStats, VolumeStats};
+use crate::writer::Shared;
+
+/// A durable log: many streams of blocks in one directory. Cheap to clone.
+///
+/// The last handle that is dropped writes what waits, and ends the log's threads.
+#[derive(Clone)]
+pub struct Log {
+    inner: Arc<Inner>,
+}
+
+impl std::fmt::Debug for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Log").field("dir", &self.inner.shared.dir()).finish_non_exhaustive()
+    }
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Log {
+    /// Opens a directory, which is made if it isn't there.
+    ///
+    /// Damaged content is no reason to fail: what was lost is in the report.
+    ///
+    /// # Errors
+    /// See [`OpenError`]: locked, newer, not writable, bad settings.
+    pub fn open(
+        env: Arc<dyn Env>,
+        dir: &Path,
+        config: LogConfig,
+    ) -> Result<(Self, RecoveryReport), OpenError> {
+        let (shared, report) = open::open(env, dir, config)?;
+        let shared = Arc::new(shared);
+        let mut threads = Vec::new();
+        if !shared.config.manual {
+            let failed = |source| OpenError::Io { path: dir.to_owned(), source };
+            let writer = shared.clone();
+            let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
+            threads.push(named("log-writer").spawn(move || writer.run()).map_err(failed)?);
+            let keeper = shared.clone();
+            let keep = move || keeper.spares.run(&keeper.space_room(), keeper.config.segment_size);
+            threads.push(named("log-spares").spawn(keep).map_err(failed)?);
+        }
+        let inner = Inner { shared, threads: Mutex::new(threads) };
+        Ok((Self { inner: Arc::new(inner) }, report))
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.inner.shared
+    }
+
+    /// The stream with this name, made if it isn't there. The declaration is on disk no later
+    /// than the stream's first block.
+    ///
+    /// # Errors
+    /// See [`AppendError`].
+    pub fn stream(&self, name: &str) -> Result<StreamId, AppendError> {
+        if name.is_empty() || name.len() > MAX_NAME {
+            return Err(AppendError::Invalid("a stream's name has 1 to 512 bytes"));
+        }
+        let shared = self.shared();
+        let mut queue = lock(&shared.queue);
+        if let Some(&id) = queue.names.get(name) {
+            return Ok(StreamId(id));
+        }
+        self.admit_change(&queue)?;
+        if queue.streams.len() >= shared.config.max_streams {
+            return Err(AppendError::TooManyStreams(shared.config.max_streams));
+        }
+        let id = queue.next_stream;
+        queue.next_stream += 1;
+        let name: Arc<str> = Arc::from(name);
+        let assigned = crate::queue::Assigned { name: name.clone(), next_seq: 0, closed: false };
+        queue.names.insert(name.clone(), id);
+        queue.streams.insert(id, assigned);
+        queue.push(Op::Control(Control::Declare { stream: id, name }));
+        shared.work.notify_one();
+        Ok(StreamId(id))
+    }
+
+    /// The stream with this name, if there is one.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<StreamId> {
+        lock(&self.shared().queue).names.get(name).map(|&id| StreamId(id))
+    }
+
+    /// Hands a block over. Returns at once; the ticket says when the block is on disk.
+    ///
+    /// # Errors
+    /// [`AppendError::Busy`] when the queue is full: use [`Log::append_wait`] or
+    /// [`Log::append_async`] to wait for room. Others see there. Nothing is written then.
+    pub fn append(&self, block: NewBlock) -> Result<Ticket, AppendError> {
+        self.append_with(block, None)
+    }
+
+    /// As [`Log::append`], on space that was reserved.
+    ///
+    /// # Errors
+    /// As [`Log::append`].
+    pub fn append_reserved(
+        &self,
+        block: NewBlock,
+        reservation: &Reservation,
+    ) -> Result<Ticket, AppendError> {
+        self.append_with(block, Some(reservation))
+    }
+
+    fn append_with(
+        &self,
+        block: NewBlock,
+        reservation: Option<&Reservation>,
+    ) -> Result<Ticket, AppendError> {
+        let shared = self.shared();
+        validate(&block, &shared.config)?;
+        // Here, on the appender's core, and not in the writer, of which there is one.
+        let crc = crc32c::crc32c(&block.payload);
+        let mut queue = lock(&shared.queue);
+        self.enqueue(&mut queue, block, crc, reservation)
+    }
+
+    /// Hands several blocks over, beside each other: they are written in this order, with nothing
+    /// of this stream between them. Either all are taken or none; yet a crash may keep the first
+    /// ones only, so what must be atomic has to be one block.
+    ///
+    /// # Errors
+    /// As [`Log::append`].
+    pub fn append_all(&self, blocks: Vec<NewBlock>) -> Result<Vec<Ticket>, AppendError> {
+        let shared = self.shared();
+        let mut checked = Vec::with_capacity(blocks.len());
+        for block in blocks {
+            validate(&block, &shared.config)?;
+            checked.push((crc32c::crc32c(&block.payload), block));
+        }
+        let mut queue = lock(&shared.queue);
+        queue.check()?;
+        let total: u64 = checked.iter().map(|(_, b)| disk_len(b)).sum();
+        self.admit(&mut queue, total, 0)?;
+        for (_, block) in &checked {
+            match queue.streams.get(&block.stream.0) {
+                None => return Err(AppendError::UnknownStream),
+                Some(assigned) if assigned.closed => return Err(AppendError::Closed),
+                Some(_) => {}
+            }
+        }
+        let taken = checked.into_iter().map(|(crc, block)| self.put(&mut queue, block, crc));
+        taken.collect()
+    }
+
+    /// As [`Log::append`], but blocks the thread while the queue is full.
+    ///
+    /// # Errors
+    /// As [`Log::append`], without `Busy`.
+    pub fn append_wait(&self, block: NewBlock) -> Result<Ticket, AppendError> {
+        let shared = self.shared();
+        validate(&block, &shared.config)?;
+        let crc = crc32c::crc32c(&block.payload);
+        let mut queue = lock(&shared.queue);
+        loop {
+            match self.enqueue(&mut queue, block.clone(), crc, None) {
+                Err(AppendError::Busy) if shared.config.manual => {
+                    drop(queue);
+                    shared.step();
+                    queue = lock(&shared.queue);
+                }
+                Err(AppendError::Busy) => {
+                    queue = shared.space.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// As [`Log::append`], but waits while the queue is full.
+    ///
+    /// # Errors
+    /// As [`Log::append`], without `Busy`.
+    pub async fn append_async(&self, block: NewBlock) -> Result<Ticket, AppendError> {
+        loop {
+            match self.append(block.clone()) {
+                Err(AppendError::Busy) => self.room().await,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Waits until the queue has room. Somebody else may be faster: try, and wait again.
+    #[must_use]
+    pub fn room(&self) -> Changed {
+        Changed { shared: self.shared().clone(), what: What::Room, registered: false }
+    }
+
+    fn enqueue(
+        &self,
+        queue: &mut Queue,
+        block: NewBlock,
+        crc: u32,
+        reservation: Option<&Reservation>,
+    ) -> Result<Ticket, AppendError> {
+        queue.check()?;
+        match queue.streams.get(&block.stream.0) {
+            None => return Err(AppendError::UnknownStream),
+            Some(assigned) if assigned.closed => return Err(AppendError::Closed),
+            Some(_) => {}
+        }
+        let needed = disk_len(&block);
+        let drawn = reservation.map_or(0, |r| r.left().min(needed));
+        self.admit(queue, needed, drawn)?;
+        if let Some(reservation) = reservation {
+            reservation.draw(drawn);
+            queue.space.reserved -= drawn;
+        }
+        self.put(queue, block, crc)
+    }
+
+    /// Whether so many bytes may enter, of which `drawn` were reserved.
+    fn admit(&self, queue: &mut Queue, needed: u64, drawn: u64) -> Result<(), AppendError> {
+        let shared = self.shared();
+        let pending = queue.bytes + queue.writing;
+        if pending > 0 && pending + to_usize(needed) > shared.config.queue_bytes {
+            return Err(AppendError::Busy);
+        }
+        let max = shared.config.max_bytes;
+        if queue.available(max) < needed - drawn {
+            shared.see_room(queue);
+            let available = queue.available(max);
+            if available < needed - drawn {
+                return Err(AppendError::Full { needed, available });
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes are small, and may free space: they enter also when no block may. Still bounded.
+    fn admit_change(&self, queue: &Queue) -> Result<(), AppendError> {
+        queue.check()?;
+        let bound = self.shared().config.queue_bytes.saturating_mul(2).max(1 << 20);
+        if queue.bytes + queue.writing > bound { Err(AppendError::Busy) } else { Ok(()) }
+    }
+
+    fn put(&self, queue: &mut Queue, block: NewBlock, crc: u32) -> Result<Ticket, AppendError> {
+        let records = block.records;
+        let first_seq = queue.assign(block.stream, records)?;
+        let index = queue.push(Op::Data { first_seq, crc, block });
+        let appended = Appended { first_seq, next_seq: first_seq + u64::from(records) };
+        Ok(self.ticket(queue, index, appended))
+    }
+
+    fn ticket(&self, queue: &Queue, index: usize, appended: Appended) -> Ticket {
+        let shared = self.shared();
+        if index == 0 {
+            shared.work.notify_one();
+        }
+        let group = (shared.config.sync != SyncMode::None).then(|| queue.group.clone());
+        let driver = shared.config.manual.then(|| shared.clone() as Arc<dyn Drive>);
+        Ticket::new(group, index, appended, driver)
+    }
+
+    fn control(&self, id: StreamId, what: impl FnOnce(&mut Queue) -> Control) -> Result<Ticket, AppendError> {
+        let mut queue = lock(&self.shared().queue);
+        self.admit_change(&queue)?;
+        let next_seq = queue.streams.get(&id.0).ok_or(AppendError::UnknownStream)?.next_seq;
+        let control = what(&mut queue);
+        let index = queue.push(Op::Control(control));
+        Ok(self.ticket(&queue, index, Appended { first_seq: next_seq, next_seq }))
+    }
+
+    /// Closes a stream: it takes no more, from now on and for ever. When the ticket resolves that
+    /// is on disk, together with all blocks that were handed over before; its `next_seq` is the
+    /// stream's final one.
+    ///
+    /// # Errors
+    /// See [`AppendError`]. Closing a closed stream is fine.
+    pub fn close_stream(&self, id: StreamId) -> Result<Ticket, AppendError> {
+        self.control(id, |queue| {
+            if let Some(assigned) = queue.streams.get_mut(&id.0) {
+                assigned.closed = true;
+            }
+            Control::Close { stream: id.0 }
+        })
+    }
+
+    /// Frees the records below `up_to`. A block that begins below and ends above stays readable
+    /// as a whole.
+    ///
+    /// # Errors
+    /// See [`AppendError`].
+    pub fn trim(&self, id: StreamId, up_to: u64) -> Result<Ticket, AppendError> {
+        self.control(id, |queue| {
+            let next_seq = queue.streams.get(&id.0).map_or(0, |s| s.next_seq);
+            Control::Trim { stream: id.0, up_to: up_to.min(next_seq), lost_before: 0 }
+        })
+    }
+
+    /// Forgets a stream and frees its blocks. Its number is not used again; its name may be.
+    ///
+    /// # Errors
+    /// See [`AppendError`].
+    pub fn delete_stream(&self, id: StreamId) -> Result<Ticket, AppendError> {
+        self.control(id, |queue| {
+            if let Some(assigned) = queue.streams.remove(&id.0) {
+                queue.names.remove(&assigned.name);
+            }
+            Control::Delete { stream: id.0 }
+        })
+    }
+
+    /// Reads a stream from the block that holds `from`, or the first one after it. Only what is
+    /// committed is seen.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn reader(&self, id: StreamId, from: u64) -> Result<Reader, ReadError> {
+        let shared = self.shared().clone();
+        let on_lost: OnLost = Arc::new(move |stream, range| quarantine(&shared, stream, range));
+        Reader::new(self.shared().store.clone(), id.0, from, Some(on_lost))
+    }
+
+    /// The sequence up to which a stream is committed.
+    #[must_use]
+    pub fn committed(&self, id: StreamId) -> Option<u64> {
+        Some(self.shared().store.read().streams.get(&id.0)?.line.next_seq)
+    }
+
+    /// Waits for the next commit, of whatever stream. Make it before you look at
+    /// [`Log::committed`] or read to the end, and await it after: then nothing is missed.
+    #[must_use]
+    pub fn changed(&self) -> Changed {
+        let mut changed =
+            Changed { shared: self.shared().clone(), what: What::Commit(0), registered: false };
+        changed.what = What::Commit(changed.commits());
+        changed
+    }
+
+    /// Figures of a stream.
+    #[must_use]
+    pub fn stats(&self, id: StreamId) -> Option<StreamStats> {
+        self.shared().store.read().streams.get(&id.0).map(StreamStats::of)
+    }
+
+    /// Figures of all streams, by number.
+    #[must_use]
+    pub fn streams(&self) -> Vec<StreamStats> {
+        let table = self.shared().store.read();
+        let mut all: Vec<_> = table.streams.values().map(StreamStats::of).collect();
+        all.sort_by_key(|s| s.id);
+        all
+    }
+
+    /// Figures of the volume.
+    #[must_use]
+    pub fn volume_stats(&self) -> VolumeStats {
+        self.shared().volume_stats()
+    }
+
+    /// Figures of the segment files.
+    #[must_use]
+    pub fn segments(&self) -> Vec<SegmentStats> {
+        self.shared().store.read().segment_stats()
+    }
+
+    /// Sets bytes aside, for as long as the reservation lives.
+    ///
+    /// # Errors
+    /// [`AppendError::Full`] when there are not as many.
+    pub fn reserve(&self, bytes: u64) -> Result<Reservation, AppendError> {
+        let shared = self.shared();
+        let mut queue = lock(&shared.queue);
+        queue.check()?;
+        shared.see_room(&mut queue);
+        let available = queue.available(shared.config.max_bytes);
+        if available < bytes {
+            return Err(AppendError::Full { needed: bytes, available });
+        }
+        queue.space.reserved += bytes;
+        Ok(Reservation::new(shared.clone(), bytes))
+    }
+
+    /// Whether the volume takes data.
+    ///
+    /// # Errors
+    /// The failure after which it takes nothing.
+    pub fn health(&self) -> Result<(), Latched> {
+        match &lock(&self.shared().queue).mood {
+            Mood::Latched(latched) => Err(latched.clone()),
+            Mood::Running | Mood::Shutdown => Ok(()),
+        }
+    }
+
+    /// Does what waits, on this thread. For `LogConfig::manual`; `false` when nothing waited.
+    pub fn step(&self) -> bool {
+        self.shared().step()
+    }
+
+    /// Writes and syncs what waits, seals the open segment, ends the threads and gives the lock
+    /// back. Appends are refused from now on; reads go on.
+    pub fn shutdown(&self) {
+        self.inner.shutdown();
+    }
+}
+
+impl Inner {
+    fn shutdown(&self) {
+        let shared = &self.shared;
+        let mut queue = lock(&shared.queue);
+        if queue.mood == Mood::Running {
+            queue.mood = Mood::Shutdown;
+        }
+        drop(queue);
+        shared.work.notify_all();
+        shared.space.notify_all();
+        shared.spares.stop();
+        for thread in std::mem::take(&mut *lock(&self.threads)) {
+            // A panic of the writer is latched already.
+            drop(thread.join());
+        }
+        shared.finish();
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+impl Shared {
+    /// The end: what waits is written, the open segment sealed, the lock given back.
+    fn finish(&self) {
+        while self.step() {}
+        let waiting = lock(&self.queue).take().1;
+        waiting.fail(CommitError::Shutdown);
+        let mut writer = lock(&self.writer);
+        if lock(&self.queue).mood == Mood::Shutdown && writer.rotate(self).is_err() {
+            // The blocks are on disk; without an index the next opening takes a little longer.
+            writer.active = None;
+        }
+        drop(writer);
+        *lock(&self.lock) = None;
+        for waker in std::mem::take(&mut *lock(&self.watchers)) {
+            waker.wake();
+        }
+    }
+}
+
+/// Notes that records were found damaged, so that it is known after a restart, too.
+fn quarantine(shared: &Shared, stream: u64, range: Range) {
+    let mut queue = lock(&shared.queue);
+    if queue.check().is_ok() {
+        let index = queue.push(Op::Control(Control::Lost { stream, range }));
+        if index == 0 {
+            shared.work.notify_one();
+        }
+    }
+}
+
+fn disk_len(block: &NewBlock) -> u64 {
+    crate::block::block_len(block.payload.len())
+}
+
+fn validate(block: &NewBlock, config: &LogConfig) -> Result<(), AppendError> {
+    if block.records == 0 {
+        return Err(AppendError::Invalid("a block has at least one record"));
+    }
+    if block.payload.len() > config.max_payload {
+        return Err(AppendError::Invalid("the block's payload is larger than `max_payload`"));
+    }
+    Ok(())
+}
+
+enum What {
+    Room,
+    Commit(u64),
+}
+
+/// Waits for a change of the log; see [`Log::changed`] and [`Log::room`].
+pub struct Changed {
+    shared: Arc<Shared>,
+    what: What,
+    registered: bool,
+}
+
+impl Changed {
+    fn commits(&self) -> u64 {
+        self.shared.commits.load(Ordering::Acquire)
+    }
+
+    /// Blocks the thread; at most so long. `false` when nothing changed.
+    pub fn wait_timeout(mut self, limit: std::time::Duration) -> bool {
+        let parker = Arc::new(Parker::default());
+        let waker = parker.clone().into();
+        let mut cx = Context::from_waker(&waker);
+        if Pin::new(&mut self).poll(&mut cx).is_ready() {
+            return true;
+        }
+        let woken = lock(&parker.lock);
+        let asleep = |(): &mut ()| !parker.woken.load(Ordering::Acquire);
+        let waited = parker.wake.wait_timeout_while(woken, limit, asleep);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+}
+
+#[derive(Default)]
+struct Parker {
+    woken: AtomicBool,
+    lock: Mutex<()>,
+    wake: Condvar,
+}
+
+impl std::task::Wake for Parker {
+    fn wake(self: Arc<Self>) {
+        let _held = lock(&self.lock);
+        self.woken.store(true, Ordering::Release);
+        self.wake.notify_all();
+    }
+}
+
+impl Future for Changed {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let shared = self.shared.clone();
+        match self.what {
+            What::Room if shared.config.manual => {
+                shared.step();
+                return Poll::Ready(());
+            }
+            What::Room => {
+                let mut queue = lock(&shared.queue);
+                let pending = queue.bytes + queue.writing;
+                let idle = pending == 0 || queue.mood != Mood::Running;
+                if self.registered || idle {
+                    return Poll::Ready(());
+                }
+                queue.room_wakers.push(cx.waker().clone());
+                self.registered = true;
+            }
+            What::Commit(seen) => {
+                let mut watchers = lock(&shared.watchers);
+                let over = lock(&shared.queue).mood != Mood::Running;
+                if shared.commits.load(Ordering::Acquire) != seen || over {
+                    return Poll::Ready(());
+                }
+                watchers.push(cx.waker().clone());
+            }
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,150 @@
+//! Opening a directory: lock it, read it, mend what a crash left.
+
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Condvar, Mutex};
+
+use crate::active::is_full;
+use crate::block::FORMAT_VERSION;
+use crate::bytefields::to_usize;
+use crate::config::LogConfig;
+use crate::env::{Access, Env, read_full, write_full};
+use crate::error::OpenError;
+use crate::index;
+use crate::queue::Queue;
+use crate::read::Store;
+use crate::recover::{self, Read, Recovered};
+use crate::segment::{FOOT_LEN, segment_name, spare_name};
+use crate::spares::Spares;
+use crate::stats::RecoveryReport;
+use crate::table::Table;
+use crate::volume::{self, Found, Volume, sort};
+use crate::writer::{Meters, Shared, Writer};
+
+/// Everything that [`Log::open`](crate::Log::open) does but its threads.
+pub(crate) fn open(
+    env: Arc<dyn Env>,
+    dir: &Path,
+    config: LogConfig,
+) -> Result<(Shared, RecoveryReport), OpenError> {
+    config.validate()?;
+    env.create_dir(dir).map_err(|e| sort(dir, dir, e))?;
+    let guard = volume::lock(&*env, dir)?;
+    let found = volume::read(&*env, dir)?;
+    let mut recovered = recover::load(&*env, dir, Access::Write)?;
+    let volume = match found {
+        Found::Sound(volume) => volume,
+        Found::Missing | Found::Damaged => {
+            let fresh = matches!(found, Found::Missing) && recovered.report.segments == 0;
+            recovered.report.volume_file_damaged = !fresh;
+            let volume = Volume { id: env.random(), version: u32::from(FORMAT_VERSION) };
+            volume::write(&*env, dir, &volume)?;
+            volume
+        }
+    };
+    let spares = mend(&*env, dir, &config, &mut recovered)?;
+    let Recovered { mut table, report, last_segment, .. } = recovered;
+    table.next_stream = table.next_stream.max(1);
+    let mut queue = Queue::new(&table);
+    queue.space.used = table.used();
+    let shared = Shared {
+        env,
+        config,
+        volume: volume.id,
+        queue: Mutex::new(queue),
+        store: Arc::new(Store::new(dir.to_owned(), table)),
+        work: Condvar::new(),
+        space: Condvar::new(),
+        spares,
+        meters: Mutex::new(Meters::default()),
+        watchers: Mutex::new(Vec::new()),
+        commits: AtomicU64::new(0),
+        writer: Mutex::new(Writer::new(last_segment)),
+        reclaim: AtomicBool::new(true),
+        lock: Mutex::new(Some(guard)),
+    };
+    Ok((shared, report))
+}
+
+/// Removes what was given up, and seals what was open.
+fn mend(
+    env: &dyn Env,
+    dir: &Path,
+    config: &LogConfig,
+    recovered: &mut Recovered,
+) -> Result<Spares, OpenError> {
+    for id in &recovered.garbage {
+        remove(env, dir, &segment_name(*id))?;
+    }
+    for (id, read) in &recovered.unsealed {
+        let path = dir.join(segment_name(*id));
+        let len = seal(env, *id, read).map_err(|e| sort(dir, &path, e))?;
+        if let Some(segment) = recovered.table.segments.get_mut(id) {
+            // Nothing is appended to it any more, whether it has an index or not.
+            segment.sealed = true;
+            segment.file_len = len;
+        }
+    }
+    let mut ready = Vec::new();
+    for id in &recovered.spares {
+        let path = dir.join(spare_name(*id));
+        let len = env.open(&path, Access::Read).and_then(|file| file.len());
+        let whole = len.is_ok_and(|len| len == config.segment_size);
+        if whole && ready.len() < config.spare_segments {
+            ready.push(path);
+        } else {
+            remove(env, dir, &spare_name(*id))?;
+        }
+    }
+    let next = recovered.spares.iter().copied().max().unwrap_or(0);
+    Ok(Spares::new(ready, next))
+}
+
+fn remove(env: &dyn Env, dir: &Path, name: &str) -> Result<(), OpenError> {
+    let path = dir.join(name);
+    match env.remove(&path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(sort(dir, &path, e)),
+        _ => Ok(()),
+    }
+}
+
+/// Makes the end of a segment durable and gives it its index.
+fn seal(env: &dyn Env, id: u64, read: &Read) -> io::Result<u64> {
+    let (file, scan) = (&*read.file, &read.scan);
+    // What a failed or unfinished sync left may be in memory only, marked clean: we would read
+    // it now and lose it later. Written again it is dirty, and the sync below means something.
+    let from = scan.synced_to.min(scan.end);
+    let mut tail = vec![0; to_usize(scan.end - from)];
+    let n = read_full(file, &mut tail, from)?;
+    write_full(file, tail.get(..n).unwrap_or_default(), from)?;
+    file.sync_data()?;
+    let len = scan.end + index::seal_len(scan.lines.len());
+    let (index, foot) = index::encode(&scan.lines, id, scan.end, env.now_ms());
+    let sealed = (|| {
+        file.set_len(len)?;
+        write_full(file, &index, scan.end)?;
+        write_full(file, &foot, len - FOOT_LEN as u64)?;
+        file.sync_data()
+    })();
+    match sealed {
+        // The index only saves time.
+        Err(e) if is_full(&e) => file.len(),
+        sealed => sealed.map(|()| len),
+    }
+}
+
+impl Table {
+    /// Figures of the segment files.
+    pub(crate) fn segment_stats(&self) -> Vec<crate::stats::SegmentStats> {
+        let stats = |(id, s): (&u64, &crate::table::Segment)| crate::stats::SegmentStats {
+            id: *id,
+            file_bytes: s.file_len,
+            used_bytes: s.end,
+            live_bytes: s.live_bytes,
+            live_blocks: s.live_blocks,
+            sealed: s.sealed,
+        };
+        self.segments.iter().map(stats).collect()
+    }
+}

@@ -1,0 +1,206 @@
+//! What waits for the writer, and who is let in.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use bytes::Bytes;
+
+use crate::block::block_len;
+use crate::catalog::Control;
+use crate::commit::Group;
+use crate::error::{AppendError, Latched};
+use crate::table::Table;
+
+/// Locks, also after a panic of somebody else: the data under our locks is changed in single steps
+/// that can't panic half way, and a writer that panicked has latched the log.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A stream's number within its volume. Numbers are not used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StreamId(pub(crate) u64);
+
+impl StreamId {
+    /// From a number that was printed or stored.
+    #[must_use]
+    pub fn from_raw(id: u64) -> Self {
+        Self(id)
+    }
+
+    /// The number.
+    #[must_use]
+    pub fn as_raw(self) -> u64 {
+        self.0
+    }
+}
+
+impl std::fmt::Display for StreamId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A block to append.
+#[derive(Clone, Debug)]
+pub struct NewBlock {
+    /// The stream, from [`Log::stream`](crate::Log::stream).
+    pub stream: StreamId,
+    /// Records in it; at least one. The stream's sequence grows by as many.
+    pub records: u32,
+    /// How the payload is encoded; the log only keeps it. By agreement 0 none, 1 gzip, 2 zstd.
+    pub codec: u8,
+    /// Bytes before encoding.
+    pub raw_len: u32,
+    /// When the first record was received, in milliseconds since 1970.
+    pub first_at_ms: i64,
+    /// When the last record was received.
+    pub last_at_ms: i64,
+    /// The encoded records.
+    pub payload: Bytes,
+}
+
+/// Bytes that a change counts for: most are shorter, a name may be longer.
+const CONTROL_WEIGHT: usize = 160;
+
+/// What the writer has to write.
+pub(crate) enum Op {
+    Data { first_seq: u64, crc: u32, block: NewBlock },
+    /// A block copied out of segment `from`.
+    Moved { from: u64, first_seq: u64, crc: u32, block: NewBlock },
+    Control(Control),
+}
+
+impl Op {
+    /// Bytes that it takes in the queue.
+    pub(crate) fn weight(&self) -> usize {
+        match self {
+            Self::Data { block, .. } | Self::Moved { block, .. } => {
+                crate::bytefields::to_usize(block_len(block.payload.len()))
+            }
+            Self::Control(_) => CONTROL_WEIGHT,
+        }
+    }
+}
+
+/// What appenders need to know of a stream, ahead of what is committed.
+#[derive(Clone, Debug)]
+pub(crate) struct Assigned {
+    pub(crate) name: Arc<str>,
+    pub(crate) next_seq: u64,
+    pub(crate) closed: bool,
+}
+
+/// Room on the volume.
+#[derive(Default)]
+pub(crate) struct Space {
+    /// Bytes of blocks in the segments.
+    pub(crate) used: u64,
+    /// Bytes promised to reservations.
+    pub(crate) reserved: u64,
+    /// Bytes that are left of the open segment's preallocated space.
+    pub(crate) open_left: u64,
+    /// Bytes that the file system can still take, as far as we know: preallocated and free.
+    pub(crate) room: u64,
+}
+
+/// Whether the log takes anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Mood {
+    Running,
+    Latched(Latched),
+    Shutdown,
+}
+
+/// The queue, under one short lock.
+pub(crate) struct Queue {
+    pub(crate) mood: Mood,
+    pub(crate) ops: Vec<Op>,
+    pub(crate) bytes: usize,
+    pub(crate) group: Arc<Group>,
+    /// Bytes that the writer took and has not committed yet.
+    pub(crate) writing: usize,
+    pub(crate) streams: HashMap<u64, Assigned>,
+    pub(crate) names: HashMap<Arc<str>, u64>,
+    pub(crate) next_stream: u64,
+    pub(crate) space: Space,
+    pub(crate) room_wakers: Vec<Waker>,
+}
+
+impl Queue {
+    pub(crate) fn new(table: &Table) -> Self {
+        let mut queue = Self {
+            mood: Mood::Running,
+            ops: Vec::new(),
+            bytes: 0,
+            group: Arc::default(),
+            writing: 0,
+            streams: HashMap::new(),
+            names: HashMap::new(),
+            next_stream: 1,
+            space: Space::default(),
+            room_wakers: Vec::new(),
+        };
+        queue.reset(table);
+        queue
+    }
+
+    /// Back to what is committed: nothing that was assigned since then was written.
+    pub(crate) fn reset(&mut self, table: &Table) {
+        let assigned = |line: &crate::catalog::StreamLine| Assigned {
+            name: line.name.clone(),
+            next_seq: line.next_seq,
+            closed: line.closed,
+        };
+        self.streams = table.streams.iter().map(|(id, s)| (*id, assigned(&s.line))).collect();
+        self.names.clone_from(&table.names);
+        // Never back: a number that was given away once must not name another stream.
+        self.next_stream = self.next_stream.max(table.next_stream).max(1);
+    }
+
+    pub(crate) fn check(&self) -> Result<(), AppendError> {
+        match &self.mood {
+            Mood::Running => Ok(()),
+            Mood::Latched(latched) => Err(AppendError::Latched(latched.clone())),
+            Mood::Shutdown => Err(AppendError::Shutdown),
+        }
+    }
+
+    /// Takes the stream's next sequences.
+    pub(crate) fn assign(&mut self, stream: StreamId, records: u32) -> Result<u64, AppendError> {
+        let assigned = self.streams.get_mut(&stream.0).ok_or(AppendError::UnknownStream)?;
+        if assigned.closed {
+            return Err(AppendError::Closed);
+        }
+        let first = assigned.next_seq;
+        assigned.next_seq = first
+            .checked_add(u64::from(records))
+            .ok_or(AppendError::Invalid("the stream's sequence would overflow"))?;
+        Ok(first)
+    }
+
+    /// Puts an operation at the end; its place in the group.
+    pub(crate) fn push(&mut self, op: Op) -> usize {
+        self.bytes += op.weight();
+        self.ops.push(op);
+        self.ops.len() - 1
+    }
+
+    /// Takes all that waits.
+    pub(crate) fn take(&mut self) -> (Vec<Op>, Arc<Group>) {
+        self.writing = self.bytes;
+        self.bytes = 0;
+        (std::mem::take(&mut self.ops), std::mem::take(&mut self.group))
+    }
+
+    /// Bytes of the volume that nobody has or waits for.
+    pub(crate) fn available(&self, max_bytes: u64) -> u64 {
+        let waiting = (self.bytes + self.writing) as u64 + self.space.reserved;
+        let room = self.space.room.saturating_sub(waiting);
+        if max_bytes == 0 {
+            return room;
+        }
+        room.min(max_bytes.saturating_sub(self.space.used + waiting))
+    }
+}

@@ -1,0 +1,295 @@
+//! Reading a stream's blocks, in order, beside the writer.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use bytes::Bytes;
+
+use crate::block::{HEADER_LEN, Header};
+use crate::bytefields::to_usize;
+use crate::catalog::Range;
+use crate::env::{File, read_full};
+use crate::error::ReadError;
+use crate::queue::StreamId;
+use crate::segment::segment_name;
+use crate::table::{Entry, Table};
+
+/// The committed state, and where its files are.
+pub(crate) struct Store {
+    pub(crate) dir: PathBuf,
+    table: RwLock<Table>,
+}
+
+impl Store {
+    pub(crate) fn new(dir: PathBuf, table: Table) -> Self {
+        Self { dir, table: RwLock::new(table) }
+    }
+
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, Table> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, Table> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A block that was read, its checksum verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// Sequence of the first record.
+    pub first_seq: u64,
+    /// Records in it.
+    pub records: u32,
+    /// How the payload is encoded, as the appender said.
+    pub codec: u8,
+    /// Bytes before encoding.
+    pub raw_len: u32,
+    /// When the first record was received, in milliseconds since 1970.
+    pub first_at_ms: i64,
+    /// When the last record was received.
+    pub last_at_ms: i64,
+    /// The encoded records.
+    pub payload: Bytes,
+}
+
+impl Block {
+    /// The sequence after the last record.
+    #[must_use]
+    pub fn next_seq(&self) -> u64 {
+        self.first_seq + u64::from(self.records)
+    }
+}
+
+/// Records that are lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The stream.
+    pub stream: StreamId,
+    /// Its name.
+    pub name: String,
+    /// Sequence of the first lost record.
+    pub first_seq: u64,
+    /// How many records.
+    pub records: u64,
+    /// The segment and the position in its file, if the damage was found just now.
+    pub place: Option<(u64, u64)>,
+}
+
+/// What a reader yields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// The next block.
+    Block(Block),
+    /// In place of it: records that are lost. Reading goes on behind them.
+    Gap(Gap),
+}
+
+/// Told about damage that a reader has found.
+pub(crate) type OnLost = Arc<dyn Fn(u64, Range) + Send + Sync>;
+
+/// Places taken from the table at a time.
+const AHEAD: usize = 64;
+/// Bytes read at a time, where blocks of a stream stand close together.
+const SPAN: u64 = 512 << 10;
+
+/// Reads a stream. An iterator that ends at what is committed now; once more is committed it goes
+/// on. It reads files on the calling thread.
+pub struct Reader {
+    store: Arc<Store>,
+    on_lost: Option<OnLost>,
+    stream: u64,
+    next_seq: u64,
+    ahead: VecDeque<(Entry, Arc<dyn File>)>,
+    /// A stretch of a segment: its id, where it begins, its bytes.
+    span: (u32, u64, Bytes),
+}
+
+enum Look {
+    Gap(Gap),
+    Ahead,
+    End,
+}
+
+impl Reader {
+    pub(crate) fn new(
+        store: Arc<Store>,
+        stream: u64,
+        from: u64,
+        on_lost: Option<OnLost>,
+    ) -> Result<Self, ReadError> {
+        if !store.read().streams.contains_key(&stream) {
+            return Err(ReadError::UnknownStream);
+        }
+        Ok(Self {
+            store,
+            on_lost,
+            stream,
+            next_seq: from,
+            ahead: VecDeque::new(),
+            span: (0, 0, Bytes::new()),
+        })
+    }
+
+    /// The sequence at which reading goes on.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.next_seq
+    }
+
+    fn step(&mut self) -> Result<Option<Item>, ReadError> {
+        if self.ahead.is_empty() {
+            match self.look_ahead()? {
+                Look::End => return Ok(None),
+                Look::Gap(gap) => {
+                    self.next_seq = gap.first_seq + gap.records;
+                    return Ok(Some(Item::Gap(gap)));
+                }
+                Look::Ahead => {}
+            }
+        }
+        let Some((entry, file)) = self.ahead.front().cloned() else {
+            return Ok(None);
+        };
+        let block = self.block(&entry, &*file)?;
+        self.ahead.pop_front();
+        self.next_seq = entry.end_seq();
+        if self.ahead.is_empty() {
+            // Else an idle reader would keep the memory, and a removed segment's file.
+            self.span = (0, 0, Bytes::new());
+        }
+        Ok(Some(block.map_or_else(|| Item::Gap(self.damaged(&entry)), Item::Block)))
+    }
+
+    /// Looks up the places of the next blocks.
+    fn look_ahead(&mut self) -> Result<Look, ReadError> {
+        let table = self.store.read();
+        let stream = table.streams.get(&self.stream).ok_or(ReadError::UnknownStream)?;
+        self.next_seq = self.next_seq.max(stream.line.trimmed_to);
+        let from = stream.position(self.next_seq);
+        let mut at = self.next_seq;
+        for entry in stream.blocks.range(from..).take(AHEAD) {
+            if entry.first_seq > at {
+                break;
+            }
+            let Some(segment) = table.segments.get(&u64::from(entry.segment)) else {
+                break;
+            };
+            self.ahead.push_back((*entry, segment.file.clone()));
+            at = entry.end_seq();
+        }
+        if !self.ahead.is_empty() {
+            return Ok(Look::Ahead);
+        }
+        let until = stream.blocks.get(from).map_or(stream.line.next_seq, |e| e.first_seq);
+        if until <= self.next_seq {
+            return Ok(Look::End);
+        }
+        Ok(Look::Gap(Gap {
+            stream: StreamId(self.stream),
+            name: stream.line.name.to_string(),
+            first_seq: self.next_seq,
+            records: until - self.next_seq,
+            place: None,
+        }))
+    }
+
+    /// Reads one block; `None`: damaged.
+    fn block(&mut self, entry: &Entry, file: &dyn File) -> Result<Option<Block>, ReadError> {
+        let bytes = self.bytes(entry, file).map_err(|source| ReadError::Io {
+            path: self.store.dir.join(segment_name(u64::from(entry.segment))),
+            source,
+        })?;
+        Ok(bytes.and_then(|bytes| check(entry, self.stream, &bytes)))
+    }
+
+    fn bytes(&mut self, entry: &Entry, file: &dyn File) -> io::Result<Option<Bytes>> {
+        let len = HEADER_LEN + entry.stored_len as usize;
+        let at = u64::from(entry.offset);
+        let (segment, start, span) = &self.span;
+        let inside = *segment == entry.segment
+            && at >= *start
+            && at + len as u64 <= *start + span.len() as u64;
+        if !inside {
+            let want = to_usize(self.stretch(entry)).max(len);
+            let mut bytes = vec![0; want];
+            let n = read_full(file, &mut bytes, at)?;
+            bytes.truncate(n);
+            self.span = (entry.segment, at, Bytes::from(bytes));
+        }
+        let from = to_usize(at - self.span.1);
+        let all = &self.span.2;
+        Ok((from + len <= all.len()).then(|| all.slice(from..from + len)))
+    }
+
+    /// How much to read at once: more than one block where at least half of it is ours.
+    fn stretch(&self, first: &Entry) -> u64 {
+        let start = u64::from(first.offset);
+        let mut ours = 0;
+        let mut best = first.disk_len();
+        for (entry, _) in &self.ahead {
+            let end = u64::from(entry.offset) + entry.disk_len();
+            if entry.segment != first.segment || u64::from(entry.offset) < start || end - start > SPAN {
+                break;
+            }
+            ours += entry.disk_len();
+            if ours * 2 >= end - start {
+                best = best.max(end - start);
+            }
+        }
+        best
+    }
+
+    fn damaged(&self, entry: &Entry) -> Gap {
+        if let Some(on_lost) = &self.on_lost {
+            on_lost(self.stream, entry.range());
+        }
+        let table = self.store.read();
+        let stream = table.streams.get(&self.stream);
+        Gap {
+            stream: StreamId(self.stream),
+            name: stream.map_or_else(String::new, |s| s.line.name.to_string()),
+            first_seq: entry.first_seq,
+            records: u64::from(entry.records),
+            place: Some((u64::from(entry.segment), u64::from(entry.offset))),
+        }
+    }
+}
+
+/// Checks all that can be checked of a block that was read.
+fn check(entry: &Entry, stream: u64, bytes: &Bytes) -> Option<Block> {
+    let header = Header::decode_at(bytes, u64::from(entry.segment), u64::from(entry.offset))?;
+    let payload = bytes.slice(HEADER_LEN..);
+    let sound = header.stream == stream
+        && header.first_seq == entry.first_seq
+        && header.records == entry.records
+        && header.stored_len as usize == payload.len()
+        && header.payload_crc == crc32c::crc32c(&payload);
+    sound.then_some(Block {
+        first_seq: entry.first_seq,
+        records: entry.records,
+        codec: entry.codec,
+        raw_len: entry.raw_len,
+        first_at_ms: entry.first_at_ms,
+        last_at_ms: entry.last_at_ms,
+        payload,
+    })
+}
+
+/// Reads one block without a reader (the writer copies blocks forward).
+pub(crate) fn read_entry(file: &dyn File, stream: u64, entry: &Entry) -> io::Result<Option<Block>> {
+    let mut bytes = vec![0; HEADER_LEN + entry.stored_len as usize];
+    let n = read_full(file, &mut bytes, u64::from(entry.offset))?;
+    let whole = n == bytes.len();
+    Ok(whole.then(|| check(entry, stream, &Bytes::from(bytes))).flatten())
+}
+
+impl Iterator for Reader {
+    type Item = Result<Item, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.step().transpose()
+    }
+}

@@ -1,0 +1,187 @@
+//! Giving disk space back: segments that nobody needs go, and stragglers are copied forward.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+
+use crate::active::Fail;
+use crate::block::Kind;
+use crate::catalog::Control;
+use crate::commit::Group;
+use crate::config::SyncMode;
+use crate::env::File;
+use crate::queue::{Mood, NewBlock, Op, StreamId, lock};
+use crate::read::read_entry;
+use crate::scan;
+use crate::segment::segment_name;
+use crate::table::{Entry, Segment, Table};
+use crate::writer::{Shared, Writer};
+
+/// Bytes copied forward between two commits: what an appender may have to wait for.
+const COPY_STEP: u64 = 4 << 20;
+/// Small segments, which restarts leave behind, are joined once there are so many.
+const MANY_SMALL: usize = 8;
+/// Small is less than this part of a segment.
+const SMALL: u64 = 16;
+
+impl Writer {
+    /// Frees what can be freed, as long as nobody waits.
+    pub(crate) fn reclaim(&mut self, shared: &Shared) {
+        while shared.reclaim.load(Ordering::Relaxed) {
+            match self.reclaim_some(shared) {
+                Ok(true) => {}
+                // Nothing left to do, or no room to do it in: until the next trim.
+                Ok(false) | Err(Fail::Full) => shared.reclaim.store(false, Ordering::Relaxed),
+                Err(Fail::Io { during, path, source }) => {
+                    shared.latch(during, &format!("{}: {source}", path.display()));
+                    return;
+                }
+            }
+            let queue = lock(&shared.queue);
+            if !queue.ops.is_empty() || queue.mood != Mood::Running {
+                return;
+            }
+        }
+    }
+
+    /// One step; `false` when there was nothing to do.
+    fn reclaim_some(&mut self, shared: &Shared) -> Result<bool, Fail> {
+        let dead = dead(&shared.store.read());
+        if !dead.is_empty() {
+            self.remove(shared, &dead)?;
+            return Ok(true);
+        }
+        let straggler = straggler(&shared.store.read(), shared);
+        match straggler {
+            Some((id, file)) => self.copy_forward(shared, id, &*file).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Removes segments. That they go is written first, so that one that is missing without it is
+    /// known to be lost.
+    fn remove(&mut self, shared: &Shared, dead: &[u64]) -> Result<(), Fail> {
+        let files: Vec<(u64, u64, Arc<dyn File>)> = {
+            let table = shared.store.read();
+            let found = dead.iter().filter_map(|id| Some((*id, table.segments.get(id)?)));
+            found.map(|(id, s)| (id, s.file_len, s.file.clone())).collect()
+        };
+        let drops: Vec<Op> =
+            dead.iter().map(|&segment| Op::Control(Control::Drop { segment })).collect();
+        self.commit(shared, &drops, &Group::default())?;
+        if shared.config.sync != SyncMode::Disk {
+            self.sync_for_reclaim()?;
+        }
+        for (id, len, file) in files {
+            let reusable = len == shared.config.segment_size && Arc::strong_count(&file) == 1;
+            drop(file);
+            self.free_file(shared, id, reusable)?;
+        }
+        let used = shared.store.read().used();
+        let mut queue = lock(&shared.queue);
+        queue.space.used = used;
+        shared.see_room(&mut queue);
+        drop(queue);
+        lock(&shared.meters).reclaimed_segments += dead.len() as u64;
+        Ok(())
+    }
+
+    /// Keeps the file as a spare, or removes it. A reader that has it open keeps what it reads.
+    fn free_file(&self, shared: &Shared, id: u64, reusable: bool) -> Result<(), Fail> {
+        let path = shared.dir().join(segment_name(id));
+        let spare: Option<PathBuf> =
+            reusable.then(|| shared.spares.adopt(shared.dir())).flatten();
+        let done = match &spare {
+            Some(to) => shared.env.rename(&path, to),
+            None => shared.env.remove(&path),
+        };
+        done.map_err(|source| Fail::Io { during: "removing a segment", path, source })?;
+        if let Some(spare) = spare {
+            shared.spares.add(spare);
+        }
+        Ok(())
+    }
+
+    /// Copies some of what is still needed of a segment into the open one.
+    fn copy_forward(&mut self, shared: &Shared, id: u64, file: &dyn File) -> Result<(), Fail> {
+        let path = shared.dir().join(segment_name(id));
+        let failed = |source| Fail::Io { during: "reading a segment", path: path.clone(), source };
+        let scan = scan::segment(file, id).map_err(failed)?;
+        let mut ops = Vec::new();
+        let mut bytes = 0;
+        for line in scan.lines.iter().filter(|l| matches!(l.kind, Kind::Data | Kind::Moved)) {
+            let entry = Entry::of(line, id);
+            if !is_live(&shared.store.read(), line.stream, &entry) {
+                continue;
+            }
+            ops.push(copy(file, line.stream, &entry, id).map_err(failed)?);
+            bytes += entry.disk_len();
+            if bytes >= COPY_STEP {
+                break;
+            }
+        }
+        if ops.is_empty() {
+            // The index does not know the blocks that the table has; nothing to gain here.
+            return Err(Fail::Full);
+        }
+        self.commit(shared, &ops, &Group::default())?;
+        lock(&shared.meters).moved_blocks += ops.len() as u64;
+        Ok(())
+    }
+}
+
+/// The copy of a block; or, if it can't be read, the note that it is lost.
+fn copy(file: &dyn File, stream: u64, entry: &Entry, from: u64) -> std::io::Result<Op> {
+    let Some(block) = read_entry(file, stream, entry)? else {
+        return Ok(Op::Control(Control::Lost { stream, range: entry.range() }));
+    };
+    let payload: Bytes = block.payload;
+    Ok(Op::Moved {
+        from,
+        first_seq: block.first_seq,
+        crc: crc32c::crc32c(&payload),
+        block: NewBlock {
+            stream: StreamId(stream),
+            records: block.records,
+            codec: block.codec,
+            raw_len: block.raw_len,
+            first_at_ms: block.first_at_ms,
+            last_at_ms: block.last_at_ms,
+            payload,
+        },
+    })
+}
+
+fn is_live(table: &Table, stream: u64, entry: &Entry) -> bool {
+    let Some(stream) = table.streams.get(&stream) else {
+        return false;
+    };
+    stream.blocks.get(stream.position(entry.first_seq)) == Some(entry)
+}
+
+/// Sealed segments in which nothing is needed.
+fn dead(table: &Table) -> Vec<u64> {
+    let free = |s: &Segment| s.sealed && s.live_blocks == 0;
+    table.segments.iter().filter(|(_, s)| free(s)).map(|(id, _)| *id).collect()
+}
+
+/// A sealed segment that is worth copying: nearly dead, or one of many small ones.
+///
+/// Copying must come to an end. A nearly dead segment frees at least as much as is copied, and what
+/// is copied is written once more for it; joining small ones makes them fewer.
+fn straggler(table: &Table, shared: &Shared) -> Option<(u64, Arc<dyn File>)> {
+    let size = shared.config.segment_size;
+    let limit = size / 100 * u64::from(shared.config.compact_below_percent);
+    let sealed = || table.segments.iter().filter(|(_, s)| s.sealed);
+    let nearly_dead =
+        sealed().find(|(_, s)| s.live_bytes < limit && s.live_bytes * 2 <= s.data_bytes);
+    let small = || {
+        let mut small = sealed().filter(|(_, s)| s.end < size / SMALL);
+        let first = small.next()?;
+        (small.count() + 1 >= MANY_SMALL && limit > 0).then_some(first)
+    };
+    let (id, segment) = nearly_dead.or_else(small)?;
+    Some((*id, segment.file.clone()))
+}

@@ -1,0 +1,348 @@
+//! From files to the table: what a directory holds. Reads only, so that `inspect` can use it beside
+//! a running node; `open` then mends what has to be mended.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::block::{HEADER_LEN, Kind};
+use crate::catalog::{Catalog, Control, Range};
+use crate::env::{Access, Env, File, read_full};
+use crate::error::OpenError;
+use crate::index::Line;
+use crate::queue::StreamId;
+use crate::scan::{self, Scan};
+use crate::segment::{parse_segment_name, parse_spare_name, segment_name};
+use crate::stats::{Damage, DamagedBlock, LostRun, RecoveryReport};
+use crate::table::{Entry, Segment, Stream, Table, occupy};
+use crate::volume::sort;
+
+/// A segment that was read.
+pub(crate) struct Read {
+    pub(crate) file: Arc<dyn File>,
+    pub(crate) scan: Scan,
+}
+
+/// What was found.
+pub(crate) struct Recovered {
+    pub(crate) table: Table,
+    pub(crate) report: RecoveryReport,
+    /// Segments without an index, which `open` seals.
+    pub(crate) unsealed: BTreeMap<u64, Read>,
+    /// Segments that were given up before the crash, or in which nothing is.
+    pub(crate) garbage: Vec<u64>,
+    pub(crate) spares: Vec<u64>,
+    pub(crate) last_segment: u64,
+}
+
+/// Reads all of a directory.
+pub(crate) fn load(env: &dyn Env, dir: &Path, access: Access) -> Result<Recovered, OpenError> {
+    let names = env.list(dir).map_err(|e| sort(dir, dir, e))?;
+    let spares: Vec<u64> = names.iter().filter_map(|n| parse_spare_name(n)).collect();
+    let mut segments = BTreeMap::new();
+    for id in names.iter().filter_map(|n| parse_segment_name(n)) {
+        let path = dir.join(segment_name(id));
+        let file = match env.open(&path, access) {
+            Ok(file) => file,
+            // Removed by the running node that we look at.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+            Err(e) => return Err(sort(dir, &path, e)),
+        };
+        let scan = scan::segment(&*file, id).map_err(|e| sort(dir, &path, e))?;
+        segments.insert(id, Read { file, scan });
+    }
+    let mut recovered = Replay::new(segments).run();
+    recovered.spares = spares;
+    Ok(recovered)
+}
+
+/// Reads a block's payload; `None` if it is not what its checksum says.
+pub(crate) fn payload(file: &dyn File, line: &Line) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; line.stored_len as usize];
+    let at = u64::from(line.offset) + HEADER_LEN as u64;
+    let n = read_full(file, &mut bytes, at).ok()?;
+    (n == bytes.len() && crc32c::crc32c(&bytes) == line.payload_crc).then_some(bytes)
+}
+
+/// The catalog of a segment. It is written twice; either will do.
+fn catalog(read: &Read) -> Option<Catalog> {
+    let lines = read.scan.lines.iter().filter(|l| l.kind == Kind::Catalog && !l.damaged);
+    let mut copies: [BTreeMap<u64, &Line>; 2] = [BTreeMap::new(), BTreeMap::new()];
+    let mut parts = 0;
+    for line in lines {
+        parts = u64::from(line.records);
+        if let Some(copy) = copies.get_mut(usize::from(line.codec)) {
+            copy.insert(line.first_seq, line);
+        }
+    }
+    let mut bytes = Vec::new();
+    for part in 0..parts {
+        let found = copies.iter().find_map(|c| payload(&*read.file, c.get(&part)?));
+        bytes.extend_from_slice(&found?);
+    }
+    (parts > 0).then(|| Catalog::decode(&bytes)).flatten()
+}
+
+/// Builds the table out of segments that were read.
+struct Replay {
+    segments: BTreeMap<u64, Read>,
+    table: Table,
+    report: RecoveryReport,
+    dropped: BTreeSet<u64>,
+    deleted: HashSet<u64>,
+}
+
+impl Replay {
+    fn new(segments: BTreeMap<u64, Read>) -> Self {
+        Self {
+            segments,
+            table: Table::default(),
+            report: RecoveryReport::default(),
+            dropped: BTreeSet::new(),
+            deleted: HashSet::new(),
+        }
+    }
+
+    fn run(mut self) -> Recovered {
+        self.report.segments = self.segments.len();
+        self.report.scanned = self.segments.values().filter(|r| !r.scan.sealed).count();
+        let newest = self.segments.iter().rev().find_map(|(id, read)| Some((*id, catalog(read)?)));
+        // Without a catalog everything from the first segment on is replayed.
+        let from = newest.as_ref().map_or(0, |(id, _)| *id);
+        let listed: Option<BTreeSet<u64>> =
+            newest.as_ref().map(|(_, c)| c.segments.iter().copied().collect());
+        if let Some((_, catalog)) = newest {
+            self.table = Table::from_catalog(catalog);
+        }
+        let last = self.segments.keys().next_back().copied().unwrap_or(0);
+        for id in self.segments.range(from..).map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.replay(id);
+        }
+        let garbage = self.garbage(from, listed.as_ref());
+        self.note_missing(listed.as_ref());
+        for id in &garbage {
+            self.dropped.insert(*id);
+        }
+        self.note_damage(last);
+        self.collect_blocks();
+        self.finish(garbage, last)
+    }
+
+    /// Goes through what a segment says after the newest catalog.
+    fn replay(&mut self, id: u64) {
+        let Some(read) = self.segments.get(&id) else {
+            return;
+        };
+        let file = read.file.clone();
+        for line in read.scan.lines.clone() {
+            match line.kind {
+                Kind::Data | Kind::Moved => self.replay_block(&line),
+                Kind::Control => {
+                    let bytes = (!line.damaged).then(|| payload(&*file, &line)).flatten();
+                    if let Some(control) = bytes.and_then(|b| Control::decode(&b)) {
+                        self.replay_control(&control);
+                    }
+                }
+                Kind::Catalog => {}
+            }
+        }
+    }
+
+    fn replay_control(&mut self, control: &Control) {
+        match control {
+            Control::Delete { stream } => {
+                self.deleted.insert(*stream);
+            }
+            Control::Drop { segment } => {
+                self.dropped.insert(*segment);
+            }
+            _ => {}
+        }
+        self.table.apply(control);
+    }
+
+    fn replay_block(&mut self, line: &Line) {
+        if self.deleted.contains(&line.stream) {
+            return;
+        }
+        if !self.table.streams.contains_key(&line.stream) {
+            let name = Arc::from(format!("unknown-{}", line.stream));
+            self.table.insert(Stream::empty(line.stream, name));
+            self.report.unnamed_streams.push(StreamId(line.stream));
+        }
+        let Some(stream) = self.table.streams.get_mut(&line.stream) else {
+            return;
+        };
+        stream.line.next_seq = stream.line.next_seq.max(line.end_seq());
+        if line.kind == Kind::Data {
+            stream.line.total_blocks += 1;
+            stream.line.total_raw_bytes += u64::from(line.raw_len);
+            stream.line.total_stored_bytes += u64::from(line.stored_len);
+        }
+    }
+
+    /// Segments that the newest catalog does not know any more, that were given up after it, or
+    /// that hold nothing.
+    fn garbage(&self, from: u64, listed: Option<&BTreeSet<u64>>) -> Vec<u64> {
+        let given_up = |id: &u64, read: &Read| {
+            let unlisted = *id < from && listed.is_some_and(|l| !l.contains(id));
+            let empty = read.scan.lines.is_empty() && read.scan.holes.is_empty();
+            unlisted || empty || self.dropped.contains(id)
+        };
+        self.segments.iter().filter(|(id, read)| given_up(id, read)).map(|(id, _)| *id).collect()
+    }
+
+    /// Segments that the newest catalog knows, and that are neither here nor given up since. One
+    /// that is newer than the catalog is not missed: it may never have held anything.
+    fn note_missing(&mut self, listed: Option<&BTreeSet<u64>>) {
+        let gone = |id: &u64| !self.segments.contains_key(id) && !self.dropped.contains(id);
+        let missing = listed.into_iter().flatten().copied().filter(gone);
+        self.report.missing_segments = missing.collect();
+    }
+
+    fn note_damage(&mut self, last: u64) {
+        let mut found = Vec::new();
+        for (&id, read) in &self.segments {
+            if self.dropped.contains(&id) {
+                continue;
+            }
+            for hole in &read.scan.holes {
+                let acknowledged = id < last || hole.offset < read.scan.synced_to;
+                let block = hole.header.as_ref().map(|h| Line::of(h, true));
+                found.push((id, hole.offset, hole.len, block, acknowledged));
+            }
+            for line in read.scan.lines.iter().filter(|l| l.damaged && read.scan.sealed) {
+                let len = crate::block::block_len(line.stored_len as usize);
+                found.push((id, u64::from(line.offset), len, Some(*line), true));
+            }
+        }
+        for (segment, offset, len, line, acknowledged) in found {
+            let block = line.map(|line| self.damaged_block(&line));
+            let damage = Damage { segment, offset, len, block, acknowledged };
+            self.report.damage.push(damage);
+        }
+    }
+
+    fn damaged_block(&self, line: &Line) -> DamagedBlock {
+        let stream = self.table.streams.get(&line.stream).filter(|_| line.kind.has_records());
+        DamagedBlock {
+            stream: StreamId(line.stream),
+            name: stream.map_or_else(String::new, |s| s.line.name.to_string()),
+            first_seq: line.first_seq,
+            records: u64::from(line.records),
+        }
+    }
+
+    /// Gives each stream the blocks that it can read, and says what is missing between them.
+    fn collect_blocks(&mut self) {
+        let mut blocks: BTreeMap<u64, Vec<Entry>> = BTreeMap::new();
+        for (&id, read) in self.segments.iter().filter(|(id, _)| !self.dropped.contains(id)) {
+            for line in read.scan.lines.iter().filter(|l| l.kind.has_records() && !l.damaged) {
+                let wanted = |s: &Stream| line.end_seq() > s.line.trimmed_to && line.records > 0;
+                if self.table.streams.get(&line.stream).is_some_and(wanted) {
+                    blocks.entry(line.stream).or_default().push(Entry::of(line, id));
+                }
+            }
+        }
+        for stream in self.table.streams.values_mut() {
+            let found = blocks.remove(&stream.line.stream).unwrap_or_default();
+            let lost = place(stream, found);
+            let id = StreamId(stream.line.stream);
+            self.report.lost.extend(lost.into_iter().map(|r| LostRun {
+                stream: id,
+                name: stream.line.name.to_string(),
+                first_seq: r.first,
+                records: r.len(),
+            }));
+            self.report.blocks += stream.blocks.len() as u64;
+        }
+        self.report.lost.sort_by_key(|l| (l.stream, l.first_seq));
+    }
+
+    fn finish(mut self, garbage: Vec<u64>, last: u64) -> Recovered {
+        let mut unsealed = BTreeMap::new();
+        for (id, read) in self.segments {
+            if self.dropped.contains(&id) {
+                continue;
+            }
+            let segment = Segment {
+                file: read.file.clone(),
+                end: read.scan.end,
+                file_len: read.scan.file_len,
+                sealed: read.scan.sealed,
+                data_bytes: data_bytes(&read.scan),
+                live_blocks: 0,
+                live_bytes: 0,
+            };
+            self.table.segments.insert(id, segment);
+            if !read.scan.sealed {
+                unsealed.insert(id, read);
+            }
+        }
+        for stream in self.table.streams.values() {
+            for entry in &stream.blocks {
+                occupy(&mut self.table.segments, entry);
+            }
+        }
+        Recovered {
+            table: self.table,
+            report: self.report,
+            unsealed,
+            garbage,
+            spares: Vec::new(),
+            last_segment: last,
+        }
+    }
+}
+
+fn data_bytes(scan: &Scan) -> u64 {
+    let blocks = scan.lines.iter().filter(|l| l.kind.has_records());
+    blocks.map(|l| crate::block::block_len(l.stored_len as usize)).sum()
+}
+
+/// Puts a stream's blocks in order, each once; returns the gaps that were not known yet.
+fn place(stream: &mut Stream, mut found: Vec<Entry>) -> Vec<Range> {
+    // A copy in a newer segment comes before the original, which is about to go.
+    found.sort_by_key(|e| (e.first_seq, std::cmp::Reverse(e.segment), e.offset));
+    let known = std::mem::take(&mut stream.line.lost);
+    let inside = |e: &Entry| known.iter().any(|r| r.first <= e.first_seq && e.end_seq() <= r.end);
+    let mut at = stream.line.trimmed_to;
+    let mut gaps = Vec::new();
+    for entry in found {
+        let twice = stream.blocks.back().is_some_and(|b| entry.first_seq < b.end_seq());
+        if twice || inside(&entry) {
+            continue;
+        }
+        if entry.first_seq > at {
+            gaps.push(Range { first: at, end: entry.first_seq });
+        }
+        at = entry.end_seq();
+        stream.push(entry);
+    }
+    stream.line.next_seq = stream.line.next_seq.max(at);
+    if stream.line.next_seq > at {
+        gaps.push(Range { first: at, end: stream.line.next_seq });
+    }
+    let new = gaps.iter().flat_map(|gap| subtract(*gap, &known)).collect();
+    for gap in gaps {
+        stream.note_lost(gap);
+    }
+    new
+}
+
+/// What of a run is in none of the others (which are in order).
+fn subtract(run: Range, known: &[Range]) -> Vec<Range> {
+    let mut left = Vec::new();
+    let mut at = run.first;
+    for k in known.iter().filter(|k| k.end > run.first && k.first < run.end) {
+        if k.first > at {
+            left.push(Range { first: at, end: k.first });
+        }
+        at = at.max(k.end);
+    }
+    if at < run.end {
+        left.push(Range { first: at, end: run.end });
+    }
+    left
+}

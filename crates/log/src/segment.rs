@@ -1,0 +1,120 @@
+//! A segment file: its name, its head and its foot. Layout in `docs/formats/segment.md`.
+
+use crate::block::FORMAT_VERSION;
+use crate::bytefields::Fields;
+
+/// Bytes of the head; the first block follows it.
+pub(crate) const HEAD_LEN: usize = 64;
+/// Bytes of the foot, the last ones of a sealed segment's file.
+pub(crate) const FOOT_LEN: usize = 64;
+
+const HEAD_MAGIC: u32 = u32::from_le_bytes(*b"FSEG");
+const FOOT_MAGIC: u32 = u32::from_le_bytes(*b"FEND");
+
+/// The file of a segment.
+pub(crate) fn segment_name(id: u64) -> String {
+    format!("segment-{id:016}.seg")
+}
+
+/// The file of a spare: preallocated, or a segment that nobody needs any more.
+pub(crate) fn spare_name(id: u64) -> String {
+    format!("spare-{id:016}.seg")
+}
+
+/// The id in a segment's file name.
+pub(crate) fn parse_segment_name(name: &str) -> Option<u64> {
+    parse(name, "segment-")
+}
+
+/// The id in a spare's file name.
+pub(crate) fn parse_spare_name(name: &str) -> Option<u64> {
+    parse(name, "spare-")
+}
+
+fn parse(name: &str, prefix: &str) -> Option<u64> {
+    let digits = name.strip_prefix(prefix)?.strip_suffix(".seg")?;
+    let all_digits = digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_digit());
+    all_digits.then(|| digits.parse().ok()).flatten()
+}
+
+/// The head of a segment. Nothing depends on it: blocks say themselves where they belong. It is
+/// there for people who find a lone file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) segment: u64,
+    pub(crate) volume: u64,
+    pub(crate) created_at_ms: i64,
+}
+
+impl Head {
+    pub(crate) fn encode(&self) -> [u8; HEAD_LEN] {
+        let mut h = [0u8; HEAD_LEN];
+        h[0..4].copy_from_slice(&HEAD_MAGIC.to_le_bytes());
+        h[4] = FORMAT_VERSION;
+        h[8..16].copy_from_slice(&self.segment.to_le_bytes());
+        h[16..24].copy_from_slice(&self.volume.to_le_bytes());
+        h[24..32].copy_from_slice(&self.created_at_ms.to_le_bytes());
+        let crc = crc32c::crc32c(&h[..60]);
+        h[60..64].copy_from_slice(&crc.to_le_bytes());
+        h
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let h: &[u8; HEAD_LEN] = bytes.first_chunk()?;
+        let mut f = Fields::new(h);
+        if f.u32()? != HEAD_MAGIC || f.u32()? != u32::from(FORMAT_VERSION) {
+            return None;
+        }
+        let head = Self {
+            segment: f.u64()?,
+            volume: f.u64()?,
+            created_at_ms: f.i64()?,
+        };
+        f.bytes(28)?;
+        (crc32c::crc32c(&h[..60]) == f.u32()?).then_some(head)
+    }
+}
+
+/// The foot of a sealed segment: where its index is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Foot {
+    pub(crate) segment: u64,
+    /// Where the blocks end and the index begins.
+    pub(crate) index_at: u64,
+    pub(crate) index_len: u32,
+    pub(crate) index_crc: u32,
+    pub(crate) sealed_at_ms: i64,
+}
+
+impl Foot {
+    pub(crate) fn encode(&self) -> [u8; FOOT_LEN] {
+        let mut h = [0u8; FOOT_LEN];
+        h[0..4].copy_from_slice(&FOOT_MAGIC.to_le_bytes());
+        h[4] = FORMAT_VERSION;
+        h[8..16].copy_from_slice(&self.segment.to_le_bytes());
+        h[16..24].copy_from_slice(&self.index_at.to_le_bytes());
+        h[24..28].copy_from_slice(&self.index_len.to_le_bytes());
+        h[28..32].copy_from_slice(&self.index_crc.to_le_bytes());
+        h[32..40].copy_from_slice(&self.sealed_at_ms.to_le_bytes());
+        let crc = crc32c::crc32c(&h[..60]);
+        h[60..64].copy_from_slice(&crc.to_le_bytes());
+        h
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let h: &[u8; FOOT_LEN] = bytes.first_chunk()?;
+        let mut f = Fields::new(h);
+        if f.u32()? != FOOT_MAGIC || f.u32()? != u32::from(FORMAT_VERSION) {
+            return None;
+        }
+        let foot = Self {
+            segment: f.u64()?,
+            index_at: f.u64()?,
+            index_len: f.u32()?,
+            index_crc: f.u32()?,
+            sealed_at_ms: f.i64()?,
+        };
+        f.bytes(20)?;
+        (crc32c::crc32c(&h[..60]) == f.u32()?).then_some(foot)
+    }
+}

@@ -1,0 +1,115 @@
+//! Segments that are ready before they are needed: preallocated in the background, or reused.
+
+use std::path::PathBuf;
+use std::sync::{Condvar, Mutex, PoisonError};
+
+use crate::active::Room;
+use crate::env::{Access, write_zeroes};
+use crate::queue::lock;
+use crate::segment::spare_name;
+
+/// The empty segments.
+#[derive(Default)]
+pub(crate) struct Spares {
+    state: Mutex<State>,
+    work: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    ready: Vec<PathBuf>,
+    /// How many there should be.
+    want: usize,
+    next: u64,
+    /// The disk was full: not again before somebody asks.
+    resting: bool,
+    stop: bool,
+}
+
+impl Spares {
+    pub(crate) fn new(ready: Vec<PathBuf>, next: u64) -> Self {
+        let state = State { ready, next, ..State::default() };
+        Self { state: Mutex::new(state), work: Condvar::new() }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        lock(&self.state).ready.len()
+    }
+
+    /// One that is ready; and from now on `want` of them are kept.
+    pub(crate) fn take(&self, want: usize) -> Option<PathBuf> {
+        let mut state = lock(&self.state);
+        let spare = state.ready.pop();
+        state.want = want;
+        state.resting = false;
+        self.work.notify_all();
+        spare
+    }
+
+    /// Takes a segment's file over, if there is need for one; the path that it gets then.
+    pub(crate) fn adopt(&self, dir: &std::path::Path) -> Option<PathBuf> {
+        let mut state = lock(&self.state);
+        if state.ready.len() >= state.want {
+            return None;
+        }
+        state.next += 1;
+        Some(dir.join(spare_name(state.next)))
+    }
+
+    pub(crate) fn add(&self, path: PathBuf) {
+        lock(&self.state).ready.push(path);
+    }
+
+    pub(crate) fn stop(&self) {
+        lock(&self.state).stop = true;
+        self.work.notify_all();
+    }
+
+    /// The thread that keeps spares ready.
+    pub(crate) fn run(&self, room: &Room<'_>, size: u64) {
+        loop {
+            let mut state = lock(&self.state);
+            while !state.stop && (state.resting || state.ready.len() >= state.want) {
+                state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            if state.stop {
+                return;
+            }
+            drop(state);
+            self.make(room, size);
+        }
+    }
+
+    /// Makes one, if one is missing.
+    pub(crate) fn make(&self, room: &Room<'_>, size: u64) {
+        let Some(path) = self.adopt(room.dir) else {
+            return;
+        };
+        if self.preallocate(room, &path, size).is_some() {
+            self.add(path);
+            return;
+        }
+        lock(&self.state).resting = true;
+        // Nothing is lost with a spare; whatever made it fail, the writer will meet it itself.
+        drop(room.env.remove(&path));
+    }
+
+    fn preallocate(&self, room: &Room<'_>, path: &std::path::Path, size: u64) -> Option<()> {
+        if room.free().is_some_and(|free| free < size) {
+            return None;
+        }
+        let file = room.env.open(path, Access::Create).ok()?;
+        let mut at = 0;
+        while at < size {
+            if lock(&self.state).stop {
+                return None;
+            }
+            let to = (at + room.step).min(size);
+            write_zeroes(&*file, at, to).ok()?;
+            // Step by step: one large sync would hold up the syncs of commits.
+            file.sync_data().ok()?;
+            at = to;
+        }
+        Some(())
+    }
+}

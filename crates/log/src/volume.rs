@@ -1,0 +1,109 @@
+//! The file `volume`, which says what a data directory is, and the lock on it.
+
+use std::io;
+use std::path::Path;
+
+use crate::block::FORMAT_VERSION;
+use crate::env::{Access, Env, LockGuard, read_full, write_full};
+use crate::error::OpenError;
+
+/// Says what the directory is.
+pub(crate) const VOLUME_FILE: &str = "volume";
+const NEW_VOLUME_FILE: &str = "volume.new";
+const LOCK_FILE: &str = "lock";
+const MAX_LEN: usize = 4096;
+
+/// What the file `volume` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Volume {
+    pub(crate) id: u64,
+    pub(crate) version: u32,
+}
+
+/// What was found in place of it.
+pub(crate) enum Found {
+    Sound(Volume),
+    Missing,
+    Damaged,
+}
+
+impl Volume {
+    /// Text, because people look into it. The last line is a checksum, so that a damaged file is
+    /// not taken for one of a newer version.
+    fn encode(&self) -> String {
+        let body = format!("forebay-log\nversion {}\nvolume {:016x}\n", self.version, self.id);
+        let crc = crc32c::crc32c(body.as_bytes());
+        format!("{body}crc32c {crc:08x}\n")
+    }
+
+    fn decode(text: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(text).ok()?;
+        let (body, crc) = text.split_once("crc32c ")?;
+        let crc = u32::from_str_radix(crc.trim(), 16).ok()?;
+        if crc != crc32c::crc32c(body.as_bytes()) {
+            return None;
+        }
+        let mut lines = body.lines();
+        (lines.next()? == "forebay-log").then_some(())?;
+        Some(Self {
+            version: lines.next()?.strip_prefix("version ")?.parse().ok()?,
+            id: u64::from_str_radix(lines.next()?.strip_prefix("volume ")?, 16).ok()?,
+        })
+    }
+}
+
+/// Reads the file; a newer version is an error.
+pub(crate) fn read(env: &dyn Env, dir: &Path) -> Result<Found, OpenError> {
+    let path = dir.join(VOLUME_FILE);
+    let io = |source| OpenError::Io { path: path.clone(), source };
+    let file = match env.open(&path, Access::Read) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Found::Missing),
+        Err(e) => return Err(io(e)),
+    };
+    let mut buf = vec![0; MAX_LEN];
+    let n = read_full(&*file, &mut buf, 0).map_err(io)?;
+    let Some(volume) = Volume::decode(buf.get(..n).unwrap_or_default()) else {
+        return Ok(Found::Damaged);
+    };
+    if volume.version > u32::from(FORMAT_VERSION) {
+        return Err(OpenError::Version {
+            dir: dir.to_owned(),
+            found: volume.version,
+            known: u32::from(FORMAT_VERSION),
+        });
+    }
+    Ok(Found::Sound(volume))
+}
+
+/// Writes the file: under another name, synced, then renamed. A crash leaves the old one or the
+/// new one, never half of one.
+pub(crate) fn write(env: &dyn Env, dir: &Path, volume: &Volume) -> Result<(), OpenError> {
+    let path = dir.join(NEW_VOLUME_FILE);
+    let io = |source| sort(dir, &path, source);
+    let file = env.open(&path, Access::Create).map_err(io)?;
+    write_full(&*file, volume.encode().as_bytes(), 0).map_err(io)?;
+    file.sync_data().map_err(io)?;
+    env.rename(&path, &dir.join(VOLUME_FILE)).map_err(io)?;
+    env.sync_dir(dir).map_err(io)
+}
+
+/// Takes the directory for this process.
+pub(crate) fn lock(env: &dyn Env, dir: &Path) -> Result<LockGuard, OpenError> {
+    let path = dir.join(LOCK_FILE);
+    match env.lock(&path) {
+        Ok(Some(guard)) => Ok(guard),
+        Ok(None) => Err(OpenError::Locked { dir: dir.to_owned() }),
+        Err(e) => Err(sort(dir, &path, e)),
+    }
+}
+
+/// An error of the operating system as one of ours.
+pub(crate) fn sort(dir: &Path, path: &Path, source: io::Error) -> OpenError {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            OpenError::ReadOnly { dir: dir.to_owned(), source }
+        }
+        _ => OpenError::Io { path: path.to_owned(), source },
+    }
+}

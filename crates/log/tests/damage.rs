@@ -1,0 +1,228 @@
+//! Every single byte of a small log damaged in turn: opening succeeds, at most the damaged block is
+//! lost, and it is named.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use forebay_log::inspect::Inspection;
+use forebay_log::{HEADER_LEN, Item, Log, LogConfig, MemEnv, NewBlock, RecoveryReport, StreamId};
+
+const DIR: &str = "/data";
+
+fn config() -> LogConfig {
+    LogConfig {
+        segment_size: 4096,
+        preallocate_step: 4096,
+        spare_segments: 0,
+        min_free_bytes: 0,
+        compact_below_percent: 0,
+        manual: true,
+        ..LogConfig::default()
+    }
+}
+
+fn block(stream: StreamId, payload: &str) -> NewBlock {
+    NewBlock {
+        stream,
+        records: 3,
+        codec: 0,
+        raw_len: 9,
+        first_at_ms: 10,
+        last_at_ms: 20,
+        payload: Bytes::copy_from_slice(payload.as_bytes()),
+    }
+}
+
+/// Three streams, nine blocks, each committed by itself.
+fn small_log(env: &MemEnv) -> Log {
+    let (log, _) = Log::open(Arc::new(env.clone()), Path::new(DIR), config()).unwrap();
+    for round in 0..3 {
+        for name in ["a", "b", "c"] {
+            let stream = log.stream(name).unwrap();
+            log.append(block(stream, &format!("{name}{round}-payload"))).unwrap().wait().unwrap();
+        }
+    }
+    log
+}
+
+fn sealed() -> MemEnv {
+    let env = MemEnv::new(1);
+    small_log(&env).shutdown();
+    env
+}
+
+fn unsealed() -> MemEnv {
+    let env = MemEnv::new(1);
+    let log = small_log(&env);
+    env.kill();
+    drop(log);
+    env
+}
+
+/// What is read, and how many records are gaps.
+fn read(log: &Log) -> (BTreeMap<(String, u64), Bytes>, u64) {
+    let mut blocks = BTreeMap::new();
+    let mut lost = 0;
+    for stream in log.streams() {
+        for item in log.reader(stream.id, 0).unwrap() {
+            match item.unwrap() {
+                Item::Block(b) => {
+                    blocks.insert((stream.name.clone(), b.first_seq), b.payload);
+                }
+                Item::Gap(gap) => lost += gap.records,
+            }
+        }
+    }
+    (blocks, lost)
+}
+
+/// Whether the report, or reading, names what is gone.
+fn named(report: &RecoveryReport, env: &MemEnv, gaps: u64) -> bool {
+    let verified = Inspection::open(Arc::new(env.clone()), Path::new(DIR)).unwrap().verify(|_, _| {});
+    gaps == 3 || !report.damage.is_empty() || !report.lost.is_empty() || !verified.damage.is_empty()
+}
+
+fn damage_each_byte(env: &MemEnv) {
+    let all = {
+        let env = env.copy(0);
+        let (log, _) = Log::open(Arc::new(env), Path::new(DIR), config()).unwrap();
+        read(&log).0
+    };
+    assert_eq!(all.len(), 9);
+    for (path, bytes) in env.files() {
+        for at in 0..bytes.len() {
+            for flip in [0xff, 0x01] {
+                damage_byte(env, &all, (&path, &bytes), at, flip);
+            }
+        }
+    }
+}
+
+fn damage_byte(
+    env: &MemEnv,
+    all: &BTreeMap<(String, u64), Bytes>,
+    (path, bytes): (&PathBuf, &[u8]),
+    at: usize,
+    flip: u8,
+) {
+    let place = format!("{} byte {at}", path.display());
+    let env = env.copy(at as u64);
+    let mut damaged = bytes.to_vec();
+    damaged[at] ^= flip;
+    env.put(path, damaged);
+    let opened = Log::open(Arc::new(env.clone()), Path::new(DIR), config());
+    let (log, report) = opened.unwrap_or_else(|e| panic!("{place}: {e}"));
+    let (found, gaps) = read(&log);
+    for (key, payload) in &found {
+        // A stream whose declaration was hit keeps its blocks.
+        let same = all.get(key) == Some(payload)
+            || (key.0.starts_with("unknown-") && all.values().any(|p| p == payload));
+        assert!(same, "{place}: {key:?} was never written");
+    }
+    assert!(found.len() + 1 >= all.len(), "{place}: more than one block lost: {report:?}");
+    if found.len() < all.len() {
+        assert!(named(&report, &env, gaps), "{place}: lost and not named: {report:?}");
+    }
+    // And it takes data again.
+    let stream = log.stream("a").unwrap();
+    log.append(block(stream, "more")).unwrap().wait().unwrap();
+}
+
+#[test]
+fn a_damaged_byte_of_a_sealed_segment_costs_at_most_one_block() {
+    damage_each_byte(&sealed());
+}
+
+#[test]
+fn a_damaged_byte_of_an_open_segment_costs_at_most_one_block() {
+    damage_each_byte(&unsealed());
+}
+
+fn segment(env: &MemEnv) -> (PathBuf, Vec<u8>) {
+    let is_segment = |(path, _): &(PathBuf, Vec<u8>)| path.to_str().unwrap().contains("segment-");
+    env.files().into_iter().find(is_segment).unwrap()
+}
+
+fn find(bytes: &[u8], text: &str) -> usize {
+    bytes.windows(text.len()).position(|w| w == text.as_bytes()).unwrap()
+}
+
+#[test]
+fn a_damaged_payload_is_named_with_stream_first_record_and_count() {
+    for env in [sealed(), unsealed()] {
+        let (path, mut bytes) = segment(&env);
+        let at = find(&bytes, "b1-payload");
+        bytes[at] ^= 1;
+        env.put(&path, bytes);
+        let (log, _) = Log::open(Arc::new(env.clone()), Path::new(DIR), config()).unwrap();
+        let b = log.find("b").unwrap();
+        let items: Vec<Item> = log.reader(b, 0).unwrap().map(Result::unwrap).collect();
+        let Item::Gap(gap) = &items[1] else { panic!("{items:?}") };
+        assert_eq!((gap.name.as_str(), gap.first_seq, gap.records), ("b", 3, 3));
+        assert_eq!(items.len(), 3, "reading goes on behind the damage");
+        while log.step() {}
+        assert_eq!(log.stats(b).unwrap().lost_records, 3);
+        log.shutdown();
+        // It is known after the next start as well, without reading.
+        let (log, report) = Log::open(Arc::new(env), Path::new(DIR), config()).unwrap();
+        assert_eq!(log.stats(b).unwrap().lost_records, 3);
+        assert_eq!(log.stats(b).unwrap().records, 6);
+        assert!(report.lost.is_empty(), "it was known already: {report:?}");
+    }
+}
+
+#[test]
+fn verify_names_the_place() {
+    let env = sealed();
+    let (path, mut bytes) = segment(&env);
+    let at = find(&bytes, "c2-payload");
+    bytes[at] ^= 1;
+    env.put(&path, bytes);
+    let inspection = Inspection::open(Arc::new(env), Path::new(DIR)).unwrap();
+    let report = inspection.verify(|_, _| {});
+    assert!(!report.is_sound());
+    assert_eq!(report.damage.len(), 1);
+    let damage = &report.damage[0];
+    assert_eq!(damage.offset, (at - HEADER_LEN) as u64);
+    let block = damage.block.as_ref().unwrap();
+    assert_eq!((block.name.as_str(), block.first_seq, block.records), ("c", 6, 3));
+}
+
+#[test]
+fn a_missing_segment_is_named_and_what_it_held_is_counted() {
+    let env = MemEnv::new(3);
+    let (log, _) = Log::open(Arc::new(env.clone()), Path::new(DIR), config()).unwrap();
+    let stream = log.stream("s").unwrap();
+    for i in 0..40 {
+        let payload = format!("{i:0500}");
+        log.append(block(stream, &payload)).unwrap().wait().unwrap();
+    }
+    log.shutdown();
+    let without = MemEnv::new(4);
+    let mut missing = 0;
+    for (i, (path, bytes)) in env.files().into_iter().filter(|(p, _)| p.ends_with("volume") || p.to_str().unwrap().contains("segment")).enumerate() {
+        if i == 2 {
+            missing = 3;
+            assert!(path.to_str().unwrap().contains("0003.seg"), "{path:?}");
+        } else {
+            without.put(&path, bytes);
+        }
+    }
+    let (log, report) = Log::open(Arc::new(without), Path::new(DIR), config()).unwrap();
+    assert_eq!(report.missing_segments, vec![missing]);
+    let lost: u64 = report.lost.iter().map(|l| l.records).sum();
+    let stats = log.stats(stream).unwrap();
+    assert!(lost > 0 && lost == stats.lost_records);
+    assert_eq!(stats.records + lost, 120);
+}
+
+#[test]
+fn damage_in_the_file_volume_is_repaired() {
+    let env = sealed();
+    env.put(&Path::new(DIR).join("volume"), b"version 9".to_vec());
+    let (log, report) = Log::open(Arc::new(env), Path::new(DIR), config()).unwrap();
+    assert!(report.volume_file_damaged);
+    assert_eq!(read(&log).0.len(), 9);
+}

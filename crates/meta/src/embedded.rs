@@ -1,0 +1,290 @@
+//! The embedded store: one SQLite file in the data directory, for one process.
+//!
+//! One thread writes (`writer`); reads go to connections of their own and wait for nobody; watches
+//! read a part of memory (`history`). Leases end with the process: their keys are removed when the
+//! store is opened.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rusqlite::Connection;
+use tokio::sync::{Semaphore, oneshot};
+
+use crate::store::{
+    Entry, LeaseId, Page, RANGE_ENTRIES_MAX, Revision, Store, StoreError, Txn, TxnError, Watch,
+    WatchError, check_key,
+};
+
+mod history;
+mod lease;
+mod open;
+mod rows;
+mod writer;
+
+pub use history::HistoryLimits;
+pub use lease::{Elapsed, ManualElapsed, Monotonic};
+pub use open::OpenError;
+
+use history::History;
+use lease::Leases;
+use open::Lock;
+use writer::{Command, Queued, Writer};
+
+/// Transactions that may wait for the writer; more wait for a place.
+const QUEUE_MAX: usize = 1024;
+/// Reads that run beside each other; more wait.
+const READERS_MAX: usize = 4;
+
+/// How the store is opened.
+#[derive(Clone, Debug)]
+pub struct EmbeddedOptions {
+    /// How much of the past can be watched.
+    pub history: HistoryLimits,
+    /// What the time of leases is measured by.
+    pub clock: Arc<dyn Elapsed>,
+}
+
+impl Default for EmbeddedOptions {
+    fn default() -> Self {
+        Self {
+            history: HistoryLimits::default(),
+            clock: Arc::new(Monotonic::start()),
+        }
+    }
+}
+
+/// The embedded store. Dropping it waits for the transactions that it has taken.
+pub struct EmbeddedStore {
+    dir: PathBuf,
+    history: Arc<History>,
+    readers: Arc<Readers>,
+    write: Option<Write>,
+}
+
+/// The writer's end of this side; absent when the store was opened to look only.
+struct Write {
+    queue: SyncSender<Queued>,
+    places: Arc<Semaphore>,
+    thread: Option<JoinHandle<()>>,
+    /// Released last.
+    _lock: Lock,
+}
+
+/// Connections that wait for a read, and the right to use one.
+struct Readers {
+    idle: Mutex<Vec<Connection>>,
+    places: Arc<Semaphore>,
+}
+
+impl fmt::Debug for EmbeddedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmbeddedStore")
+            .field("dir", &self.dir)
+            .finish_non_exhaustive()
+    }
+}
+
+impl EmbeddedStore {
+    /// Opens the store in `dir`, or makes it. Blocks for the time of some reads and syncs.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(dir: &Path, options: EmbeddedOptions) -> Result<Self, OpenError> {
+        let lock = open::lock(dir)?;
+        let mut db = open::writer(dir)?;
+        let file = dir.join(open::DATABASE_FILE);
+        let (head, run) =
+            writer::end_all_leases(&mut db).map_err(|e| open::from_sqlite(&file, &e))?;
+        let readers = Readers::open(dir)?;
+        let history = Arc::new(History::new(head, options.history));
+        // The semaphore is the bound; a place more for the word to stop.
+        let (queue, receiver) = sync_channel(QUEUE_MAX + 1);
+        let writer = Writer {
+            db,
+            file: file.clone(),
+            queue: receiver,
+            history: Arc::clone(&history),
+            leases: Leases::new(run),
+            clock: options.clock,
+            head,
+            failed: None,
+        };
+        let thread = std::thread::Builder::new()
+            .name("meta-writer".to_owned())
+            .spawn(move || writer.run())
+            .map_err(|e| OpenError::Other {
+                path: file,
+                reason: e.to_string(),
+            })?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            history,
+            readers: Arc::new(readers),
+            write: Some(Write {
+                queue,
+                places: Arc::new(Semaphore::new(QUEUE_MAX)),
+                thread: Some(thread),
+                _lock: lock,
+            }),
+        })
+    }
+
+    /// Opens an existing store to look into it, also while another process has it. Whatever would
+    /// change something, and watches, fail.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open_read_only(dir: &Path) -> Result<Self, OpenError> {
+        let first = open::reader(dir)?;
+        open::check(&first, &dir.join(open::DATABASE_FILE))?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            history: Arc::new(History::new(Revision::default(), HistoryLimits::default())),
+            readers: Arc::new(Readers::open(dir)?),
+            write: None,
+        })
+    }
+
+    async fn ask<T, E>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, E>>) -> Command,
+    ) -> Result<T, E>
+    where
+        E: From<StoreError>,
+    {
+        let Some(write) = &self.write else {
+            return Err(read_only().into());
+        };
+        let gone = || StoreError::Terminal("the metadata store was closed".to_owned());
+        let permit = match Arc::clone(&write.places).acquire_owned().await {
+            Ok(permit) => Some(permit),
+            Err(_) => return Err(gone().into()),
+        };
+        let (reply, answer) = oneshot::channel();
+        let queued = Queued {
+            command: command(reply),
+            permit,
+        };
+        if write.queue.try_send(queued).is_err() {
+            return Err(gone().into());
+        }
+        // Without an answer the batch has failed before it came to this transaction, or the
+        // thread has ended under it.
+        let lost = || StoreError::Uncertain("the metadata store gave no answer".to_owned());
+        answer.await.unwrap_or_else(|_| Err(lost().into()))
+    }
+}
+
+fn read_only() -> StoreError {
+    StoreError::Terminal("the metadata store was opened to look only".to_owned())
+}
+
+impl Drop for EmbeddedStore {
+    fn drop(&mut self) {
+        if let Some(write) = &mut self.write {
+            // Behind everything that was taken; there is a place for it.
+            let stop = Queued {
+                command: Command::Stop,
+                permit: None,
+            };
+            drop(write.queue.try_send(stop));
+            if let Some(Err(_)) = write.thread.take().map(JoinHandle::join) {
+                tracing::error!(dir = %self.dir.display(), "the metadata store's writer panicked");
+            }
+        }
+    }
+}
+
+impl Readers {
+    fn open(dir: &Path) -> Result<Self, OpenError> {
+        let idle: Result<Vec<_>, _> = (0..READERS_MAX).map(|_| open::reader(dir)).collect();
+        Ok(Self {
+            idle: Mutex::new(idle?),
+            places: Arc::new(Semaphore::new(READERS_MAX)),
+        })
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs a read on a thread where it may wait for the disk.
+    async fn read<T: Send + 'static>(
+        self: &Arc<Self>,
+        read: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let failed = |e: &dyn fmt::Display| StoreError::Unavailable(format!("reading: {e}"));
+        let permit = Arc::clone(&self.places)
+            .acquire_owned()
+            .await
+            .map_err(|e| failed(&e))?;
+        let readers = Arc::clone(self);
+        let done = tokio::task::spawn_blocking(move || {
+            // As many connections as permits; one is given back before its permit.
+            let Some(mut db) = readers.idle().pop() else {
+                return Err(StoreError::Unavailable("no idle connection".to_owned()));
+            };
+            let result = read(&mut db);
+            readers.idle().push(db);
+            drop(permit);
+            result.map_err(|e| match e.sqlite_error_code() {
+                Some(rusqlite::ErrorCode::DatabaseCorrupt) => {
+                    StoreError::Terminal(format!("reading: {e}"))
+                }
+                _ => StoreError::Unavailable(format!("reading: {e}")),
+            })
+        });
+        done.await.unwrap_or_else(|e| Err(failed(&e)))
+    }
+}
+
+#[async_trait]
+impl Store for EmbeddedStore {
+    async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
+        check_key(key)?;
+        let key = key.to_owned();
+        self.readers.read(move |db| rows::get(db, &key)).await
+    }
+
+    async fn range(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        let (prefix, after) = (prefix.to_owned(), after.map(str::to_owned));
+        let limit = limit.min(RANGE_ENTRIES_MAX);
+        self.readers
+            .read(move |db| rows::range(db, &prefix, after.as_deref(), limit))
+            .await
+    }
+
+    async fn txn(&self, txn: Txn) -> Result<Revision, TxnError> {
+        txn.check()?;
+        self.ask(|reply| Command::Txn(txn, reply)).await
+    }
+
+    async fn watch(&self, prefix: &str, from: Revision) -> Result<Watch, WatchError> {
+        if self.write.is_none() {
+            return Err(read_only().into());
+        }
+        history::follow(&self.history, prefix, from)
+    }
+
+    async fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
+        self.ask(|reply| Command::Grant(ttl, reply)).await
+    }
+
+    async fn keep_alive(&self, lease: LeaseId) -> Result<(), StoreError> {
+        self.ask(|reply| Command::KeepAlive(lease, reply)).await
+    }
+
+    async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
+        self.ask(|reply| Command::Revoke(lease, reply)).await
+    }
+}

@@ -1,0 +1,403 @@
+//! The thread that writes. It takes all transactions that wait, makes them one SQLite transaction
+//! and commits once: a hundred callers share one fsync.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::history::{History, Past};
+use super::lease::{Elapsed, Leases};
+use super::rows::{from_sql, to_sql, upper_bound};
+use crate::store::{Entry, Event, Expect, LeaseId, Op, Revision, StoreError, Txn, TxnError};
+
+/// Transactions that share one commit at most.
+const BATCH_MAX: usize = 256;
+/// How late the end of a lease may be noticed.
+const LEASE_TICK: Duration = Duration::from_millis(50);
+
+type Reply<T, E = StoreError> = oneshot::Sender<Result<T, E>>;
+
+/// What the thread is asked for.
+pub(super) enum Command {
+    Txn(Txn, Reply<Revision, TxnError>),
+    Grant(Duration, Reply<LeaseId>),
+    KeepAlive(LeaseId, Reply<()>),
+    Revoke(LeaseId, Reply<()>),
+    /// Nothing comes after it.
+    Stop,
+}
+
+/// A command, and its place in the bounded queue.
+pub(super) struct Queued {
+    pub(super) command: Command,
+    pub(super) permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Answers that wait for the commit.
+enum Waiting {
+    Txn(Reply<Revision, TxnError>, Result<Revision, TxnError>),
+    Revoke(Reply<()>),
+}
+
+pub(super) struct Writer {
+    pub(super) db: Connection,
+    pub(super) file: PathBuf,
+    pub(super) queue: Receiver<Queued>,
+    pub(super) history: Arc<History>,
+    pub(super) leases: Leases,
+    pub(super) clock: Arc<dyn Elapsed>,
+    pub(super) head: Revision,
+    /// The first failure of the disk. A second sync of the same pages may report success for what
+    /// the first one lost, so nothing is written any more until the store is opened anew.
+    pub(super) failed: Option<StoreError>,
+}
+
+impl Writer {
+    /// Runs until [`Command::Stop`], or until nobody can send any more.
+    pub(super) fn run(mut self) {
+        loop {
+            let (batch, stop) = self.gather();
+            self.work(batch);
+            if stop {
+                break;
+            }
+        }
+        if let Err((_, e)) = self.db.close() {
+            tracing::warn!(error = %e, file = %self.file.display(), "closing the metadata store failed");
+        }
+    }
+
+    /// Waits for the first command, and takes what has gathered behind it.
+    fn gather(&self) -> (Vec<Queued>, bool) {
+        let first = if self.leases.is_empty() {
+            self.queue
+                .recv()
+                .map_err(|_| RecvTimeoutError::Disconnected)
+        } else {
+            self.queue.recv_timeout(LEASE_TICK)
+        };
+        let mut batch = Vec::new();
+        match first {
+            Ok(queued) => batch.push(queued),
+            Err(RecvTimeoutError::Timeout) => return (batch, false),
+            Err(RecvTimeoutError::Disconnected) => return (batch, true),
+        }
+        while batch.len() < BATCH_MAX {
+            match self.queue.try_recv() {
+                Ok(queued) => batch.push(queued),
+                Err(_) => break,
+            }
+        }
+        let stop = batch.iter().any(|q| matches!(q.command, Command::Stop));
+        (batch, stop)
+    }
+
+    fn work(&mut self, batch: Vec<Queued>) {
+        let now = self.clock.elapsed();
+        // Those kept alive by this very batch were late, but they are here.
+        let mut writes = Vec::new();
+        let mut permits = Vec::new();
+        for queued in batch {
+            permits.push(queued.permit);
+            match queued.command {
+                Command::Grant(ttl, reply) => answer(reply, Ok(self.leases.grant(ttl, now))),
+                Command::KeepAlive(id, reply) => answer(reply, self.leases.keep_alive(id, now)),
+                Command::Stop => {}
+                write @ (Command::Txn(..) | Command::Revoke(..)) => writes.push(write),
+            }
+        }
+        let expired = self.leases.expired(now);
+        if writes.is_empty() && expired.is_empty() {
+            return;
+        }
+        if let Some(failed) = &self.failed {
+            for write in writes {
+                refuse(write, failed);
+            }
+            return;
+        }
+        self.commit(writes, expired);
+    }
+
+    /// All of `writes` and the ends of `expired` in one SQLite transaction. An error is one of the
+    /// disk (limits were checked before), so it concerns all of them.
+    fn commit(&mut self, writes: Vec<Command>, expired: Vec<LeaseId>) {
+        let mut writes = writes.into_iter();
+        let mut batch = Group {
+            head: self.head,
+            ended: expired,
+            past: Vec::new(),
+            waiting: Vec::new(),
+        };
+        match batch.write(&mut self.db, &self.leases, &mut writes) {
+            Ok(()) => {
+                self.head = batch.head;
+                for lease in batch.ended {
+                    self.leases.end(lease);
+                }
+                // Before the answers: whoever has one finds it in the watch's past.
+                self.history.add(batch.past);
+                for one in batch.waiting {
+                    match one {
+                        Waiting::Txn(reply, result) => answer(reply, result),
+                        Waiting::Revoke(reply) => answer(reply, Ok(())),
+                    }
+                }
+            }
+            Err(e) => {
+                let told = self.failure(&e);
+                for one in batch.waiting {
+                    match one {
+                        Waiting::Txn(reply, _) => answer(reply, Err(TxnError::Store(told.clone()))),
+                        Waiting::Revoke(reply) => answer(reply, Err(told.clone())),
+                    }
+                }
+                writes.for_each(|write| refuse(write, &told));
+            }
+        }
+    }
+
+    /// What the batch is told of a failure of the disk.
+    fn failure(&mut self, error: &rusqlite::Error) -> StoreError {
+        let text = format!("{}: {error}", self.file.display());
+        // No space: SQLite has rolled back, and it works again when there is some.
+        if error.sqlite_error_code() == Some(ErrorCode::DiskFull) {
+            return StoreError::Unavailable(text);
+        }
+        tracing::error!(error = %error, file = %self.file.display(), "the metadata store can't be written any more until it is opened anew");
+        self.failed = Some(StoreError::Terminal(text.clone()));
+        StoreError::Uncertain(text)
+    }
+}
+
+/// What shares one commit, while it is written.
+struct Group {
+    head: Revision,
+    /// Leases that end with the commit.
+    ended: Vec<LeaseId>,
+    past: Vec<Past>,
+    waiting: Vec<Waiting>,
+}
+
+impl Group {
+    fn write(
+        &mut self,
+        db: &mut Connection,
+        leases: &Leases,
+        writes: &mut impl Iterator<Item = Command>,
+    ) -> rusqlite::Result<()> {
+        let txn = db.transaction()?;
+        for lease in &self.ended {
+            self.head = end_lease(&txn, *lease, self.head, &mut self.past)?;
+        }
+        for write in writes {
+            match write {
+                Command::Txn(wanted, reply) => {
+                    // Noted first: an error of the disk must not lose the reply.
+                    self.waiting.push(Waiting::Txn(reply, Ok(self.head)));
+                    let result = match check(&txn, leases, &self.ended, &wanted)? {
+                        Ok(()) => {
+                            self.head = apply(&txn, wanted, self.head, &mut self.past)?;
+                            Ok(self.head)
+                        }
+                        Err(e) => Err(e),
+                    };
+                    if let Some(Waiting::Txn(_, slot)) = self.waiting.last_mut() {
+                        *slot = result;
+                    }
+                }
+                Command::Revoke(lease, reply) => {
+                    self.waiting.push(Waiting::Revoke(reply));
+                    self.ended.push(lease);
+                    self.head = end_lease(&txn, lease, self.head, &mut self.past)?;
+                }
+                Command::Grant(..) | Command::KeepAlive(..) | Command::Stop => {}
+            }
+        }
+        txn.execute(
+            "UPDATE meta SET value = ?1 WHERE name = 'revision'",
+            [to_sql(self.head)],
+        )?;
+        txn.commit()
+    }
+}
+
+fn refuse(write: Command, failed: &StoreError) {
+    match write {
+        Command::Txn(_, reply) => answer(reply, Err(TxnError::Store(failed.clone()))),
+        Command::Revoke(_, reply) => answer(reply, Err(failed.clone())),
+        Command::Grant(..) | Command::KeepAlive(..) | Command::Stop => {}
+    }
+}
+
+/// A caller that has gone away does not want to know.
+fn answer<T, E>(reply: Reply<T, E>, result: Result<T, E>) {
+    drop(reply.send(result));
+}
+
+/// Whether the transaction may happen, as things are within this batch.
+fn check(
+    db: &Connection,
+    leases: &Leases,
+    ended: &[LeaseId],
+    txn: &Txn,
+) -> rusqlite::Result<Result<(), TxnError>> {
+    for op in &txn.ops {
+        if let Op::Put {
+            lease: Some(lease), ..
+        } = op
+        {
+            let alive = if ended.contains(lease) {
+                Err(StoreError::LeaseNotFound(*lease))
+            } else {
+                leases.check(*lease)
+            };
+            if let Err(e) = alive {
+                return Ok(Err(TxnError::Store(e)));
+            }
+        }
+    }
+    let mut modified = db.prepare_cached("SELECT modified FROM kv WHERE key = ?1")?;
+    for (i, precondition) in txn.preconditions.iter().enumerate() {
+        let found: Option<i64> = modified
+            .query_row([&precondition.key], |row| row.get(0))
+            .optional()?;
+        let holds = match precondition.expect {
+            Expect::Revision(r) => found.map(from_sql) == Some(r),
+            Expect::Absent => found.is_none(),
+            Expect::Exists => found.is_some(),
+        };
+        if !holds {
+            return Ok(Err(TxnError::Conflict(i)));
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// Makes the changes as the transaction after `head`; the new head, the same when it changed
+/// nothing.
+fn apply(
+    db: &Connection,
+    txn: Txn,
+    head: Revision,
+    past: &mut Vec<Past>,
+) -> rusqlite::Result<Revision> {
+    let revision = head.next();
+    let mut events = Vec::with_capacity(txn.ops.len());
+    for op in txn.ops {
+        match op {
+            Op::Put { key, value, lease } => {
+                events.push(put(db, key, value, lease, revision)?);
+            }
+            Op::Delete { key } => {
+                let mut delete = db.prepare_cached("DELETE FROM kv WHERE key = ?1")?;
+                if delete.execute([&key])? > 0 {
+                    events.push(Event::Delete { key, revision });
+                }
+            }
+            Op::DeletePrefix { prefix } => {
+                let mut delete = db.prepare_cached(
+                    "DELETE FROM kv WHERE key >= ?1 AND (?2 IS NULL OR key < ?2) RETURNING key",
+                )?;
+                deleted(
+                    &mut delete,
+                    params![prefix, upper_bound(&prefix)],
+                    revision,
+                    &mut events,
+                )?;
+            }
+        }
+    }
+    Ok(record(events, revision, head, past))
+}
+
+fn put(
+    db: &Connection,
+    key: String,
+    value: Bytes,
+    lease: Option<LeaseId>,
+    revision: Revision,
+) -> rusqlite::Result<Event> {
+    let mut put = db.prepare_cached(
+        "INSERT INTO kv (key, value, created, modified, lease) VALUES (?1, ?2, ?3, ?3, ?4)
+         ON CONFLICT (key) DO UPDATE SET value = ?2, modified = ?3, lease = ?4
+         RETURNING created",
+    )?;
+    let lease_sql = lease.map(|l| i64::try_from(l.0).unwrap_or(i64::MAX));
+    let created: i64 = put.query_row(
+        params![key, value.as_ref(), to_sql(revision), lease_sql],
+        |row| row.get(0),
+    )?;
+    Ok(Event::Put(Entry {
+        key,
+        value,
+        create_revision: from_sql(created),
+        mod_revision: revision,
+        lease,
+    }))
+}
+
+/// Runs a `DELETE … RETURNING key`; its events are in the order of the keys.
+fn deleted(
+    delete: &mut rusqlite::Statement<'_>,
+    params: impl rusqlite::Params,
+    revision: Revision,
+    events: &mut Vec<Event>,
+) -> rusqlite::Result<()> {
+    let keys = delete.query_map(params, |row| row.get::<_, String>(0))?;
+    let mut keys: Vec<String> = keys.collect::<rusqlite::Result<_>>()?;
+    keys.sort_unstable();
+    events.extend(keys.into_iter().map(|key| Event::Delete { key, revision }));
+    Ok(())
+}
+
+/// Removes the keys of a lease, as the transaction after `head`.
+fn end_lease(
+    db: &Connection,
+    lease: LeaseId,
+    head: Revision,
+    past: &mut Vec<Past>,
+) -> rusqlite::Result<Revision> {
+    let revision = head.next();
+    let mut events = Vec::new();
+    let mut delete = db.prepare_cached("DELETE FROM kv WHERE lease = ?1 RETURNING key")?;
+    let id = i64::try_from(lease.0).unwrap_or(i64::MAX);
+    deleted(&mut delete, [id], revision, &mut events)?;
+    Ok(record(events, revision, head, past))
+}
+
+fn record(
+    events: Vec<Event>,
+    revision: Revision,
+    head: Revision,
+    past: &mut Vec<Past>,
+) -> Revision {
+    if events.is_empty() {
+        return head;
+    }
+    past.push(Past { revision, events });
+    revision
+}
+
+/// Removes all keys of leases of an earlier run: their holders were in that process.
+pub(super) fn end_all_leases(db: &mut Connection) -> rusqlite::Result<(Revision, u64)> {
+    let txn = db.transaction()?;
+    let value = |name: &str| {
+        txn.query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| {
+            row.get::<_, i64>(0)
+        })
+    };
+    let (head, opened) = (value("revision")?, value("opened")? + 1);
+    let removed = txn.execute("DELETE FROM kv WHERE lease IS NOT NULL", ())?;
+    let head = if removed > 0 { head + 1 } else { head };
+    let set = "UPDATE meta SET value = ?1 WHERE name = ?2";
+    txn.execute(set, params![head, "revision"])?;
+    txn.execute(set, params![opened, "opened"])?;
+    txn.commit()?;
+    Ok((from_sql(head), u64::try_from(opened).unwrap_or(0)))
+}

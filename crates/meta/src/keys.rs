@@ -1,0 +1,181 @@
+//! The keys of the store: one variant for each kind of entry.
+//!
+//! Parts are divided by `/`, which no id has. A prefix always ends with `/`, so that `src` never
+//! means `src2`. There is one copy of each file and slice: it moves from `active` to `imported`
+//! with its last transition, so what is open is listed without what is done.
+
+use std::fmt;
+
+use forebay_model::{
+    BranchKey, FileKey, NodeId, ProjectId, SinkKey, SliceKey, SourceKey, VolumeId,
+};
+
+/// All branches.
+pub const BRANCHES: &str = "definition/branch/active/";
+/// All sources that are not deleted.
+pub const SOURCES: &str = "definition/source/active/";
+/// All deleted sources.
+pub const DELETED_SOURCES: &str = "definition/source/deleted/";
+/// All versions of sources.
+pub const SOURCE_VERSIONS: &str = "definition/source/version/";
+/// All sinks that are not deleted.
+pub const SINKS: &str = "definition/sink/active/";
+/// All deleted sinks.
+pub const DELETED_SINKS: &str = "definition/sink/deleted/";
+/// All versions of sinks.
+pub const SINK_VERSIONS: &str = "definition/sink/version/";
+/// All files on their way.
+pub const FILES: &str = "storage/file/active/";
+/// Files whose rows are in the table, as far as they are remembered.
+pub const IMPORTED_FILES: &str = "storage/file/imported/";
+/// All slices on their way.
+pub const SLICES: &str = "storage/slice/active/";
+/// Slices of imported files.
+pub const IMPORTED_SLICES: &str = "storage/slice/imported/";
+/// Books of all sinks.
+pub const BOOKS: &str = "storage/book/";
+/// Counts of slices that are still written.
+pub const STATISTICS: &str = "storage/stats/";
+/// Volumes that can be written to.
+pub const VOLUMES: &str = "storage/volume/writer/";
+/// All tasks.
+pub const TASKS: &str = "task/";
+/// Tasks that have not ended, by the node that works on them.
+pub const UNFINISHED_TASKS: &str = "runtime/task/";
+/// Live nodes.
+pub const NODES: &str = "runtime/node/";
+/// How far live source nodes are.
+pub const PROCESSED: &str = "runtime/closesync/source/node/";
+
+/// An entry of the store; its text is the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Key<'k> {
+    /// `definition/branch/active/<project>/<branch>`: a branch.
+    Branch(&'k BranchKey),
+    /// `definition/source/active/<source key>`: a source.
+    Source(&'k SourceKey),
+    /// `definition/source/deleted/<source key>`: a deleted source; it has no active entry.
+    DeletedSource(&'k SourceKey),
+    /// `definition/source/version/<source key>/<number, 10 digits>`: a version with its content.
+    SourceVersion(&'k SourceKey, u32),
+    /// `definition/sink/active/<sink key>`: a sink.
+    Sink(&'k SinkKey),
+    /// `definition/sink/deleted/<sink key>`: a deleted sink; it has no active entry.
+    DeletedSink(&'k SinkKey),
+    /// `definition/sink/version/<sink key>/<number, 10 digits>`: a version with its content.
+    SinkVersion(&'k SinkKey, u32),
+    /// `storage/book/<sink key>`: which file is open, and what removed files held.
+    Book(&'k SinkKey),
+    /// `storage/file/active/<file key>`: a file that is not imported.
+    File(&'k FileKey),
+    /// `storage/file/imported/<file key>`: a file that is.
+    ImportedFile(&'k FileKey),
+    /// `storage/slice/active/<slice key>`: a slice of a file that is not imported.
+    Slice(&'k SliceKey),
+    /// `storage/slice/imported/<slice key>`: a slice of a file that is.
+    ImportedSlice(&'k SliceKey),
+    /// `storage/stats/<slice key>/<node>`: counts of a slice that is written, by node.
+    Statistics(&'k SliceKey, &'k NodeId),
+    /// `storage/volume/writer/<volume>`: a volume that can be written to; on a lease.
+    Volume(&'k VolumeId),
+    /// `task/<project>/<task id>`: a task.
+    Task(ProjectId, &'k str),
+    /// `runtime/task/<node>/<project>/<task id>`: a mark of a task that has not ended.
+    UnfinishedTask(&'k NodeId, ProjectId, &'k str),
+    /// `runtime/node/<node>`: a live node; on a lease.
+    Node(&'k NodeId),
+    /// `runtime/closesync/source/node/<node>`: how far a source node is; on a lease.
+    Processed(&'k NodeId),
+    /// `runtime/cluster`: the id of the cluster.
+    Cluster,
+}
+
+impl fmt::Display for Key<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Branch(key) => write!(f, "{BRANCHES}{key}"),
+            Self::Source(key) => write!(f, "{SOURCES}{key}"),
+            Self::DeletedSource(key) => write!(f, "{DELETED_SOURCES}{key}"),
+            Self::SourceVersion(key, n) => write!(f, "{SOURCE_VERSIONS}{key}/{n:010}"),
+            Self::Sink(key) => write!(f, "{SINKS}{key}"),
+            Self::DeletedSink(key) => write!(f, "{DELETED_SINKS}{key}"),
+            Self::SinkVersion(key, n) => write!(f, "{SINK_VERSIONS}{key}/{n:010}"),
+            Self::Book(key) => write!(f, "{BOOKS}{key}"),
+            Self::File(key) => write!(f, "{FILES}{key}"),
+            Self::ImportedFile(key) => write!(f, "{IMPORTED_FILES}{key}"),
+            Self::Slice(key) => write!(f, "{SLICES}{key}"),
+            Self::ImportedSlice(key) => write!(f, "{IMPORTED_SLICES}{key}"),
+            Self::Statistics(key, node) => write!(f, "{STATISTICS}{key}/{node}"),
+            Self::Volume(key) => write!(f, "{VOLUMES}{key}"),
+            Self::Task(project, id) => write!(f, "{TASKS}{project}/{id}"),
+            Self::UnfinishedTask(node, project, id) => {
+                write!(f, "{UNFINISHED_TASKS}{node}/{project}/{id}")
+            }
+            Self::Node(node) => write!(f, "{NODES}{node}"),
+            Self::Processed(node) => write!(f, "{PROCESSED}{node}"),
+            Self::Cluster => f.write_str("runtime/cluster"),
+        }
+    }
+}
+
+impl From<Key<'_>> for String {
+    fn from(key: Key<'_>) -> Self {
+        key.to_string()
+    }
+}
+
+/// The prefix of everything of `of` (a branch, source, sink or file) below `prefix`, one of this
+/// module's constants.
+#[must_use]
+pub fn below(prefix: &str, of: &dyn fmt::Display) -> String {
+    format!("{prefix}{of}/")
+}
+
+/// The slice and node of a [`Key::Statistics`].
+#[must_use]
+pub fn parse_statistics(key: &str) -> Option<(SliceKey, NodeId)> {
+    let (slice, node) = key.strip_prefix(STATISTICS)?.rsplit_once('/')?;
+    Some((slice.parse().ok()?, NodeId(node.to_owned())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_as_documented() {
+        let slice: SliceKey = "1/2/src/snk/2026-11-21T05:01:49.120Z/vol/2026-11-21T05:01:50.000Z"
+            .parse()
+            .unwrap();
+        let (file, node) = (&slice.file, NodeId("n1".to_owned()));
+        let source = &file.sink.source;
+        for (key, text) in [
+            (Key::Branch(&source.branch), "definition/branch/active/1/2"),
+            (
+                Key::SourceVersion(source, 7),
+                "definition/source/version/1/2/src/0000000007",
+            ),
+            (
+                Key::DeletedSink(&file.sink),
+                "definition/sink/deleted/1/2/src/snk",
+            ),
+            (
+                Key::ImportedFile(file),
+                "storage/file/imported/1/2/src/snk/2026-11-21T05:01:49.120Z",
+            ),
+            (
+                Key::Statistics(&slice, &node),
+                "storage/stats/1/2/src/snk/2026-11-21T05:01:49.120Z/vol/2026-11-21T05:01:50.000Z/n1",
+            ),
+            (
+                Key::UnfinishedTask(&node, ProjectId(1), "a/b"),
+                "runtime/task/n1/1/a/b",
+            ),
+        ] {
+            assert_eq!(key.to_string(), text);
+        }
+        let statistics = Key::Statistics(&slice, &node).to_string();
+        assert_eq!(parse_statistics(&statistics), Some((slice.clone(), node)));
+        assert_eq!(below(SINKS, source), "definition/sink/active/1/2/src/");
+    }
+}

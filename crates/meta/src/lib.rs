@@ -1,0 +1,23 @@
+//! What the cluster remembers: definitions, files and slices with their states, nodes, tasks.
+//!
+//! [`store`] is the seam to whatever keeps it ([`embedded`]; etcd to come, against the same suite in
+//! `conformance`). [`keys`] is the layout, [`stored`] the forms of values, [`repo`] what the control
+//! plane and the data plane call, [`mirror`] what follows a part of the store in memory.
+
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+pub mod embedded;
+pub mod keys;
+pub mod mirror;
+pub mod repo;
+pub mod session;
+pub mod store;
+pub mod stored;
+
+pub use embedded::{EmbeddedOptions, EmbeddedStore, OpenError};
+pub use mirror::{Mirror, Snapshot};
+pub use repo::definitions::{Branch, DefinitionError, SinkContent, SourceContent};
+pub use repo::files::{ActiveFile, FileError, OpenedFile, RotatedFile, RotatedSlice};
+pub use repo::statistics::{FileStatistics, SinkStatistics};
+pub use repo::{Listing, Repo, Revised};
+pub use store::{Revision, Store, StoreError};

@@ -1,0 +1,250 @@
+//! What the control plane and the data plane ask of the store, in their own words. Each method that
+//! changes something is one transaction: it reads, checks, and writes under the condition that what
+//! it has read is still so; when it is not, it begins anew, a bounded number of times.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use forebay_model::SinkSettings;
+
+use crate::keys::Key;
+use crate::store::{
+    Entry, Expect, LeaseId, RANGE_ENTRIES_MAX, Revision, Store, StoreError, Txn, TxnError,
+    check_key,
+};
+use crate::stored::Stored;
+
+pub mod cleanup;
+pub mod definitions;
+pub mod files;
+pub mod imports;
+pub mod runtime;
+pub mod sinks;
+pub mod slices;
+pub mod sources;
+pub mod statistics;
+pub mod tasks;
+
+/// Volumes of one file at most. With the sinks of a source it makes the largest transaction
+/// ([`crate::store::TXN_OPS_MAX`]).
+pub const VOLUMES_MAX: usize = 16;
+/// Slices of one file at most: importing a file changes all of them in one transaction.
+pub const SLICES_MAX: usize = 149;
+/// How often a transaction that met another one is begun anew.
+const ATTEMPTS_MAX: u32 = 32;
+
+/// The repository. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Repo {
+    store: Arc<dyn Store>,
+    defaults: Arc<SinkSettings>,
+}
+
+/// A value and the transaction that wrote it last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revised<T> {
+    /// The value.
+    pub value: T,
+    /// The transaction.
+    pub revision: Revision,
+}
+
+impl<T> Deref for Revised<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+/// A page of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing<T> {
+    /// In the order of their ids' bytes.
+    pub items: Vec<T>,
+    /// How many there are, on all pages.
+    pub total: usize,
+}
+
+impl Repo {
+    /// On `store`; `defaults` are the node's settings of sinks, over which those of sources and
+    /// sinks are laid when a file is opened.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, defaults: SinkSettings) -> Self {
+        Self {
+            store,
+            defaults: Arc::new(defaults),
+        }
+    }
+
+    /// The store below.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// The node's settings of sinks.
+    #[must_use]
+    pub fn defaults(&self) -> &SinkSettings {
+        &self.defaults
+    }
+
+    async fn read<T: Stored>(&self, key: Key<'_>) -> Result<Option<Revised<T>>, StoreError> {
+        let key = key.to_string();
+        // Ids come from addresses that clients make up. One that no key can have is not found.
+        if check_key(&key).is_err() {
+            return Ok(None);
+        }
+        match self.store.get(&key).await? {
+            Some(entry) => decode(&entry).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// All entries below a prefix. Each page is one moment, all together are not.
+    async fn read_all<T: Stored>(&self, prefix: &str) -> Result<Vec<Revised<T>>, StoreError> {
+        let mut all = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let page = self
+                .store
+                .range(prefix, after.as_deref(), RANGE_ENTRIES_MAX)
+                .await?;
+            for entry in &page.entries {
+                all.push(decode(entry)?);
+            }
+            match page.entries.into_iter().next_back() {
+                Some(last) if page.more => after = Some(last.key),
+                _ => return Ok(all),
+            }
+        }
+    }
+
+    /// How many entries there are below a prefix.
+    async fn count(&self, prefix: &str) -> Result<usize, StoreError> {
+        let mut count = 0;
+        let mut after: Option<String> = None;
+        loop {
+            let page = self
+                .store
+                .range(prefix, after.as_deref(), RANGE_ENTRIES_MAX)
+                .await?;
+            count += page.entries.len();
+            match page.entries.into_iter().next_back() {
+                Some(last) if page.more => after = Some(last.key),
+                _ => return Ok(count),
+            }
+        }
+    }
+
+    /// A page of the entries directly below `prefix`, after the one called `after`.
+    async fn list<T: Stored>(
+        &self,
+        prefix: &str,
+        after: &str,
+        limit: usize,
+    ) -> Result<Listing<T>, StoreError> {
+        let after = format!("{prefix}{after}");
+        let page = self.store.range(prefix, Some(&after), limit).await?;
+        let items: Result<Vec<T>, _> = page
+            .entries
+            .iter()
+            .map(|e| decode(e).map(|r| r.value))
+            .collect();
+        Ok(Listing {
+            items: items?,
+            total: self.count(prefix).await?,
+        })
+    }
+
+    /// `None` when a precondition does not hold any more.
+    async fn commit(&self, draft: Draft) -> Result<Option<Revision>, StoreError> {
+        match self.store.txn(draft.txn).await {
+            Ok(revision) => Ok(Some(revision)),
+            Err(TxnError::Conflict(_)) => Ok(None),
+            Err(TxnError::Store(e)) => Err(e),
+        }
+    }
+}
+
+fn decode<T: Stored>(entry: &Entry) -> Result<Revised<T>, StoreError> {
+    match T::decode(&entry.value) {
+        Ok(value) => Ok(Revised {
+            value,
+            revision: entry.mod_revision,
+        }),
+        Err(e) => Err(StoreError::Terminal(format!("{}: {e}", entry.key))),
+    }
+}
+
+/// A transaction in the making.
+#[derive(Debug, Default)]
+struct Draft {
+    txn: Txn,
+}
+
+impl Draft {
+    /// It must not have been written since it was read.
+    fn unchanged<T>(&mut self, key: Key<'_>, read: &Revised<T>) {
+        self.txn.expect(key, Expect::Revision(read.revision));
+    }
+
+    /// It must not have come into being.
+    fn absent(&mut self, key: Key<'_>) {
+        self.txn.expect(key, Expect::Absent);
+    }
+
+    /// It must be as it was read: not written, or still absent.
+    fn as_read<T>(&mut self, key: Key<'_>, read: Option<&Revised<T>>) {
+        match read {
+            Some(read) => self.unchanged(key, read),
+            None => self.absent(key),
+        }
+    }
+
+    fn put<T: Stored>(&mut self, key: Key<'_>, value: &T) -> Result<(), StoreError> {
+        self.txn.put(key, encode(value)?);
+        Ok(())
+    }
+
+    fn put_leased<T: Stored>(
+        &mut self,
+        key: Key<'_>,
+        value: &T,
+        lease: LeaseId,
+    ) -> Result<(), StoreError> {
+        self.txn.put_leased(key, encode(value)?, lease);
+        Ok(())
+    }
+
+    fn delete(&mut self, key: Key<'_>) {
+        self.txn.delete(key);
+    }
+
+    fn delete_below(&mut self, prefix: String) {
+        self.txn.delete_prefix(prefix);
+    }
+}
+
+fn encode<T: Stored>(value: &T) -> Result<bytes::Bytes, StoreError> {
+    value
+        .encode()
+        .map_err(|e| StoreError::Terminal(e.to_string()))
+}
+
+/// The number of times that a transaction was begun.
+#[derive(Debug, Default)]
+struct Attempts(u32);
+
+impl Attempts {
+    /// Whether it may be begun anew. Somebody else's transaction has succeeded each time, so at
+    /// first there is nothing to wait for.
+    async fn again(&mut self) -> bool {
+        self.0 += 1;
+        if self.0 > 4 {
+            tokio::time::sleep(Duration::from_millis(u64::from(self.0))).await;
+        }
+        self.0 < ATTEMPTS_MAX
+    }
+}

@@ -1,0 +1,237 @@
+//! Definitions: what sources and sinks have in common.
+
+use std::error::Error;
+
+use forebay_model::{
+    BranchKey, SettingsPatch, Sink, SinkKey, Source, SourceKey, SourceKind, Stamp, TableSink,
+    Version, limits,
+};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::files::FileError;
+use super::{Attempts, Draft, Repo};
+use crate::keys::Key;
+use crate::store::StoreError;
+use crate::stored::definition::{SinkContentForm, SourceContentForm};
+
+/// A branch of a project.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Branch {
+    /// Which.
+    pub key: BranchKey,
+    /// The one that is meant when none is named.
+    pub is_default: bool,
+    /// Made when, by whom.
+    pub created: Stamp,
+}
+
+/// What a user can change of a source; a version keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceContent {
+    /// How records come in.
+    pub kind: SourceKind,
+    /// For people.
+    pub name: String,
+    /// For people; may be empty.
+    pub description: String,
+    /// Settings of its own.
+    pub settings: SettingsPatch,
+}
+
+impl SourceContent {
+    /// That of a source.
+    #[must_use]
+    pub fn of(source: &Source) -> Self {
+        Self {
+            kind: source.kind.clone(),
+            name: source.name.clone(),
+            description: source.description.clone(),
+            settings: source.settings.clone(),
+        }
+    }
+
+    pub(super) fn write_into(self, source: &mut Source) {
+        source.kind = self.kind;
+        source.name = self.name;
+        source.description = self.description;
+        source.settings = self.settings;
+    }
+
+    /// 16 hexadecimal digits that change with the content.
+    #[must_use]
+    pub fn hash(&self) -> String {
+        hash(&SourceContentForm::from(self))
+    }
+}
+
+/// What a user can change of a sink; a version keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SinkContent {
+    /// For people.
+    pub name: String,
+    /// For people; may be empty.
+    pub description: String,
+    /// The table that it fills.
+    pub table: TableSink,
+    /// Settings of its own.
+    pub settings: SettingsPatch,
+}
+
+impl SinkContent {
+    /// That of a sink.
+    #[must_use]
+    pub fn of(sink: &Sink) -> Self {
+        Self {
+            name: sink.name.clone(),
+            description: sink.description.clone(),
+            table: sink.table.clone(),
+            settings: sink.settings.clone(),
+        }
+    }
+
+    pub(super) fn write_into(self, sink: &mut Sink) {
+        sink.name = self.name;
+        sink.description = self.description;
+        sink.table = self.table;
+        sink.settings = self.settings;
+    }
+
+    /// 16 hexadecimal digits that change with the content.
+    #[must_use]
+    pub fn hash(&self) -> String {
+        hash(&SinkContentForm::from(self))
+    }
+}
+
+fn hash(content: &impl Serialize) -> String {
+    // A form that is not JSON can't be stored either: whoever stores it says so.
+    let json = serde_json::to_vec(content).unwrap_or_default();
+    let digest = Sha256::digest(&json);
+    digest.iter().take(8).map(|b| format!("{b:02x}")).collect()
+}
+
+/// Why a definition was not changed or found.
+#[derive(Debug, thiserror::Error)]
+pub enum DefinitionError {
+    /// There is no such branch.
+    #[error("branch \"{0}\" not found")]
+    BranchNotFound(BranchKey),
+    /// There is no such source, or it is deleted.
+    #[error("source \"{0}\" not found")]
+    SourceNotFound(SourceKey),
+    /// There is no such sink, or it is deleted.
+    #[error("sink \"{0}\" not found")]
+    SinkNotFound(SinkKey),
+    /// The definition has no such version.
+    #[error("version \"{0}\" not found")]
+    VersionNotFound(u32),
+    /// There is one of that id already.
+    #[error("source \"{0}\" already exists")]
+    SourceExists(SourceKey),
+    /// There is one of that id already.
+    #[error("sink \"{0}\" already exists")]
+    SinkExists(SinkKey),
+    /// No more of them are allowed.
+    #[error("{what} limit reached, the maximum is {max}")]
+    LimitReached {
+        /// Of what, like `source count`.
+        what: &'static str,
+        /// How many are allowed.
+        max: usize,
+    },
+    /// The caller's own check said no; nothing was changed.
+    #[error(transparent)]
+    Refused(Box<dyn Error + Send + Sync>),
+    /// The sink's file could not be opened or closed with it.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Others changed it again and again at the same time; it may be tried again.
+    #[error("it is being changed by others at the same time, try again")]
+    Conflict,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl DefinitionError {
+    /// Whether the same may succeed later without a person.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Conflict => true,
+            Self::Store(e) => e.is_retryable(),
+            Self::File(e) => e.is_retryable(),
+            _ => false,
+        }
+    }
+}
+
+/// What a caller's own check says, in `update_…`: any error.
+pub type Refusal = Box<dyn Error + Send + Sync>;
+
+/// The version after `number`.
+pub(super) fn next_version(
+    number: u32,
+    hash: String,
+    description: &str,
+    stamp: &Stamp,
+) -> Result<Version, DefinitionError> {
+    if number >= limits::VERSIONS_MAX {
+        return Err(DefinitionError::LimitReached {
+            what: "version count",
+            max: limits::VERSIONS_MAX as usize,
+        });
+    }
+    Ok(Version {
+        number: number + 1,
+        hash,
+        description: description.to_owned(),
+        stamp: stamp.clone(),
+    })
+}
+
+impl Repo {
+    /// The branch, made if it is not there.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn ensure_branch(
+        &self,
+        key: &BranchKey,
+        is_default: bool,
+        stamp: &Stamp,
+    ) -> Result<Branch, DefinitionError> {
+        let mut attempts = Attempts::default();
+        loop {
+            if let Some(branch) = self.read::<Branch>(Key::Branch(key)).await? {
+                return Ok(branch.value);
+            }
+            let branch = Branch {
+                key: *key,
+                is_default,
+                created: stamp.clone(),
+            };
+            let mut draft = Draft::default();
+            draft.absent(Key::Branch(key));
+            draft.put(Key::Branch(key), &branch)?;
+            if self.commit(draft).await?.is_some() {
+                return Ok(branch);
+            }
+            if !attempts.again().await {
+                return Err(DefinitionError::Conflict);
+            }
+        }
+    }
+
+    /// A branch, if there is one.
+    ///
+    /// # Errors
+    /// [`DefinitionError::BranchNotFound`], or when the store fails.
+    pub async fn branch(&self, key: &BranchKey) -> Result<Branch, DefinitionError> {
+        let found = self.read::<Branch>(Key::Branch(key)).await?;
+        found
+            .map(|b| b.value)
+            .ok_or(DefinitionError::BranchNotFound(*key))
+    }
+}

@@ -1,0 +1,359 @@
+//! Sinks: a change of a sink and what it means for its file are one transaction.
+//!
+//! | change                  | its file                          |
+//! | ----------------------- | --------------------------------- |
+//! | create, undelete        | opened                            |
+//! | update, settings, rollback | rotated: closed, and a new one opened |
+//! | delete (also with its source) | closed                      |
+//!
+//! A sink has an open file if and only if it and its source take records.
+
+use forebay_model::{Deleted, Sink, SinkKey, Source, SourceKey, Stamp, Version, VolumeId, limits};
+
+use super::definitions::{DefinitionError, Refusal, SinkContent, next_version};
+use super::files::{Turn, Under};
+use super::sources::undeleted_version;
+use super::{Attempts, Draft, Listing, Repo, Revised};
+use crate::keys::{self, Key};
+use crate::store::Revision;
+use crate::stored::definition::KeptVersion;
+
+impl Repo {
+    /// Makes a sink and opens its first file. An id that exists only as deleted is brought back
+    /// under the new content: `created` is kept and numbering goes on.
+    ///
+    /// Never more than [`limits::SINKS_MAX`] of a source: each creation writes the source, so two
+    /// at the same time see each other.
+    ///
+    /// # Errors
+    /// [`DefinitionError::SinkExists`], no such source, a limit, no volumes, or the store.
+    pub async fn create_sink(
+        &self,
+        key: &SinkKey,
+        content: SinkContent,
+        description: &str,
+        volumes: &[VolumeId],
+        stamp: &Stamp,
+    ) -> Result<Revised<Sink>, DefinitionError> {
+        let mut attempts = Attempts::default();
+        loop {
+            let source = self.source(&key.source).await?;
+            if self.read::<Sink>(Key::Sink(key)).await?.is_some() {
+                return Err(DefinitionError::SinkExists(key.clone()));
+            }
+            self.check_sink_count(&key.source).await?;
+            let deleted = self.read::<Sink>(Key::DeletedSink(key)).await?;
+            let number = deleted.as_ref().map_or(0, |d| d.version.number);
+            let sink = Sink {
+                key: key.clone(),
+                name: content.name.clone(),
+                description: content.description.clone(),
+                table: content.table.clone(),
+                settings: content.settings.clone(),
+                version: next_version(number, content.hash(), description, stamp)?,
+                created: deleted
+                    .as_ref()
+                    .map_or_else(|| stamp.clone(), |d| d.created.clone()),
+                deleted: None,
+                disabled: None,
+            };
+            let mut draft = Draft::default();
+            draft.unchanged(Key::Source(&key.source), &source);
+            draft.put(Key::Source(&key.source), &source.value)?;
+            draft.absent(Key::Sink(key));
+            draft.as_read(Key::DeletedSink(key), deleted.as_ref());
+            if deleted.is_some() {
+                draft.delete(Key::DeletedSink(key));
+            }
+            put_sink(&mut draft, &sink)?;
+            self.draft_turn(&mut draft, &source, &sink, volumes, stamp)
+                .await?;
+            if let Some(revision) = self.commit(draft).await? {
+                return Ok(Revised {
+                    value: sink,
+                    revision,
+                });
+            }
+            if !attempts.again().await {
+                return Err(DefinitionError::Conflict);
+            }
+        }
+    }
+
+    async fn check_sink_count(&self, source: &SourceKey) -> Result<(), DefinitionError> {
+        let siblings = self.count(&keys::below(keys::SINKS, source)).await?;
+        if siblings >= limits::SINKS_MAX {
+            return Err(DefinitionError::LimitReached {
+                what: "sink count",
+                max: limits::SINKS_MAX,
+            });
+        }
+        Ok(())
+    }
+
+    /// Closes the sink's open file, if there is one, and opens one if the sink takes records.
+    async fn draft_turn(
+        &self,
+        draft: &mut Draft,
+        source: &Source,
+        sink: &Sink,
+        volumes: &[VolumeId],
+        stamp: &Stamp,
+    ) -> Result<Turn, DefinitionError> {
+        let shelf = self.shelf(&sink.key).await?;
+        let open = source.is_active() && sink.is_active();
+        let under = open.then_some(Under {
+            source,
+            sink,
+            volumes,
+        });
+        Ok(self.draft_file_turn(draft, &shelf, under, stamp.at)?)
+    }
+
+    /// A sink that is not deleted.
+    ///
+    /// # Errors
+    /// [`DefinitionError::SinkNotFound`], or the store.
+    pub async fn sink(&self, key: &SinkKey) -> Result<Revised<Sink>, DefinitionError> {
+        let found = self.read(Key::Sink(key)).await?;
+        found.ok_or_else(|| DefinitionError::SinkNotFound(key.clone()))
+    }
+
+    /// Sinks of a source after the id `after` (empty for the beginning), sorted by id.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn sinks(
+        &self,
+        source: &SourceKey,
+        after: &str,
+        limit: usize,
+    ) -> Result<Listing<Sink>, DefinitionError> {
+        let prefix = keys::below(keys::SINKS, source);
+        Ok(self.list(&prefix, after, limit).await?)
+    }
+
+    /// Deleted sinks of a source.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn deleted_sinks(
+        &self,
+        source: &SourceKey,
+        after: &str,
+        limit: usize,
+    ) -> Result<Listing<Sink>, DefinitionError> {
+        let prefix = keys::below(keys::DELETED_SINKS, source);
+        Ok(self.list(&prefix, after, limit).await?)
+    }
+
+    /// Changes a sink by `change`, which may be called several times, and rotates its file, so that
+    /// rows taken under the old definition are imported under it. It is a new version, also when
+    /// nothing is different.
+    ///
+    /// # Errors
+    /// [`DefinitionError::SinkNotFound`], what `change` refuses, a limit, no volumes, or the store.
+    pub async fn update_sink(
+        &self,
+        key: &SinkKey,
+        description: &str,
+        volumes: &[VolumeId],
+        stamp: &Stamp,
+        mut change: impl FnMut(&mut SinkContent) -> Result<(), Refusal> + Send,
+    ) -> Result<Revised<Sink>, DefinitionError> {
+        let mut attempts = Attempts::default();
+        loop {
+            let source = self.source(&key.source).await?;
+            let read = self.sink(key).await?;
+            let mut content = SinkContent::of(&read);
+            change(&mut content).map_err(DefinitionError::Refused)?;
+            let mut sink = read.value.clone();
+            sink.version = next_version(sink.version.number, content.hash(), description, stamp)?;
+            content.write_into(&mut sink);
+            let mut draft = Draft::default();
+            // The source decides settings and activity of the file that is opened.
+            draft.unchanged(Key::Source(&key.source), &source);
+            draft.unchanged(Key::Sink(key), &read);
+            put_sink(&mut draft, &sink)?;
+            self.draft_turn(&mut draft, &source, &sink, volumes, stamp)
+                .await?;
+            if let Some(revision) = self.commit(draft).await? {
+                return Ok(Revised {
+                    value: sink,
+                    revision,
+                });
+            }
+            if !attempts.again().await {
+                return Err(DefinitionError::Conflict);
+            }
+        }
+    }
+
+    /// Gives a sink the content that it had as version `number`, as a new version.
+    ///
+    /// # Errors
+    /// [`DefinitionError::VersionNotFound`], and those of [`Self::update_sink`].
+    pub async fn rollback_sink(
+        &self,
+        key: &SinkKey,
+        number: u32,
+        volumes: &[VolumeId],
+        stamp: &Stamp,
+    ) -> Result<Revised<Sink>, DefinitionError> {
+        let content = self.sink_version(key, number).await?.content;
+        let description = format!("Rollback to version \"{number}\".");
+        self.update_sink(key, &description, volumes, stamp, move |now| {
+            *now = content.clone();
+            Ok(())
+        })
+        .await
+    }
+
+    /// Deletes a sink and closes its file. What was accepted goes on its way to the table.
+    ///
+    /// # Errors
+    /// [`DefinitionError::SinkNotFound`], or the store.
+    pub async fn delete_sink(
+        &self,
+        key: &SinkKey,
+        stamp: &Stamp,
+    ) -> Result<Revision, DefinitionError> {
+        let mut attempts = Attempts::default();
+        loop {
+            let sink = self.sink(key).await?;
+            let mut draft = Draft::default();
+            self.draft_sink_deletion(&mut draft, sink, stamp, false)
+                .await?;
+            if let Some(revision) = self.commit(draft).await? {
+                return Ok(revision);
+            }
+            if !attempts.again().await {
+                return Err(DefinitionError::Conflict);
+            }
+        }
+    }
+
+    /// Moves a sink to the deleted and closes its file.
+    pub(super) async fn draft_sink_deletion(
+        &self,
+        draft: &mut Draft,
+        sink: Revised<Sink>,
+        stamp: &Stamp,
+        with_parent: bool,
+    ) -> Result<(), DefinitionError> {
+        let key = sink.key.clone();
+        draft.unchanged(Key::Sink(&key), &sink);
+        draft.delete(Key::Sink(&key));
+        let mut sink = sink.value;
+        sink.deleted = Some(Deleted {
+            stamp: stamp.clone(),
+            with_parent,
+        });
+        draft.put(Key::DeletedSink(&key), &sink)?;
+        let shelf = self.shelf(&key).await?;
+        self.draft_file_turn(draft, &shelf, None, stamp.at)?;
+        Ok(())
+    }
+
+    /// Brings a deleted sink back and opens its file.
+    ///
+    /// # Errors
+    /// [`DefinitionError::SourceNotFound`] when its source is deleted,
+    /// [`DefinitionError::SinkNotFound`] when it is not among the deleted, a limit, no volumes, or
+    /// the store.
+    pub async fn undelete_sink(
+        &self,
+        key: &SinkKey,
+        volumes: &[VolumeId],
+        stamp: &Stamp,
+    ) -> Result<Revised<Sink>, DefinitionError> {
+        let mut attempts = Attempts::default();
+        loop {
+            let source = self.source(&key.source).await?;
+            let read = self.read::<Sink>(Key::DeletedSink(key)).await?;
+            let read = read.ok_or_else(|| DefinitionError::SinkNotFound(key.clone()))?;
+            self.check_sink_count(&key.source).await?;
+            let version = undeleted_version(&read.version, stamp)?;
+            let mut draft = Draft::default();
+            draft.unchanged(Key::Source(&key.source), &source);
+            draft.put(Key::Source(&key.source), &source.value)?;
+            let sink = self
+                .draft_sink_return(&mut draft, &source, read, Some(version), volumes, stamp)
+                .await?;
+            if let Some(revision) = self.commit(draft).await? {
+                return Ok(Revised {
+                    value: sink,
+                    revision,
+                });
+            }
+            if !attempts.again().await {
+                return Err(DefinitionError::Conflict);
+            }
+        }
+    }
+
+    /// Moves a sink back from the deleted and opens its file.
+    pub(super) async fn draft_sink_return(
+        &self,
+        draft: &mut Draft,
+        source: &Source,
+        read: Revised<Sink>,
+        version: Option<Version>,
+        volumes: &[VolumeId],
+        stamp: &Stamp,
+    ) -> Result<Sink, DefinitionError> {
+        let key = read.key.clone();
+        draft.unchanged(Key::DeletedSink(&key), &read);
+        draft.delete(Key::DeletedSink(&key));
+        draft.absent(Key::Sink(&key));
+        let mut sink = read.value;
+        sink.deleted = None;
+        match version {
+            Some(version) => {
+                sink.version = version;
+                put_sink(draft, &sink)?;
+            }
+            None => draft.put(Key::Sink(&key), &sink)?,
+        }
+        self.draft_turn(draft, source, &sink, volumes, stamp)
+            .await?;
+        Ok(sink)
+    }
+
+    /// All versions of a sink, oldest first.
+    ///
+    /// # Errors
+    /// [`DefinitionError::SinkNotFound`], or the store.
+    pub async fn sink_versions(&self, key: &SinkKey) -> Result<Vec<Version>, DefinitionError> {
+        self.sink(key).await?;
+        let prefix = keys::below(keys::SINK_VERSIONS, key);
+        let kept = self.read_all::<KeptVersion<SinkContent>>(&prefix).await?;
+        Ok(kept.into_iter().map(|k| k.value.version).collect())
+    }
+
+    /// One version of a sink, with its content.
+    ///
+    /// # Errors
+    /// [`DefinitionError::VersionNotFound`], or the store.
+    pub async fn sink_version(
+        &self,
+        key: &SinkKey,
+        number: u32,
+    ) -> Result<KeptVersion<SinkContent>, DefinitionError> {
+        let found: Option<Revised<_>> = self.read(Key::SinkVersion(key, number)).await?;
+        found
+            .map(|r| r.value)
+            .ok_or(DefinitionError::VersionNotFound(number))
+    }
+}
+
+/// Writes a sink and its present version.
+fn put_sink(draft: &mut Draft, sink: &Sink) -> Result<(), DefinitionError> {
+    draft.put(Key::Sink(&sink.key), sink)?;
+    let kept = KeptVersion {
+        version: sink.version.clone(),
+        content: SinkContent::of(sink),
+    };
+    draft.put(Key::SinkVersion(&sink.key, sink.version.number), &kept)?;
+    Ok(())
+}

@@ -1,0 +1,221 @@
+//! Counts: reported for what is written, final for what is complete, summed for what is forgotten.
+
+use std::collections::{BTreeMap, HashMap};
+
+use forebay_model::{
+    Balance, File, FileKey, NodeId, SinkKey, Slice, SliceKey, SliceState, Statistics,
+};
+
+use super::files::FileError;
+use super::{Attempts, Draft, Repo, Revised, decode};
+use crate::keys::{self, Key};
+use crate::store::{Expect, RANGE_ENTRIES_MAX, StoreError, TxnError};
+use crate::stored::book::Book;
+
+/// Reports that go into one transaction.
+const REPORTS_PER_TXN: usize = 500;
+
+/// What a sink holds, by where it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SinkStatistics {
+    /// In the log: slices `writing`, `closing` and `uploading`.
+    pub local: Statistics,
+    /// In staging: slices `uploaded`.
+    pub staging: Statistics,
+    /// In the table: slices `imported`, removed ones included.
+    pub target: Statistics,
+    /// Rows that the table took, removed files included.
+    pub imported_rows: u64,
+}
+
+impl SinkStatistics {
+    /// Of all levels together.
+    #[must_use]
+    pub fn total(&self) -> Statistics {
+        self.local.plus(self.staging).plus(self.target)
+    }
+
+    /// *accepted = imported + dead + expired + lost + in flight*. What was accepted is by the log's
+    /// count, what was imported by the table's: they are counted apart so that a difference shows.
+    #[must_use]
+    pub fn balance(&self) -> Balance {
+        let total = self.total();
+        Balance {
+            accepted: total.records + total.lost_records,
+            imported: self.imported_rows,
+            dead: 0,
+            expired: 0,
+            lost: total.lost_records,
+            in_flight: self.local.records + self.staging.records,
+        }
+    }
+
+    fn add(&mut self, state: SliceState, statistics: Statistics) {
+        let level = match state {
+            SliceState::Writing | SliceState::Closing | SliceState::Uploading => &mut self.local,
+            SliceState::Uploaded => &mut self.staging,
+            SliceState::Imported => &mut self.target,
+        };
+        *level = level.plus(statistics);
+    }
+}
+
+/// A file and what it holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FileStatistics {
+    /// The file.
+    pub file: File,
+    /// What it holds, by where that is.
+    pub statistics: SinkStatistics,
+}
+
+impl Repo {
+    /// Notes what a node has counted in slices that are written; many in one transaction, each in
+    /// place of what the node had noted of the slice before. Slices that are imported or removed are
+    /// left out.
+    ///
+    /// # Errors
+    /// The store's; then some of the reports may have been written.
+    pub async fn report_statistics(
+        &self,
+        node: &NodeId,
+        reports: &[(SliceKey, Statistics)],
+    ) -> Result<(), FileError> {
+        for chunk in reports.chunks(REPORTS_PER_TXN) {
+            let mut left: Vec<_> = chunk.iter().collect();
+            // Each round writes all, or drops one.
+            while !left.is_empty() {
+                let mut draft = Draft::default();
+                for (slice, statistics) in &left {
+                    draft.txn.expect(Key::Slice(slice), Expect::Exists);
+                    draft.put(Key::Statistics(slice, node), statistics)?;
+                }
+                match self.store.txn(draft.txn).await {
+                    Ok(_) => break,
+                    Err(TxnError::Conflict(i)) => drop(left.remove(i)),
+                    Err(TxnError::Store(e)) => return Err(e.into()),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What all nodes together have reported of slices that are written; of one sink or of all.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn reported_statistics(
+        &self,
+        sink: Option<&SinkKey>,
+    ) -> Result<HashMap<SliceKey, Statistics>, StoreError> {
+        let all = keys::STATISTICS;
+        let prefix = sink.map_or_else(|| all.to_owned(), |s| keys::below(all, s));
+        let mut sums: HashMap<SliceKey, Statistics> = HashMap::new();
+        let mut after: Option<String> = None;
+        loop {
+            let page = self
+                .store
+                .range(&prefix, after.as_deref(), RANGE_ENTRIES_MAX)
+                .await?;
+            for entry in &page.entries {
+                let Some((slice, _)) = keys::parse_statistics(&entry.key) else {
+                    continue;
+                };
+                let statistics: Revised<Statistics> = decode(entry)?;
+                let sum = sums.entry(slice).or_default();
+                *sum = sum.plus(statistics.value);
+            }
+            match page.entries.into_iter().next_back() {
+                Some(last) if page.more => after = Some(last.key),
+                _ => return Ok(sums),
+            }
+        }
+    }
+
+    /// What a sink holds. A slice that moves while this reads is counted once, where it was or
+    /// where it is.
+    ///
+    /// # Errors
+    /// [`FileError::Conflict`] when files were removed all the time while this was reading, or the
+    /// store's.
+    pub async fn sink_statistics(&self, sink: &SinkKey) -> Result<SinkStatistics, FileError> {
+        let mut attempts = Attempts::default();
+        loop {
+            let book: Option<Revised<Book>> = self.read(Key::Book(sink)).await?;
+            let files = self.file_statistics(sink).await?;
+            let after: Option<Revised<Book>> = self.read(Key::Book(sink)).await?;
+            let removed = |b: &Option<Revised<Book>>| {
+                let book = b.as_ref().map(|b| &b.value);
+                book.map_or_else(Default::default, |b| (b.removed, b.removed_imported_rows))
+            };
+            // A file that was removed meanwhile would be counted twice or not at all.
+            if removed(&book) == removed(&after) {
+                let book = after.map(|b| b.value).unwrap_or_default();
+                return Ok(sum(&files, &book));
+            }
+            if !attempts.again().await {
+                return Err(FileError::Conflict);
+            }
+        }
+    }
+
+    /// The balance of a sink.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn balance(&self, sink: &SinkKey) -> Result<Balance, FileError> {
+        Ok(self.sink_statistics(sink).await?.balance())
+    }
+
+    /// All files of a sink that are known, imported ones included, oldest first.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn file_statistics(&self, sink: &SinkKey) -> Result<Vec<FileStatistics>, FileError> {
+        let mut files: BTreeMap<FileKey, FileStatistics> = BTreeMap::new();
+        let active = self.active_files(Some(sink)).await?;
+        let imported = self.imported_files(Some(sink)).await?;
+        let slices = keys::below(keys::IMPORTED_SLICES, sink);
+        let imported_slices = self.read_all::<Slice>(&slices).await?;
+        for active in active {
+            let mut statistics = SinkStatistics::default();
+            for slice in &active.slices {
+                statistics.add(slice.slice.state, slice.statistics);
+            }
+            let file = active.file.value;
+            files.insert(file.key.clone(), FileStatistics { file, statistics });
+        }
+        // One that was imported while this was reading is there twice: the later reading counts.
+        for file in imported {
+            let file = file.value;
+            let statistics = SinkStatistics {
+                imported_rows: file.imported_rows,
+                ..SinkStatistics::default()
+            };
+            files.insert(file.key.clone(), FileStatistics { file, statistics });
+        }
+        for slice in imported_slices {
+            if let Some(file) = files.get_mut(&slice.key.file)
+                && file.file.state == forebay_model::FileState::Imported
+            {
+                file.statistics.add(slice.state, slice.statistics);
+            }
+        }
+        Ok(files.into_values().collect())
+    }
+}
+
+fn sum(files: &[FileStatistics], book: &Book) -> SinkStatistics {
+    let mut sum = SinkStatistics {
+        target: book.removed,
+        imported_rows: book.removed_imported_rows,
+        ..SinkStatistics::default()
+    };
+    for file in files {
+        sum.local = sum.local.plus(file.statistics.local);
+        sum.staging = sum.staging.plus(file.statistics.staging);
+        sum.target = sum.target.plus(file.statistics.target);
+        sum.imported_rows += file.statistics.imported_rows;
+    }
+    sum
+}

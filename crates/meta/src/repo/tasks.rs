@@ -1,0 +1,181 @@
+//! Tasks: long work that a client asks about.
+
+use std::time::Duration;
+
+use forebay_model::{NodeId, ProjectId, Task, TaskEnd, Timestamp};
+
+use super::{Attempts, Draft, Repo, Revised};
+use crate::keys::{self, Key};
+use crate::store::StoreError;
+
+/// What a client is told of a task whose node went away.
+const NODE_GONE: &str = "The node that worked on the task has stopped before it was finished.";
+
+/// How long tasks are kept after their end, or, if they have none, after their begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TaskRetention {
+    /// Successful ones.
+    pub success: Duration,
+    /// All others.
+    pub other: Duration,
+}
+
+impl Default for TaskRetention {
+    fn default() -> Self {
+        Self {
+            success: Duration::from_secs(3600),
+            other: Duration::from_secs(48 * 3600),
+        }
+    }
+}
+
+/// Why a task was not changed or found.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TaskError {
+    /// The project has no such task.
+    #[error("task \"{0}\" not found")]
+    NotFound(String),
+    /// There is one of that id already.
+    #[error("task \"{0}\" already exists")]
+    Exists(String),
+    /// It has ended already, and stays as it is.
+    #[error("task \"{0}\" has ended already")]
+    Ended(String),
+    /// Others changed it again and again at the same time; it may be tried again.
+    #[error("it is being changed by others at the same time, try again")]
+    Conflict,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Repo {
+    /// Notes a task that begins.
+    ///
+    /// # Errors
+    /// [`TaskError::Exists`], or the store.
+    pub async fn create_task(&self, task: &Task) -> Result<(), TaskError> {
+        let key = Key::Task(task.project, &task.id);
+        let mut draft = Draft::default();
+        draft.absent(key);
+        draft.put(key, task)?;
+        if task.end.is_none() {
+            let node = NodeId(task.node.clone());
+            let mark = Key::UnfinishedTask(&node, task.project, &task.id);
+            draft.put(mark, task)?;
+        }
+        match self.commit(draft).await? {
+            Some(_) => Ok(()),
+            None => Err(TaskError::Exists(task.id.clone())),
+        }
+    }
+
+    /// Notes how a task ended; once.
+    ///
+    /// # Errors
+    /// [`TaskError::NotFound`], [`TaskError::Ended`], or the store.
+    pub async fn finish_task(
+        &self,
+        project: ProjectId,
+        id: &str,
+        end: TaskEnd,
+    ) -> Result<Task, TaskError> {
+        let mut attempts = Attempts::default();
+        loop {
+            let read = self.task_entry(project, id).await?;
+            if read.end.is_some() {
+                return Err(TaskError::Ended(id.to_owned()));
+            }
+            let mut task = read.value.clone();
+            task.end = Some(end.clone());
+            let node = NodeId(task.node.clone());
+            let mut draft = Draft::default();
+            draft.unchanged(Key::Task(project, id), &read);
+            draft.put(Key::Task(project, id), &task)?;
+            draft.delete(Key::UnfinishedTask(&node, project, id));
+            if self.commit(draft).await?.is_some() {
+                return Ok(task);
+            }
+            if !attempts.again().await {
+                return Err(TaskError::Conflict);
+            }
+        }
+    }
+
+    async fn task_entry(&self, project: ProjectId, id: &str) -> Result<Revised<Task>, TaskError> {
+        let found = self.read(Key::Task(project, id)).await?;
+        found.ok_or_else(|| TaskError::NotFound(id.to_owned()))
+    }
+
+    /// A task of a project.
+    ///
+    /// # Errors
+    /// [`TaskError::NotFound`], or the store.
+    pub async fn task(&self, project: ProjectId, id: &str) -> Result<Task, TaskError> {
+        self.task_entry(project, id).await.map(|t| t.value)
+    }
+
+    /// Ends with an error what nobody works on any more: unfinished tasks of nodes that are not
+    /// among the live ones, and those of a live node from before it was started. How many.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn fail_abandoned_tasks(&self, now: Timestamp) -> Result<usize, TaskError> {
+        // Tasks first: a node that registers after its tasks were read has none of them.
+        let marks = self.read_all::<Task>(keys::UNFINISHED_TASKS).await?;
+        let nodes = self.nodes().await?;
+        let mut failed = 0;
+        for mark in marks {
+            let task = mark.value;
+            let is_alive = nodes
+                .iter()
+                .any(|n| n.id.0 == task.node && n.started_at <= task.created_at);
+            if is_alive {
+                continue;
+            }
+            let millis = now.since(task.created_at).as_millis();
+            let end = TaskEnd {
+                finished_at: now,
+                duration_ms: u64::try_from(millis).unwrap_or(u64::MAX),
+                outcome: Err(NODE_GONE.to_owned()),
+            };
+            match self.finish_task(task.project, &task.id, end).await {
+                Ok(_) => failed += 1,
+                Err(TaskError::Ended(_) | TaskError::NotFound(_)) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(failed)
+    }
+
+    /// Removes tasks that are older than their retention. How many.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn remove_old_tasks(
+        &self,
+        retention: TaskRetention,
+        now: Timestamp,
+    ) -> Result<usize, TaskError> {
+        let mut removed = 0;
+        for read in self.read_all::<Task>(keys::TASKS).await? {
+            let (since, keep) = match &read.end {
+                Some(end) if end.outcome.is_ok() => (end.finished_at, retention.success),
+                Some(end) => (end.finished_at, retention.other),
+                None => (read.created_at, retention.other),
+            };
+            if now.since(since) < keep {
+                continue;
+            }
+            let key = Key::Task(read.project, &read.id);
+            let node = NodeId(read.node.clone());
+            let mut draft = Draft::default();
+            draft.unchanged(key, &read);
+            draft.delete(key);
+            draft.delete(Key::UnfinishedTask(&node, read.project, &read.id));
+            // One that was finished this moment stays for the next time.
+            removed += usize::from(self.commit(draft).await?.is_some());
+        }
+        Ok(removed)
+    }
+}

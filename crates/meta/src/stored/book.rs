@@ -1,0 +1,70 @@
+//! What is remembered of a sink beyond its files.
+
+use forebay_model::{Statistics, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::common::StatisticsForm;
+use super::{Stored, StoredError, form, no_version};
+
+/// Of one sink, for as long as the store exists: which file is open, when the last one was opened,
+/// and what files that were removed had held. Every transaction that opens, closes or removes a
+/// file of the sink writes it under the condition that nobody else has: so there are never two open
+/// files, and a time is never used twice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Book {
+    /// When the file that is being written was opened.
+    pub writing: Option<Timestamp>,
+    /// When the newest file was opened.
+    pub last_opened_at: Option<Timestamp>,
+    /// When the newest file was opened of those that were removed.
+    pub removed_up_to: Option<Timestamp>,
+    /// What the removed files held.
+    pub removed: Statistics,
+    /// Rows that the table took from the removed files.
+    pub removed_imported_rows: u64,
+}
+
+/// A book.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "named as in the domain type")]
+pub struct BookV1 {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub writing: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_opened_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed_up_to: Option<Timestamp>,
+    pub removed: StatisticsForm,
+    pub removed_imported_rows: u64,
+}
+
+impl Stored for Book {
+    const WHAT: &'static str = "book of a sink";
+    const VERSION: u32 = 1;
+    type Form = BookV1;
+
+    fn to_form(&self) -> BookV1 {
+        BookV1 {
+            writing: self.writing,
+            last_opened_at: self.last_opened_at,
+            removed_up_to: self.removed_up_to,
+            removed: (&self.removed).into(),
+            removed_imported_rows: self.removed_imported_rows,
+        }
+    }
+
+    fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
+        if version != 1 {
+            return Err(no_version::<Self>(version));
+        }
+        let form: BookV1 = form::<Self, _>(value)?;
+        Ok(Self {
+            writing: form.writing,
+            last_opened_at: form.last_opened_at,
+            removed_up_to: form.removed_up_to,
+            removed: form.removed.into(),
+            removed_imported_rows: form.removed_imported_rows,
+        })
+    }
+}

@@ -1,0 +1,425 @@
+//! Parts that several forms have.
+
+use std::collections::BTreeMap;
+
+use forebay_model::settings::Registry;
+use forebay_model::{
+    By, ByKind, Column, ColumnKind, Deleted, Disabled, Mapping, PathColumn, Retry, SinkSettings,
+    Stamp, Statistics, TableBackend, TableSink, TemplateColumn, Timestamp, Version,
+};
+use serde::{Deserialize, Serialize};
+
+/// Who.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "named as in the domain type")]
+pub struct ByForm {
+    pub kind: ByKindForm,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_desc: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_name: Option<String>,
+}
+
+/// What kind of who.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "named as in the domain type")]
+pub enum ByKindForm {
+    User,
+    System,
+}
+
+/// When and by whom.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "named as in the domain type")]
+pub struct StampForm {
+    pub at: Timestamp,
+    pub by: ByForm,
+}
+
+impl From<&Stamp> for StampForm {
+    fn from(stamp: &Stamp) -> Self {
+        let by = &stamp.by;
+        Self {
+            at: stamp.at,
+            by: ByForm {
+                kind: match by.kind {
+                    ByKind::User => ByKindForm::User,
+                    ByKind::System => ByKindForm::System,
+                },
+                token_id: by.token_id.clone(),
+                token_desc: by.token_desc.clone(),
+                user_id: by.user_id.clone(),
+                user_name: by.user_name.clone(),
+            },
+        }
+    }
+}
+
+impl From<StampForm> for Stamp {
+    fn from(form: StampForm) -> Self {
+        let by = form.by;
+        Self {
+            at: form.at,
+            by: By {
+                kind: match by.kind {
+                    ByKindForm::User => ByKind::User,
+                    ByKindForm::System => ByKind::System,
+                },
+                token_id: by.token_id,
+                token_desc: by.token_desc,
+                user_id: by.user_id,
+                user_name: by.user_name,
+            },
+        }
+    }
+}
+
+/// Deleted when, by whom, with what.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "named as in the domain type")]
+pub struct DeletedForm {
+    #[serde(flatten)]
+    pub stamp: StampForm,
+    pub with_parent: bool,
+}
+
+impl From<&Deleted> for DeletedForm {
+    fn from(deleted: &Deleted) -> Self {
+        Self {
+            stamp: (&deleted.stamp).into(),
+            with_parent: deleted.with_parent,
+        }
+    }
+}
+
+impl From<DeletedForm> for Deleted {
+    fn from(form: DeletedForm) -> Self {
+        Self {
+            stamp: form.stamp.into(),
+            with_parent: form.with_parent,
+        }
+    }
+}
+
+/// Switched off when, by whom, why.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "named as in the domain type")]
+pub struct DisabledForm {
+    #[serde(flatten)]
+    pub stamp: StampForm,
+    pub reason: String,
+    pub with_parent: bool,
+}
+
+impl From<&Disabled> for DisabledForm {
+    fn from(disabled: &Disabled) -> Self {
+        Self {
+            stamp: (&disabled.stamp).into(),
+            reason: disabled.reason.clone(),
+            with_parent: disabled.with_parent,
+        }
+    }
+}
+
+impl From<DisabledForm> for Disabled {
+    fn from(form: DisabledForm) -> Self {
+        Self {
+            stamp: form.stamp.into(),
+            reason: form.reason,
+            with_parent: form.with_parent,
+        }
+    }
+}
+
+/// A version's number and history, without its content.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "named as in the domain type")]
+pub struct VersionForm {
+    pub number: u32,
+    pub hash: String,
+    pub description: String,
+    #[serde(flatten)]
+    pub stamp: StampForm,
+}
+
+impl From<&Version> for VersionForm {
+    fn from(version: &Version) -> Self {
+        Self {
+            number: version.number,
+            hash: version.hash.clone(),
+            description: version.description.clone(),
+            stamp: (&version.stamp).into(),
+        }
+    }
+}
+
+impl From<VersionForm> for Version {
+    fn from(form: VersionForm) -> Self {
+        Self {
+            number: form.number,
+            hash: form.hash,
+            description: form.description,
+            stamp: form.stamp.into(),
+        }
+    }
+}
+
+/// A table and its columns.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "named as in the domain type")]
+pub struct TableForm {
+    pub backend: String,
+    pub table: String,
+    pub columns: Vec<ColumnForm>,
+}
+
+/// A column.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "named as in the domain type")]
+pub struct ColumnForm {
+    pub name: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub primary_key: bool,
+    #[serde(flatten)]
+    pub kind: ColumnKindForm,
+}
+
+/// Where a cell comes from.
+#[derive(Serialize, Deserialize)]
+#[serde(
+    tag = "type",
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase"
+)]
+#[allow(missing_docs, reason = "named as in the domain type")]
+pub enum ColumnKindForm {
+    Uuid,
+    Datetime,
+    Ip,
+    Body,
+    Headers,
+    Path {
+        path: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        default_value: Option<String>,
+        raw_string: bool,
+    },
+    Template {
+        content: String,
+        raw_string: bool,
+    },
+    Static {
+        value: String,
+    },
+}
+
+impl From<&TableSink> for TableForm {
+    fn from(sink: &TableSink) -> Self {
+        let column = |c: &Column| ColumnForm {
+            name: c.name.clone(),
+            primary_key: c.primary_key,
+            kind: (&c.kind).into(),
+        };
+        Self {
+            backend: sink.backend.name().to_owned(),
+            table: sink.table.to_string(),
+            columns: sink.mapping.columns.iter().map(column).collect(),
+        }
+    }
+}
+
+impl TryFrom<TableForm> for TableSink {
+    type Error = String;
+
+    fn try_from(form: TableForm) -> Result<Self, String> {
+        let column = |c: ColumnForm| Column {
+            name: c.name,
+            primary_key: c.primary_key,
+            kind: c.kind.into(),
+        };
+        Ok(Self {
+            backend: TableBackend::from_name(&form.backend)
+                .ok_or_else(|| format!("unknown table backend \"{}\"", form.backend))?,
+            table: form.table.parse().map_err(|e| format!("{e}"))?,
+            mapping: Mapping {
+                columns: form.columns.into_iter().map(column).collect(),
+            },
+        })
+    }
+}
+
+impl From<&ColumnKind> for ColumnKindForm {
+    fn from(kind: &ColumnKind) -> Self {
+        match kind {
+            ColumnKind::Uuid => Self::Uuid,
+            ColumnKind::Datetime => Self::Datetime,
+            ColumnKind::Ip => Self::Ip,
+            ColumnKind::Body => Self::Body,
+            ColumnKind::Headers => Self::Headers,
+            ColumnKind::Path(p) => Self::Path {
+                path: p.path.clone(),
+                default_value: p.default_value.clone(),
+                raw_string: p.raw_string,
+            },
+            ColumnKind::Template(t) => Self::Template {
+                content: t.content.clone(),
+                raw_string: t.raw_string,
+            },
+            ColumnKind::Static { value } => Self::Static {
+                value: value.clone(),
+            },
+        }
+    }
+}
+
+impl From<ColumnKindForm> for ColumnKind {
+    fn from(form: ColumnKindForm) -> Self {
+        match form {
+            ColumnKindForm::Uuid => Self::Uuid,
+            ColumnKindForm::Datetime => Self::Datetime,
+            ColumnKindForm::Ip => Self::Ip,
+            ColumnKindForm::Body => Self::Body,
+            ColumnKindForm::Headers => Self::Headers,
+            ColumnKindForm::Path {
+                path,
+                default_value,
+                raw_string,
+            } => Self::Path(PathColumn {
+                path,
+                default_value,
+                raw_string,
+            }),
+            ColumnKindForm::Template {
+                content,
+                raw_string,
+            } => Self::Template(TemplateColumn {
+                content,
+                raw_string,
+            }),
+            ColumnKindForm::Static { value } => Self::Static { value },
+        }
+    }
+}
+
+/// Failures of a step.
+#[derive(Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[allow(missing_docs, reason = "named as in the domain type")]
+pub struct RetryForm {
+    pub attempt: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_failed_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_failed_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<Timestamp>,
+    pub parked: bool,
+}
+
+impl RetryForm {
+    /// Nothing has failed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl From<&Retry> for RetryForm {
+    fn from(retry: &Retry) -> Self {
+        Self {
+            attempt: retry.attempt,
+            reason: retry.reason.clone(),
+            first_failed_at: retry.first_failed_at,
+            last_failed_at: retry.last_failed_at,
+            retry_after: retry.retry_after,
+            parked: retry.parked,
+        }
+    }
+}
+
+impl From<RetryForm> for Retry {
+    fn from(form: RetryForm) -> Self {
+        Self {
+            attempt: form.attempt,
+            reason: form.reason,
+            first_failed_at: form.first_failed_at,
+            last_failed_at: form.last_failed_at,
+            retry_after: form.retry_after,
+            parked: form.parked,
+        }
+    }
+}
+
+/// Counts.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[allow(missing_docs, reason = "named as in the domain type")]
+pub struct StatisticsForm {
+    pub records: u64,
+    pub uncompressed_bytes: u64,
+    pub compressed_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_record_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_record_at: Option<Timestamp>,
+    pub lost_records: u64,
+}
+
+impl From<&Statistics> for StatisticsForm {
+    fn from(s: &Statistics) -> Self {
+        Self {
+            records: s.records,
+            uncompressed_bytes: s.uncompressed_bytes,
+            compressed_bytes: s.compressed_bytes,
+            first_record_at: s.first_record_at,
+            last_record_at: s.last_record_at,
+            lost_records: s.lost_records,
+        }
+    }
+}
+
+impl From<StatisticsForm> for Statistics {
+    fn from(form: StatisticsForm) -> Self {
+        Self {
+            records: form.records,
+            uncompressed_bytes: form.uncompressed_bytes,
+            compressed_bytes: form.compressed_bytes,
+            first_record_at: form.first_record_at,
+            last_record_at: form.last_record_at,
+            lost_records: form.lost_records,
+        }
+    }
+}
+
+/// All settings by their names in the API: what is not named has the program's default, so that a
+/// setting that is added later needs no new version.
+pub type SettingsForm = BTreeMap<String, serde_json::Value>;
+
+/// The typed settings as they are stored.
+#[must_use]
+pub fn settings_form(settings: &SinkSettings) -> SettingsForm {
+    Registry::all()
+        .iter()
+        .map(|s| (s.key.to_owned(), settings.value(s)))
+        .collect()
+}
+
+/// The stored settings, typed.
+#[must_use]
+pub fn settings(form: &SettingsForm) -> SinkSettings {
+    SinkSettings::default().with(form)
+}

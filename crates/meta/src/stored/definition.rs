@@ -1,0 +1,285 @@
+//! Branches, sources, sinks and their versions.
+
+use forebay_model::{SettingsPatch, Sink, Source, SourceKind, Version};
+use serde::{Deserialize, Serialize};
+
+use super::common::{DeletedForm, DisabledForm, StampForm, TableForm, VersionForm};
+use super::{Stored, StoredError, form, no_version, part};
+use crate::repo::definitions::{Branch, SinkContent, SourceContent};
+
+/// What can be changed of a source.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "named as in the domain type")]
+pub struct SourceContentForm {
+    #[serde(flatten)]
+    pub kind: SourceKindForm,
+    pub name: String,
+    pub description: String,
+    #[serde(default, skip_serializing_if = "SettingsPatch::is_empty")]
+    pub settings: SettingsPatch,
+}
+
+/// How records come in.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "camelCase")]
+#[allow(missing_docs, reason = "named as in the domain type")]
+pub enum SourceKindForm {
+    Http { secret: String },
+}
+
+impl From<&SourceContent> for SourceContentForm {
+    fn from(content: &SourceContent) -> Self {
+        let SourceKind::Http { secret } = &content.kind;
+        Self {
+            kind: SourceKindForm::Http {
+                secret: secret.clone(),
+            },
+            name: content.name.clone(),
+            description: content.description.clone(),
+            settings: content.settings.clone(),
+        }
+    }
+}
+
+impl From<SourceContentForm> for SourceContent {
+    fn from(form: SourceContentForm) -> Self {
+        let SourceKindForm::Http { secret } = form.kind;
+        Self {
+            kind: SourceKind::Http { secret },
+            name: form.name,
+            description: form.description,
+            settings: form.settings,
+        }
+    }
+}
+
+/// What can be changed of a sink.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "named as in the domain type")]
+pub struct SinkContentForm {
+    pub name: String,
+    pub description: String,
+    pub table: TableForm,
+    #[serde(default, skip_serializing_if = "SettingsPatch::is_empty")]
+    pub settings: SettingsPatch,
+}
+
+impl From<&SinkContent> for SinkContentForm {
+    fn from(content: &SinkContent) -> Self {
+        Self {
+            name: content.name.clone(),
+            description: content.description.clone(),
+            table: (&content.table).into(),
+            settings: content.settings.clone(),
+        }
+    }
+}
+
+impl TryFrom<SinkContentForm> for SinkContent {
+    type Error = String;
+
+    fn try_from(form: SinkContentForm) -> Result<Self, String> {
+        Ok(Self {
+            name: form.name,
+            description: form.description,
+            table: form.table.try_into()?,
+            settings: form.settings,
+        })
+    }
+}
+
+/// A definition: its key, its content and what is around it.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "named as in the domain type")]
+pub struct DefinitionV1<C> {
+    pub key: String,
+    pub content: C,
+    pub version: VersionForm,
+    pub created: StampForm,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<DeletedForm>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disabled: Option<DisabledForm>,
+}
+
+impl Stored for Source {
+    const WHAT: &'static str = "source";
+    const VERSION: u32 = 1;
+    type Form = DefinitionV1<SourceContentForm>;
+
+    fn to_form(&self) -> Self::Form {
+        DefinitionV1 {
+            key: self.key.to_string(),
+            content: (&SourceContent::of(self)).into(),
+            version: (&self.version).into(),
+            created: (&self.created).into(),
+            deleted: self.deleted.as_ref().map(Into::into),
+            disabled: self.disabled.as_ref().map(Into::into),
+        }
+    }
+
+    fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
+        if version != 1 {
+            return Err(no_version::<Self>(version));
+        }
+        let form: Self::Form = form::<Self, _>(value)?;
+        let content = SourceContent::from(form.content);
+        Ok(Self {
+            key: part::<Self, _, _>(form.key.parse())?,
+            kind: content.kind,
+            name: content.name,
+            description: content.description,
+            settings: content.settings,
+            version: form.version.into(),
+            created: form.created.into(),
+            deleted: form.deleted.map(Into::into),
+            disabled: form.disabled.map(Into::into),
+        })
+    }
+}
+
+impl Stored for Sink {
+    const WHAT: &'static str = "sink";
+    const VERSION: u32 = 1;
+    type Form = DefinitionV1<SinkContentForm>;
+
+    fn to_form(&self) -> Self::Form {
+        DefinitionV1 {
+            key: self.key.to_string(),
+            content: (&SinkContent::of(self)).into(),
+            version: (&self.version).into(),
+            created: (&self.created).into(),
+            deleted: self.deleted.as_ref().map(Into::into),
+            disabled: self.disabled.as_ref().map(Into::into),
+        }
+    }
+
+    fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
+        if version != 1 {
+            return Err(no_version::<Self>(version));
+        }
+        let form: Self::Form = form::<Self, _>(value)?;
+        let content = part::<Self, _, _>(SinkContent::try_from(form.content))?;
+        Ok(Self {
+            key: part::<Self, _, _>(form.key.parse())?,
+            name: content.name,
+            description: content.description,
+            table: content.table,
+            settings: content.settings,
+            version: form.version.into(),
+            created: form.created.into(),
+            deleted: form.deleted.map(Into::into),
+            disabled: form.disabled.map(Into::into),
+        })
+    }
+}
+
+/// A version with its content, to return to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptVersion<C> {
+    /// Its number and history.
+    pub version: Version,
+    /// What the definition was.
+    pub content: C,
+}
+
+/// A version with its content.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "named as in the domain type")]
+pub struct KeptVersionV1<C> {
+    pub version: VersionForm,
+    pub content: C,
+}
+
+impl Stored for KeptVersion<SourceContent> {
+    const WHAT: &'static str = "version of a source";
+    const VERSION: u32 = 1;
+    type Form = KeptVersionV1<SourceContentForm>;
+
+    fn to_form(&self) -> Self::Form {
+        KeptVersionV1 {
+            version: (&self.version).into(),
+            content: (&self.content).into(),
+        }
+    }
+
+    fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
+        if version != 1 {
+            return Err(no_version::<Self>(version));
+        }
+        let form: Self::Form = form::<Self, _>(value)?;
+        Ok(Self {
+            version: form.version.into(),
+            content: form.content.into(),
+        })
+    }
+}
+
+impl Stored for KeptVersion<SinkContent> {
+    const WHAT: &'static str = "version of a sink";
+    const VERSION: u32 = 1;
+    type Form = KeptVersionV1<SinkContentForm>;
+
+    fn to_form(&self) -> Self::Form {
+        KeptVersionV1 {
+            version: (&self.version).into(),
+            content: (&self.content).into(),
+        }
+    }
+
+    fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
+        if version != 1 {
+            return Err(no_version::<Self>(version));
+        }
+        let form: Self::Form = form::<Self, _>(value)?;
+        Ok(Self {
+            version: form.version.into(),
+            content: part::<Self, _, _>(form.content.try_into())?,
+        })
+    }
+}
+
+/// A branch.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "named as in the domain type")]
+pub struct BranchV1 {
+    pub project: u64,
+    pub branch: u64,
+    pub is_default: bool,
+    pub created: StampForm,
+}
+
+impl Stored for Branch {
+    const WHAT: &'static str = "branch";
+    const VERSION: u32 = 1;
+    type Form = BranchV1;
+
+    fn to_form(&self) -> Self::Form {
+        BranchV1 {
+            project: self.key.project.0,
+            branch: self.key.branch.0,
+            is_default: self.is_default,
+            created: (&self.created).into(),
+        }
+    }
+
+    fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
+        if version != 1 {
+            return Err(no_version::<Self>(version));
+        }
+        let form: BranchV1 = form::<Self, _>(value)?;
+        Ok(Self {
+            key: forebay_model::BranchKey {
+                project: forebay_model::ProjectId(form.project),
+                branch: forebay_model::BranchId(form.branch),
+            },
+            is_default: form.is_default,
+            created: form.created.into(),
+        })
+    }
+}

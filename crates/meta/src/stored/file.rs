@@ -1,0 +1,72 @@
+//! Files.
+
+use forebay_model::{File, FileState, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::common::{RetryForm, SettingsForm, TableForm, settings, settings_form};
+use super::{Stored, StoredError, form, no_version, part};
+
+/// A file.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "named as in the domain type")]
+pub struct FileV1 {
+    pub key: String,
+    pub state: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closing_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub importing_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "RetryForm::is_empty")]
+    pub retry: RetryForm,
+    pub table: TableForm,
+    pub settings: SettingsForm,
+    pub is_empty: bool,
+    pub imported_rows: u64,
+}
+
+impl Stored for File {
+    const WHAT: &'static str = "file";
+    const VERSION: u32 = 1;
+    type Form = FileV1;
+
+    fn to_form(&self) -> FileV1 {
+        FileV1 {
+            key: self.key.to_string(),
+            state: self.state.name().to_owned(),
+            closing_at: self.closing_at,
+            importing_at: self.importing_at,
+            imported_at: self.imported_at,
+            retry: (&self.retry).into(),
+            table: (&self.table).into(),
+            settings: settings_form(&self.settings),
+            is_empty: self.is_empty,
+            imported_rows: self.imported_rows,
+        }
+    }
+
+    fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
+        if version != 1 {
+            return Err(no_version::<Self>(version));
+        }
+        let form: FileV1 = form::<Self, _>(value)?;
+        let state = FileState::ALL
+            .into_iter()
+            .find(|s| s.name() == form.state)
+            .ok_or_else(|| format!("unknown state \"{}\"", form.state));
+        Ok(Self {
+            key: part::<Self, _, _>(form.key.parse())?,
+            state: part::<Self, _, _>(state)?,
+            closing_at: form.closing_at,
+            importing_at: form.importing_at,
+            imported_at: form.imported_at,
+            retry: form.retry.into(),
+            table: part::<Self, _, _>(form.table.try_into())?,
+            settings: settings(&form.settings),
+            is_empty: form.is_empty,
+            imported_rows: form.imported_rows,
+        })
+    }
+}

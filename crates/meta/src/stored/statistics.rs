@@ -1,0 +1,24 @@
+//! Counts of a slice that is still written, as one node reports them.
+
+use forebay_model::Statistics;
+
+use super::common::StatisticsForm;
+use super::{Stored, StoredError, form, no_version};
+
+impl Stored for Statistics {
+    const WHAT: &'static str = "statistics";
+    const VERSION: u32 = 1;
+    type Form = StatisticsForm;
+
+    fn to_form(&self) -> StatisticsForm {
+        self.into()
+    }
+
+    fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
+        if version != 1 {
+            return Err(no_version::<Self>(version));
+        }
+        let form: StatisticsForm = form::<Self, _>(value)?;
+        Ok(form.into())
+    }
+}

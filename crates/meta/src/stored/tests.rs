@@ -1,0 +1,316 @@
+//! A value of each version of each form, in `tests/golden/`: what is on disk is a promise. `UPDATE=1`
+//! writes files that are missing; one that is there is never changed.
+
+use std::fmt::Debug;
+use std::path::PathBuf;
+
+use forebay_model::{
+    By, ByKind, Column, ColumnKind, Compression, Deleted, Disabled, File, FileState, Mapping,
+    NodeId, PathColumn, ProjectId, Retry, Sink, SinkId, SinkSettings, Slice, SliceState, Source,
+    SourceKind, Stamp, Statistics, TableBackend, TableSink, Task, TaskEnd, TemplateColumn,
+    Timestamp, Version, VolumeId,
+};
+
+use super::book::Book;
+use super::definition::KeptVersion;
+use super::{Stored, StoredError};
+use crate::repo::definitions::{Branch, SinkContent, SourceContent};
+use crate::repo::runtime::{Cluster, Node, Processed, Volume};
+use crate::store::Revision;
+
+fn golden<T: Stored + PartialEq + Debug>(name: &str, sample: &T) {
+    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", "golden", name]
+        .iter()
+        .collect();
+    let encoded = sample.encode().unwrap();
+    assert_eq!(&T::decode(&encoded).unwrap(), sample, "{name}");
+    let json: serde_json::Value = serde_json::from_slice(&encoded).unwrap();
+    let pretty = serde_json::to_string_pretty(&json).unwrap() + "\n";
+    if std::env::var_os("UPDATE").is_some() && !path.exists() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, &pretty).unwrap();
+    }
+    let kept = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(&T::decode(kept.as_bytes()).unwrap(), sample, "{name}");
+    assert_eq!(kept, pretty, "{name} is not what is written now");
+}
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_millis(1_795_237_309_120 + seconds * 1000)
+}
+
+fn stamp(seconds: i64) -> Stamp {
+    Stamp {
+        at: at(seconds),
+        by: By {
+            kind: ByKind::User,
+            token_id: Some("12".to_owned()),
+            token_desc: Some("my token".to_owned()),
+            user_id: None,
+            user_name: Some("Ada".to_owned()),
+        },
+    }
+}
+
+fn version() -> Version {
+    Version {
+        number: 3,
+        hash: "0123456789abcdef".to_owned(),
+        description: "Updated.".to_owned(),
+        stamp: stamp(3),
+    }
+}
+
+fn source() -> Source {
+    let settings = [(
+        "storage.level.staging.upload.trigger.count".to_owned(),
+        serde_json::json!(500),
+    )];
+    Source {
+        key: "1/2/src".parse().unwrap(),
+        kind: SourceKind::Http {
+            secret: "s".repeat(48),
+        },
+        name: "My \"Source\" ß".to_owned(),
+        description: String::new(),
+        settings: settings.into_iter().collect(),
+        version: version(),
+        created: Stamp {
+            at: at(0),
+            by: By::system(),
+        },
+        deleted: Some(Deleted {
+            stamp: stamp(5),
+            with_parent: false,
+        }),
+        disabled: Some(Disabled {
+            stamp: stamp(4),
+            reason: "API".to_owned(),
+            with_parent: false,
+        }),
+    }
+}
+
+fn table() -> TableSink {
+    let column = |name: &str, kind| Column {
+        name: name.to_owned(),
+        primary_key: name == "id",
+        kind,
+    };
+    let columns = vec![
+        column("id", ColumnKind::Uuid),
+        column("at", ColumnKind::Datetime),
+        column("ip", ColumnKind::Ip),
+        column("body", ColumnKind::Body),
+        column("headers", ColumnKind::Headers),
+        column(
+            "path",
+            ColumnKind::Path(PathColumn {
+                path: "a.b[1]".to_owned(),
+                default_value: Some("none".to_owned()),
+                raw_string: true,
+            }),
+        ),
+        column(
+            "template",
+            ColumnKind::Template(TemplateColumn {
+                content: "Body(\"a\")".to_owned(),
+                raw_string: false,
+            }),
+        ),
+        column(
+            "static",
+            ColumnKind::Static {
+                value: "x".to_owned(),
+            },
+        ),
+    ];
+    TableSink {
+        backend: TableBackend::Sqlite,
+        table: "in.c-bucket.table".parse().unwrap(),
+        mapping: Mapping { columns },
+    }
+}
+
+fn sink() -> Sink {
+    Sink {
+        key: "1/2/src/snk".parse().unwrap(),
+        name: "My Sink".to_owned(),
+        description: "of mine".to_owned(),
+        table: table(),
+        settings: [].into(),
+        version: version(),
+        created: stamp(1),
+        deleted: None,
+        disabled: None,
+    }
+}
+
+fn retry() -> Retry {
+    Retry {
+        attempt: 2,
+        reason: Some("no route to host".to_owned()),
+        first_failed_at: Some(at(6)),
+        last_failed_at: Some(at(8)),
+        retry_after: Some(at(12)),
+        parked: true,
+    }
+}
+
+fn statistics() -> Statistics {
+    Statistics {
+        records: 42,
+        uncompressed_bytes: 4200,
+        compressed_bytes: 420,
+        first_record_at: Some(at(1)),
+        last_record_at: Some(at(2)),
+        lost_records: 1,
+    }
+}
+
+#[test]
+fn definitions_keep_their_form() {
+    golden("source.v1.json", &source());
+    golden("sink.v1.json", &sink());
+    golden(
+        "source_version.v1.json",
+        &KeptVersion {
+            version: version(),
+            content: SourceContent::of(&source()),
+        },
+    );
+    golden(
+        "sink_version.v1.json",
+        &KeptVersion {
+            version: version(),
+            content: SinkContent::of(&sink()),
+        },
+    );
+    golden(
+        "branch.v1.json",
+        &Branch {
+            key: source().key.branch,
+            is_default: true,
+            created: stamp(0),
+        },
+    );
+}
+
+#[test]
+fn files_and_slices_keep_their_form() {
+    let slice_key: forebay_model::SliceKey =
+        "1/2/src/snk/2026-11-21T05:01:49.120Z/vol1/2026-11-21T05:01:50.000Z"
+            .parse()
+            .unwrap();
+    let mut file = File::open(slice_key.file.clone(), table(), SinkSettings::default());
+    file.state = FileState::Importing;
+    file.closing_at = Some(at(1));
+    file.importing_at = Some(at(2));
+    file.retry = retry();
+    golden("file.v1.json", &file);
+    let mut slice = Slice::open(slice_key, Compression::Zstd { level: 3 });
+    slice.state = SliceState::Uploaded;
+    slice.closing_at = Some(at(1));
+    slice.uploading_at = Some(at(2));
+    slice.uploaded_at = Some(at(3));
+    slice.statistics = statistics();
+    slice.staging_bytes = 500;
+    golden("slice.v1.json", &slice);
+    golden("statistics.v1.json", &statistics());
+    golden(
+        "book.v1.json",
+        &Book {
+            writing: Some(at(9)),
+            last_opened_at: Some(at(9)),
+            removed_up_to: Some(at(5)),
+            removed: statistics(),
+            removed_imported_rows: 42,
+        },
+    );
+}
+
+#[test]
+fn tasks_and_nodes_keep_their_form() {
+    let task = Task {
+        project: ProjectId(1),
+        id: "api.create.sink/2/src/snk/2026-11-21T05:01:49.120Z_aB3dE".to_owned(),
+        kind: "api.create.sink".to_owned(),
+        created_at: at(0),
+        node: "n1".to_owned(),
+        source: source().key,
+        sink: Some(SinkId::from_raw("snk")),
+        end: Some(TaskEnd {
+            finished_at: at(1),
+            duration_ms: 1000,
+            outcome: Ok("Sink has been created successfully.".to_owned()),
+        }),
+    };
+    golden("task.v1.json", &task);
+    let mut failed = task;
+    failed.end.as_mut().unwrap().outcome = Err("it did not".to_owned());
+    golden("task_failed.v1.json", &failed);
+    let node = NodeId("n1".to_owned());
+    golden(
+        "node.v1.json",
+        &Node {
+            id: node.clone(),
+            started_at: at(0),
+            roles: vec!["source".to_owned()],
+        },
+    );
+    golden(
+        "processed.v1.json",
+        &Processed {
+            node: node.clone(),
+            revision: Revision(77),
+        },
+    );
+    golden(
+        "volume.v1.json",
+        &Volume {
+            id: VolumeId("vol1".to_owned()),
+            node,
+        },
+    );
+    golden(
+        "cluster.v1.json",
+        &Cluster {
+            id: "0f".repeat(16),
+        },
+    );
+}
+
+#[test]
+fn a_later_version_is_named_and_a_damaged_value_says_what_it_should_be() {
+    let newer = Book::decode(br#"{"v":2,"anything":true}"#).unwrap_err();
+    assert_eq!(
+        newer,
+        StoredError::Newer {
+            what: "book of a sink",
+            found: 2,
+            known: 1
+        }
+    );
+    for damaged in [
+        &b"{\"v\":1}"[..],
+        b"{\"v\":0}",
+        b"",
+        b"[]",
+        b"\xff",
+        b"{\"v\":1,",
+    ] {
+        let error = Book::decode(damaged).unwrap_err().to_string();
+        assert!(
+            error.starts_with("not a stored book of a sink: "),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_setting_that_a_stored_file_does_not_name_has_its_default() {
+    let path = "storage.level.staging.upload.trigger.count";
+    let mut form = super::common::settings_form(&SinkSettings::default());
+    assert!(form.remove(path).is_some());
+    assert_eq!(super::common::settings(&form), SinkSettings::default());
+}

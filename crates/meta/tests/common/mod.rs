@@ -1,0 +1,114 @@
+//! What the tests of the repository have in common.
+#![allow(dead_code, reason = "each test uses a part of it")]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use forebay_meta::{EmbeddedOptions, EmbeddedStore, Repo, SinkContent, SourceContent};
+use forebay_model::{
+    BranchId, BranchKey, By, Column, ColumnKind, Mapping, ProjectId, SinkId, SinkKey, SinkSettings,
+    SourceId, SourceKey, SourceKind, Stamp, TableBackend, TableSink, Timestamp, VolumeId,
+};
+
+pub(crate) fn open(dir: &Path) -> Arc<EmbeddedStore> {
+    Arc::new(EmbeddedStore::open(dir, EmbeddedOptions::default()).unwrap())
+}
+
+/// A repository in a new directory, with the default branch.
+pub(crate) async fn repo() -> (Repo, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let repo = Repo::new(open(dir.path()), SinkSettings::default());
+    repo.ensure_branch(&branch(), true, &stamp(0))
+        .await
+        .unwrap();
+    (repo, dir)
+}
+
+pub(crate) fn at(millis: i64) -> Timestamp {
+    Timestamp::from_millis(1_795_000_000_000 + millis)
+}
+
+pub(crate) fn stamp(millis: i64) -> Stamp {
+    Stamp {
+        at: at(millis),
+        by: By::system(),
+    }
+}
+
+pub(crate) fn branch() -> BranchKey {
+    BranchKey {
+        project: ProjectId(1),
+        branch: BranchId(1),
+    }
+}
+
+pub(crate) fn source_key(id: &str) -> SourceKey {
+    SourceKey {
+        branch: branch(),
+        source: SourceId::from_raw(id),
+    }
+}
+
+pub(crate) fn sink_key(source: &str, id: &str) -> SinkKey {
+    SinkKey {
+        source: source_key(source),
+        sink: SinkId::from_raw(id),
+    }
+}
+
+pub(crate) fn source_content(name: &str) -> SourceContent {
+    SourceContent {
+        kind: SourceKind::Http {
+            secret: "s".repeat(48),
+        },
+        name: name.to_owned(),
+        description: String::new(),
+        settings: [].into(),
+    }
+}
+
+pub(crate) fn sink_content(name: &str) -> SinkContent {
+    SinkContent {
+        name: name.to_owned(),
+        description: String::new(),
+        table: TableSink {
+            backend: TableBackend::Sqlite,
+            table: "in.c-b.t".parse().unwrap(),
+            mapping: Mapping {
+                columns: vec![Column {
+                    name: "body".to_owned(),
+                    primary_key: false,
+                    kind: ColumnKind::Body,
+                }],
+            },
+        },
+        settings: [].into(),
+    }
+}
+
+pub(crate) fn volumes(count: usize) -> Vec<VolumeId> {
+    (0..count).map(|i| VolumeId(format!("vol{i}"))).collect()
+}
+
+/// A repository with the source `src` and its sink `snk`, on one volume.
+pub(crate) async fn with_sink() -> (Repo, tempfile::TempDir) {
+    let (repo, dir) = repo().await;
+    repo.create_source(
+        &source_key("src"),
+        source_content("Source"),
+        "New source.",
+        &stamp(0),
+    )
+    .await
+    .unwrap();
+    repo.create_sink(
+        &sink_key("src", "snk"),
+        sink_content("Sink"),
+        "New sink.",
+        &volumes(1),
+        &stamp(0),
+    )
+    .await
+    .unwrap();
+    (repo, dir)
+}

@@ -1,0 +1,335 @@
+//! Sources and sinks in the repository, and what their changes do to files.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use common::{
+    at, branch, repo, sink_content, sink_key, source_content, source_key, stamp, volumes, with_sink,
+};
+use forebay_meta::store::TXN_OPS_MAX;
+use forebay_meta::{DefinitionError, FileError, Repo};
+use forebay_model::{FileState, SinkKey, SliceState, limits};
+
+async fn create_source(repo: &Repo, id: &str) {
+    repo.create_source(
+        &source_key(id),
+        source_content(id),
+        "New source.",
+        &stamp(1),
+    )
+    .await
+    .unwrap();
+}
+
+async fn create_sink(repo: &Repo, key: &SinkKey, volume_count: usize) {
+    let content = sink_content("Sink");
+    repo.create_sink(key, content, "New sink.", &volumes(volume_count), &stamp(1))
+        .await
+        .unwrap();
+}
+
+/// States of a sink's files, oldest first.
+async fn states(repo: &Repo, sink: &SinkKey) -> Vec<FileState> {
+    let files = repo.active_files(Some(sink)).await.unwrap();
+    files.iter().map(|f| f.file.state).collect()
+}
+
+#[tokio::test]
+async fn a_source_is_made_once_and_listed() {
+    let (repo, _dir) = repo().await;
+    for id in ["b", "a", "a2", "c"] {
+        create_source(&repo, id).await;
+    }
+    let again = repo
+        .create_source(&source_key("a"), source_content("x"), "", &stamp(2))
+        .await;
+    assert!(matches!(again, Err(DefinitionError::SourceExists(_))));
+    let page = repo.sources(&branch(), "", 2).await.unwrap();
+    let ids = |items: &[forebay_model::Source]| -> Vec<String> {
+        items.iter().map(|s| s.key.source.to_string()).collect()
+    };
+    assert_eq!(
+        (ids(&page.items), page.total),
+        (vec!["a".into(), "a2".into()], 4)
+    );
+    let page = repo.sources(&branch(), "a2", 100).await.unwrap();
+    assert_eq!(
+        (ids(&page.items), page.total),
+        (vec!["b".into(), "c".into()], 4)
+    );
+    assert!(
+        repo.sources(&branch(), "z", 9)
+            .await
+            .unwrap()
+            .items
+            .is_empty()
+    );
+    let missing = repo.source(&source_key(&"x".repeat(5000))).await;
+    assert!(matches!(missing, Err(DefinitionError::SourceNotFound(_))));
+}
+
+#[tokio::test]
+async fn an_update_is_a_version_that_can_be_returned_to() {
+    let (repo, _dir) = repo().await;
+    create_source(&repo, "s").await;
+    let key = source_key("s");
+    let update = repo
+        .update_source(&key, "Renamed.", &stamp(2), |content| {
+            content.name = "New name".to_owned();
+            Ok(())
+        })
+        .await;
+    let updated = update.unwrap();
+    assert_eq!(
+        (updated.version.number, updated.name.as_str()),
+        (2, "New name")
+    );
+    let same = repo
+        .update_source(&key, "Updated.", &stamp(3), |_| Ok(()))
+        .await;
+    let same = same.unwrap();
+    assert_eq!(same.version.number, 3);
+    assert_eq!(same.version.hash, updated.version.hash);
+    let back = repo.rollback_source(&key, 1, &stamp(4)).await.unwrap();
+    assert_eq!((back.version.number, back.name.as_str()), (4, "s"));
+    assert_eq!(back.version.description, "Rollback to version \"1\".");
+    let versions = repo.source_versions(&key).await.unwrap();
+    let numbers: Vec<u32> = versions.iter().map(|v| v.number).collect();
+    assert_eq!(numbers, [1, 2, 3, 4]);
+    assert_eq!(versions[0].hash, versions[3].hash);
+    assert_ne!(versions[0].hash, versions[1].hash);
+    let none = repo.rollback_source(&key, 9, &stamp(5)).await;
+    assert!(matches!(none, Err(DefinitionError::VersionNotFound(9))));
+}
+
+#[tokio::test]
+async fn what_the_caller_refuses_is_not_done() {
+    let (repo, _dir) = with_sink().await;
+    let key = sink_key("src", "snk");
+    let refused = repo
+        .update_sink(&key, "Updated.", &volumes(1), &stamp(2), |content| {
+            content.name = "changed".to_owned();
+            Err("not that".into())
+        })
+        .await;
+    assert!(matches!(&refused, Err(DefinitionError::Refused(e)) if e.to_string() == "not that"));
+    assert_eq!(repo.sink(&key).await.unwrap().version.number, 1);
+    assert_eq!(states(&repo, &key).await, [FileState::Writing]);
+}
+
+#[tokio::test]
+async fn concurrent_updates_are_all_counted() {
+    let (repo, _dir) = repo().await;
+    create_source(&repo, "s").await;
+    let mut actors = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let repo = repo.clone();
+        actors.spawn(async move {
+            let key = source_key("s");
+            let update = repo
+                .update_source(&key, "Updated.", &stamp(2), |content| {
+                    content.description.push('x');
+                    Ok(())
+                })
+                .await;
+            update.map(drop)
+        });
+    }
+    while let Some(done) = actors.join_next().await {
+        done.unwrap().unwrap();
+    }
+    let source = repo.source(&source_key("s")).await.unwrap();
+    assert_eq!((source.version.number, source.description.len()), (9, 8));
+}
+
+#[tokio::test]
+async fn each_change_of_a_sink_does_to_its_file_what_the_table_says() {
+    use FileState::{Closing, Writing};
+    let (repo, _dir) = with_sink().await;
+    let key = sink_key("src", "snk");
+    assert_eq!(states(&repo, &key).await, [Writing]);
+    let update = repo
+        .update_sink(&key, "Updated.", &volumes(1), &stamp(2), |content| {
+            content.table.table = "in.c-b.other".parse()?;
+            Ok(())
+        })
+        .await;
+    update.unwrap();
+    let files = repo.active_files(Some(&key)).await.unwrap();
+    assert_eq!(states(&repo, &key).await, [Closing, Writing]);
+    assert_eq!(files[0].file.table.table.to_string(), "in.c-b.t");
+    assert_eq!(files[1].file.table.table.to_string(), "in.c-b.other");
+    repo.delete_sink(&key, &stamp(3)).await.unwrap();
+    assert_eq!(states(&repo, &key).await, [Closing, Closing]);
+    repo.undelete_sink(&key, &volumes(1), &stamp(4))
+        .await
+        .unwrap();
+    assert_eq!(states(&repo, &key).await, [Closing, Closing, Writing]);
+    repo.delete_source(&key.source, &stamp(5)).await.unwrap();
+    assert_eq!(states(&repo, &key).await, [Closing; 3]);
+    repo.undelete_source(&key.source, &volumes(1), &stamp(6))
+        .await
+        .unwrap();
+    let now = [Closing, Closing, Closing, Writing];
+    assert_eq!(states(&repo, &key).await, now);
+    let source = repo
+        .update_source(&key.source, "Settings.", &stamp(7), |content| {
+            let count = "storage.level.staging.upload.trigger.count".to_owned();
+            content.settings.insert(count, 77.into());
+            Ok(())
+        })
+        .await;
+    source.unwrap();
+    assert_eq!(states(&repo, &key).await, now);
+    let update = repo.rollback_sink(&key, 1, &volumes(1), &stamp(8)).await;
+    update.unwrap();
+    let files = repo.active_files(Some(&key)).await.unwrap();
+    assert_eq!(files[3].file.settings.upload.count, 10_000);
+    assert_eq!(files[4].file.settings.upload.count, 77);
+    for file in &files[..4] {
+        assert_eq!(file.slices[0].slice.state, SliceState::Closing);
+    }
+}
+
+#[tokio::test]
+async fn without_a_volume_no_sink_is_made() {
+    let (repo, _dir) = repo().await;
+    create_source(&repo, "src").await;
+    let key = sink_key("src", "snk");
+    for (volumes, expected) in [
+        (vec![], FileError::NoVolumes),
+        (volumes(17), FileError::BadVolumes(17)),
+        ([volumes(1), volumes(1)].concat(), FileError::BadVolumes(2)),
+    ] {
+        let made = repo
+            .create_sink(&key, sink_content("s"), "", &volumes, &stamp(1))
+            .await;
+        match made.unwrap_err() {
+            DefinitionError::File(e) => assert_eq!(e, expected),
+            e => panic!("{e}"),
+        }
+    }
+    assert!(repo.sink(&key).await.is_err());
+    assert_eq!(states(&repo, &key).await, []);
+}
+
+#[tokio::test]
+async fn a_source_takes_its_sinks_along_and_brings_only_those_back() {
+    let (repo, _dir) = repo().await;
+    create_source(&repo, "src").await;
+    for id in ["before", "with"] {
+        create_sink(&repo, &sink_key("src", id), 1).await;
+    }
+    repo.delete_sink(&sink_key("src", "before"), &stamp(2))
+        .await
+        .unwrap();
+    let source = source_key("src");
+    repo.delete_source(&source, &stamp(3)).await.unwrap();
+    assert!(repo.source(&source).await.is_err());
+    assert_eq!(repo.sinks(&source, "", 100).await.unwrap().total, 0);
+    let deleted = repo.deleted_sinks(&source, "", 100).await.unwrap().items;
+    let with_parent = |d: &forebay_model::Sink| d.deleted.as_ref().unwrap().with_parent;
+    assert_eq!(
+        deleted.iter().map(with_parent).collect::<Vec<_>>(),
+        [false, true]
+    );
+    let lone = repo
+        .undelete_sink(&sink_key("src", "with"), &volumes(1), &stamp(4))
+        .await;
+    assert!(matches!(lone, Err(DefinitionError::SourceNotFound(_))));
+    let back = repo
+        .undelete_source(&source, &volumes(1), &stamp(5))
+        .await
+        .unwrap();
+    assert_eq!(back.version.number, 2);
+    assert_eq!(back.version.description, "Undeleted to version \"1\".");
+    let sinks = repo.sinks(&source, "", 100).await.unwrap().items;
+    assert_eq!(sinks.len(), 1);
+    assert_eq!(
+        (sinks[0].key.sink.as_str(), sinks[0].version.number),
+        ("with", 1)
+    );
+}
+
+#[tokio::test]
+async fn a_deleted_id_that_is_made_anew_goes_on_counting() {
+    let (repo, _dir) = with_sink().await;
+    let (source, sink) = (source_key("src"), sink_key("src", "snk"));
+    repo.delete_source(&source, &stamp(5)).await.unwrap();
+    let made = repo
+        .create_source(&source, source_content("Again"), "New source.", &stamp(6))
+        .await;
+    let made = made.unwrap();
+    assert_eq!((made.version.number, made.created.at), (2, at(0)));
+    assert_eq!(made.version.description, "New source.");
+    assert_eq!(
+        repo.deleted_sources(&branch(), "", 9).await.unwrap().total,
+        0
+    );
+    // Its old sinks stay deleted, also when the source comes back another time.
+    assert_eq!(repo.sinks(&source, "", 9).await.unwrap().total, 0);
+    repo.delete_source(&source, &stamp(7)).await.unwrap();
+    repo.undelete_source(&source, &volumes(1), &stamp(8))
+        .await
+        .unwrap();
+    assert_eq!(repo.sinks(&source, "", 9).await.unwrap().total, 0);
+    create_sink(&repo, &sink, 1).await;
+    let sink = repo.sink(&sink).await.unwrap();
+    assert_eq!((sink.version.number, sink.created.at), (2, at(0)));
+}
+
+#[tokio::test]
+async fn limits_hold_also_for_those_who_come_at_once() {
+    let (repo, _dir) = repo().await;
+    for i in 0..limits::SOURCES_MAX - 1 {
+        create_source(&repo, &format!("s{i}")).await;
+    }
+    let mut actors = tokio::task::JoinSet::new();
+    for i in 0..4 {
+        let repo = repo.clone();
+        actors.spawn(async move {
+            let key = source_key(&format!("late{i}"));
+            repo.create_source(&key, source_content("x"), "", &stamp(1))
+                .await
+        });
+    }
+    let mut made = 0;
+    while let Some(done) = actors.join_next().await {
+        match done.unwrap() {
+            Ok(_) => made += 1,
+            Err(e) => assert!(matches!(e, DefinitionError::LimitReached { max: 100, .. })),
+        }
+    }
+    assert_eq!(made, 1);
+}
+
+/// The largest transaction there is; its size is why the store's limit is what it is.
+#[tokio::test]
+async fn the_largest_source_is_deleted_and_brought_back_at_once() {
+    let (repo, _dir) = repo().await;
+    create_source(&repo, "src").await;
+    for i in 0..limits::SINKS_MAX {
+        create_sink(&repo, &sink_key("src", &format!("s{i}")), 16).await;
+    }
+    let more = repo
+        .create_sink(
+            &sink_key("src", "more"),
+            sink_content("x"),
+            "",
+            &volumes(1),
+            &stamp(1),
+        )
+        .await;
+    assert!(matches!(more, Err(DefinitionError::LimitReached { .. })));
+    let source = source_key("src");
+    repo.delete_source(&source, &stamp(2)).await.unwrap();
+    let files = repo.active_files(None).await.unwrap();
+    assert_eq!(files.len(), 100);
+    assert!(files.iter().all(|f| f.file.state == FileState::Closing));
+    repo.undelete_source(&source, &volumes(16), &stamp(3))
+        .await
+        .unwrap();
+    assert_eq!(repo.sinks(&source, "", 9).await.unwrap().total, 100);
+    assert_eq!(repo.active_files(None).await.unwrap().len(), 200);
+    const { assert!(100 * (4 + 16) + 5 <= TXN_OPS_MAX) };
+}

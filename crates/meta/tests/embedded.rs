@@ -1,0 +1,59 @@
+//! The embedded store against the suite of all backends.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use forebay_meta::conformance::Fixture;
+use forebay_meta::embedded::{EmbeddedOptions, EmbeddedStore, HistoryLimits, ManualElapsed};
+use forebay_meta::store::{Store, Txn};
+
+/// Transactions that the store remembers in these tests.
+const HISTORY: usize = 50;
+
+struct Embedded {
+    store: Arc<dyn Store>,
+    clock: Arc<ManualElapsed>,
+    _dir: tempfile::TempDir,
+}
+
+impl Embedded {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualElapsed::default());
+        let options = EmbeddedOptions {
+            history: HistoryLimits {
+                revisions: HISTORY,
+                ..HistoryLimits::default()
+            },
+            clock: clock.clone(),
+        };
+        let store = EmbeddedStore::open(dir.path(), options).unwrap();
+        Self {
+            store: Arc::new(store),
+            clock,
+            _dir: dir,
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Fixture for Embedded {
+    fn store(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.store)
+    }
+
+    async fn pass(&self, time: Duration) {
+        self.clock.advance(time);
+    }
+
+    async fn compact(&self) {
+        for _ in 0..=HISTORY {
+            let mut txn = Txn::new();
+            txn.put("compact", "");
+            self.store.txn(txn).await.unwrap();
+        }
+    }
+}
+
+forebay_meta::conformance_tests!(Embedded::new());
