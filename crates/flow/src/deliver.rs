@@ -30,14 +30,21 @@ pub struct Delivery {
 
 impl fmt::Debug for Delivery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Delivery").field("backoff", &self.backoff).finish_non_exhaustive()
+        f.debug_struct("Delivery")
+            .field("backoff", &self.backoff)
+            .finish_non_exhaustive()
     }
 }
 
 impl Delivery {
     /// A failure to be noted with a file or slice.
     pub(crate) fn failure(&self, reason: String, terminal: bool) -> Failure {
-        Failure { reason, terminal, backoff: self.backoff, random: (self.random)() }
+        Failure {
+            reason,
+            terminal,
+            backoff: self.backoff,
+            random: (self.random)(),
+        }
     }
 }
 
@@ -72,7 +79,9 @@ pub(crate) async fn work<K, D, C, F, A, B>(
     let mut done: HashMap<K, Revision> = HashMap::new();
     loop {
         let found = due(&busy);
-        done.retain(|key, revision| busy.contains(key) || found.iter().any(|(k, r)| k == key && r == revision));
+        done.retain(|key, revision| {
+            busy.contains(key) || found.iter().any(|(k, r)| k == key && r == revision)
+        });
         for (key, revision) in found {
             if workers.len() >= limit {
                 break;

@@ -186,18 +186,26 @@ impl Dispatcher {
             .map(|(i, (_, sink))| (i, sink, sink.pipeline()))
             .collect();
         let (templated, plain): (Vec<_>, Vec<_>) = todo.into_iter().partition(|(_, _, p)| {
-            p.as_ref().is_some_and(|p| !p.mapping().templates().is_empty())
+            p.as_ref()
+                .is_some_and(|p| !p.mapping().templates().is_empty())
         });
-        let plain = join_all(plain.into_iter().map(|(i, sink, _)| async move {
-            (i, self.patiently(sink, batch, None).await)
-        }));
+        let plain = join_all(
+            plain
+                .into_iter()
+                .map(|(i, sink, _)| async move { (i, self.patiently(sink, batch, None).await) }),
+        );
         let templated = async {
-            let mappings = templated.iter().filter_map(|(_, _, p)| Some(p.as_ref()?.mapping()));
+            let mappings = templated
+                .iter()
+                .filter_map(|(_, _, p)| Some(p.as_ref()?.mapping()));
             let mappings: Vec<_> = mappings.cloned().collect();
             let evaluated = self.evaluate(&mappings, &batch.records).await;
             join_all(templated.iter().zip(mappings).zip(evaluated).map(
                 |(((i, sink, _), mapping), cells)| async move {
-                    (*i, self.patiently(sink, batch, Some((mapping, cells))).await)
+                    (
+                        *i,
+                        self.patiently(sink, batch, Some((mapping, cells))).await,
+                    )
                 },
             ))
             .await
@@ -251,9 +259,13 @@ impl Dispatcher {
                 continue;
             };
             let mapping = pipeline.mapping();
-            let known = evaluated.as_ref().is_some_and(|(m, _)| Arc::ptr_eq(m, mapping));
+            let known = evaluated
+                .as_ref()
+                .is_some_and(|(m, _)| Arc::ptr_eq(m, mapping));
             if !mapping.templates().is_empty() && !known {
-                let cells = self.evaluate(std::slice::from_ref(mapping), &batch.records).await;
+                let cells = self
+                    .evaluate(std::slice::from_ref(mapping), &batch.records)
+                    .await;
                 let cells = cells.into_iter().next().unwrap_or_default();
                 evaluated = Some((Arc::clone(mapping), cells));
             }

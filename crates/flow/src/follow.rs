@@ -253,7 +253,9 @@ impl State<'_> {
         if self.reported.is_some_and(|reported| processed <= reported) {
             return Ok(true);
         }
-        let FollowDeps { repo, node, lease, .. } = self.deps;
+        let FollowDeps {
+            repo, node, lease, ..
+        } = self.deps;
         match repo.report_processed(node, processed, *lease).await {
             Ok(()) => {
                 self.reported = Some(processed);

@@ -41,16 +41,28 @@ impl ImportConfig {
     /// Everything that is out of range: name, given value, what is allowed.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
-        let check = out_of_range("checkInterval", self.check_interval, Span::millis(100), Span::secs(30));
+        let check = out_of_range(
+            "checkInterval",
+            self.check_interval,
+            Span::millis(100),
+            Span::secs(30),
+        );
         let timeout = out_of_range("timeout", self.timeout, Span::secs(30), Span::mins(60));
         let concurrency = out_of_range("concurrency", self.concurrency, 1, 64);
-        [check, timeout, concurrency].into_iter().flatten().collect()
+        [check, timeout, concurrency]
+            .into_iter()
+            .flatten()
+            .collect()
     }
 }
 
 impl Default for ImportConfig {
     fn default() -> Self {
-        Self { check_interval: Span::secs(1), timeout: Span::mins(15), concurrency: 4 }
+        Self {
+            check_interval: Span::secs(1),
+            timeout: Span::mins(15),
+            concurrency: 4,
+        }
     }
 }
 
@@ -74,7 +86,10 @@ struct Failed {
 
 impl From<TableError> for Failed {
     fn from(e: TableError) -> Self {
-        Self { reason: e.to_string(), terminal: !e.is_retryable() }
+        Self {
+            reason: e.to_string(),
+            terminal: !e.is_retryable(),
+        }
     }
 }
 
@@ -89,17 +104,28 @@ impl Importer {
         cluster_id: &str,
         config: ImportConfig,
     ) -> Self {
-        Self { delivery, staging, tables, uploader, cluster_id: cluster_id.into(), config }
+        Self {
+            delivery,
+            staging,
+            tables,
+            uploader,
+            cluster_id: cluster_id.into(),
+            config,
+        }
     }
 
     /// Imports until `stop`; what is under way then is finished.
     pub async fn run(self, stop: CancellationToken) {
-        let (files, fill) = Mirror::<File>::new(Arc::clone(self.delivery.repo.store()), keys::FILES);
+        let (files, fill) =
+            Mirror::<File>::new(Arc::clone(self.delivery.repo.store()), keys::FILES);
         let filling = tokio::spawn(fill.run(stop.clone()));
         let changes = tokio::sync::Mutex::new(files.changes());
         let due = |busy: &HashSet<FileKey>| {
             let snapshot = files.snapshot();
-            let waiting = snapshot.entries.values().filter(|f| f.state == FileState::Importing);
+            let waiting = snapshot
+                .entries
+                .values()
+                .filter(|f| f.state == FileState::Importing);
             self.oldest_of_each_sink(waiting, busy)
         };
         let changed = || async { changes.lock().await.next().await.is_ok() };
@@ -108,7 +134,15 @@ impl Importer {
             async move { this.attempt(&key).await }
         };
         let limit = self.config.concurrency as usize;
-        work(&stop, self.config.check_interval.0, limit, changed, due, act).await;
+        work(
+            &stop,
+            self.config.check_interval.0,
+            limit,
+            changed,
+            due,
+            act,
+        )
+        .await;
         if let Err(error) = filling.await {
             tracing::error!(%error, "the mirror of files ended");
         }
@@ -129,7 +163,9 @@ impl Importer {
         }
         let busy: HashSet<&SinkKey> = busy.iter().map(|k| &k.sink).collect();
         let now = self.delivery.clock.now();
-        let due = oldest.values().filter(|f| f.retry.is_due(now) && !busy.contains(&f.key.sink));
+        let due = oldest
+            .values()
+            .filter(|f| f.retry.is_due(now) && !busy.contains(&f.key.sink));
         due.map(|f| (f.key.clone(), f.revision)).collect()
     }
 
@@ -148,7 +184,10 @@ impl Importer {
             Ok(imported) => imported,
             Err(_) => {
                 let reason = format!("the import took longer than {}", self.config.timeout);
-                Err(Failed { reason, terminal: false })
+                Err(Failed {
+                    reason,
+                    terminal: false,
+                })
             }
         };
         let now = self.delivery.clock.now();
@@ -173,7 +212,10 @@ impl Importer {
     /// Brings the file's rows into its table, once. Returns how many it has.
     async fn import(&self, file: &File) -> Result<u64, Failed> {
         let table = self.tables.get(file.table.backend).ok_or_else(|| Failed {
-            reason: format!("the table backend \"{}\" is not configured on this node", file.table.backend.name()),
+            reason: format!(
+                "the table backend \"{}\" is not configured on this node",
+                file.table.backend.name()
+            ),
             terminal: true,
         })?;
         let import = Import {
@@ -194,7 +236,9 @@ impl Importer {
                 Ok(done.rows)
             }
             Err(error) => {
-                let Some(slice) = unreadable.take() else { return Err(error.into()) };
+                let Some(slice) = unreadable.take() else {
+                    return Err(error.into());
+                };
                 self.write_again(&slice, &error).await
             }
         }
@@ -205,19 +249,35 @@ impl Importer {
     async fn write_again(&self, slice: &Slice, error: &TableError) -> Result<u64, Failed> {
         tracing::warn!(slice = %slice.key, %error, "the slice is uploaded again");
         match self.uploader.upload(slice).await {
-            Ok(_) => Err(Failed { reason: format!("{error}; it was uploaded again"), terminal: false }),
-            Err(e) => Err(Failed { reason: format!("{error}; uploading it again failed: {e}"), terminal: e.is_terminal() }),
+            Ok(_) => Err(Failed {
+                reason: format!("{error}; it was uploaded again"),
+                terminal: false,
+            }),
+            Err(e) => Err(Failed {
+                reason: format!("{error}; uploading it again failed: {e}"),
+                terminal: e.is_terminal(),
+            }),
         }
     }
 
     /// The file's slices in the order in which they were opened.
     async fn slices(&self, key: &FileKey) -> Result<Vec<Slice>, Failed> {
-        let failed = |e: FileError| Failed { reason: e.to_string(), terminal: false };
-        let files = self.delivery.repo.active_files(Some(&key.sink)).await.map_err(failed)?;
+        let failed = |e: FileError| Failed {
+            reason: e.to_string(),
+            terminal: false,
+        };
+        let files = self
+            .delivery
+            .repo
+            .active_files(Some(&key.sink))
+            .await
+            .map_err(failed)?;
         let file = files.into_iter().find(|f| f.file.key == *key);
         let file = file.ok_or_else(|| failed(FileError::FileNotFound(key.clone())))?;
         let mut slices: Vec<Slice> = file.slices.into_iter().map(|s| s.slice.value).collect();
-        slices.sort_by(|a, b| (a.key.opened_at, &a.key.volume).cmp(&(b.key.opened_at, &b.key.volume)));
+        slices.sort_by(|a, b| {
+            (a.key.opened_at, &a.key.volume).cmp(&(b.key.opened_at, &b.key.volume))
+        });
         Ok(slices)
     }
 }

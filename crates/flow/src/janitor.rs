@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use forebay_log::Log;
 use forebay_meta::{FileError, Mirror, keys};
-use forebay_model::{File, FileKey, SinkKey, Slice, SliceKey, Span, TableBackend, Timestamp, VolumeId, out_of_range};
+use forebay_model::{
+    File, FileKey, SinkKey, Slice, SliceKey, Span, TableBackend, Timestamp, VolumeId, out_of_range,
+};
 use forebay_remote::staging::Staging;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -46,7 +48,9 @@ impl JanitorConfig {
 
 impl Default for JanitorConfig {
     fn default() -> Self {
-        Self { interval: Span::secs(20) }
+        Self {
+            interval: Span::secs(20),
+        }
     }
 }
 
@@ -79,7 +83,17 @@ impl Janitor {
     ) -> Self {
         let (cleaned, forgotten) = (HashSet::new(), HashSet::new());
         let cluster_id = cluster_id.into();
-        Self { delivery, log, volume, staging, tables, cluster_id, config, cleaned, forgotten }
+        Self {
+            delivery,
+            log,
+            volume,
+            staging,
+            tables,
+            cluster_id,
+            config,
+            cleaned,
+            forgotten,
+        }
     }
 
     /// Takes away until `stop`.
@@ -100,7 +114,11 @@ impl Janitor {
                 _ = tick.tick() => true,
             };
             let snapshot = slices.snapshot();
-            let imported: Vec<Arc<Slice>> = snapshot.entries.values().map(|s| Arc::clone(&s.value)).collect();
+            let imported: Vec<Arc<Slice>> = snapshot
+                .entries
+                .values()
+                .map(|s| Arc::clone(&s.value))
+                .collect();
             self.clean_slices(&imported).await;
             if all {
                 self.look_through(&imported).await;
@@ -133,7 +151,9 @@ impl Janitor {
     }
 
     async fn delete_stream(&self, name: &str) {
-        let Some(stream) = self.log.find(name) else { return };
+        let Some(stream) = self.log.find(name) else {
+            return;
+        };
         let deleted = match self.log.delete_stream(stream) {
             Ok(ticket) => ticket.await.map(drop).map_err(|e| e.to_string()),
             Err(e) => Err(e.to_string()),
@@ -158,11 +178,18 @@ impl Janitor {
         let streams: Vec<String> = self.log.streams().into_iter().map(|s| s.name).collect();
         let active = self.delivery.repo.active_files(None).await?;
         let mut known: HashSet<String> = imported.iter().map(|s| s.key.to_string()).collect();
-        known.extend(active.iter().flat_map(|f| &f.slices).map(|s| s.slice.key.to_string()));
+        known.extend(
+            active
+                .iter()
+                .flat_map(|f| &f.slices)
+                .map(|s| s.slice.key.to_string()),
+        );
         let mut removed: HashMap<SinkKey, Option<Timestamp>> = HashMap::new();
         let mut unknown = 0_u32;
         for name in streams.into_iter().filter(|n| !known.contains(n)) {
-            let Ok(slice) = name.parse::<SliceKey>() else { continue };
+            let Ok(slice) = name.parse::<SliceKey>() else {
+                continue;
+            };
             let sink = &slice.file.sink;
             if !removed.contains_key(sink) {
                 removed.insert(sink.clone(), self.delivery.repo.removed_up_to(sink).await?);
@@ -172,7 +199,10 @@ impl Janitor {
                 self.delete_stream(&name).await;
             } else {
                 unknown += 1;
-                tracing::warn!(stream = name, "the store does not know this stream, it is kept");
+                tracing::warn!(
+                    stream = name,
+                    "the store does not know this stream, it is kept"
+                );
             }
         }
         ::metrics::gauge!(metrics::STREAMS_UNKNOWN).set(f64::from(unknown));
@@ -183,15 +213,30 @@ impl Janitor {
     async fn forget_imports(&mut self) -> Result<(), FileError> {
         let files = self.delivery.repo.imported_files(None).await?;
         let now = self.delivery.clock.now();
-        self.forgotten.retain(|key| files.iter().any(|f| f.key == *key));
-        let is_old = |file: &File| file.imported_at.is_some_and(|at| now.since(at) >= LEDGER_KEPT);
+        self.forgotten
+            .retain(|key| files.iter().any(|f| f.key == *key));
+        let is_old = |file: &File| {
+            file.imported_at
+                .is_some_and(|at| now.since(at) >= LEDGER_KEPT)
+        };
         let mut by_backend: BTreeMap<TableBackend, Vec<&FileKey>> = BTreeMap::new();
-        for file in files.iter().filter(|f| is_old(f) && !self.forgotten.contains(&f.key)) {
-            by_backend.entry(file.table.backend).or_default().push(&file.key);
+        for file in files
+            .iter()
+            .filter(|f| is_old(f) && !self.forgotten.contains(&f.key))
+        {
+            by_backend
+                .entry(file.table.backend)
+                .or_default()
+                .push(&file.key);
         }
         for (backend, keys) in by_backend {
-            let Some(table) = self.tables.get(backend) else { continue };
-            let ids: Vec<String> = keys.iter().map(|k| import_id(&self.cluster_id, k)).collect();
+            let Some(table) = self.tables.get(backend) else {
+                continue;
+            };
+            let ids: Vec<String> = keys
+                .iter()
+                .map(|k| import_id(&self.cluster_id, k))
+                .collect();
             match table.forget(&ids).await {
                 Ok(()) => self.forgotten.extend(keys.into_iter().cloned()),
                 Err(error) => tracing::warn!(%error, "old ledger entries could not be removed"),

@@ -70,9 +70,17 @@ pub(crate) fn import_failed() {
 
 /// Tells the recorder what each name means.
 pub fn describe() {
-    describe_counter!(REQUESTS, Unit::Count, "Requests of the HTTP source by status.");
+    describe_counter!(
+        REQUESTS,
+        Unit::Count,
+        "Requests of the HTTP source by status."
+    );
     describe_counter!(BODY_BYTES, Unit::Bytes, "Request bodies as sent, in bytes.");
-    describe_gauge!(CONNECTIONS, Unit::Count, "Open connections of the HTTP source.");
+    describe_gauge!(
+        CONNECTIONS,
+        Unit::Count,
+        "Open connections of the HTTP source."
+    );
     describe_counter!(
         CONNECTIONS_REFUSED,
         Unit::Count,
@@ -117,10 +125,26 @@ pub fn describe() {
         Unit::Count,
         "Revision of the metadata store up to which this node has left closing slices."
     );
+    describe_delivery();
+}
+
+fn describe_delivery() {
     describe_counter!(UPLOADS, Unit::Count, "Slices written to staging.");
-    describe_counter!(UPLOADED_BYTES, Unit::Bytes, "Size of slices written to staging, in bytes.");
-    describe_counter!(UPLOADS_FAILED, Unit::Count, "Attempts to upload a slice that failed.");
+    describe_counter!(
+        UPLOADED_BYTES,
+        Unit::Bytes,
+        "Size of slices written to staging, in bytes."
+    );
+    describe_counter!(
+        UPLOADS_FAILED,
+        Unit::Count,
+        "Attempts to upload a slice that failed."
+    );
     describe_counter!(IMPORTS, Unit::Count, "Files imported.");
     describe_counter!(IMPORTED_ROWS, Unit::Count, "Rows that tables took.");
-    describe_counter!(IMPORTS_FAILED, Unit::Count, "Attempts to import a file that failed.");
+    describe_counter!(
+        IMPORTS_FAILED,
+        Unit::Count,
+        "Attempts to import a file that failed."
+    );
 }

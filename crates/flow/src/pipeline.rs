@@ -112,11 +112,9 @@ impl Pipeline {
 
     /// Puts `records` rendered rows into one block: all of them or none.
     pub fn append(self: &Arc<Self>, rows: &[u8], records: u32, at: Timestamp) -> Append {
-        let put = self.lock().put(
-            (rows, records, at),
-            &self.triggers,
-            &self.shared.budget,
-        );
+        let put = self
+            .lock()
+            .put((rows, records, at), &self.triggers, &self.shared.budget);
         match put {
             Put::Taken(wait, taken) => {
                 taken.into_iter().flatten().for_each(|t| self.seal(t));
@@ -191,34 +189,60 @@ impl Pipeline {
     }
 
     fn compress(&self, taken: Taken) -> (Result<Ready, Parcel>, Vec<u8>) {
-        let Taken { rows, records, first_at, last_at, parcel, .. } = taken;
-        let encoded = self.shared.encoders.take(self.compression).and_then(|mut encoder| {
-            let encoded = encoder.encode(&rows)?;
-            self.shared.encoders.put(self.compression, encoder);
-            Ok(encoded)
-        });
+        let Taken {
+            rows,
+            records,
+            first_at,
+            last_at,
+            parcel,
+            ..
+        } = taken;
+        let encoded = self
+            .shared
+            .encoders
+            .take(self.compression)
+            .and_then(|mut encoder| {
+                let encoded = encoder.encode(&rows)?;
+                self.shared.encoders.put(self.compression, encoder);
+                Ok(encoded)
+            });
         match encoded {
             Ok(payload) => {
-                let sealed = SealedBlock { payload, raw_len: rows.len(), records };
+                let sealed = SealedBlock {
+                    payload,
+                    raw_len: rows.len(),
+                    records,
+                };
                 self.measure(&sealed);
                 let compression = self.compression;
-                let block = BlockToAppend { sealed, first_at, last_at, compression };
+                let block = BlockToAppend {
+                    sealed,
+                    first_at,
+                    last_at,
+                    compression,
+                };
                 (Ok(Ready { block, parcel }), rows)
             }
             Err(e) => {
-                let error = AppendError::Other(format!("the block can't be compressed: {e}").into());
+                let error =
+                    AppendError::Other(format!("the block can't be compressed: {e}").into());
                 parcel.completion.complete(Outcome::Refused(error));
                 (Err(parcel), rows)
             }
         }
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "a histogram's values are floats")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a histogram's values are floats"
+    )]
     fn measure(&self, sealed: &SealedBlock) {
         let meters = &self.shared.meters;
         meters.block_rows.record(f64::from(sealed.records));
         meters.block_raw_bytes.record(sealed.raw_len as f64);
-        meters.block_stored_bytes.increment(sealed.payload.len() as u64);
+        meters
+            .block_stored_bytes
+            .increment(sealed.payload.len() as u64);
     }
 
     fn hand_over(&self, state: &mut State, ready: Result<Ready, Parcel>) {

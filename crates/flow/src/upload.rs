@@ -43,16 +43,28 @@ impl UploadConfig {
     /// Everything that is out of range: name, given value, what is allowed.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
-        let check = out_of_range("checkInterval", self.check_interval, Span::millis(100), Span::secs(30));
+        let check = out_of_range(
+            "checkInterval",
+            self.check_interval,
+            Span::millis(100),
+            Span::secs(30),
+        );
         let timeout = out_of_range("timeout", self.timeout, Span::secs(30), Span::mins(60));
         let concurrency = out_of_range("concurrency", self.concurrency, 1, 64);
-        [check, timeout, concurrency].into_iter().flatten().collect()
+        [check, timeout, concurrency]
+            .into_iter()
+            .flatten()
+            .collect()
     }
 }
 
 impl Default for UploadConfig {
     fn default() -> Self {
-        Self { check_interval: Span::secs(1), timeout: Span::mins(15), concurrency: 4 }
+        Self {
+            check_interval: Span::secs(1),
+            timeout: Span::mins(15),
+            concurrency: 4,
+        }
     }
 }
 
@@ -66,11 +78,17 @@ pub struct UploadError {
 
 impl UploadError {
     fn retryable(reason: impl ToString) -> Self {
-        Self { reason: reason.to_string(), terminal: false }
+        Self {
+            reason: reason.to_string(),
+            terminal: false,
+        }
     }
 
     fn terminal(reason: impl ToString) -> Self {
-        Self { reason: reason.to_string(), terminal: true }
+        Self {
+            reason: reason.to_string(),
+            terminal: true,
+        }
     }
 
     /// Whether only a person can mend it.
@@ -78,6 +96,15 @@ impl UploadError {
     pub fn is_terminal(&self) -> bool {
         self.terminal
     }
+}
+
+/// A slice's object in staging.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Uploaded {
+    /// Its size.
+    pub bytes: u64,
+    /// Records that the log had counted and that are damaged by now.
+    pub lost_records: u64,
 }
 
 /// Uploads the slices of one volume. Cheap to clone.
@@ -93,20 +120,35 @@ pub struct Uploader {
 impl Uploader {
     /// Of the volume whose log that is.
     #[must_use]
-    pub fn new(delivery: Delivery, log: Log, volume: VolumeId, staging: Staging, config: UploadConfig) -> Self {
-        Self { delivery, log, volume, staging, config }
+    pub fn new(
+        delivery: Delivery,
+        log: Log,
+        volume: VolumeId,
+        staging: Staging,
+        config: UploadConfig,
+    ) -> Self {
+        Self {
+            delivery,
+            log,
+            volume,
+            staging,
+            config,
+        }
     }
 
     /// Uploads until `stop`; what is under way then is finished.
     pub async fn run(self, stop: CancellationToken) {
-        let (slices, fill) = Mirror::<Slice>::new(Arc::clone(self.delivery.repo.store()), keys::SLICES);
+        let (slices, fill) =
+            Mirror::<Slice>::new(Arc::clone(self.delivery.repo.store()), keys::SLICES);
         let filling = tokio::spawn(fill.run(stop.clone()));
         let changes = tokio::sync::Mutex::new(slices.changes());
         let due = |_: &std::collections::HashSet<SliceKey>| {
             let now = self.delivery.clock.now();
             let snapshot = slices.snapshot();
             let ours = snapshot.entries.values().filter(|s| {
-                s.state == SliceState::Uploading && s.key.volume == self.volume && s.retry.is_due(now)
+                s.state == SliceState::Uploading
+                    && s.key.volume == self.volume
+                    && s.retry.is_due(now)
             });
             ours.map(|s| (s.key.clone(), s.revision)).collect()
         };
@@ -116,7 +158,15 @@ impl Uploader {
             async move { this.attempt(&key).await }
         };
         let limit = self.config.concurrency as usize;
-        work(&stop, self.config.check_interval.0, limit, changed, due, act).await;
+        work(
+            &stop,
+            self.config.check_interval.0,
+            limit,
+            changed,
+            due,
+            act,
+        )
+        .await;
         if let Err(error) = filling.await {
             tracing::error!(%error, "the mirror of slices ended");
         }
@@ -136,13 +186,19 @@ impl Uploader {
         let limit: Duration = self.config.timeout.0;
         let uploaded = match timeout(limit, self.upload(&slice)).await {
             Ok(uploaded) => uploaded,
-            Err(_) => Err(UploadError::retryable(format!("the upload took longer than {}", self.config.timeout))),
+            Err(_) => Err(UploadError::retryable(format!(
+                "the upload took longer than {}",
+                self.config.timeout
+            ))),
         };
         let now = self.delivery.clock.now();
         let noted = match uploaded {
-            Ok(bytes) => {
-                metrics::uploaded(bytes);
-                self.delivery.repo.slice_uploaded(key, bytes, now).await
+            Ok(object) => {
+                metrics::uploaded(object.bytes);
+                self.delivery
+                    .repo
+                    .slice_uploaded(key, object.bytes, object.lost_records, now)
+                    .await
             }
             Err(error) => {
                 metrics::upload_failed();
@@ -157,11 +213,11 @@ impl Uploader {
         }
     }
 
-    /// Writes the slice's object and returns its size. Safe to repeat.
+    /// Writes the slice's object. Safe to repeat.
     ///
     /// # Errors
     /// When the log or staging fails, or the log has other rows than it has counted.
-    pub async fn upload(&self, slice: &Slice) -> Result<u64, UploadError> {
+    pub async fn upload(&self, slice: &Slice) -> Result<Uploaded, UploadError> {
         let name = slice.key.to_string();
         let Some(stream) = self.log.find(&name) else {
             return Err(UploadError::terminal(format!(
@@ -172,7 +228,8 @@ impl Uploader {
         let reader = self.log.reader(stream, 0).map_err(UploadError::retryable)?;
         let (sender, mut receiver) = mpsc::channel::<Result<Bytes, std::io::Error>>(CHUNKS);
         let compression = slice.compression;
-        let reading = tokio::task::spawn_blocking(move || blocks::read(reader, compression, &sender));
+        let reading =
+            tokio::task::spawn_blocking(move || blocks::read(reader, compression, &sender));
         let chunks = futures::stream::poll_fn(move |context| receiver.poll_recv(context)).boxed();
         let put = self.staging.put(&slice.staging_path, chunks).await;
         let read = reading.await.map_err(UploadError::retryable)?;
@@ -189,6 +246,10 @@ impl Uploader {
                 read.records, read.lost, slice.statistics.lost_records
             )));
         }
-        Ok(bytes)
+        let lost_records = read.lost.saturating_sub(slice.statistics.lost_records);
+        Ok(Uploaded {
+            bytes,
+            lost_records,
+        })
     }
 }

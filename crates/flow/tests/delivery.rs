@@ -14,9 +14,9 @@ use forebay_flow::upload::{UploadConfig, Uploader};
 use forebay_log::{Log, LogConfig, NewBlock, StdEnv};
 use forebay_meta::{EmbeddedOptions, EmbeddedStore, Repo, SinkContent, SourceContent};
 use forebay_model::{
-    Backoff, BranchId, BranchKey, By, Column, ColumnKind, Compression, FileKey, ManualClock, Mapping,
-    ProjectId, SinkId, SinkKey, SinkSettings, Slice, SliceState, SourceId, SourceKey, SourceKind, Stamp,
-    Statistics, TableBackend, TableSink, Timestamp, VolumeId,
+    Backoff, BranchId, BranchKey, By, Column, ColumnKind, Compression, FileKey, ManualClock,
+    Mapping, ProjectId, SinkId, SinkKey, SinkSettings, Slice, SliceState, SourceId, SourceKey,
+    SourceKind, Stamp, Statistics, TableBackend, TableSink, Timestamp, VolumeId,
 };
 use forebay_record::{Encoder, csv};
 use forebay_remote::staging::{LocalStaging, Staging, StagingConfig};
@@ -37,7 +37,10 @@ struct World {
 }
 
 fn stamp() -> Stamp {
-    Stamp { at: Timestamp::from_millis(1_800_000_000_000), by: By::system() }
+    Stamp {
+        at: Timestamp::from_millis(1_800_000_000_000),
+        by: By::system(),
+    }
 }
 
 fn volume() -> VolumeId {
@@ -45,14 +48,29 @@ fn volume() -> VolumeId {
 }
 
 fn mapping() -> Mapping {
-    let column = |name: &str| Column { name: name.to_owned(), primary_key: false, kind: ColumnKind::Body };
-    Mapping { columns: vec![column("id"), column("text")] }
+    let column = |name: &str| Column {
+        name: name.to_owned(),
+        primary_key: false,
+        kind: ColumnKind::Body,
+    };
+    Mapping {
+        columns: vec![column("id"), column("text")],
+    }
 }
 
 fn sink_key() -> SinkKey {
-    let branch = BranchKey { project: ProjectId(1), branch: BranchId(1) };
-    let source = SourceKey { branch, source: SourceId::from_raw("src") };
-    SinkKey { source, sink: SinkId::from_raw("snk") }
+    let branch = BranchKey {
+        project: ProjectId(1),
+        branch: BranchId(1),
+    };
+    let source = SourceKey {
+        branch,
+        source: SourceId::from_raw("src"),
+    };
+    SinkKey {
+        source,
+        sink: SinkId::from_raw("snk"),
+    }
 }
 
 impl World {
@@ -62,20 +80,42 @@ impl World {
         let store = EmbeddedStore::open(dir.path(), EmbeddedOptions::default()).unwrap();
         let repo = Repo::new(Arc::new(store), SinkSettings::default());
         let key = sink_key();
-        repo.ensure_branch(&key.source.branch, true, &stamp()).await.unwrap();
+        repo.ensure_branch(&key.source.branch, true, &stamp())
+            .await
+            .unwrap();
         let source = SourceContent {
-            kind: SourceKind::Http { secret: "s".repeat(48) },
+            kind: SourceKind::Http {
+                secret: "s".repeat(48),
+            },
             name: "src".into(),
             description: String::new(),
             settings: [].into(),
         };
-        repo.create_source(&key.source, source, "New source.", &stamp()).await.unwrap();
-        let table = TableSink { backend: TableBackend::Keboola, table: "in.b.t".parse().unwrap(), mapping: mapping() };
-        let sink = SinkContent { name: "snk".into(), description: String::new(), table, settings: [].into() };
-        repo.create_sink(&key, sink, "New sink.", &[volume()], &stamp()).await.unwrap();
+        repo.create_source(&key.source, source, "New source.", &stamp())
+            .await
+            .unwrap();
+        let table = TableSink {
+            backend: TableBackend::Keboola,
+            table: "in.b.t".parse().unwrap(),
+            mapping: mapping(),
+        };
+        let sink = SinkContent {
+            name: "snk".into(),
+            description: String::new(),
+            table,
+            settings: [].into(),
+        };
+        repo.create_sink(&key, sink, "New sink.", &[volume()], &stamp())
+            .await
+            .unwrap();
         let active = repo.active_files(Some(&key)).await.unwrap().remove(0);
-        let config = LogConfig { segment_size: 1 << 20, max_payload: 1 << 18, ..LogConfig::default() };
-        let (log, _) = Log::open(Arc::new(StdEnv::default()), &dir.path().join("log"), config).unwrap();
+        let config = LogConfig {
+            segment_size: 1 << 20,
+            max_payload: 1 << 18,
+            ..LogConfig::default()
+        };
+        let (log, _) =
+            Log::open(Arc::new(StdEnv::default()), &dir.path().join("log"), config).unwrap();
         let staging = StagingConfig::Local(LocalStaging::new(dir.path().join("staging")));
         let table = SqliteTable::open(sqlite(dir.path())).unwrap();
         Self {
@@ -99,11 +139,22 @@ impl World {
             let mut raw = Vec::new();
             for row in 0..rows {
                 let id = (block * rows + row).to_string();
-                csv::write_row([id.as_bytes(), b"a \"text\"\nof two lines".as_slice()], &mut raw);
+                csv::write_row(
+                    [id.as_bytes(), b"a \"text\"\nof two lines".as_slice()],
+                    &mut raw,
+                );
             }
             let payload = encoder.encode(&raw).unwrap();
             let raw_len = u32::try_from(raw.len()).unwrap();
-            let new = NewBlock { stream, records: rows, codec: 1, raw_len, first_at_ms: 1, last_at_ms: 2, payload: payload.into() };
+            let new = NewBlock {
+                stream,
+                records: rows,
+                codec: 1,
+                raw_len,
+                first_at_ms: 1,
+                last_at_ms: 2,
+                payload: payload.into(),
+            };
             self.log.append(new).unwrap().await.unwrap();
         }
         self.log.close_stream(stream).unwrap().await.unwrap();
@@ -112,9 +163,19 @@ impl World {
     /// Closes the file and lets its slice be uploaded, with counts as the source would report them.
     async fn close(&self, records: u64, uncompressed_bytes: u64) {
         let now = self.clock.now_plus(1);
-        self.repo.rotate_file(&self.file, &[volume()], now).await.unwrap();
-        let counts = Statistics { records, uncompressed_bytes, ..Statistics::default() };
-        self.repo.slice_uploading(&self.slice.key, counts, now).await.unwrap();
+        self.repo
+            .rotate_file(&self.file, &[volume()], now)
+            .await
+            .unwrap();
+        let counts = Statistics {
+            records,
+            uncompressed_bytes,
+            ..Statistics::default()
+        };
+        self.repo
+            .slice_uploading(&self.slice.key, counts, now)
+            .await
+            .unwrap();
     }
 
     fn delivery(&self) -> Delivery {
@@ -128,23 +189,49 @@ impl World {
     }
 
     fn uploader(&self) -> Uploader {
-        Uploader::new(self.delivery(), self.log.clone(), volume(), self.staging.clone(), UploadConfig::default())
+        Uploader::new(
+            self.delivery(),
+            self.log.clone(),
+            volume(),
+            self.staging.clone(),
+            UploadConfig::default(),
+        )
     }
 
     /// Runs uploader, importer and janitor until `done` holds.
     async fn run_until<F: Future<Output = bool>>(&self, done: impl Fn() -> F) {
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        let (uploader, staging, tables) = (self.uploader(), self.staging.clone(), self.tables.clone());
-        let importer = Importer::new(self.delivery(), staging.clone(), tables.clone(), uploader.clone(), "cluster", ImportConfig::default());
-        let janitor = Janitor::new(self.delivery(), self.log.clone(), volume(), staging, tables, "cluster", JanitorConfig::default());
+        let (uploader, staging, tables) =
+            (self.uploader(), self.staging.clone(), self.tables.clone());
+        let importer = Importer::new(
+            self.delivery(),
+            staging.clone(),
+            tables.clone(),
+            uploader.clone(),
+            "cluster",
+            ImportConfig::default(),
+        );
+        let janitor = Janitor::new(
+            self.delivery(),
+            self.log.clone(),
+            volume(),
+            staging,
+            tables,
+            "cluster",
+            JanitorConfig::default(),
+        );
         tasks.spawn(uploader.run(stop.clone()));
         tasks.spawn(importer.run(stop.clone()));
         tasks.spawn(janitor.run(stop.clone()));
         let wait = async {
             while !done().await {
                 // The steps of the coordinator.
-                drop(self.repo.file_importing(&self.file, self.clock.now_plus(1)).await);
+                drop(
+                    self.repo
+                        .file_importing(&self.file, self.clock.now_plus(1))
+                        .await,
+                );
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
@@ -161,8 +248,12 @@ impl World {
 
     fn rows(&self) -> Vec<(String, String)> {
         let db = rusqlite::Connection::open(sqlite(self.dir.path()).path).unwrap();
-        let mut query = db.prepare("SELECT id, text FROM \"in.b.t\" ORDER BY rowid").unwrap();
-        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        let mut query = db
+            .prepare("SELECT id, text FROM \"in.b.t\" ORDER BY rowid")
+            .unwrap();
+        let rows = query
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+            .unwrap();
         rows.map(Result::unwrap).collect()
     }
 }
@@ -185,7 +276,13 @@ impl Later for ManualClock {
 fn csv_bytes(rows: u32) -> u64 {
     let mut raw = Vec::new();
     for row in 0..rows {
-        csv::write_row([row.to_string().as_bytes(), b"a \"text\"\nof two lines".as_slice()], &mut raw);
+        csv::write_row(
+            [
+                row.to_string().as_bytes(),
+                b"a \"text\"\nof two lines".as_slice(),
+            ],
+            &mut raw,
+        );
     }
     raw.len() as u64
 }
@@ -195,13 +292,32 @@ async fn rows_get_from_the_log_into_the_table_in_order_and_the_stream_goes() {
     let world = World::new().await;
     world.append(50, 7).await;
     world.close(350, csv_bytes(350)).await;
-    world.run_until(|| async { world.is_imported().await && world.log.find(&world.slice.key.to_string()).is_none() }).await;
+    world
+        .run_until(|| async {
+            world.is_imported().await && world.log.find(&world.slice.key.to_string()).is_none()
+        })
+        .await;
     let rows = world.rows();
     assert_eq!(rows.len(), 350);
-    assert!(rows.iter().enumerate().all(|(i, (id, text))| *id == i.to_string() && text == "a \"text\"\nof two lines"));
-    assert_eq!(world.staging.size(&world.slice.staging_path).await.unwrap(), None);
+    assert!(
+        rows.iter()
+            .enumerate()
+            .all(|(i, (id, text))| *id == i.to_string() && text == "a \"text\"\nof two lines")
+    );
+    assert_eq!(
+        world.staging.size(&world.slice.staging_path).await.unwrap(),
+        None
+    );
     let balance = world.repo.balance(&sink_key()).await.unwrap();
-    assert_eq!((balance.accepted, balance.imported, balance.in_flight, balance.holds()), (350, 350, 0, true));
+    assert_eq!(
+        (
+            balance.accepted,
+            balance.imported,
+            balance.in_flight,
+            balance.holds()
+        ),
+        (350, 350, 0, true)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -210,17 +326,38 @@ async fn an_object_that_staging_has_lost_or_damaged_is_written_again() {
     world.append(3, 100).await;
     world.close(300, csv_bytes(300)).await;
     let complete = world.repo.slice(&world.slice.key).await.unwrap();
-    let bytes = world.uploader().upload(&complete).await.unwrap();
-    world.repo.slice_uploaded(&world.slice.key, bytes, world.clock.now_plus(1)).await.unwrap();
-    let path = world.dir.path().join("staging").join(&world.slice.staging_path);
+    let object = world.uploader().upload(&complete).await.unwrap();
+    assert_eq!(object.lost_records, 0);
+    world
+        .repo
+        .slice_uploaded(&world.slice.key, object.bytes, 0, world.clock.now_plus(1))
+        .await
+        .unwrap();
+    let path = world
+        .dir
+        .path()
+        .join("staging")
+        .join(&world.slice.staging_path);
     std::fs::write(&path, b"not gzip").unwrap();
-    world.repo.file_importing(&world.file, world.clock.now_plus(1)).await.unwrap();
+    world
+        .repo
+        .file_importing(&world.file, world.clock.now_plus(1))
+        .await
+        .unwrap();
     let failed_once = || async {
         let file = world.repo.file(&world.file).await.unwrap();
         file.retry.attempt > 0
     };
     world.run_until(failed_once).await;
-    let reason = world.repo.file(&world.file).await.unwrap().retry.reason.clone().unwrap();
+    let reason = world
+        .repo
+        .file(&world.file)
+        .await
+        .unwrap()
+        .retry
+        .reason
+        .clone()
+        .unwrap();
     assert!(reason.contains("uploaded again"), "{reason}");
     world.clock.advance(Duration::from_secs(3));
     world.run_until(|| world.is_imported()).await;
@@ -232,11 +369,23 @@ async fn a_slice_with_other_rows_than_the_log_counted_is_parked_and_not_imported
     let world = World::new().await;
     world.append(1, 5).await;
     world.close(6, csv_bytes(5)).await;
-    let is_parked = || async { world.repo.slice(&world.slice.key).await.unwrap().retry.parked };
+    let is_parked = || async {
+        world
+            .repo
+            .slice(&world.slice.key)
+            .await
+            .unwrap()
+            .retry
+            .parked
+    };
     world.run_until(is_parked).await;
     let slice = world.repo.slice(&world.slice.key).await.unwrap();
     assert_eq!(slice.state, SliceState::Uploading);
-    assert!(slice.retry.reason.as_deref().unwrap().contains("5 records"), "{:?}", slice.retry.reason);
+    assert!(
+        slice.retry.reason.as_deref().unwrap().contains("5 records"),
+        "{:?}",
+        slice.retry.reason
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -35,7 +35,6 @@ mod validate;
 pub(crate) mod yaml;
 
 pub(crate) use api::{ApiSection, url_of};
-pub(crate) use document::{Content, Node};
 pub(crate) use environment::Environment;
 pub(crate) use layers::Origin;
 pub(crate) use nearest::nearest;

@@ -4,6 +4,6 @@ mod apply;
 mod column;
 mod file;
 
-pub(crate) use apply::{Change, Plan, Step};
+pub(crate) use apply::{Change, Plan};
 pub(crate) use column::{ColumnDefinition, parse_column};
 pub(crate) use file::{Definitions, SinkDefinition, SourceDefinition};

@@ -4,9 +4,9 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::clock;
 use crate::config::{Config, Secret};
 use crate::failure::Failure;
+use crate::random;
 
 /// A token is a line; larger files were not meant.
 const BYTES_MAX: usize = 4096;
@@ -104,7 +104,7 @@ fn make(file: &Path) -> Result<Token, Failure> {
         Failure::new(format_args!("can't write the token file {}: {e}", file.display()))
             .hint("make the data directory writable, or name an existing token with --token-file")
     };
-    let text = random_text()?;
+    let text = random_text();
     match write_durably(file, &text) {
         Ok(()) => {
             let secret = Secret::from(text);
@@ -116,16 +116,15 @@ fn make(file: &Path) -> Result<Token, Failure> {
     }
 }
 
-fn random_text() -> Result<String, Failure> {
+fn random_text() -> String {
+    let mut next = random::secret();
     let mut text = String::with_capacity(CHARS);
     while text.len() < CHARS {
-        let bytes = clock::secret_bytes::<64>();
-        let bytes = bytes.map_err(|e| Failure::new(format_args!("the system has no randomness for a token: {e}")))?;
         // 248 is the largest multiple of 62 in a byte: above it some characters would be likelier.
-        let fair = bytes.into_iter().filter(|b| *b < 248);
+        let fair = next().to_le_bytes().into_iter().filter(|b| *b < 248);
         text.extend(fair.map(|b| char::from(ALPHABET[usize::from(b % 62)])).take(CHARS - text.len()));
     }
-    Ok(text)
+    text
 }
 
 /// Writes a new file that is there as a whole or not at all, also after a power cut: a token that

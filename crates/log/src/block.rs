@@ -1,6 +1,6 @@
 //! A block: the unit that is written, checked, lost and found. Layout in `docs/formats/segment.md`.
 
-use crate::bytefields::{Fields, aligned};
+use crate::bytefields::{Fields, aligned, to_u32, to_usize};
 
 /// Format version of blocks and segments that this crate writes.
 pub const FORMAT_VERSION: u8 = 1;
@@ -61,11 +61,6 @@ impl Header {
     /// Bytes that the block takes, padding included.
     pub(crate) fn block_len(&self) -> u64 {
         block_len(self.stored_len as usize)
-    }
-
-    /// The sequence after the block's last record.
-    pub(crate) fn end_seq(&self) -> u64 {
-        self.first_seq.saturating_add(u64::from(self.records))
     }
 
     /// Appends the header to a buffer, with its checksum.
@@ -131,6 +126,24 @@ impl Header {
     }
 }
 
+/// Whether a damaged header of this place stands here, and not what was there before it. One
+/// wrong byte must not make a block look as if it had never been written.
+pub(crate) fn looks_like_header(bytes: &[u8], segment: u64, offset: u64) -> bool {
+    let Some(mut h) = bytes.first_chunk::<HEADER_LEN>().copied() else {
+        return false;
+    };
+    let (magic, place) = (MAGIC.to_le_bytes(), to_u32(to_usize(offset)).to_le_bytes());
+    let ours = h[56..64] == segment.to_le_bytes();
+    if ours && (h[0..4] == magic || h[64..68] == place) {
+        return true;
+    }
+    // Or a byte of just these fields is wrong: then the checksum is right once they are.
+    h[0..4].copy_from_slice(&magic);
+    h[56..64].copy_from_slice(&segment.to_le_bytes());
+    h[64..68].copy_from_slice(&place);
+    Header::decode(&h).is_some()
+}
+
 /// Bytes that a block with this payload takes, padding included.
 pub(crate) fn block_len(payload: usize) -> u64 {
     aligned((HEADER_LEN + payload) as u64)
@@ -138,5 +151,5 @@ pub(crate) fn block_len(payload: usize) -> u64 {
 
 /// Zeroes behind a payload, up to the next block.
 pub(crate) fn padding(payload: usize) -> usize {
-    crate::bytefields::to_usize(block_len(payload)) - HEADER_LEN - payload
+    to_usize(block_len(payload)) - HEADER_LEN - payload
 }

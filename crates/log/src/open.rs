@@ -12,7 +12,8 @@ use crate::config::LogConfig;
 use crate::env::{Access, Env, read_full, write_full};
 use crate::error::OpenError;
 use crate::index;
-use crate::queue::Queue;
+use crate::catalog::{Control, Range};
+use crate::queue::{Op, Queue};
 use crate::read::Store;
 use crate::recover::{self, Read, Recovered};
 use crate::segment::{FOOT_LEN, segment_name, spare_name};
@@ -48,6 +49,11 @@ pub(crate) fn open(
     table.next_stream = table.next_stream.max(1);
     let mut queue = Queue::new(&table);
     queue.space.used = table.used();
+    for lost in &report.lost {
+        // Written down, so that it is named once, and counted also when its segment is gone.
+        let range = Range { first: lost.first_seq, end: lost.first_seq + lost.records };
+        queue.push(Op::Control(Control::Lost { stream: lost.stream.0, range }));
+    }
     let shared = Shared {
         env,
         config,

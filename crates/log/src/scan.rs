@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::block::{HEADER_LEN, Header};
+use crate::block::{HEADER_LEN, Header, looks_like_header};
 use crate::bytefields::{ALIGN, to_usize};
 use crate::env::{File, read_full};
 use crate::index::{self, Line};
@@ -74,6 +74,10 @@ pub(crate) fn by_blocks(file: &dyn File, id: u64) -> io::Result<Scan> {
     loop {
         let Some(header) = window.header(at, id)? else {
             let Some(next) = search(&mut window, at + ALIGN, id)? else {
+                let bytes = window.bytes(at, HEADER_LEN)?;
+                if bytes.is_some_and(|bytes| looks_like_header(bytes, id, at)) {
+                    scan.holes.push(Hole { offset: at, len: HEADER_LEN as u64, header: None });
+                }
                 break;
             };
             scan.holes.push(Hole { offset: at, len: next - at, header: None });

@@ -239,7 +239,7 @@ impl Actor {
                     self.tally.lock().unwrap().finals.insert(key, records);
                 }
             }
-            Action::Uploaded => drop(tolerated(repo.slice_uploaded(&key, 9, now).await)),
+            Action::Uploaded => drop(tolerated(repo.slice_uploaded(&key, 9, 0, now).await)),
             _ => drop(tolerated(repo.slice_failed(&key, &failure(), now).await)),
         }
     }

@@ -1,1 +1,13 @@
+//! The API as clients see it: through the router, on the real embedded store.
 
+mod access;
+mod bodies;
+mod documents;
+mod frame;
+mod sample;
+mod settings;
+mod sinks;
+mod sources;
+mod statistics;
+mod tasks;
+mod world;

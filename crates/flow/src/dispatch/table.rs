@@ -212,7 +212,10 @@ mod tests {
             (1, "s11", "secret1"),
             (1, "", "secret1"),
         ] {
-            assert!(table.find(project, source, secret).is_none(), "{source} {secret}");
+            assert!(
+                table.find(project, source, secret).is_none(),
+                "{source} {secret}"
+            );
         }
     }
 
@@ -224,7 +227,11 @@ mod tests {
             ("y".to_owned(), branch(1, 3, "s", false)),
         ]);
         let target = table.find(1, "s", "x").unwrap();
-        let branches: Vec<_> = target.branches.iter().map(|b| b.key.branch.branch.0).collect();
+        let branches: Vec<_> = target
+            .branches
+            .iter()
+            .map(|b| b.key.branch.branch.0)
+            .collect();
         assert_eq!(branches, [2, 9]);
         let sinks: Vec<_> = target.sinks().map(|s| s.key().to_string()).collect();
         assert_eq!(sinks, ["1/9/s/a", "1/9/s/b"]);

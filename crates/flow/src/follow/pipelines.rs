@@ -77,7 +77,10 @@ impl Pipelines {
                 continue;
             }
             // A file that is not there any more was closed since; the next view has its slice.
-            let Some(file) = view.files.get(&keys::Key::File(&slice.key.file).to_string()) else {
+            let Some(file) = view
+                .files
+                .get(&keys::Key::File(&slice.key.file).to_string())
+            else {
                 continue;
             };
             match self.open_one(slice, file) {
@@ -208,7 +211,8 @@ impl Pipelines {
 
     /// Lets what has failed be tried again.
     pub(super) fn retry(&mut self) {
-        self.leaving.retain(|_, leaving| *leaving != Leaving::Failed);
+        self.leaving
+            .retain(|_, leaving| *leaving != Leaving::Failed);
     }
 
     /// The revision up to which all closed slices are left.
@@ -217,7 +221,9 @@ impl Pipelines {
         let not_left = closing
             .iter()
             .filter(|s| self.leaving.get(&s.key) != Some(&Leaving::Done));
-        let before = not_left.map(|s| Revision(s.revision.0.saturating_sub(1))).min();
+        let before = not_left
+            .map(|s| Revision(s.revision.0.saturating_sub(1)))
+            .min();
         before.unwrap_or(Revision(u64::MAX)).min(view.changed_at())
     }
 }

@@ -41,7 +41,10 @@ impl Routes {
         let mut by_source: HashMap<SourceKey, Vec<Arc<SinkRoute>>> = HashMap::new();
         for sink in sinks.values().filter(|s| s.is_active()) {
             let route = Arc::clone(self.sink(&sink.key));
-            by_source.entry(sink.key.source.clone()).or_default().push(route);
+            by_source
+                .entry(sink.key.source.clone())
+                .or_default()
+                .push(route);
         }
         self.sinks.retain(|_, route| {
             // Only this map has it: no sink and no pipeline any more.

@@ -40,18 +40,34 @@ impl Unreadable {
 /// error, the slice that could not be read.
 ///
 /// Dropping the stream ends the thread that reads with its next batch.
-pub(super) fn rows(staging: Staging, slices: Vec<Slice>, columns: usize) -> (RowStream<'static>, Unreadable) {
+pub(super) fn rows(
+    staging: Staging,
+    slices: Vec<Slice>,
+    columns: usize,
+) -> (RowStream<'static>, Unreadable) {
     let (sender, receiver) = mpsc::channel(BATCHES);
     let unreadable = Unreadable::default();
     // It ends with the stream; awaiting it would add nothing that the stream has not said.
-    drop(tokio::spawn(produce(staging, slices, columns, sender, unreadable.clone())));
+    drop(tokio::spawn(produce(
+        staging,
+        slices,
+        columns,
+        sender,
+        unreadable.clone(),
+    )));
     let stream = futures::stream::unfold(receiver, |mut receiver| async {
         receiver.recv().await.map(|batch| (batch, receiver))
     });
     (stream.boxed(), unreadable)
 }
 
-async fn produce(staging: Staging, slices: Vec<Slice>, columns: usize, sender: Sender, unreadable: Unreadable) {
+async fn produce(
+    staging: Staging,
+    slices: Vec<Slice>,
+    columns: usize,
+    sender: Sender,
+    unreadable: Unreadable,
+) {
     for slice in slices.into_iter().filter(|s| !s.is_empty) {
         let read = match staging.get(&slice.staging_path).await {
             Ok(object) => read_on_a_thread(object, slice.clone(), columns, &sender).await,
@@ -75,7 +91,10 @@ async fn produce(staging: Staging, slices: Vec<Slice>, columns: usize, sender: S
 }
 
 fn from_staging(e: &StagingError) -> RowError {
-    RowError { retryable: e.is_retryable(), message: e.to_string() }
+    RowError {
+        retryable: e.is_retryable(),
+        message: e.to_string(),
+    }
 }
 
 async fn read_on_a_thread(
@@ -90,22 +109,37 @@ async fn read_on_a_thread(
     let thread = tokio::task::spawn_blocking(move || read(reader, &slice, columns, &sender));
     match thread.await {
         Ok(done) => done,
-        Err(e) => Err(RowError { retryable: true, message: format!("reading a slice was broken off: {e}") }),
+        Err(e) => Err(RowError {
+            retryable: true,
+            message: format!("reading a slice was broken off: {e}"),
+        }),
     }
 }
 
 fn read(reader: impl Read, slice: &Slice, columns: usize, sender: &Sender) -> Result<(), RowError> {
     let name = &slice.staging_path;
     let expected = slice.statistics;
-    let decoder = Decoder::new(reader, slice.compression, expected.uncompressed_bytes)
-        .map_err(|e| RowError { retryable: true, message: format!("{name}: {e}") })?;
+    let decoder =
+        Decoder::new(reader, slice.compression, expected.uncompressed_bytes).map_err(|e| {
+            RowError {
+                retryable: true,
+                message: format!("{name}: {e}"),
+            }
+        })?;
     let mut csv = CsvReader::new(decoder);
     let mut record = CsvRecord::default();
     let mut batch = RowBatch::new(columns);
     let mut count = 0;
     while csv.read(&mut record).map_err(|e| from_csv(name, &e))? {
         if record.len() != columns {
-            return Err(broken(name, &format!("row {} has {} cells instead of {columns}", count + 1, record.len())));
+            return Err(broken(
+                name,
+                &format!(
+                    "row {} has {} cells instead of {columns}",
+                    count + 1,
+                    record.len()
+                ),
+            ));
         }
         batch.push_row(record.iter());
         count += 1;
@@ -117,7 +151,10 @@ fn read(reader: impl Read, slice: &Slice, columns: usize, sender: &Sender) -> Re
         }
     }
     if count != expected.records {
-        return Err(broken(name, &format!("it has {count} rows, the log counted {}", expected.records)));
+        return Err(broken(
+            name,
+            &format!("it has {count} rows, the log counted {}", expected.records),
+        ));
     }
     if !batch.is_empty() && sender.blocking_send(Ok(batch)).is_err() {
         return Ok(());
@@ -127,15 +164,23 @@ fn read(reader: impl Read, slice: &Slice, columns: usize, sender: &Sender) -> Re
 
 /// An object that reads the same way each time: repeating helps only after it was written anew.
 fn broken(name: &str, problem: &str) -> RowError {
-    RowError { retryable: false, message: format!("the staged slice {name} is not as it was uploaded: {problem}") }
+    RowError {
+        retryable: false,
+        message: format!("the staged slice {name} is not as it was uploaded: {problem}"),
+    }
 }
 
 fn from_csv(name: &str, e: &CsvError) -> RowError {
     use std::io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
     match e {
         // Of the transfer, which can be repeated. What the decompressor says is of these kinds.
-        CsvError::Io { error, .. } if !matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof) => {
-            RowError { retryable: true, message: format!("{name}: {e}") }
+        CsvError::Io { error, .. }
+            if !matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof) =>
+        {
+            RowError {
+                retryable: true,
+                message: format!("{name}: {e}"),
+            }
         }
         other => broken(name, &other.to_string()),
     }

@@ -16,7 +16,10 @@ pub struct Tables {
 
 impl fmt::Debug for Tables {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tables").field("backends", &self.backends.keys()).field("default", &self.default).finish()
+        f.debug_struct("Tables")
+            .field("backends", &self.backends.keys())
+            .field("default", &self.default)
+            .finish()
     }
 }
 
@@ -24,7 +27,10 @@ impl Tables {
     /// None yet; `default` is what `keboola` means as long as there is no such backend.
     #[must_use]
     pub fn new(default: TableBackend) -> Self {
-        Self { backends: BTreeMap::new(), default: Some(default) }
+        Self {
+            backends: BTreeMap::new(),
+            default: Some(default),
+        }
     }
 
     /// Adds a backend.

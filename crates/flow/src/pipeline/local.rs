@@ -56,7 +56,9 @@ impl Appender for LocalLog {
             };
             if !stats.closed {
                 let ticket = this.log.close_stream(stats.id)?;
-                ticket.await.map_err(|e| AppendError::Other(e.to_string().into()))?;
+                ticket
+                    .await
+                    .map_err(|e| AppendError::Other(e.to_string().into()))?;
             }
             let stats = this.log.stats(stats.id);
             Ok(stats.as_ref().map(statistics).unwrap_or_default())
@@ -149,9 +151,9 @@ fn codec(compression: Compression) -> u8 {
 async fn resolve(ticket: Ticket) -> Outcome {
     match ticket.await {
         Ok(_) => Outcome::Stored,
-        Err(CommitError::Full) => {
-            Outcome::Refused(AppendError::Full("it filled up on the way to the disk".into()))
-        }
+        Err(CommitError::Full) => Outcome::Refused(AppendError::Full(
+            "it filled up on the way to the disk".into(),
+        )),
         Err(CommitError::Shutdown) => {
             Outcome::Refused(AppendError::Failed("the log was shut down".into()))
         }

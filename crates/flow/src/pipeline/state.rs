@@ -175,7 +175,10 @@ impl State {
             || raw >= triggers.raw_bytes
             || u64::from(self.open.records) >= triggers.records
             || (raw as u64 / 1024) * self.per_kb >= triggers.compressed_bytes
-            || self.open.since.is_some_and(|t| t.elapsed() >= triggers.interval);
+            || self
+                .open
+                .since
+                .is_some_and(|t| t.elapsed() >= triggers.interval);
         if due { self.take() } else { None }
     }
 

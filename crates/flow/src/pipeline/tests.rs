@@ -71,7 +71,9 @@ fn world(change: impl FnOnce(&mut SinkSettings)) -> World {
     let mut settings = SinkSettings::default();
     change(&mut settings);
     let slice = "1/2/s/k/2026-11-21T05:01:49.120Z/v/2026-11-21T05:01:50.000Z";
-    let mapping = Mapping { columns: Vec::new() };
+    let mapping = Mapping {
+        columns: Vec::new(),
+    };
     let mapping = CompiledMapping::compile_checked(&mapping, &Limits::default());
     let pipeline = Pipeline::open(
         slice.parse().unwrap(),
@@ -90,7 +92,10 @@ fn world(change: impl FnOnce(&mut SinkSettings)) -> World {
 
 impl World {
     fn put(&self, row: &str) -> Wait {
-        match self.pipeline.append(row.as_bytes(), 1, Timestamp::from_millis(5)) {
+        match self
+            .pipeline
+            .append(row.as_bytes(), 1, Timestamp::from_millis(5))
+        {
             Append::Taken(wait) => wait,
             other => panic!("{other:?}"),
         }
@@ -147,7 +152,11 @@ async fn triggers_hand_rows_over_although_the_disk_is_busy() {
     let _a = w.put("a");
     let _b = w.put("bb");
     let _c = w.put("ccc");
-    assert_eq!(w.disk.blocks(), ["a", "bb"], "a block does not outgrow its size");
+    assert_eq!(
+        w.disk.blocks(),
+        ["a", "bb"],
+        "a block does not outgrow its size"
+    );
     let _d = w.put("d");
     assert_eq!(w.disk.blocks(), ["a", "bb", "cccd"]);
 }
@@ -270,6 +279,10 @@ async fn many_writers_lose_nothing_and_blocks_are_whole_and_in_order() {
         let prefix = format!("{writer}:");
         let own = rows.lines().filter_map(|r| r.strip_prefix(&prefix));
         let own: Vec<usize> = own.map(|n| n.parse().unwrap()).collect();
-        assert_eq!(own, (0..500).collect::<Vec<_>>(), "each row once, in its writer's order");
+        assert_eq!(
+            own,
+            (0..500).collect::<Vec<_>>(),
+            "each row once, in its writer's order"
+        );
     }
 }

@@ -72,7 +72,9 @@ impl HttpSource {
             address: listen,
             cause,
         };
-        let socket = tokio::net::TcpListener::bind(listen).await.map_err(failed)?;
+        let socket = tokio::net::TcpListener::bind(listen)
+            .await
+            .map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
         let listener = Listener::start(socket, tls, config, deps);
         Ok(Self { address, listener })

@@ -42,7 +42,10 @@ fn send_all(
     sender: &Sender<Result<Bytes, io::Error>>,
 ) -> io::Result<Read> {
     let mut read = Read::default();
-    let mut joined = Joined { rows: Vec::new(), encoder: Encoder::new(compression)? };
+    let mut joined = Joined {
+        rows: Vec::new(),
+        encoder: Encoder::new(compression)?,
+    };
     let send = |bytes: Bytes| {
         let gone = |_| io::Error::new(io::ErrorKind::BrokenPipe, "the upload was broken off");
         sender.blocking_send(Ok(bytes)).map_err(gone)
@@ -51,7 +54,12 @@ fn send_all(
         match item.map_err(io::Error::other)? {
             Item::Gap(gap) => {
                 let (stream, first, records) = (&gap.name, gap.first_seq, gap.records);
-                tracing::error!(stream, first, records, "records of a slice are lost in the log");
+                tracing::error!(
+                    stream,
+                    first,
+                    records,
+                    "records of a slice are lost in the log"
+                );
                 read.lost += records;
             }
             Item::Block(block) => {

@@ -16,11 +16,20 @@ async fn every_record_of_a_batch_is_a_row_of_every_sink() {
     ];
     let w = World::start(config(), sinks).await;
     let mut client = w.client().await;
-    let answer = client.send(&post(&stream(), NDJSON, b"{\"n\":1}\n\n{\"n\":2}\r\n{\"n\":3}")).await;
+    let answer = client
+        .send(&post(
+            &stream(),
+            NDJSON,
+            b"{\"n\":1}\n\n{\"n\":2}\r\n{\"n\":3}",
+        ))
+        .await;
     assert_eq!(answer.status, 200);
     let report = answer.json();
     assert_eq!(report["message"], "All 3 records are stored.");
-    assert_eq!((&report["records"], &report["accepted"]), (&json!(3), &json!(3)));
+    assert_eq!(
+        (&report["records"], &report["accepted"]),
+        (&json!(3), &json!(3))
+    );
     assert_eq!(report["refused"], json!([]));
     assert_eq!(
         report["sinks"][1],
@@ -28,9 +37,15 @@ async fn every_record_of_a_batch_is_a_row_of_every_sink() {
     );
     assert_eq!(w.rows("a").await, ["\"1\"", "\"2\"", "\"3\""]);
     assert_eq!(w.rows("b").await[1], r#""{""n"":2}""#);
-    for content_type in ["application/jsonl", "application/x-jsonlines", "application/ndjson"] {
+    for content_type in [
+        "application/jsonl",
+        "application/x-jsonlines",
+        "application/ndjson",
+    ] {
         let header = format!("Content-Type: {content_type}\r\n");
-        let answer = client.send(&post(&stream(), &header, b"{\"n\":4}\n{\"n\":5}\n")).await;
+        let answer = client
+            .send(&post(&stream(), &header, b"{\"n\":4}\n{\"n\":5}\n"))
+            .await;
         assert_eq!(answer.json()["accepted"], 2, "{content_type}");
     }
 }
@@ -43,10 +58,15 @@ async fn an_array_is_a_batch_only_when_the_request_says_so() {
     assert_eq!(client.post(&stream(), body).await.text(), "OK");
     assert_eq!(w.rows("k").await.len(), 1);
     let answer = client.post(&format!("{}?batch=true", stream()), body).await;
-    assert_eq!((answer.status, &answer.json()["accepted"]), (200, &json!(2)));
+    assert_eq!(
+        (answer.status, &answer.json()["accepted"]),
+        (200, &json!(2))
+    );
     assert_eq!(w.rows("k").await[1..], [r#""{""n"":1}""#, r#""{""n"":2}""#]);
     for broken in ["{\"n\":1}", "[1,", "[1}", ""] {
-        let answer = client.post(&format!("{}?batch=true", stream()), broken).await;
+        let answer = client
+            .post(&format!("{}?batch=true", stream()), broken)
+            .await;
         assert_eq!(answer.status, 400, "{broken}");
         assert_eq!(answer.json()["error"], "stream.in.badRequest");
     }
@@ -74,8 +94,14 @@ async fn refused_records_are_named_with_line_sink_and_column_and_the_others_are_
     assert!(report["note"].as_str().unwrap().contains("stored twice"));
     let refused = report["refused"].as_array().unwrap();
     assert_eq!(refused.len(), 2);
-    assert_eq!((&refused[0]["index"], &refused[0]["line"]), (&json!(1), &json!(2)));
-    assert_eq!((&refused[0]["statusCode"], refused[0].get("sinkId")), (&json!(400), None));
+    assert_eq!(
+        (&refused[0]["index"], &refused[0]["line"]),
+        (&json!(1), &json!(2))
+    );
+    assert_eq!(
+        (&refused[0]["statusCode"], refused[0].get("sinkId")),
+        (&json!(400), None)
+    );
     assert!(refused[0]["message"].as_str().unwrap().contains("line 2"));
     assert_eq!(
         refused[1],
@@ -97,7 +123,11 @@ async fn the_list_of_refused_records_is_bounded_but_their_count_is_not() {
     let w = World::start(config(), vec![SinkDef("k", vec![path("n")], plain())]).await;
     let mut body = "{}\n".repeat(250);
     body.push_str("{\"n\":1}\n");
-    let answer = w.client().await.send(&post(&stream(), NDJSON, body.as_bytes())).await;
+    let answer = w
+        .client()
+        .await
+        .send(&post(&stream(), NDJSON, body.as_bytes()))
+        .await;
     let report = answer.json();
     assert_eq!(report["refusedCount"], 250);
     assert_eq!(report["refused"].as_array().unwrap().len(), 100);
@@ -116,9 +146,15 @@ async fn the_number_of_records_is_bounded_at_its_edge() {
     let answer = client.send(&post(&stream(), NDJSON, b"1\n2\n3\n4")).await;
     assert_eq!(answer.status, 413);
     assert_eq!(answer.json()["error"], "stream.in.tooManyRecords");
-    let answer = client.post(&format!("{}?batch=true", stream()), "[1,2,3,4]").await;
+    let answer = client
+        .post(&format!("{}?batch=true", stream()), "[1,2,3,4]")
+        .await;
     assert_eq!(answer.status, 413);
-    assert_eq!(w.rows("k").await.len(), 3, "nothing of the others is stored");
+    assert_eq!(
+        w.rows("k").await.len(),
+        3,
+        "nothing of the others is stored"
+    );
 }
 
 #[tokio::test]
@@ -129,7 +165,11 @@ async fn large_batches_are_one_block_even_when_they_outgrow_it() {
     config.max_request_body_size = ByteSize::mb(4);
     let w = World::start(config, vec![SinkDef("k", vec![ColumnKind::Body], small)]).await;
     let line = format!("{{\"n\":\"{}\"}}\n", "x".repeat(1000));
-    let answer = w.client().await.send(&post(&stream(), NDJSON, line.repeat(2000).as_bytes())).await;
+    let answer = w
+        .client()
+        .await
+        .send(&post(&stream(), NDJSON, line.repeat(2000).as_bytes()))
+        .await;
     assert_eq!(answer.json()["accepted"], 2000);
     assert_eq!(w.rows("k").await.len(), 2000);
     assert_eq!(w.budget.held(), 0);

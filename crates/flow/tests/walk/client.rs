@@ -6,75 +6,74 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-pub struct Answer {
-    pub status: u16,
-    pub headers: HashMap<String, String>,
-    pub body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HashMap<String, String>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
     }
 
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         assert_eq!(self.headers["content-type"], "application/json");
         serde_json::from_slice(&self.body).unwrap()
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(String::as_str)
     }
 }
 
-pub struct Client<S = TcpStream> {
+pub(crate) struct Client<S = TcpStream> {
     stream: S,
     read: Vec<u8>,
 }
 
 impl Client {
-    pub async fn connect(address: SocketAddr) -> Self {
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
         Self::over(TcpStream::connect(address).await.unwrap())
     }
 }
 
 /// `POST` with these headers (each with its line end).
-pub fn post(path: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+pub(crate) fn post(path: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     let length = body.len();
-    let mut request = format!(
-        "POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\n{headers}\r\n"
-    )
-    .into_bytes();
+    let mut request =
+        format!("POST {path} HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\n{headers}\r\n")
+            .into_bytes();
     request.extend_from_slice(body);
     request
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
-    pub fn over(stream: S) -> Self {
+    pub(crate) fn over(stream: S) -> Self {
         Self {
             stream,
             read: Vec::new(),
         }
     }
 
-    pub async fn write(&mut self, bytes: &[u8]) {
+    pub(crate) async fn write(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
         self.stream.flush().await.unwrap();
     }
 
-    pub async fn send(&mut self, request: &[u8]) -> Answer {
+    pub(crate) async fn send(&mut self, request: &[u8]) -> Answer {
         self.write(request).await;
         self.answer().await.expect("an answer")
     }
 
     /// A JSON record.
-    pub async fn post(&mut self, path: &str, body: &str) -> Answer {
+    pub(crate) async fn post(&mut self, path: &str, body: &str) -> Answer {
         let request = post(path, "Content-Type: application/json\r\n", body.as_bytes());
         self.send(&request).await
     }
 
     /// The next answer, or `None` when the server has closed the connection.
-    pub async fn answer(&mut self) -> Option<Answer> {
+    pub(crate) async fn answer(&mut self) -> Option<Answer> {
         let head = loop {
             if let Some(at) = self.read.windows(4).position(|w| w == b"\r\n\r\n") {
                 break at + 4;
@@ -92,23 +91,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             .map(|(n, v)| (n.to_ascii_lowercase(), v.to_owned()))
             .collect();
         if status == 100 {
-            return Some(Answer { status, headers, body: Vec::new() });
+            return Some(Answer {
+                status,
+                headers,
+                body: Vec::new(),
+            });
         }
-        let length = headers.get("content-length").map_or(0, |l| l.parse().unwrap());
+        let length = headers
+            .get("content-length")
+            .map_or(0, |l| l.parse().unwrap());
         while self.read.len() < length {
             assert_ne!(self.fill().await, 0, "the body is cut off");
         }
         let body = self.read.drain(..length).collect();
-        Some(Answer { status, headers, body })
+        Some(Answer {
+            status,
+            headers,
+            body,
+        })
     }
 
     /// Whether the server closes the connection without another word.
-    pub async fn is_closed(&mut self) -> bool {
+    pub(crate) async fn is_closed(&mut self) -> bool {
         self.read.is_empty() && self.fill().await == 0
     }
 
     /// Everything up to the end of the connection.
-    pub async fn read_all(&mut self) -> Vec<u8> {
+    pub(crate) async fn read_all(&mut self) -> Vec<u8> {
         while self.fill().await > 0 {}
         std::mem::take(&mut self.read)
     }

@@ -41,20 +41,36 @@ async fn a_failed_sync_is_final_and_said_as_it_is() {
     let sink = &answer.json()["sources"][0]["sinks"][0];
     assert_eq!(sink["error"], "stream.in.outcomeUnknown");
     let message = sink["message"].as_str().unwrap();
-    assert!(message.starts_with("Nobody knows whether this was stored: "), "{message}");
+    assert!(
+        message.starts_with("Nobody knows whether this was stored: "),
+        "{message}"
+    );
     for _ in 0..2 {
         let answer = client.post(&stream(), r#"{"n":3}"#).await;
-        assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
+        assert_eq!(
+            (answer.status, answer.header("retry-after")),
+            (503, Some("1"))
+        );
         let sink = &answer.json()["sources"][0]["sinks"][0];
         assert_eq!(sink["error"], "stream.in.volumeFailed");
-        assert!(sink["message"].as_str().unwrap().starts_with("Not stored: "));
+        assert!(
+            sink["message"]
+                .as_str()
+                .unwrap()
+                .starts_with("Not stored: ")
+        );
     }
-    let answer = client.send(b"GET /health-check HTTP/1.1\r\nHost: t\r\n\r\n").await;
+    let answer = client
+        .send(b"GET /health-check HTTP/1.1\r\nHost: t\r\n\r\n")
+        .await;
     assert_eq!(answer.status, 200, "it is alive");
     assert_eq!(w.budget.held(), 0);
     let rows = rows_after_power_cut(w, &disk).await;
     assert_eq!(rows[0], "\"1\"");
-    assert!(!rows.contains(&"\"3\"".to_owned()), "what was refused is not there");
+    assert!(
+        !rows.contains(&"\"3\"".to_owned()),
+        "what was refused is not there"
+    );
 }
 
 #[tokio::test]
@@ -66,7 +82,11 @@ async fn sinks_that_do_not_wait_hear_of_a_failed_volume_too() {
     let w = World::start_on(Volume::on(&disk), config(), sinks).await;
     let mut client = w.client().await;
     disk.fail(Some(Call::Sync), 0, EIO);
-    assert_eq!(client.post(&stream(), "{}").await.status, 202, "nobody waited");
+    assert_eq!(
+        client.post(&stream(), "{}").await.status,
+        202,
+        "nobody waited"
+    );
     // As soon as it is known, nothing is accepted any more.
     while client.post(&stream(), "{}").await.status == 202 {
         tokio::task::yield_now().await;
@@ -88,21 +108,34 @@ async fn a_full_disk_is_refused_and_keeps_what_it_has() {
         // Not compressible.
         let text: String = (0..200_000)
             .map(|_| {
-                noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                noise = noise
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
                 char::from(b'!' + u8::try_from(noise >> 58).unwrap())
             })
             .filter(|c| !matches!(c, '"' | '\\'))
             .collect();
-        let answer = client.post(&stream(), &format!(r#"{{"n":"{acknowledged}{text}"}}"#)).await;
+        let answer = client
+            .post(&stream(), &format!(r#"{{"n":"{acknowledged}{text}"}}"#))
+            .await;
         if answer.status != 200 {
             break answer;
         }
         acknowledged += 1;
     };
-    assert!(matches!(refused.status, 507 | 500), "{}: {}", refused.status, refused.text());
+    assert!(
+        matches!(refused.status, 507 | 500),
+        "{}: {}",
+        refused.status,
+        refused.text()
+    );
     assert_eq!(w.budget.held(), 0);
     let rows = rows_after_power_cut(w, &disk).await;
-    assert!(rows.len() >= acknowledged, "{} of {acknowledged}", rows.len());
+    assert!(
+        rows.len() >= acknowledged,
+        "{} of {acknowledged}",
+        rows.len()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -153,7 +186,10 @@ async fn everything_acknowledged_survives_a_power_cut_under_load() {
         // A batch is there as a whole or not at all.
         for row in rows.iter().filter(|r| !r.ends_with("+\"")) {
             let second = format!("{}+\"", row.trim_end_matches('"'));
-            assert!(unique.binary_search(&second).is_ok(), "{second}, seed {seed}");
+            assert!(
+                unique.binary_search(&second).is_ok(),
+                "{second}, seed {seed}"
+            );
         }
     }
 }

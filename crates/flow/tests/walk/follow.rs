@@ -13,7 +13,10 @@ use crate::world::{SECRET, path, stream};
 /// All rows of a sink, over all its slices.
 async fn all_rows(node: &Node, volume: &Volume, sink: &str) -> Vec<String> {
     let slices = node.slices(sink).await;
-    slices.iter().flat_map(|s| rows(&volume.log, &s.key)).collect()
+    slices
+        .iter()
+        .flat_map(|s| rows(&volume.log, &s.key))
+        .collect()
 }
 
 #[tokio::test]
@@ -40,13 +43,18 @@ async fn definitions_become_routes() {
     let slices = node.slices("k").await;
     assert_eq!(slices.len(), 2);
     assert_eq!(rows(&machine.volume.log, &slices[0].key), ["\"1\""]);
-    assert_eq!(rows(&machine.volume.log, &slices[1].key), [r#""2","{""n"":2}""#]);
+    assert_eq!(
+        rows(&machine.volume.log, &slices[1].key),
+        [r#""2","{""n"":2}""#]
+    );
     // A new secret: the old one is worth nothing at once.
     let new_secret = SECRET.replace('a', "b");
     let changed = node
         .repo
         .update_source(&key.source, "Rotated secret.", &stamp(), |content| {
-            content.kind = SourceKind::Http { secret: new_secret.clone() };
+            content.kind = SourceKind::Http {
+                secret: new_secret.clone(),
+            };
             Ok(())
         })
         .await
@@ -57,10 +65,18 @@ async fn definitions_become_routes() {
     assert_eq!(client.post(&path, r#"{"n":3}"#).await.status, 200);
     let deleted = node.repo.delete_sink(&key, &stamp()).await.unwrap();
     node.processed(deleted).await;
-    assert_eq!(client.post(&path, r#"{"n":4}"#).await.status, 200, "a source without sinks");
+    assert_eq!(
+        client.post(&path, r#"{"n":4}"#).await.status,
+        200,
+        "a source without sinks"
+    );
     let slices = node.slices("k").await;
     assert!(slices.iter().all(|s| s.state == SliceState::Closing));
-    let deleted = node.repo.delete_source(&key.source, &stamp()).await.unwrap();
+    let deleted = node
+        .repo
+        .delete_source(&key.source, &stamp())
+        .await
+        .unwrap();
     node.processed(deleted).await;
     assert_eq!(client.post(&path, r#"{"n":5}"#).await.status, 404);
     assert_eq!(all_rows(&node, &machine.volume, "k").await.len(), 3);
@@ -82,20 +98,40 @@ async fn a_closed_slice_takes_nothing_more_and_its_final_counts_are_stored() {
     node.create_sink("k", &[path("n")]).await;
     let mut client = node.client().await;
     for n in 0..5 {
-        assert_eq!(client.post(&stream(), &format!("{{\"n\":{n}}}")).await.status, 200);
+        assert_eq!(
+            client
+                .post(&stream(), &format!("{{\"n\":{n}}}"))
+                .await
+                .status,
+            200
+        );
     }
     node.reporter.report().await.unwrap();
     let slice = node.writing("k").await;
-    let reported = node.repo.reported_statistics(Some(&sink_key("k"))).await.unwrap();
+    let reported = node
+        .repo
+        .reported_statistics(Some(&sink_key("k")))
+        .await
+        .unwrap();
     assert_eq!(reported[&slice].records, 5, "open slices are reported");
     assert_eq!(client.post(&stream(), "{\"n\":5}").await.status, 200);
     let rotated = node.repo.rotate_slice(&slice, machine.now()).await.unwrap();
     node.processed(rotated.closed.revision).await;
-    let reported = node.repo.reported_statistics(Some(&sink_key("k"))).await.unwrap();
+    let reported = node
+        .repo
+        .reported_statistics(Some(&sink_key("k")))
+        .await
+        .unwrap();
     let last = reported[&slice];
-    assert_eq!(last.records, 6, "the last count came before the word that it is left");
+    assert_eq!(
+        last.records, 6,
+        "the last count came before the word that it is left"
+    );
     assert_eq!(last.uncompressed_bytes, 6 * 4);
-    assert_eq!(last.first_record_at, Some(crate::world::NOW.parse().unwrap()));
+    assert_eq!(
+        last.first_record_at,
+        Some(crate::world::NOW.parse().unwrap())
+    );
     let stream_id = machine.volume.log.find(&slice.to_string()).unwrap();
     assert!(machine.volume.log.stats(stream_id).unwrap().closed);
     // An empty slice has no stream, and is left all the same.
@@ -104,7 +140,10 @@ async fn a_closed_slice_takes_nothing_more_and_its_final_counts_are_stored() {
     node.processed(rotated.closed.revision).await;
     assert_eq!(machine.volume.log.find(&empty.to_string()), None);
     assert_eq!(client.post(&stream(), "{\"n\":6}").await.status, 200);
-    assert_eq!(rows(&machine.volume.log, &node.writing("k").await), ["\"6\""]);
+    assert_eq!(
+        rows(&machine.volume.log, &node.writing("k").await),
+        ["\"6\""]
+    );
     machine.stop(node).await;
 }
 
@@ -184,7 +223,11 @@ async fn rotations_under_load_lose_and_double_nothing() {
             let slice = node.writing(sink).await;
             if round % 3 == 2 {
                 let (file, volumes) = (&slice.file, &[volume_id()]);
-                let rotated = node.repo.rotate_file(file, volumes, machine.now()).await.unwrap();
+                let rotated = node
+                    .repo
+                    .rotate_file(file, volumes, machine.now())
+                    .await
+                    .unwrap();
                 node.processed(rotated.closed.revision).await;
             } else {
                 let rotated = node.repo.rotate_slice(&slice, machine.now()).await.unwrap();

@@ -16,7 +16,8 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 
 fn chunked(path: &str, chunks: &[&[u8]]) -> Vec<u8> {
     let mut request =
-        format!("POST {path} HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n").into_bytes();
+        format!("POST {path} HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n")
+            .into_bytes();
     for chunk in chunks {
         request.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
         request.extend_from_slice(chunk);
@@ -32,15 +33,32 @@ async fn bodies() {
     config.max_request_body_size = ByteSize(1000);
     let w = World::bodies(config).await;
     let mut client = w.client().await;
-    assert_eq!(client.send(&post(&stream(), "", &[b'x'; 1000])).await.status, 200);
-    assert_eq!(client.send(&chunked(&stream(), &[&[b'x'; 999], b"x"])).await.status, 200);
+    assert_eq!(
+        client
+            .send(&post(&stream(), "", &[b'x'; 1000]))
+            .await
+            .status,
+        200
+    );
+    assert_eq!(
+        client
+            .send(&chunked(&stream(), &[&[b'x'; 999], b"x"]))
+            .await
+            .status,
+        200
+    );
     let answer = client.send(&post(&stream(), "", &[b'x'; 1001])).await;
     assert_eq!(answer.status, 413);
     assert_eq!(answer.json()["error"], "stream.in.bodyTooLarge");
-    assert_eq!(answer.json()["message"], "Request body size is over the maximum \"1000B\".");
+    assert_eq!(
+        answer.json()["message"],
+        "Request body size is over the maximum \"1000B\"."
+    );
     assert!(client.is_closed().await);
     let mut client = w.client().await;
-    let answer = client.send(&chunked(&stream(), &[&[b'x'; 999], b"xx"])).await;
+    let answer = client
+        .send(&chunked(&stream(), &[&[b'x'; 999], b"xx"]))
+        .await;
     assert_eq!(answer.status, 413);
     // A client that asks first need not send anything.
     let mut client = w.client().await;
@@ -60,23 +78,45 @@ async fn gzip_bodies() {
     let w = World::bodies(config).await;
     let mut client = w.client().await;
     let header = "Content-Encoding: gzip\r\n";
-    let answer = client.send(&post(&stream(), header, &gzip(&[b'x'; 5000]))).await;
+    let answer = client
+        .send(&post(&stream(), header, &gzip(&[b'x'; 5000])))
+        .await;
     assert_eq!(answer.status, 200);
     assert_eq!(w.rows("k").await, [format!("\"{}\"", "x".repeat(5000))]);
-    let answer = client.send(&post(&stream(), header, &gzip(&[b'x'; 5001]))).await;
+    let answer = client
+        .send(&post(&stream(), header, &gzip(&[b'x'; 5001])))
+        .await;
     assert_eq!(answer.status, 413);
-    assert!(answer.json()["message"].as_str().unwrap().contains("after decompression"));
+    assert!(
+        answer.json()["message"]
+            .as_str()
+            .unwrap()
+            .contains("after decompression")
+    );
     // A thousand times its size: refused without being held.
     let bomb = gzip(&vec![0; 500 << 20]);
     assert!(bomb.len() < 600 << 10);
-    assert_eq!(client.send(&post(&stream(), header, &bomb)).await.status, 413);
+    assert_eq!(
+        client.send(&post(&stream(), header, &bomb)).await.status,
+        413
+    );
     for broken in [&b"not gzip"[..], &gzip(b"abc")[..10]] {
-        assert_eq!(client.send(&post(&stream(), header, broken)).await.status, 400);
+        assert_eq!(
+            client.send(&post(&stream(), header, broken)).await.status,
+            400
+        );
     }
-    let answer = client.send(&post(&stream(), "Content-Encoding: br\r\n", b"x")).await;
+    let answer = client
+        .send(&post(&stream(), "Content-Encoding: br\r\n", b"x"))
+        .await;
     assert_eq!(answer.status, 415);
-    assert_eq!(answer.json()["message"], "Unsupported content encoding \"br\", supported: gzip.");
-    let answer = client.send(&post(&stream(), "Content-Encoding: identity\r\n", b"x")).await;
+    assert_eq!(
+        answer.json()["message"],
+        "Unsupported content encoding \"br\", supported: gzip."
+    );
+    let answer = client
+        .send(&post(&stream(), "Content-Encoding: identity\r\n", b"x"))
+        .await;
     assert_eq!(answer.status, 200);
     assert_eq!(w.rows("k").await.len(), 2);
     assert_eq!(w.budget.held(), 0);
@@ -100,7 +140,9 @@ async fn headers() {
     assert_eq!(answer.json()["error"], "stream.in.headerTooLarge");
     // Far too large is refused before it is complete.
     let mut client = w.client().await;
-    client.write(format!("POST / HTTP/1.1\r\nX: {}", "x".repeat(70 << 10)).as_bytes()).await;
+    client
+        .write(format!("POST / HTTP/1.1\r\nX: {}", "x".repeat(70 << 10)).as_bytes())
+        .await;
     assert_eq!(client.answer().await.unwrap().status, 431);
 }
 
@@ -114,7 +156,10 @@ async fn connections() {
     assert_eq!(b.post(&stream(), "{}").await.status, 200);
     let mut c = w.client().await;
     let answer = c.answer().await.unwrap();
-    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
+    assert_eq!(
+        (answer.status, answer.header("retry-after")),
+        (503, Some("1"))
+    );
     assert!(c.is_closed().await);
     drop(a);
     // The place is free as soon as the server has seen the end of it.
@@ -137,7 +182,10 @@ async fn bytes_in_flight() {
     let w = World::bodies(config).await;
     // Half a body holds the whole of it.
     let mut slow = w.client().await;
-    let head = format!("POST {} HTTP/1.1\r\nHost: t\r\nContent-Length: 600\r\n\r\nx", stream());
+    let head = format!(
+        "POST {} HTTP/1.1\r\nHost: t\r\nContent-Length: 600\r\n\r\nx",
+        stream()
+    );
     slow.write(head.as_bytes()).await;
     while w.budget.held() == 0 {
         tokio::task::yield_now().await;
@@ -145,18 +193,29 @@ async fn bytes_in_flight() {
     assert_eq!(w.budget.held(), 600);
     let mut client = w.client().await;
     let answer = client.send(&post(&stream(), "", &[b'x'; 401])).await;
-    assert_eq!((answer.status, answer.header("retry-after")), (429, Some("1")));
+    assert_eq!(
+        (answer.status, answer.header("retry-after")),
+        (429, Some("1"))
+    );
     assert_eq!(answer.json()["error"], "stream.in.tooManyRequests");
     let mut client = w.client().await;
-    assert_eq!(client.send(&post(&stream(), "", &[b'x'; 400])).await.status, 200);
-    let answer = client.send(&chunked(&stream(), &[&[b'x'; 300], &[b'x'; 101]])).await;
+    assert_eq!(
+        client.send(&post(&stream(), "", &[b'x'; 400])).await.status,
+        200
+    );
+    let answer = client
+        .send(&chunked(&stream(), &[&[b'x'; 300], &[b'x'; 101]]))
+        .await;
     assert_eq!(answer.status, 429);
     drop(slow);
     while w.budget.held() > 0 {
         tokio::task::yield_now().await;
     }
     let mut client = w.client().await;
-    assert_eq!(client.send(&post(&stream(), "", &[b'x'; 401])).await.status, 200);
+    assert_eq!(
+        client.send(&post(&stream(), "", &[b'x'; 401])).await.status,
+        200
+    );
     assert_eq!(w.rows("k").await.len(), 2);
 }
 
@@ -166,7 +225,10 @@ async fn slow_bodies() {
     config.request_timeout = Span::secs(5);
     let w = World::timed(config).await;
     let mut client = w.client().await;
-    let head = format!("POST {} HTTP/1.1\r\nHost: t\r\nContent-Length: 10\r\n\r\n12345", stream());
+    let head = format!(
+        "POST {} HTTP/1.1\r\nHost: t\r\nContent-Length: 10\r\n\r\n12345",
+        stream()
+    );
     let started = tokio::time::Instant::now();
     let answer = client.send(head.as_bytes()).await;
     assert_eq!(answer.status, 408);
@@ -190,7 +252,10 @@ async fn slow_headers_and_idle_connections() {
     };
     let near = |time: Duration, secs: u64| {
         let secs = Duration::from_secs(secs);
-        assert!((secs..secs + Duration::from_secs(2)).contains(&time), "{time:?}");
+        assert!(
+            (secs..secs + Duration::from_secs(2)).contains(&time),
+            "{time:?}"
+        );
     };
     let mut slow = w.client().await;
     slow.write(b"POST / HT").await;

@@ -28,30 +28,29 @@ use crate::volume::Volume;
 use crate::world::{NOW, SECRET, config, mapping};
 
 /// What outlives a process.
-pub struct Machine {
-    pub dir: TempDir,
-    pub volume: Volume,
+pub(crate) struct Machine {
+    pub(crate) dir: TempDir,
+    pub(crate) volume: Volume,
     now: AtomicI64,
 }
 
 /// A process.
-pub struct Node {
-    pub repo: Repo,
-    pub source: HttpSource,
-    pub reporter: Arc<Reporter>,
-    pub dispatcher: Arc<Dispatcher>,
-    pub pipelines: Arc<PipelineShared>,
-    pub progress: watch::Receiver<Option<Revision>>,
-    pub follower: JoinHandle<Result<(), FollowError>>,
+pub(crate) struct Node {
+    pub(crate) repo: Repo,
+    pub(crate) source: HttpSource,
+    pub(crate) reporter: Arc<Reporter>,
+    pub(crate) pipelines: Arc<PipelineShared>,
+    pub(crate) progress: watch::Receiver<Option<Revision>>,
+    pub(crate) follower: JoinHandle<Result<(), FollowError>>,
     stop: CancellationToken,
     session: JoinHandle<()>,
 }
 
-pub fn volume_id() -> VolumeId {
+pub(crate) fn volume_id() -> VolumeId {
     VolumeId("vol".to_owned())
 }
 
-pub fn sink_key(id: &str) -> SinkKey {
+pub(crate) fn sink_key(id: &str) -> SinkKey {
     format!("1/2/s/{id}").parse().unwrap()
 }
 
@@ -63,7 +62,7 @@ fn stamp() -> Stamp {
 }
 
 impl Machine {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let now: Timestamp = NOW.parse().unwrap();
         Self {
             dir: TempDir::new().unwrap(),
@@ -73,16 +72,18 @@ impl Machine {
     }
 
     /// A time that nobody else gets.
-    pub fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.now.fetch_add(1, Ordering::SeqCst))
     }
 
     /// Starts a process.
-    pub async fn start(&self) -> Node {
+    pub(crate) async fn start(&self) -> Node {
         let store = EmbeddedStore::open(self.dir.path(), EmbeddedOptions::default()).unwrap();
         let store: Arc<dyn Store> = Arc::new(store);
         let repo = Repo::new(Arc::clone(&store), SinkSettings::default());
-        let session = Session::open(Arc::clone(&store), Duration::from_secs(60)).await.unwrap();
+        let session = Session::open(Arc::clone(&store), Duration::from_secs(60))
+            .await
+            .unwrap();
         let lease = session.lease();
         let stop = CancellationToken::new();
         let keep = stop.clone();
@@ -109,7 +110,7 @@ impl Machine {
         });
         let follower = tokio::spawn(follower.run(stop.clone()));
         let deps = Deps {
-            dispatcher: Arc::clone(&dispatcher),
+            dispatcher,
             budget,
             clock: Arc::new(forebay_model::ManualClock::at(NOW.parse().unwrap())),
         };
@@ -118,7 +119,6 @@ impl Machine {
             repo,
             source,
             reporter,
-            dispatcher,
             pipelines,
             progress,
             follower,
@@ -128,7 +128,7 @@ impl Machine {
     }
 
     /// Ends a process in order.
-    pub async fn stop(&self, node: Node) {
+    pub(crate) async fn stop(&self, node: Node) {
         assert!(node.source.stop(Duration::from_secs(10)).await);
         node.pipelines.drained().await;
         node.stop.cancel();
@@ -140,10 +140,13 @@ impl Machine {
 
 impl Node {
     /// Makes the source.
-    pub async fn create_source(&self) {
+    pub(crate) async fn create_source(&self) {
         let key: SourceKey = "1/2/s".parse().unwrap();
         let branch: BranchKey = key.branch;
-        self.repo.ensure_branch(&branch, true, &stamp()).await.unwrap();
+        self.repo
+            .ensure_branch(&branch, true, &stamp())
+            .await
+            .unwrap();
         let content = SourceContent {
             kind: SourceKind::Http {
                 secret: SECRET.to_owned(),
@@ -152,11 +155,14 @@ impl Node {
             description: String::new(),
             settings: SettingsPatch::new(),
         };
-        self.repo.create_source(&key, content, "New source.", &stamp()).await.unwrap();
+        self.repo
+            .create_source(&key, content, "New source.", &stamp())
+            .await
+            .unwrap();
     }
 
     /// Makes a sink, which opens its first file, and waits until the node follows.
-    pub async fn create_sink(&mut self, id: &str, columns: &[ColumnKind]) {
+    pub(crate) async fn create_sink(&mut self, id: &str, columns: &[ColumnKind]) {
         let content = SinkContent {
             name: id.to_owned(),
             description: String::new(),
@@ -164,36 +170,47 @@ impl Node {
             settings: SettingsPatch::new(),
         };
         let key = sink_key(id);
-        let made = self.repo.create_sink(&key, content, "New sink.", &[volume_id()], &stamp()).await;
+        let made = self
+            .repo
+            .create_sink(&key, content, "New sink.", &[volume_id()], &stamp())
+            .await;
         self.processed(made.unwrap().revision).await;
     }
 
     /// Waits until the node says that it has left all that was closed up to `revision`.
-    pub async fn processed(&mut self, revision: Revision) {
-        self.progress.wait_for(|r| *r >= Some(revision)).await.unwrap();
+    pub(crate) async fn processed(&mut self, revision: Revision) {
+        self.progress
+            .wait_for(|r| *r >= Some(revision))
+            .await
+            .unwrap();
         let all = self.repo.processed_revisions().await.unwrap();
-        assert!(all[0].revision >= revision, "the store has been told before");
+        assert!(
+            all[0].revision >= revision,
+            "the store has been told before"
+        );
     }
 
-    pub async fn client(&self) -> Client {
+    pub(crate) async fn client(&self) -> Client {
         Client::connect(self.source.address()).await
     }
 
     /// The sink's slices that are not imported, oldest first.
-    pub async fn slices(&self, id: &str) -> Vec<Slice> {
+    pub(crate) async fn slices(&self, id: &str) -> Vec<Slice> {
         let files = self.repo.active_files(Some(&sink_key(id))).await.unwrap();
         let slices = files.into_iter().flat_map(|f| f.slices);
         slices.map(|s| s.slice.value).collect()
     }
 
-    pub async fn writing(&self, id: &str) -> SliceKey {
+    pub(crate) async fn writing(&self, id: &str) -> SliceKey {
         let slices = self.slices(id).await;
-        let mut writing = slices.into_iter().filter(|s| s.state == SliceState::Writing);
+        let mut writing = slices
+            .into_iter()
+            .filter(|s| s.state == SliceState::Writing);
         writing.next().expect("an open slice").key
     }
 }
 
-pub fn table(columns: &[ColumnKind]) -> TableSink {
+pub(crate) fn table(columns: &[ColumnKind]) -> TableSink {
     TableSink {
         backend: TableBackend::Keboola,
         table: "in.c-b.t".parse().unwrap(),
@@ -203,7 +220,7 @@ pub fn table(columns: &[ColumnKind]) -> TableSink {
 
 impl Node {
     /// Ends everything of the process where it stands.
-    pub async fn kill(self) {
+    pub(crate) async fn kill(self) {
         self.follower.abort();
         self.session.abort();
         self.pipelines.abort();

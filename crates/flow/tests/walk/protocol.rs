@@ -42,14 +42,20 @@ async fn bodies_come_in_any_pieces() {
         tokio::task::yield_now().await;
     }
     assert_eq!(client.answer().await.unwrap().status, 200);
-    let head = format!("POST {} HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n", stream());
+    let head = format!(
+        "POST {} HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n",
+        stream()
+    );
     client.write(head.as_bytes()).await;
     for part in ["3\r\nabc\r\n", "2;x=y\r\nde\r\n", "0\r\nTrailer: t\r\n\r\n"] {
         client.write(part.as_bytes()).await;
         tokio::task::yield_now().await;
     }
     assert_eq!(client.answer().await.unwrap().status, 200);
-    let asked = format!("POST {} HTTP/1.1\r\nHost: t\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n", stream());
+    let asked = format!(
+        "POST {} HTTP/1.1\r\nHost: t\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n",
+        stream()
+    );
     assert_eq!(client.send(asked.as_bytes()).await.status, 100);
     assert_eq!(client.send(b"f").await.status, 200);
     assert_eq!(w.rows("k").await, [r#""{""a"":1}""#, "\"abcde\"", "\"f\""]);
@@ -62,8 +68,14 @@ async fn malformed_requests_are_refused_and_hurt_nobody() {
         "GARBAGE\r\n\r\n".to_owned(),
         "POST / HTTP/9.9\r\n\r\n".to_owned(),
         format!("POST {} HTTP/1.1\r\nBad Header: 1\r\n\r\n", stream()),
-        format!("POST {} HTTP/1.1\r\nHost: t\r\nContent-Length: x\r\n\r\n", stream()),
-        format!("POST {} HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", stream()),
+        format!(
+            "POST {} HTTP/1.1\r\nHost: t\r\nContent-Length: x\r\n\r\n",
+            stream()
+        ),
+        format!(
+            "POST {} HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+            stream()
+        ),
         "\u{0}\u{1}\u{2}\r\n\r\n".to_owned(),
     ] {
         let mut client = w.client().await;
@@ -73,7 +85,11 @@ async fn malformed_requests_are_refused_and_hurt_nobody() {
         assert!(client.is_closed().await, "{bytes:?}");
     }
     // Clients that leave in the middle.
-    for bytes in ["P", "POST /stream", "POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\n12"] {
+    for bytes in [
+        "P",
+        "POST /stream",
+        "POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\n12",
+    ] {
         w.client().await.write(bytes.as_bytes()).await;
     }
     assert_eq!(w.post("{}").await.status, 200);
@@ -87,8 +103,9 @@ where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
     let io = TokioIo::new(stream);
-    let (sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
+    let (sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io)
+        .await
+        .unwrap();
     tokio::spawn(connection);
     sender
 }
@@ -100,7 +117,10 @@ async fn request(sender: &mut Sender, body: String) -> (u16, Bytes) {
         .unwrap();
     let response = sender.send_request(request).await.unwrap();
     let status = response.status().as_u16();
-    (status, response.into_body().collect().await.unwrap().to_bytes())
+    (
+        status,
+        response.into_body().collect().await.unwrap().to_bytes(),
+    )
 }
 
 #[tokio::test]
@@ -119,11 +139,17 @@ async fn http2_requests_go_side_by_side() {
     }
     let rows = w.rows("k").await;
     assert_eq!(rows.len(), 100);
-    assert!(rows[0].contains("\"\"Host\"\":\"\"test.example\"\""), "{}", rows[0]);
+    assert!(
+        rows[0].contains("\"\"Host\"\":\"\"test.example\"\""),
+        "{}",
+        rows[0]
+    );
 }
 
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures")
+        .join(name)
 }
 
 fn tls() -> TlsConfig {
@@ -178,17 +204,40 @@ async fn what_can_not_be_listened_on_is_named() {
             budget: Arc::clone(&w.budget),
             clock: Arc::new(forebay_model::ManualClock::default()),
         };
-        async { forebay_flow::source::http::HttpSource::bind(config, deps).await.unwrap_err() }
+        async {
+            forebay_flow::source::http::HttpSource::bind(config, deps)
+                .await
+                .unwrap_err()
+        }
     };
     let address = w.source.address();
     let error = again(&|c| c.listen = address).await;
     assert!(matches!(error, BindError::Listen { .. }));
-    assert!(error.to_string().starts_with(&format!("can't listen on {address}: ")));
-    let error = again(&|c| c.tls = Some(TlsConfig { cert_file: "/nowhere".into(), ..tls() })).await;
-    assert!(error.to_string().starts_with("certificate file /nowhere: "), "{error}");
-    let swapped = TlsConfig { cert_file: tls().key_file, key_file: tls().cert_file };
+    assert!(
+        error
+            .to_string()
+            .starts_with(&format!("can't listen on {address}: "))
+    );
+    let error = again(&|c| {
+        c.tls = Some(TlsConfig {
+            cert_file: "/nowhere".into(),
+            ..tls()
+        })
+    })
+    .await;
+    assert!(
+        error.to_string().starts_with("certificate file /nowhere: "),
+        "{error}"
+    );
+    let swapped = TlsConfig {
+        cert_file: tls().key_file,
+        key_file: tls().cert_file,
+    };
     let error = again(&|c| c.tls = Some(swapped.clone())).await;
-    assert!(error.to_string().contains("it holds no certificate"), "{error}");
+    assert!(
+        error.to_string().contains("it holds no certificate"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -197,7 +246,10 @@ async fn stopping_lets_requests_finish_and_closes_what_is_idle() {
     let address = w.source.address();
     let (mut idle, mut busy) = (w.client().await, w.client().await);
     assert_eq!(idle.post(&stream(), "{}").await.status, 200);
-    let head = format!("POST {} HTTP/1.1\r\nHost: t\r\nContent-Length: 2\r\n\r\n{{", stream());
+    let head = format!(
+        "POST {} HTTP/1.1\r\nHost: t\r\nContent-Length: 2\r\n\r\n{{",
+        stream()
+    );
     busy.write(head.as_bytes()).await;
     while w.budget.held() == 0 {
         tokio::task::yield_now().await;
@@ -210,14 +262,20 @@ async fn stopping_lets_requests_finish_and_closes_what_is_idle() {
     assert!(busy.is_closed().await);
     assert!(TcpStream::connect(address).await.is_err());
     w.shared.drained().await;
-    assert_eq!(volume.rows(&crate::world::slice(&sinks[0], 0)).await.len(), 2);
+    assert_eq!(
+        volume.rows(&crate::world::slice(&sinks[0], 0)).await.len(),
+        2
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn stopping_does_not_wait_longer_than_its_grace() {
     let w = World::timed(config()).await;
     let mut stuck = w.client().await;
-    let head = format!("POST {} HTTP/1.1\r\nHost: t\r\nContent-Length: 2\r\n\r\n{{", stream());
+    let head = format!(
+        "POST {} HTTP/1.1\r\nHost: t\r\nContent-Length: 2\r\n\r\n{{",
+        stream()
+    );
     stuck.write(head.as_bytes()).await;
     while w.budget.held() == 0 {
         tokio::task::yield_now().await;

@@ -10,8 +10,8 @@ use forebay_record::block::decode;
 use tempfile::TempDir;
 
 #[derive(Clone, Debug)]
-pub struct Volume {
-    pub log: Log,
+pub(crate) struct Volume {
+    pub(crate) log: Log,
     appender: Arc<LocalLog>,
     dir: Arc<TempDir>,
 }
@@ -27,12 +27,12 @@ fn small() -> LogConfig {
 }
 
 impl Volume {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(small())
     }
 
     /// One that works on the thread of whoever waits for it, so that time can stand still.
-    pub fn manual() -> Self {
+    pub(crate) fn manual() -> Self {
         Self::with(LogConfig {
             manual: true,
             ..small()
@@ -45,7 +45,7 @@ impl Volume {
     }
 
     /// On a disk that fails when it is told to.
-    pub fn on(disk: &MemEnv) -> Self {
+    pub(crate) fn on(disk: &MemEnv) -> Self {
         let dir = Arc::new(TempDir::new().unwrap());
         Self::open_on(Arc::new(disk.clone()), dir, small())
     }
@@ -66,34 +66,34 @@ impl Volume {
     }
 
     /// The same directory, opened anew by another process: nobody may have the log any more.
-    pub fn reopen(self) -> Self {
+    pub(crate) fn reopen(self) -> Self {
         let Self { log, appender, dir } = self;
         drop((log, appender));
         Self::open(dir, small())
     }
 
     /// The same on a disk in memory, after its process or its machine has ended.
-    pub fn reopen_on(self, disk: &MemEnv) -> Self {
+    pub(crate) fn reopen_on(self, disk: &MemEnv) -> Self {
         let Self { log, appender, dir } = self;
         drop((log, appender));
         Self::open_on(Arc::new(disk.clone()), dir, small())
     }
 
-    pub fn appender(&self) -> &dyn Appender {
+    pub(crate) fn appender(&self) -> &dyn Appender {
         &*self.appender
     }
 
-    pub fn shared(&self) -> Arc<dyn Appender> {
+    pub(crate) fn shared(&self) -> Arc<dyn Appender> {
         Arc::<LocalLog>::clone(&self.appender)
     }
 
     /// Rows of a slice, as CSV lines, from what is committed.
-    pub async fn rows(&self, slice: &SliceKey) -> Vec<String> {
+    pub(crate) async fn rows(&self, slice: &SliceKey) -> Vec<String> {
         rows(&self.log, slice)
     }
 }
 
-pub fn rows(log: &Log, slice: &SliceKey) -> Vec<String> {
+pub(crate) fn rows(log: &Log, slice: &SliceKey) -> Vec<String> {
     let Some(stream) = log.find(&slice.to_string()) else {
         return Vec::new();
     };
@@ -104,7 +104,11 @@ pub fn rows(log: &Log, slice: &SliceKey) -> Vec<String> {
             panic!("lost records");
         };
         assert_eq!(block.codec, 1);
-        let raw = decode(&block.payload, Compression::Gzip { level: 1 }, block.raw_len as usize);
+        let raw = decode(
+            &block.payload,
+            Compression::Gzip { level: 1 },
+            block.raw_len as usize,
+        );
         text.push_str(&String::from_utf8(raw.unwrap()).unwrap());
         records += block.records as usize;
     }

@@ -18,22 +18,26 @@ use forebay_record::{CompiledMapping, Limits};
 use crate::client::{Answer, Client};
 use crate::volume::Volume;
 
-pub const SECRET: &str = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKL";
-pub const NOW: &str = "2026-11-21T05:01:49.120Z";
+pub(crate) const SECRET: &str = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKL";
+pub(crate) const NOW: &str = "2026-11-21T05:01:49.120Z";
 
-pub struct World {
-    pub source: HttpSource,
-    pub dispatcher: Arc<Dispatcher>,
-    pub budget: Arc<Budget>,
-    pub shared: Arc<PipelineShared>,
-    pub volume: Volume,
-    pub sinks: Vec<Arc<SinkRoute>>,
+pub(crate) struct World {
+    pub(crate) source: HttpSource,
+    pub(crate) dispatcher: Arc<Dispatcher>,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) shared: Arc<PipelineShared>,
+    pub(crate) volume: Volume,
+    pub(crate) sinks: Vec<Arc<SinkRoute>>,
 }
 
 /// A sink: its id, its columns and its settings.
-pub struct SinkDef(pub &'static str, pub Vec<ColumnKind>, pub SinkSettings);
+pub(crate) struct SinkDef(
+    pub(crate) &'static str,
+    pub(crate) Vec<ColumnKind>,
+    pub(crate) SinkSettings,
+);
 
-pub fn path(path: &str) -> ColumnKind {
+pub(crate) fn path(path: &str) -> ColumnKind {
     ColumnKind::Path(PathColumn {
         path: path.to_owned(),
         default_value: None,
@@ -41,7 +45,7 @@ pub fn path(path: &str) -> ColumnKind {
     })
 }
 
-pub fn mapping(kinds: &[ColumnKind]) -> Mapping {
+pub(crate) fn mapping(kinds: &[ColumnKind]) -> Mapping {
     let columns = kinds.iter().enumerate().map(|(i, kind)| Column {
         name: format!("c{i}"),
         primary_key: false,
@@ -52,31 +56,37 @@ pub fn mapping(kinds: &[ColumnKind]) -> Mapping {
     }
 }
 
-pub fn config() -> HttpSourceConfig {
+pub(crate) fn config() -> HttpSourceConfig {
     HttpSourceConfig {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         ..HttpSourceConfig::default()
     }
 }
 
-pub fn slice(sink: &SinkRoute, number: i64) -> SliceKey {
+pub(crate) fn slice(sink: &SinkRoute, number: i64) -> SliceKey {
     let opened: Timestamp = NOW.parse().unwrap();
     let opened = opened.plus(Duration::from_millis(number as u64));
-    format!("{}/{NOW}/vol/{opened}", sink.key()).parse().unwrap()
+    format!("{}/{NOW}/vol/{opened}", sink.key())
+        .parse()
+        .unwrap()
 }
 
 /// Settings without compression, so that tests read rows as they are.
-pub fn plain() -> SinkSettings {
+pub(crate) fn plain() -> SinkSettings {
     SinkSettings::default()
 }
 
 impl World {
     /// With one source `1/s` and these sinks.
-    pub async fn start(config: HttpSourceConfig, sinks: Vec<SinkDef>) -> Self {
+    pub(crate) async fn start(config: HttpSourceConfig, sinks: Vec<SinkDef>) -> Self {
         Self::start_on(Volume::new(), config, sinks).await
     }
 
-    pub async fn start_on(volume: Volume, config: HttpSourceConfig, sinks: Vec<SinkDef>) -> Self {
+    pub(crate) async fn start_on(
+        volume: Volume,
+        config: HttpSourceConfig,
+        sinks: Vec<SinkDef>,
+    ) -> Self {
         let counter = AtomicU64::new(0);
         let random = Arc::new(move || u128::from(counter.fetch_add(1, Ordering::Relaxed)));
         let dispatcher = Dispatcher::new(None, random);
@@ -112,33 +122,33 @@ impl World {
     }
 
     /// For tests in which time stands still.
-    pub async fn timed(config: HttpSourceConfig) -> Self {
+    pub(crate) async fn timed(config: HttpSourceConfig) -> Self {
         let sinks = vec![SinkDef("k", vec![ColumnKind::Body], plain())];
         Self::start_on(Volume::manual(), config, sinks).await
     }
 
     /// With one sink that keeps the body.
-    pub async fn bodies(config: HttpSourceConfig) -> Self {
+    pub(crate) async fn bodies(config: HttpSourceConfig) -> Self {
         Self::start(config, vec![SinkDef("k", vec![ColumnKind::Body], plain())]).await
     }
 
-    pub async fn client(&self) -> Client {
+    pub(crate) async fn client(&self) -> Client {
         Client::connect(self.source.address()).await
     }
 
-    pub async fn post(&self, body: &str) -> Answer {
+    pub(crate) async fn post(&self, body: &str) -> Answer {
         self.client().await.post(&stream(), body).await
     }
 
     /// Rows of a sink's first slice, as CSV lines, from what is on disk.
-    pub async fn rows(&self, sink: &str) -> Vec<String> {
+    pub(crate) async fn rows(&self, sink: &str) -> Vec<String> {
         let route = self.sinks.iter().find(|s| s.key().sink.as_str() == sink);
         self.volume.rows(&slice(route.expect("a sink"), 0)).await
     }
 }
 
 /// Opens a slice of a sink and makes it the one that is written.
-pub fn open(
+pub(crate) fn open(
     route: &Arc<SinkRoute>,
     number: i64,
     columns: &[ColumnKind],
@@ -159,6 +169,6 @@ pub fn open(
 }
 
 /// The path of the source.
-pub fn stream() -> String {
+pub(crate) fn stream() -> String {
     format!("/stream/1/s/{SECRET}")
 }

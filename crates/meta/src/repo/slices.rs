@@ -108,7 +108,9 @@ impl Repo {
         .await
     }
 
-    /// The slice is in staging, complete: from `uploading` to `uploaded`.
+    /// The slice is in staging, complete: from `uploading` to `uploaded`. `lost_records` are those
+    /// that the log had counted and that were found damaged when they were read for the upload:
+    /// they are counted as lost from now on, and no longer expected in the object.
     ///
     /// # Errors
     /// [`FileError::SliceNotFound`], [`FileError::InvalidTransition`] when it is not `uploading`, or
@@ -117,11 +119,15 @@ impl Repo {
         &self,
         key: &SliceKey,
         staging_bytes: u64,
+        lost_records: u64,
         now: Timestamp,
     ) -> Result<Revised<Slice>, FileError> {
         self.change_slice(key, false, |slice| {
             slice.transition(SliceState::Uploaded, now)?;
             slice.staging_bytes = staging_bytes;
+            let lost = lost_records.min(slice.statistics.records);
+            slice.statistics.records -= lost;
+            slice.statistics.lost_records += lost;
             Ok(())
         })
         .await

@@ -96,13 +96,17 @@ impl Refusal {
                 return format!("Request body size is over the maximum \"{max}\".");
             }
             Self::InflatedTooLarge(max) => {
-                return format!("Request body size after decompression is over the maximum \"{max}\".");
+                return format!(
+                    "Request body size after decompression is over the maximum \"{max}\"."
+                );
             }
             Self::HeaderTooLarge(max) => {
                 return format!("Request header size is over the maximum \"{max}\".");
             }
             Self::TooManyRecords(max) => {
-                return format!("The batch has more than the maximum of {max} records. Nothing was stored.");
+                return format!(
+                    "The batch has more than the maximum of {max} records. Nothing was stored."
+                );
             }
             Self::Encoding(given) => {
                 return format!("Unsupported content encoding \"{given}\", supported: gzip.");
@@ -135,7 +139,11 @@ impl Refusal {
             self,
             Self::BodyTooLarge(_) | Self::HeaderTooLarge(_) | Self::SlowBody
         ) {
-            set(&mut answer, header::CONNECTION, HeaderValue::from_static("close"));
+            set(
+                &mut answer,
+                header::CONNECTION,
+                HeaderValue::from_static("close"),
+            );
         }
         answer
     }
@@ -185,7 +193,11 @@ pub(super) fn health() -> Answer {
 /// A path that is known, and a method that it does not have.
 pub(super) fn method_not_allowed(health: bool) -> Answer {
     let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, b"");
-    set(&mut answer, header::ALLOW, if health { HEALTH_METHODS } else { METHODS });
+    set(
+        &mut answer,
+        header::ALLOW,
+        if health { HEALTH_METHODS } else { METHODS },
+    );
     answer
 }
 

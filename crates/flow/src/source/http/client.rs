@@ -30,7 +30,10 @@ impl Network {
             }
             (IpAddr::V6(net), IpAddr::V6(a)) => {
                 let differing = net.to_bits() ^ a.to_bits();
-                differing.checked_shr(128 - u32::from(self.bits)).unwrap_or(0) == 0
+                differing
+                    .checked_shr(128 - u32::from(self.bits))
+                    .unwrap_or(0)
+                    == 0
             }
             _ => false,
         }
@@ -143,7 +146,12 @@ mod tests {
             assert!(!network.contains(ip(outside)), "{network} {outside}");
             assert_eq!(network.to_string().parse(), Ok(network));
         }
-        assert!("10.0.0.0/8".parse::<Network>().unwrap().contains(ip("::ffff:10.0.0.1")));
+        assert!(
+            "10.0.0.0/8"
+                .parse::<Network>()
+                .unwrap()
+                .contains(ip("::ffff:10.0.0.1"))
+        );
         for bad in ["", "10.0.0.0/33", "::/129", "10.0.0/8", "x", "10.0.0.0/"] {
             assert!(bad.parse::<Network>().is_err(), "{bad}");
         }
@@ -162,8 +170,14 @@ mod tests {
         assert_eq!(client("9.9.9.9", &["1.1.1.1"]), "9.9.9.9");
         assert_eq!(client("10.0.0.1", &[]), "10.0.0.1");
         assert_eq!(client("10.0.0.1", &["1.1.1.1"]), "1.1.1.1");
-        assert_eq!(client("10.0.0.1", &["6.6.6.6, 1.1.1.1, 10.0.0.2"]), "1.1.1.1");
-        assert_eq!(client("10.0.0.1", &["6.6.6.6, 1.1.1.1", "10.0.0.2"]), "1.1.1.1");
+        assert_eq!(
+            client("10.0.0.1", &["6.6.6.6, 1.1.1.1, 10.0.0.2"]),
+            "1.1.1.1"
+        );
+        assert_eq!(
+            client("10.0.0.1", &["6.6.6.6, 1.1.1.1", "10.0.0.2"]),
+            "1.1.1.1"
+        );
         assert_eq!(client("10.0.0.1", &["10.0.0.3,10.0.0.2"]), "10.0.0.3");
         assert_eq!(client("10.0.0.1", &["1.1.1.1, junk"]), "10.0.0.1");
         assert_eq!(client("10.0.0.1", &["1.1.1.1:80"]), "1.1.1.1");

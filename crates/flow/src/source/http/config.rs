@@ -85,22 +85,57 @@ impl HttpSourceConfig {
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         let spans = [
-            ("requestTimeout", self.request_timeout, Span::secs(1), Span::secs(60)),
-            ("headerReadTimeout", self.header_read_timeout, Span::secs(1), Span::secs(60)),
-            ("idleTimeout", self.idle_timeout, Span::secs(1), Span::hours(1)),
+            (
+                "requestTimeout",
+                self.request_timeout,
+                Span::secs(1),
+                Span::secs(60),
+            ),
+            (
+                "headerReadTimeout",
+                self.header_read_timeout,
+                Span::secs(1),
+                Span::secs(60),
+            ),
+            (
+                "idleTimeout",
+                self.idle_timeout,
+                Span::secs(1),
+                Span::hours(1),
+            ),
         ];
         let (kb, mb) = (ByteSize::kb, ByteSize::mb);
         let sizes = [
             ("readBufferSize", self.read_buffer_size, kb(8), mb(1)),
             ("writeBufferSize", self.write_buffer_size, kb(8), mb(1)),
-            ("maxRequestBodySize", self.max_request_body_size, ByteSize(100), mb(64)),
-            ("maxInflatedBodySize", self.max_inflated_body_size, ByteSize(100), mb(256)),
+            (
+                "maxRequestBodySize",
+                self.max_request_body_size,
+                ByteSize(100),
+                mb(64),
+            ),
+            (
+                "maxInflatedBodySize",
+                self.max_inflated_body_size,
+                ByteSize(100),
+                mb(256),
+            ),
             ("maxHeaderSize", self.max_header_size, kb(1), mb(1)),
-            ("maxBytesInFlight", self.max_bytes_in_flight, mb(1), mb(64 << 10)),
+            (
+                "maxBytesInFlight",
+                self.max_bytes_in_flight,
+                mb(1),
+                mb(64 << 10),
+            ),
         ];
         let numbers = [
             ("maxConnections", self.max_connections, 1, 1_000_000),
-            ("maxRecordsPerBatch", self.max_records_per_batch, 1, 1_000_000),
+            (
+                "maxRecordsPerBatch",
+                self.max_records_per_batch,
+                1,
+                1_000_000,
+            ),
         ];
         let mut problems: Vec<_> = spans.into_iter().filter_map(out_of_range).collect();
         problems.extend(sizes.into_iter().filter_map(out_of_range));
@@ -158,6 +193,9 @@ mod tests {
         assert_eq!(config.idle_timeout, Span::secs(30));
         assert!(serde_json::from_str::<HttpSourceConfig>(r#"{"maxHeadersize":"8KB"}"#).is_err());
         let text = serde_json::to_string(&config).unwrap();
-        assert_eq!(serde_json::from_str::<HttpSourceConfig>(&text).unwrap(), config);
+        assert_eq!(
+            serde_json::from_str::<HttpSourceConfig>(&text).unwrap(),
+            config
+        );
     }
 }

@@ -111,7 +111,11 @@ impl Receiver {
         let max = usize::try_from(DISCARD_MAX).unwrap_or(usize::MAX);
         let drained = small && matches!(timeout_at(deadline, discard(body, max)).await, Ok(true));
         if !drained {
-            answer::set(&mut answer, http::header::CONNECTION, HeaderValue::from_static("close"));
+            answer::set(
+                &mut answer,
+                http::header::CONNECTION,
+                HeaderValue::from_static("close"),
+            );
         }
         answer
     }
@@ -147,7 +151,11 @@ impl Receiver {
             if mode == BodyMode::Single {
                 let record = RecordContext::with_format(info, bytes, format);
                 let (records, broken) = (vec![record], Vec::new());
-                let batch = Batch { records, broken, charge };
+                let batch = Batch {
+                    records,
+                    broken,
+                    charge,
+                };
                 let results = self.deps.dispatcher.dispatch(target, batch).await;
                 return Ok(report::single(target, &results, verbose));
             }
@@ -177,7 +185,11 @@ impl Receiver {
             Ok(Ok(bytes)) => bytes,
         };
         self.meters.body(bytes.len());
-        if gzip { self.inflate(&bytes, charge) } else { Ok(bytes) }
+        if gzip {
+            self.inflate(&bytes, charge)
+        } else {
+            Ok(bytes)
+        }
     }
 
     fn inflate(&self, bytes: &[u8], charge: &mut Charge) -> Result<Bytes, Refusal> {
@@ -280,7 +292,10 @@ fn is_gzip(headers: &HeaderMap) -> Result<bool, Refusal> {
 
 /// Whether the query has `name=true`.
 fn has_flag(query: &str, name: &str) -> bool {
-    !query.is_empty() && query.split('&').any(|p| p.strip_suffix("=true") == Some(name))
+    !query.is_empty()
+        && query
+            .split('&')
+            .any(|p| p.strip_suffix("=true") == Some(name))
 }
 
 /// HTTP/2 has the host in its target; columns shall find it where HTTP/1.1 has it.
@@ -322,8 +337,18 @@ mod tests {
 
     #[test]
     fn paths_lead_to_streams_only_with_all_three_parts() {
-        assert!(matches!(route("/stream/1/s/x"), Route::Stream("1", "s", "x")));
-        for path in ["/stream/1/s/", "/stream/1/s/x/", "/stream/1/s", "/stream", "/", "/streams/1/s/x"] {
+        assert!(matches!(
+            route("/stream/1/s/x"),
+            Route::Stream("1", "s", "x")
+        ));
+        for path in [
+            "/stream/1/s/",
+            "/stream/1/s/x/",
+            "/stream/1/s",
+            "/stream",
+            "/",
+            "/streams/1/s/x",
+        ] {
             assert!(matches!(route(path), Route::Unknown), "{path}");
         }
         assert!(matches!(route("/health-check"), Route::Health));

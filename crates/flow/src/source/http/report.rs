@@ -66,7 +66,10 @@ fn status_of(results: &[SinkResult]) -> u16 {
 
 /// Whether any row is in a sink, or may be.
 fn is_stored(result: &SinkResult) -> bool {
-    matches!(result.fate, Fate::Processed | Fate::Accepted | Fate::Unknown(_))
+    matches!(
+        result.fate,
+        Fate::Processed | Fate::Accepted | Fate::Unknown(_)
+    )
 }
 
 /// The answer to a request that is one record.
@@ -203,7 +206,9 @@ pub(super) fn batch(
     let status = status_of(results).max(broken_status);
     let mut refused: BTreeSet<usize> = broken.iter().map(|b| b.index).collect();
     refused.extend(results.iter().flat_map(|r| &r.refused.indices));
-    let failed = results.iter().any(|r| matches!(r.fate, Fate::Failed(_) | Fate::Unknown(_)));
+    let failed = results
+        .iter()
+        .any(|r| matches!(r.fate, Fate::Failed(_) | Fate::Unknown(_)));
     let accepted = if failed { 0 } else { records - refused.len() };
     let stored = results.iter().any(is_stored);
     let body = Batch {
@@ -256,7 +261,11 @@ fn refused_records<'a>(
     });
     let by_sinks = target.sinks().zip(results).flat_map(|(sink, result)| {
         let name = sink.key().sink.as_str();
-        result.refused.first.iter().map(move |r| refused_record(name, r))
+        result
+            .refused
+            .first
+            .iter()
+            .map(move |r| refused_record(name, r))
     });
     let mut all: Vec<_> = broken.chain(by_sinks).collect();
     all.sort_by_key(|r| r.index);

@@ -1,0 +1,151 @@
+//! Who may do what, and in which order a request is looked at.
+
+use axum::body::Body;
+use http::{Method, Request};
+use serde_json::json;
+
+use super::sample::{sink, source};
+use super::world::{S, World, bare};
+
+const MISSING: &str = "\"X-StorageApi-Token\" is missing from header.";
+const ADMIN_ONLY: &str = "Only admin token can do write operations on streams.";
+
+/// All routes that need a token: method, path, a body that is right.
+fn guarded() -> Vec<(Method, String, String)> {
+    let k = format!("{S}/my-source/sinks/my-sink");
+    let empty = String::new;
+    let object = || "{}".to_owned();
+    vec![
+        (Method::POST, S.to_owned(), source("x").to_string()),
+        (Method::GET, S.to_owned(), empty()),
+        (Method::GET, format!("{S}/my-source"), empty()),
+        (Method::PATCH, format!("{S}/my-source"), object()),
+        (Method::DELETE, format!("{S}/my-source"), empty()),
+        (Method::GET, format!("{S}/my-source/settings"), empty()),
+        (Method::PATCH, format!("{S}/my-source/settings"), object()),
+        (Method::POST, format!("{S}/my-source/test"), empty()),
+        (Method::POST, format!("{S}/my-source/sinks"), sink("x").to_string()),
+        (Method::GET, format!("{S}/my-source/sinks"), empty()),
+        (Method::GET, k.clone(), empty()),
+        (Method::PATCH, k.clone(), object()),
+        (Method::DELETE, k.clone(), empty()),
+        (Method::GET, format!("{k}/settings"), empty()),
+        (Method::PATCH, format!("{k}/settings"), object()),
+        (Method::GET, format!("{k}/statistics/total"), empty()),
+        (Method::GET, format!("{k}/statistics/files"), empty()),
+        (Method::GET, format!("{k}/statistics/balance"), empty()),
+        (Method::GET, "/v1/tasks/a/b".to_owned(), empty()),
+    ]
+}
+
+#[tokio::test]
+async fn every_route_asks_for_a_token_first_and_then_whether_it_is_one() {
+    let world = World::new().await;
+    for (method, path, body) in guarded() {
+        let none = world.call_as("", method.clone(), &path, body.clone()).await;
+        none.is_error(400, "missingField", MISSING);
+        let wrong = world.call_as("nope", method, &path, body).await;
+        wrong.is_error(401, "storage.tokenInvalid", "Invalid access token.");
+    }
+}
+
+#[tokio::test]
+async fn only_admins_write_and_everyone_reads_and_tests() {
+    let world = World::with_sink().await;
+    for (method, path, body) in guarded() {
+        let reply = world.call_as("reader", method.clone(), &path, body).await;
+        if method == Method::GET || path.ends_with("/test") {
+            assert_ne!(reply.status, 403, "{method} {path}");
+        } else {
+            reply.is_error(403, "forbidden", ADMIN_ONLY);
+        }
+    }
+}
+
+#[tokio::test]
+async fn another_project_sees_nothing() {
+    let world = World::with_sink().await;
+    let task = world.post(S, source("Second")).await;
+    world.finish(&task).await;
+    let task = format!("/v1/tasks/{}", task.json()["taskId"].as_str().unwrap());
+    for (method, path, body) in guarded() {
+        let path = if path.starts_with("/v1/tasks") { task.clone() } else { path };
+        if path == S {
+            continue;
+        }
+        let reply = world.call_as("other", method.clone(), &path, body).await;
+        assert_eq!(reply.status, 404, "{method} {path}: {reply:?}");
+    }
+    let list = world.call_as("other", Method::GET, S, Body::empty()).await.ok();
+    assert_eq!(list["sources"], json!([]));
+    assert_eq!((&list["projectId"], &list["branchId"]), (&json!(456), &json!(222)));
+    let own = world.call_as("other", Method::POST, S, source("My Source").to_string()).await;
+    assert_eq!(own.status, 202);
+}
+
+#[tokio::test]
+async fn checks_come_in_the_order_of_the_contract() {
+    let world = World::with_source().await;
+    let long = "x".repeat(49);
+    let path = |branch: &str, source: &str| format!("/v1/branches/{branch}/sources/{source}");
+    // A bad body wins over everything, then parameters and the token together, then the token's
+    // worth, the branch, the role, and what there is.
+    let call = async |token: &str, path: &str, body: &str| {
+        world.call_as(token, Method::PATCH, path, body.to_owned()).await
+    };
+    let bad_body = call("", &path("foo", &long), "{").await;
+    bad_body.is_error(400, "decodePayload", "Unexpected EOF.");
+    let both = call("", &path("foo", &long), "{}").await;
+    let text = format!(
+        "Length of sourceId must be lesser or equal than 48 but got value \"{long}\" (len=49); {}",
+        MISSING.replace("header.", "header.")
+    );
+    both.is_error(400, "invalidLength", &text);
+    let token = call("nope", &path("foo", "nope"), "{}").await;
+    token.is_error(401, "storage.tokenInvalid", "Invalid access token.");
+    let branch = call("reader", &path("foo", "nope"), "{}").await;
+    let text = "Invalid branch: expected \"default\" or <int>, given \"foo\".";
+    branch.is_error(400, "badRequest", text);
+    let role = call("reader", &path("111", "nope"), "{}").await;
+    role.is_error(403, "forbidden", ADMIN_ONLY);
+    let found = call("admin", &path("111", "nope"), "{}").await;
+    found.is_error(404, "sourceNotFound", "Source \"nope\" not found in the branch.");
+    let bad_sink = json!({ "type": "table", "name": "x" });
+    let mapper_first = world.post(&format!("{S}/nope/sinks"), bad_sink).await;
+    let text = "\"table\" must be configured for the \"table\" sink type.";
+    mapper_first.is_error(400, "badRequest", text);
+}
+
+#[tokio::test]
+async fn only_the_default_branch_is_there() {
+    let world = World::new().await;
+    let call = async |branch: &str| world.get(&format!("/v1/branches/{branch}/sources")).await;
+    assert_eq!(call("default").await.ok(), call("111").await.ok());
+    for (branch, shown) in [("222", "222"), ("0", "0")] {
+        let text = format!(
+            "Currently only default branch is supported, branch \"{shown}\" is not default."
+        );
+        call(branch).await.is_error(400, "badRequest", &text);
+    }
+    for (branch, shown) in [("foo", "foo"), ("-1", "-1"), ("%3Cb%3E", "<b>")] {
+        let text = format!("Invalid branch: expected \"default\" or <int>, given \"{shown}\".");
+        let reply = call(branch).await;
+        assert!(!reply.text.contains('<'), "escaped");
+        reply.is_error(400, "badRequest", &text);
+    }
+}
+
+#[tokio::test]
+async fn the_token_may_come_in_either_header() {
+    let world = World::new().await;
+    for (name, value, status) in [
+        ("X-StorageApi-Token", "Bearer admin", 200),
+        ("Authorization", "Bearer admin", 200),
+        ("Authorization", "Basic admin", 400),
+        ("X-KBC-ProjectId", "123", 400),
+    ] {
+        let request = Request::get(S).header(name, value).body(Body::empty()).unwrap();
+        assert_eq!(world.send(request).await.status.as_u16(), status, "{name}: {value}");
+    }
+    assert_eq!(world.send(bare(Method::GET, "/v1")).await.status, 200);
+}

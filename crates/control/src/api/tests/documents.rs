@@ -1,0 +1,162 @@
+//! The OpenAPI document: what it says is what is served.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use axum::body::Body;
+use forebay_model::limits;
+use http::Method;
+use serde_json::Value;
+
+use super::world::{World, bare};
+use crate::api::validate::{CHECKED, INFORMATIVE};
+
+fn document(world: &World) -> Value {
+    serde_json::from_str(world.api.document()).unwrap()
+}
+
+/// `FOREBAY_UPDATE_GOLDEN=1 cargo test -p forebay-control` writes it anew.
+#[tokio::test]
+async fn the_document_is_the_golden_one() {
+    let world = World::with(|c| *c = crate::ApiConfig::default()).await;
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/openapi3.json");
+    if std::env::var_os("FOREBAY_UPDATE_GOLDEN").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, world.api.document()).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap();
+    assert!(
+        golden == world.api.document(),
+        "the OpenAPI document has changed; if that is meant, run with FOREBAY_UPDATE_GOLDEN=1"
+    );
+}
+
+#[tokio::test]
+async fn both_forms_are_served_and_are_one_document() {
+    let world = World::new().await;
+    let json = world.send(bare(Method::GET, "/v1/documentation/openapi3.json")).await;
+    assert_eq!(json.header("content-type"), "application/json");
+    let yaml = world.send(bare(Method::GET, "/v1/documentation/openapi3.yaml")).await;
+    assert_eq!(yaml.header("content-type"), "application/x-yaml");
+    let from_yaml: Value = serde_saphyr::from_str(&yaml.text).unwrap();
+    assert_eq!(from_yaml, json.json());
+    assert_eq!(json.json()["servers"][0]["url"], "https://stream.example");
+}
+
+fn operations(document: &Value) -> Vec<(Method, String, Value)> {
+    let mut all = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+            all.push((method, path.clone(), operation.clone()));
+        }
+    }
+    all
+}
+
+#[tokio::test]
+async fn every_documented_operation_is_served_and_no_other() {
+    let world = World::new().await;
+    let document = document(&world);
+    let operations = operations(&document);
+    assert_eq!(operations.len(), 23);
+    let methods = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+    for (_, path, _) in &operations {
+        let address = path.replace('{', "").replace('}', "");
+        for method in &methods {
+            let documented = operations.iter().any(|(m, p, _)| m == method && p == path);
+            let reply = world.call_as("", method.clone(), &address, Body::empty()).await;
+            assert_eq!(reply.status != 405, documented, "{method} {path}");
+            assert!(!reply.text.contains("endpointNotFound"), "{method} {path}");
+            assert!(!reply.text.contains("internalError"), "{method} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_operation_is_complete() {
+    let world = World::new().await;
+    let document = document(&world);
+    assert_eq!(document["openapi"], "3.1.0");
+    let mut ids = BTreeSet::new();
+    for (method, path, operation) in operations(&document) {
+        let id = operation["operationId"].as_str().unwrap().to_owned();
+        assert!(ids.insert(id.clone()), "{id} twice");
+        assert!(operation["summary"].is_string(), "{id}");
+        for (status, response) in operation["responses"].as_object().unwrap() {
+            assert!(!response["description"].as_str().unwrap().is_empty(), "{id} {status}");
+        }
+        let named: BTreeSet<&str> = operation["parameters"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|p| p["in"] == "path")
+            .map(|p| p["name"].as_str().unwrap())
+            .collect();
+        let in_path = path.split('/').filter_map(|s| s.strip_prefix('{'));
+        let in_path: BTreeSet<&str> = in_path.map(|s| s.trim_end_matches('}')).collect();
+        assert_eq!(named, in_path, "{id}");
+        if path.starts_with("/v1/branches") || path.starts_with("/v1/tasks") {
+            let admin = method != Method::GET && id != "TestSource";
+            let scopes = if admin { serde_json::json!(["admin"]) } else { serde_json::json!([]) };
+            assert_eq!(operation["security"][0]["token"], scopes, "{id}");
+        } else {
+            assert_eq!(operation.get("security"), None, "{id}");
+        }
+    }
+}
+
+/// All schemas that a request is checked against.
+fn request_schemas<'d>(document: &'d Value, schema: &'d Value, found: &mut Vec<&'d Value>) {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let target = document.pointer(reference.trim_start_matches('#'));
+        return request_schemas(document, target.expect(reference), found);
+    }
+    found.push(schema);
+    let properties = schema["properties"].as_object().into_iter().flatten();
+    let choices = schema["oneOf"].as_array().into_iter().flatten();
+    for below in properties.map(|(_, s)| s).chain(choices).chain(schema.get("items")) {
+        request_schemas(document, below, found);
+    }
+}
+
+#[tokio::test]
+async fn the_validator_knows_every_word_of_request_schemas() {
+    let world = World::new().await;
+    let document = document(&world);
+    let mut schemas = Vec::new();
+    for (_, _, operation) in operations(&document) {
+        if let Some(schema) = operation.pointer("/requestBody/content/application~1json/schema") {
+            request_schemas(&document, schema, &mut schemas);
+        }
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            request_schemas(&document, &parameter["schema"], &mut schemas);
+        }
+    }
+    assert!(schemas.len() > 40);
+    for schema in schemas {
+        for word in schema.as_object().unwrap().keys() {
+            let known = CHECKED.contains(&word.as_str()) || INFORMATIVE.contains(&word.as_str());
+            assert!(known, "{word} in {schema}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_limits_of_the_document_are_those_of_the_model() {
+    let world = World::new().await;
+    let document = document(&world);
+    let schemas = &document["components"]["schemas"];
+    for (pointer, limit) in [
+        ("/CreateSourceRequestBody/properties/sourceId/maxLength", limits::ID_CHARS_MAX),
+        ("/CreateSinkRequestBody/properties/sinkId/maxLength", limits::ID_CHARS_MAX),
+        ("/CreateSourceRequestBody/properties/name/maxLength", limits::NAME_CHARS_MAX),
+        ("/UpdateSinkRequestBody/properties/name/maxLength", limits::NAME_CHARS_MAX),
+        ("/CreateSinkRequestBody/properties/description/maxLength", limits::DESCRIPTION_CHARS_MAX),
+        ("/TableMappingRequest/properties/columns/maxItems", limits::COLUMNS_MAX),
+        ("/TableColumnTemplate/properties/content/maxLength", limits::TEMPLATE_CHARS_MAX),
+    ] {
+        let found = schemas.pointer(pointer).and_then(Value::as_u64);
+        assert_eq!(found, Some(limit as u64), "{pointer}");
+    }
+}

@@ -1,0 +1,294 @@
+//! An API on a store in a temporary directory, with one volume and a small mapper.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::Body;
+use forebay_meta::repo::runtime::{Node, Volume};
+use forebay_meta::store::LeaseId;
+use forebay_meta::{EmbeddedOptions, EmbeddedStore, Repo, Store};
+use forebay_model::{
+    Clock, ColumnKind, ManualClock, Mapping, NodeId, Sink, SinkSettings, TableBackend, Timestamp,
+    VolumeId,
+};
+use http::{HeaderMap, Method, Request, StatusCode, header};
+use http_body_util::BodyExt;
+use rand::{RngCore, SeedableRng};
+use serde_json::Value;
+use tower::ServiceExt;
+
+use crate::api::{
+    Api, ApiConfig, ApiDeps, ColumnProblem, Mapper, TestCell, TestError, TestRecord, TestTable,
+};
+use crate::auth::{ConfiguredTokens, TokenConfig};
+
+pub(super) const NODE: &str = "n1";
+pub(super) const S: &str = "/v1/branches/default/sources";
+
+/// An answer.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) text: String,
+}
+
+impl Reply {
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|e| panic!("{e}: {self:?}"))
+    }
+
+    pub(super) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |v| v.to_str().unwrap())
+    }
+
+    /// It is an error like that.
+    #[track_caller]
+    pub(super) fn is_error(&self, status: u16, name: &str, message: &str) {
+        let body = self.json();
+        let name = if name.contains('.') {
+            name.to_owned()
+        } else {
+            format!("stream.api.{name}")
+        };
+        assert_eq!(body["message"], message, "{self:?}");
+        assert_eq!(body["error"], name);
+        assert_eq!(body["statusCode"], status);
+        assert_eq!(self.status.as_u16(), status);
+        assert_eq!(self.header("content-type"), "application/json");
+    }
+
+    #[track_caller]
+    pub(super) fn ok(self) -> Value {
+        assert_eq!(self.status, StatusCode::OK, "{self:?}");
+        self.json()
+    }
+}
+
+/// A server.
+pub(super) struct World {
+    pub(super) api: Api,
+    pub(super) router: Router,
+    pub(super) repo: Repo,
+    pub(super) clock: Arc<ManualClock>,
+    pub(super) lease: LeaseId,
+    _dir: tempfile::TempDir,
+}
+
+fn token(id: &str, project: u64, branch: u64, admin: bool) -> TokenConfig {
+    TokenConfig {
+        id: id.to_owned(),
+        project,
+        branch,
+        description: format!("Token {id}"),
+        admin,
+        sha256: ConfiguredTokens::hash(id.as_bytes()),
+    }
+}
+
+impl World {
+    pub(super) async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// Tokens are their own ids: `admin` and `reader` of project 123, `other` of project 456.
+    pub(super) async fn with(change: impl FnOnce(&mut ApiConfig)) -> Self {
+        let world = Self::without_volume(change).await;
+        let volume = Volume {
+            id: VolumeId("vol1".to_owned()),
+            node: NodeId(NODE.to_owned()),
+        };
+        world.repo.register_volume(&volume, world.lease).await.unwrap();
+        world
+    }
+
+    pub(super) async fn without_volume(change: impl FnOnce(&mut ApiConfig)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = EmbeddedStore::open(dir.path(), EmbeddedOptions::default()).unwrap();
+        let repo = Repo::new(Arc::new(store), SinkSettings::default());
+        let lease = repo.store().grant(Duration::from_secs(600)).await.unwrap();
+        let clock = Arc::new(ManualClock::at("2026-01-02T03:04:05.678Z".parse().unwrap()));
+        let node = Node {
+            id: NodeId(NODE.to_owned()),
+            started_at: Timestamp::MIN,
+            roles: vec![],
+        };
+        repo.register_node(&node, lease).await.unwrap();
+        let tokens = [
+            token("admin", 123, 111, true),
+            token("reader", 123, 111, false),
+            token("other", 456, 222, true),
+        ];
+        let mut config = ApiConfig {
+            public_url: "https://stream.example/".to_owned(),
+            source_public_url: "https://in.example".to_owned(),
+            ..ApiConfig::default()
+        };
+        change(&mut config);
+        let mut random = rand::rngs::StdRng::seed_from_u64(7);
+        let api = Api::new(ApiDeps {
+            repo: repo.clone(),
+            mapper: Arc::new(SmallMapper),
+            auth: Arc::new(ConfiguredTokens::new(&tokens).unwrap()),
+            clock: clock.clone(),
+            random: Box::new(move || random.next_u64()),
+            node: node.id,
+            backends: BTreeSet::from([TableBackend::Sqlite]),
+            config,
+        });
+        Self {
+            router: api.router(),
+            api,
+            repo,
+            clock,
+            lease,
+            _dir: dir,
+        }
+    }
+
+    pub(super) async fn send(&self, request: Request<Body>) -> Reply {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        Reply {
+            status: parts.status,
+            headers: parts.headers,
+            text: String::from_utf8(bytes.to_vec()).unwrap(),
+        }
+    }
+
+    /// As the project's admin.
+    pub(super) async fn call(&self, method: Method, path: &str, body: impl Into<Body>) -> Reply {
+        self.call_as("admin", method, path, body).await
+    }
+
+    pub(super) async fn call_as(
+        &self,
+        token: &str,
+        method: Method,
+        path: &str,
+        body: impl Into<Body>,
+    ) -> Reply {
+        let mut request = Request::builder().method(method).uri(path);
+        if !token.is_empty() {
+            request = request.header("X-StorageApi-Token", token);
+        }
+        self.send(request.body(body.into()).unwrap()).await
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Reply {
+        self.call(Method::GET, path, Body::empty()).await
+    }
+
+    pub(super) async fn post(&self, path: &str, body: Value) -> Reply {
+        self.call(Method::POST, path, body.to_string()).await
+    }
+
+    pub(super) async fn patch(&self, path: &str, body: Value) -> Reply {
+        self.call(Method::PATCH, path, body.to_string()).await
+    }
+
+    pub(super) async fn delete(&self, path: &str) -> Reply {
+        self.call(Method::DELETE, path, Body::empty()).await
+    }
+
+    /// Asks for the task of an accepted request until it is finished.
+    #[track_caller]
+    pub(super) fn finish(&self, reply: &Reply) -> impl Future<Output = Value> {
+        assert_eq!(reply.status, StatusCode::ACCEPTED, "{reply:?}");
+        let url = reply.json()["url"].as_str().unwrap().to_owned();
+        let path = url.strip_prefix("https://stream.example").unwrap().to_owned();
+        async move {
+            let finished = async {
+                loop {
+                    let task = self.get(&path).await.ok();
+                    if task["isFinished"] == true {
+                        return task;
+                    }
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+            };
+            let finished = tokio::time::timeout(Duration::from_secs(20), finished);
+            finished.await.expect("the task finishes")
+        }
+    }
+
+    /// Its task succeeds.
+    pub(super) async fn done(&self, reply: Reply) -> Value {
+        let task = self.finish(&reply).await;
+        assert_eq!(task["status"], "success", "{task}");
+        task
+    }
+
+    pub(super) fn now(&self) -> String {
+        self.clock.now().to_string()
+    }
+}
+
+/// Knows one bad template, and renders what it is given.
+struct SmallMapper;
+
+#[async_trait]
+impl Mapper for SmallMapper {
+    fn check(&self, mapping: &Mapping) -> Vec<ColumnProblem> {
+        let columns = mapping.columns.iter().filter(|c| match &c.kind {
+            ColumnKind::Template(t) => t.content == "Invalid",
+            _ => false,
+        });
+        let problem = |c: &forebay_model::Column| ColumnProblem {
+            column: c.name.clone(),
+            message: "1:1-8 Unknown variable: Invalid".to_owned(),
+        };
+        columns.map(problem).collect()
+    }
+
+    async fn test(&self, sinks: &[Sink], record: TestRecord) -> Result<Vec<TestTable>, TestError> {
+        let body = String::from_utf8_lossy(&record.body).into_owned();
+        match body.as_str() {
+            "panic" => panic!("the mapper has a bug"),
+            "hang" => std::future::pending().await,
+            "internal" => return Err(TestError::Internal("no worker".to_owned())),
+            "refused" => {
+                return Err(TestError::Column {
+                    column: "path".to_owned(),
+                    message: "path \"key\" not found in the body".to_owned(),
+                });
+            }
+            _ => {}
+        }
+        let mut headers: Vec<String> = record.headers.keys().map(ToString::to_string).collect();
+        headers.sort();
+        let cell = |c: &forebay_model::Column| TestCell {
+            column: c.name.clone(),
+            value: match c.kind {
+                ColumnKind::Ip => record.ip.clone(),
+                ColumnKind::Datetime => record.received_at.to_string(),
+                ColumnKind::Headers => headers.join(","),
+                _ => body.clone(),
+            },
+        };
+        let table = |sink: &Sink| TestTable {
+            sink: sink.key.clone(),
+            table: sink.table.table.clone(),
+            rows: vec![sink.table.mapping.columns.iter().map(cell).collect()],
+        };
+        Ok(sinks.iter().map(table).collect())
+    }
+}
+
+/// A request without any header field.
+pub(super) fn bare(method: Method, path: &str) -> Request<Body> {
+    let request = Request::builder().method(method).uri(path);
+    request.body(Body::empty()).unwrap()
+}
+
+/// A request with a content type.
+pub(super) fn typed(method: Method, path: &str, kind: &str, body: &str) -> Request<Body> {
+    let request = Request::builder().method(method).uri(path);
+    let request = request.header("X-StorageApi-Token", "admin");
+    let request = request.header(header::CONTENT_TYPE, kind);
+    request.body(Body::from(body.to_owned())).unwrap()
+}
