@@ -1,10 +1,11 @@
 //! The management API: routes of sources, sinks and tasks.
 //!
-//! A request goes through [`frame`] (id, CORS, time limit, errors), then as [`call::Call`] through
+//! A request goes through `frame` (id, CORS, time limit, errors), then as `call::Call` through
 //! the checks that the OpenAPI document names for its operation, then to a handler. A handler checks
 //! what needs the store or the mapper, and starts a task for everything that changes something.
 
 mod answer;
+mod body;
 mod call;
 mod config;
 mod document;
@@ -89,7 +90,9 @@ struct Inner {
 
 impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Api").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Api")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 
@@ -144,7 +147,6 @@ impl Api {
     ///
     /// Serve it with the peer's address (`into_make_service_with_connect_info::<SocketAddr>`), so
     /// that the test of a mapping can show it.
-    #[must_use]
     pub fn router(&self) -> Router {
         let (router, _) = routes().split_for_parts();
         router

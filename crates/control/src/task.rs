@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use forebay_meta::repo::tasks::TaskError;
 use forebay_meta::{Repo, StoreError};
-use forebay_model::{Clock, ProjectId, SinkId, SourceKey, Task, TaskEnd};
+use forebay_model::{Clock, SinkId, SourceKey, Task, TaskEnd};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::oneshot;
@@ -149,9 +149,11 @@ impl Tasks {
             // Nobody to tell: the client is gone, the work is done all the same.
             drop(tell.send(stored));
             if go_on {
-                tasks.run(recording, work).await;
+                let outcome = tasks.run(&recording, work).await;
+                // First free, then finished: who sees the end may go on at once.
+                drop(hold);
+                tasks.end(&recording, outcome).await;
             }
-            drop(hold);
         });
         match recorded.await {
             Ok(Ok(())) => Ok(task),
@@ -169,7 +171,7 @@ impl Tasks {
         })
     }
 
-    async fn run(&self, task: Task, work: Work) {
+    async fn run(&self, task: &Task, work: Work) -> Result<String, String> {
         let timeout = self.0.timeout;
         let work = tokio::time::timeout(timeout, AssertUnwindSafe(work).catch_unwind());
         let outcome = tokio::select! {
@@ -191,12 +193,12 @@ impl Tasks {
             Ok(_) => tracing::info!(task = %task.id, "task finished"),
             Err(error) => tracing::warn!(task = %task.id, error, "task failed"),
         }
-        self.end(task.project, &task, outcome).await;
+        outcome
     }
 
     /// Records the end. When the store fails for long, the task stays unfinished until the node is
     /// started again.
-    async fn end(&self, project: ProjectId, task: &Task, outcome: Result<String, String>) {
+    async fn end(&self, task: &Task, outcome: Result<String, String>) {
         let finished_at = self.0.clock.now();
         let millis = finished_at.since(task.created_at).as_millis();
         let end = TaskEnd {
@@ -205,7 +207,12 @@ impl Tasks {
             outcome,
         };
         for attempt in 1..=END_ATTEMPTS_MAX {
-            match self.0.repo.finish_task(project, &task.id, end.clone()).await {
+            match self
+                .0
+                .repo
+                .finish_task(task.project, &task.id, end.clone())
+                .await
+            {
                 Ok(_) | Err(TaskError::Ended(_) | TaskError::NotFound(_)) => return,
                 Err(error) => {
                     tracing::error!(task = %task.id, %error, attempt, "the end of a task is not recorded");

@@ -49,6 +49,8 @@ pub struct Pipeline {
     shared: Arc<PipelineShared>,
     state: Mutex<State>,
     changed: Notify,
+    /// Rows have begun to gather behind a block.
+    gathering: Notify,
 }
 
 impl std::fmt::Debug for Pipeline {
@@ -84,6 +86,7 @@ impl Pipeline {
             shared,
             state: Mutex::default(),
             changed: Notify::new(),
+            gathering: Notify::new(),
         }))
     }
 
@@ -116,7 +119,10 @@ impl Pipeline {
             .lock()
             .put((rows, records, at), &self.triggers, &self.shared.budget);
         match put {
-            Put::Taken(wait, taken) => {
+            Put::Taken { wait, taken, first } => {
+                if first {
+                    self.gathering.notify_one();
+                }
                 taken.into_iter().flatten().for_each(|t| self.seal(t));
                 Append::Taken(wait)
             }
@@ -289,18 +295,28 @@ impl Pipeline {
         }
     }
 
+    /// Waits for a block. Rows that gather meanwhile are not left to get older than they may; while
+    /// there are none, no timer runs.
     async fn outcome(self: &Arc<Self>, mut ticket: BlockTicket) -> Outcome {
-        let abort = self.shared.abort.cancelled();
-        let mut abort = pin!(abort);
         loop {
+            let gathering = self.gathering.notified();
+            let deadline = self.lock().deadline(&self.triggers);
+            let Some(deadline) = deadline else {
+                tokio::select! {
+                    biased;
+                    outcome = &mut ticket => return outcome,
+                    () = gathering => continue,
+                }
+            };
             tokio::select! {
                 biased;
                 outcome = &mut ticket => return outcome,
-                () = &mut abort => return Outcome::Unknown("the process is being stopped".into()),
-                () = tokio::time::sleep(self.triggers.interval) => {
+                () = tokio::time::sleep_until(deadline) => {
                     let taken = self.lock().take_if_due(&self.triggers);
-                    if let Some(taken) = taken {
-                        self.seal(taken);
+                    match taken {
+                        Some(taken) => self.seal(taken),
+                        // As many are under way as may be: only their end can help.
+                        None => return ticket.await,
                     }
                 }
             }

@@ -2,6 +2,8 @@
 //! the real log, store, staging folder and database. The transitions that the coordinator would
 //! decide are made by hand.
 
+#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

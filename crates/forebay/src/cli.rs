@@ -70,6 +70,9 @@ pub(crate) fn main() -> ExitCode {
         }
     };
     if matches!(cli.command, Command::TemplateWorker) {
+        // Out of the terminal's process group: Ctrl-C is for the server, which still needs its
+        // templates to finish what it has begun. It ends them itself.
+        _ = rustix::process::setpgid(None, None);
         return forebay_flow::template::worker_main();
     }
     match run(cli.command, Environment::of_process()) {

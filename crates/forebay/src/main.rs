@@ -3,17 +3,21 @@
 use std::process::ExitCode;
 
 mod api;
+mod banner;
 mod cli;
 mod clock;
 mod command;
 mod config;
 mod definitions;
+mod demo;
 mod failure;
 mod health;
 mod mapper;
 mod query;
 mod random;
 mod roles;
+mod signals;
+mod telemetry;
 mod terminal;
 mod token;
 mod version;

@@ -51,7 +51,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::SystemClock;
-use crate::config::{Config, Environment, Role, TableDefault, url_of};
+use crate::config::{Config, Environment, Role, TableDefault};
 use crate::failure::Failure;
 use crate::health::Health;
 use crate::mapper::RecordMapper;
@@ -137,11 +137,7 @@ impl Node {
         if config.has(Role::Coordinator) {
             base.coordinate(config, &mut tasks);
         }
-        let scheme_url = || match &config.source.http.tls {
-            Some(_) => url_of(source).replacen("http:", "https:", 1),
-            None => url_of(source),
-        };
-        let source_url = config.source.http.public_url.clone().unwrap_or_else(scheme_url);
+        let source_url = config.source_url(source);
         let stop_intake = CancellationToken::new();
         let mut api = config.api.listen;
         let mut management = None;
@@ -167,6 +163,11 @@ impl Node {
             stop: base.stop,
             tasks,
         })
+    }
+
+    /// The log, for its figures.
+    pub(crate) fn log(&self) -> Log {
+        self.log.clone()
     }
 
     /// Waits until a task has ended that should not have; says which and why.
@@ -370,7 +371,7 @@ impl Base {
 }
 
 fn open_log(config: &Config, dir: &Path) -> Result<(Log, VolumeId), Failure> {
-    let dir = dir.join("log");
+    let dir = dir.join(crate::command::log::FOLDER);
     let (log, report) = Log::open(Arc::new(StdEnv::new()), &dir, config.log.resolve()).map_err(Failure::new)?;
     if report.is_clean() {
         tracing::debug!(?report, "log opened");

@@ -5,6 +5,7 @@
 //!
 //! `FOREBAY_TORTURE_SECONDS` (default 20) and `FOREBAY_TORTURE_SEED` make longer runs
 //! (`just torture`); a failure prints its seed.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 #![allow(
     clippy::disallowed_methods,
     reason = "a test of a real process waits for it with the real clock; each wait is for a condition"

@@ -19,12 +19,19 @@ pub(crate) enum Fail {
     /// No room; nothing that was acknowledged is at risk.
     Full,
     /// The disk failed. Final.
-    Io { during: &'static str, path: PathBuf, source: io::Error },
+    Io {
+        during: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
 }
 
 /// Whether the file system says that it is full.
 pub(crate) fn is_full(e: &io::Error) -> bool {
-    matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    matches!(
+        e.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 /// A part of a catalog block is at most this long.
@@ -104,7 +111,9 @@ impl Active {
         };
         active.push_catalog(catalog, head.created_at_ms);
         // Where there are very many streams, there must be room for blocks beside the catalog.
-        active.capacity = active.capacity.max(active.end.saturating_mul(2).min(3 << 30));
+        active.capacity = active
+            .capacity
+            .max(active.end.saturating_mul(2).min(3 << 30));
         active
     }
 
@@ -169,7 +178,8 @@ impl Active {
         if draft.payload.len() <= COPY_BELOW {
             self.scratch.extend_from_slice(draft.payload);
         } else {
-            self.pieces.push(Piece::Copied(self.run..self.scratch.len()));
+            self.pieces
+                .push(Piece::Copied(self.run..self.scratch.len()));
             self.pieces.push(Piece::Shared(draft.payload.clone()));
             self.run = self.scratch.len();
         }
@@ -187,7 +197,8 @@ impl Active {
     /// Writes the batch. Space is made first: a full disk is met before a block is touched.
     pub(crate) fn write(&mut self, room: &Room<'_>) -> Result<u64, Fail> {
         self.allocate(self.end + index::seal_len(self.lines.len()), room)?;
-        self.pieces.push(Piece::Copied(self.run..self.scratch.len()));
+        self.pieces
+            .push(Piece::Copied(self.run..self.scratch.len()));
         let mut slices: Vec<IoSlice<'_>> = self
             .pieces
             .iter()
@@ -244,7 +255,10 @@ impl Active {
             return Ok(());
         }
         let target = (self.allocated + room.step).min(self.capacity).max(to);
-        if room.free().is_some_and(|free| free < target - self.allocated) {
+        if room
+            .free()
+            .is_some_and(|free| free < target - self.allocated)
+        {
             return Err(Fail::Full);
         }
         match write_zeroes(&*self.file, self.allocated, target) {
@@ -277,7 +291,11 @@ impl Active {
     }
 
     fn failed(&self, during: &'static str, source: io::Error) -> Fail {
-        Fail::Io { during, path: self.path.clone(), source }
+        Fail::Io {
+            during,
+            path: self.path.clone(),
+            source,
+        }
     }
 }
 

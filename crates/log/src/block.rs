@@ -114,7 +114,10 @@ impl Header {
         f.u32()?;
         let sound = crc32c::crc32c(&h[..76]) == f.u32()?
             && header.stored_len as usize <= MAX_PAYLOAD
-            && header.first_seq.checked_add(u64::from(header.records)).is_some();
+            && header
+                .first_seq
+                .checked_add(u64::from(header.records))
+                .is_some();
         sound.then_some(header)
     }
 

@@ -23,16 +23,32 @@ impl Range {
 /// A change, written as a block of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Control {
-    Declare { stream: u64, name: Arc<str> },
+    Declare {
+        stream: u64,
+        name: Arc<str>,
+    },
     /// Records below `up_to` are free. `lost_before` counts those of them that were lost: once
     /// their segments are gone, nothing else remembers it.
-    Trim { stream: u64, up_to: u64, lost_before: u64 },
-    Close { stream: u64 },
-    Delete { stream: u64 },
+    Trim {
+        stream: u64,
+        up_to: u64,
+        lost_before: u64,
+    },
+    Close {
+        stream: u64,
+    },
+    Delete {
+        stream: u64,
+    },
     /// Records that were found damaged when they were read.
-    Lost { stream: u64, range: Range },
+    Lost {
+        stream: u64,
+        range: Range,
+    },
     /// A segment is about to be removed. One that is missing without this was lost.
-    Drop { segment: u64 },
+    Drop {
+        segment: u64,
+    },
 }
 
 impl Control {
@@ -56,7 +72,11 @@ impl Control {
                 put(&mut out, *stream);
                 out.extend_from_slice(name.as_bytes());
             }
-            Self::Trim { stream, up_to, lost_before } => {
+            Self::Trim {
+                stream,
+                up_to,
+                lost_before,
+            } => {
                 out.push(2);
                 put(&mut out, *stream);
                 put(&mut out, *up_to);
@@ -89,11 +109,24 @@ impl Control {
         let tag = f.u8()?;
         let stream = f.u64()?;
         Some(match tag {
-            1 => Self::Declare { stream, name: name(bytes.get(9..)?)? },
-            2 => Self::Trim { stream, up_to: f.u64()?, lost_before: f.u64()? },
+            1 => Self::Declare {
+                stream,
+                name: name(bytes.get(9..)?)?,
+            },
+            2 => Self::Trim {
+                stream,
+                up_to: f.u64()?,
+                lost_before: f.u64()?,
+            },
             3 => Self::Close { stream },
             4 => Self::Delete { stream },
-            5 => Self::Lost { stream, range: Range { first: f.u64()?, end: f.u64()? } },
+            5 => Self::Lost {
+                stream,
+                range: Range {
+                    first: f.u64()?,
+                    end: f.u64()?,
+                },
+            },
             6 => Self::Drop { segment: stream },
             _ => return None,
         })
@@ -190,7 +223,10 @@ fn stream_line(f: &mut Fields<'_>) -> Option<StreamLine> {
         name: Arc::from(""),
     };
     for _ in 0..f.u32()? {
-        line.lost.push(Range { first: f.u64()?, end: f.u64()? });
+        line.lost.push(Range {
+            first: f.u64()?,
+            end: f.u64()?,
+        });
     }
     let len = f.u32()? as usize;
     line.name = name(f.bytes(len)?)?;

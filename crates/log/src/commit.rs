@@ -94,7 +94,9 @@ pub struct Ticket {
 
 impl std::fmt::Debug for Ticket {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Ticket").field("appended", &self.appended).finish_non_exhaustive()
+        f.debug_struct("Ticket")
+            .field("appended", &self.appended)
+            .finish_non_exhaustive()
     }
 }
 
@@ -105,7 +107,13 @@ impl Ticket {
         appended: Appended,
         driver: Option<Arc<dyn Drive>>,
     ) -> Self {
-        Self { group, index, appended, waiting: None, driver }
+        Self {
+            group,
+            index,
+            appended,
+            waiting: None,
+            driver,
+        }
     }
 
     /// Sequence of the block's first record. It is known before the block is on disk, and holds if
@@ -147,7 +155,10 @@ impl Ticket {
             if let Some(outcome) = state.outcome(self.index) {
                 return outcome.map(|()| self.appended);
             }
-            state = group.done.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
+            state = group
+                .done
+                .wait(state)
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
         }
     }
 }

@@ -74,23 +74,43 @@ impl Default for LogConfig {
 impl LogConfig {
     pub(crate) fn validate(&self) -> Result<(), OpenError> {
         let wrong = |name, value: String, allowed: &str| {
-            Err(OpenError::Config { name, value, allowed: allowed.to_owned() })
+            Err(OpenError::Config {
+                name,
+                value,
+                allowed: allowed.to_owned(),
+            })
         };
         if !(4 << 10..=2 << 30).contains(&self.segment_size) {
-            return wrong("segment_size", self.segment_size.to_string(), "4 KiB to 2 GiB");
+            return wrong(
+                "segment_size",
+                self.segment_size.to_string(),
+                "4 KiB to 2 GiB",
+            );
         }
         if !(1..=MAX_PAYLOAD).contains(&self.max_payload) {
-            return wrong("max_payload", self.max_payload.to_string(), "1 byte to 64 MiB");
+            return wrong(
+                "max_payload",
+                self.max_payload.to_string(),
+                "1 byte to 64 MiB",
+            );
         }
         if self.sync_interval > Duration::from_secs(10) {
-            return wrong("sync_interval", format!("{:?}", self.sync_interval), "0 to 10 s");
+            return wrong(
+                "sync_interval",
+                format!("{:?}", self.sync_interval),
+                "0 to 10 s",
+            );
         }
         if self.compact_below_percent > 90 {
             let value = self.compact_below_percent.to_string();
             return wrong("compact_below_percent", value, "0 to 90");
         }
         if !(1..=1_000_000).contains(&self.max_streams) {
-            return wrong("max_streams", self.max_streams.to_string(), "1 to 1,000,000");
+            return wrong(
+                "max_streams",
+                self.max_streams.to_string(),
+                "1 to 1,000,000",
+            );
         }
         if self.preallocate_step == 0 {
             return wrong("preallocate_step", "0".to_owned(), "1 byte or more");

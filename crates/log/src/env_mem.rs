@@ -105,7 +105,9 @@ impl MemEnv {
             capacity: None,
             short_writes: true,
         };
-        Self { disk: Arc::new(Mutex::new(disk)) }
+        Self {
+            disk: Arc::new(Mutex::new(disk)),
+        }
     }
 
     /// The power goes: of what was not synced each sector is there or not, and so is each change
@@ -124,7 +126,11 @@ impl MemEnv {
 
     /// Makes the call number `n` from now (the first is 0) of this sort fail; of any sort if `None`.
     pub fn fail(&self, call: Option<Call>, n: u64, errno: i32) {
-        lock(&self.disk).faults.push(Fault { call, after: n, errno });
+        lock(&self.disk).faults.push(Fault {
+            call,
+            after: n,
+            errno,
+        });
     }
 
     /// Forgets the failures that were ordered and have not happened.
@@ -164,8 +170,15 @@ impl MemEnv {
     #[must_use]
     pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let disk = lock(&self.disk);
-        let bytes = |inode| disk.inodes.get(inode).map_or_else(Vec::new, |i| i.current.clone());
-        disk.names.iter().map(|(path, inode)| (path.clone(), bytes(inode))).collect()
+        let bytes = |inode| {
+            disk.inodes
+                .get(inode)
+                .map_or_else(Vec::new, |i| i.current.clone())
+        };
+        disk.names
+            .iter()
+            .map(|(path, inode)| (path.clone(), bytes(inode)))
+            .collect()
     }
 
     /// Puts a file on the disk, synced.
@@ -173,7 +186,11 @@ impl MemEnv {
         let mut disk = lock(&self.disk);
         let inode = disk.next_inode;
         disk.next_inode += 1;
-        let content = Inode { current: bytes.clone(), durable: bytes, ..Inode::default() };
+        let content = Inode {
+            current: bytes.clone(),
+            durable: bytes,
+            ..Inode::default()
+        };
         disk.inodes.insert(inode, content);
         disk.names.insert(path.to_owned(), inode);
         disk.durable_names.insert(path.to_owned(), inode);
@@ -229,7 +246,11 @@ impl Disk {
     }
 
     fn used(&self) -> u64 {
-        let len = |inode| self.inodes.get(inode).map_or(0, |i: &Inode| i.current.len() as u64);
+        let len = |inode| {
+            self.inodes
+                .get(inode)
+                .map_or(0, |i: &Inode| i.current.len() as u64)
+        };
         self.names.values().map(len).sum()
     }
 
@@ -243,7 +264,11 @@ impl Disk {
         let prefix = self.next_random().is_multiple_of(2);
         let keep = self.below(self.changes.len() + 1);
         for (i, change) in std::mem::take(&mut self.changes).into_iter().enumerate() {
-            let kept = if prefix { i < keep } else { self.next_random().is_multiple_of(2) };
+            let kept = if prefix {
+                i < keep
+            } else {
+                self.next_random().is_multiple_of(2)
+            };
             if !kept {
                 continue;
             }
@@ -272,7 +297,9 @@ impl Disk {
                 continue;
             };
             let which = self.below(inode.lengths.len() + 1);
-            let len = which.checked_sub(1).map_or(inode.durable.len(), |i| inode.lengths[i]);
+            let len = which
+                .checked_sub(1)
+                .map_or(inode.durable.len(), |i| inode.lengths[i]);
             inode.durable.resize(len, 0);
             for (sector, versions) in std::mem::take(&mut inode.dirty) {
                 let which = self.below(versions.len() + 1);
@@ -330,7 +357,12 @@ impl Env for MemEnv {
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let disk = lock(&self.disk);
         let name = |path: &PathBuf| Some(path.file_name()?.to_str()?.to_owned());
-        Ok(disk.names.keys().filter(|p| p.parent() == Some(dir)).filter_map(name).collect())
+        Ok(disk
+            .names
+            .keys()
+            .filter(|p| p.parent() == Some(dir))
+            .filter_map(name)
+            .collect())
     }
 
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>> {
@@ -351,7 +383,11 @@ impl Env for MemEnv {
                 inode
             }
         };
-        Ok(Arc::new(MemFile { disk: self.disk.clone(), inode, epoch: disk.epoch }))
+        Ok(Arc::new(MemFile {
+            disk: self.disk.clone(),
+            inode,
+            epoch: disk.epoch,
+        }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -359,7 +395,8 @@ impl Env for MemEnv {
         disk.call(Call::Rename)?;
         let inode = disk.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
         disk.names.insert(to.to_owned(), inode);
-        disk.changes.push(Change::Rename(from.to_owned(), to.to_owned()));
+        disk.changes
+            .push(Change::Rename(from.to_owned(), to.to_owned()));
         Ok(())
     }
 
@@ -389,7 +426,11 @@ impl Env for MemEnv {
         }
         let epoch = disk.epoch;
         disk.locks.insert(path.to_owned(), epoch);
-        let held = MemLock { disk: self.disk.clone(), path: path.to_owned(), epoch };
+        let held = MemLock {
+            disk: self.disk.clone(),
+            path: path.to_owned(),
+            epoch,
+        };
         Ok(Some(Box::new(held)))
     }
 
@@ -441,10 +482,15 @@ impl MemFile {
     ) -> io::Result<T> {
         let mut disk = lock(&self.disk);
         if disk.epoch != self.epoch {
-            return Err(io::Error::other("the process that opened this file has ended"));
+            return Err(io::Error::other(
+                "the process that opened this file has ended",
+            ));
         }
         let outcome = disk.call(call);
-        let mut inode = disk.inodes.remove(&self.inode).ok_or(io::ErrorKind::NotFound)?;
+        let mut inode = disk
+            .inodes
+            .remove(&self.inode)
+            .ok_or(io::ErrorKind::NotFound)?;
         let done = act(&mut disk, &mut inode, outcome);
         disk.inodes.insert(self.inode, inode);
         done

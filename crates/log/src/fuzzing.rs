@@ -13,7 +13,9 @@ struct Bytes<'a>(&'a [u8]);
 
 impl File for Bytes<'_> {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(self.0.len());
+        let from = usize::try_from(offset)
+            .unwrap_or(usize::MAX)
+            .min(self.0.len());
         let rest = self.0.get(from..).unwrap_or_default();
         let n = rest.len().min(buf.len());
         buf[..n].copy_from_slice(&rest[..n]);
@@ -66,7 +68,10 @@ pub fn block(data: &[u8]) {
 /// # Panics
 /// When the scan says something that can't be.
 pub fn segment(data: &[u8]) {
-    for scan in [scan::segment(&Bytes(data), 1), scan::by_blocks(&Bytes(data), 1)] {
+    for scan in [
+        scan::segment(&Bytes(data), 1),
+        scan::by_blocks(&Bytes(data), 1),
+    ] {
         let scan = scan.expect("reading memory does not fail");
         assert!(scan.lines.is_sorted_by_key(|l| l.offset));
         assert!(scan.end <= (data.len() as u64).max(64));

@@ -137,6 +137,7 @@ pub(crate) fn foot_at(file_len: u64) -> Option<u64> {
 /// Whether the foot's index lies within the file.
 pub(crate) fn plausible(foot: &Foot, segment: u64, file_len: u64) -> bool {
     let end = foot.index_at.saturating_add(u64::from(foot.index_len));
-    foot.segment == segment && foot_at(file_len).is_some_and(|at| end <= at)
+    foot.segment == segment
+        && foot_at(file_len).is_some_and(|at| end <= at)
         && to_usize(u64::from(foot.index_len)).is_multiple_of(LINE_LEN)
 }

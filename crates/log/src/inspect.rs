@@ -100,7 +100,9 @@ impl Inspection {
         let volume = volume::read(&*env, dir)?;
         let recovered = match recover::load(&*env, dir, Access::Read) {
             Err(OpenError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                return Err(OpenError::NoLog { dir: dir.to_owned() });
+                return Err(OpenError::NoLog {
+                    dir: dir.to_owned(),
+                });
             }
             other => other?,
         };
@@ -108,7 +110,9 @@ impl Inspection {
         let volume = match volume {
             Found::Sound(volume) => Some(volume.id),
             Found::Missing if report.segments == 0 => {
-                return Err(OpenError::NoLog { dir: dir.to_owned() });
+                return Err(OpenError::NoLog {
+                    dir: dir.to_owned(),
+                });
             }
             Found::Missing | Found::Damaged => {
                 report.volume_file_damaged = true;
@@ -163,7 +167,10 @@ impl Inspection {
     /// # Errors
     /// See [`ReadError`].
     pub fn reader(&self, id: StreamId, from: u64) -> Result<Reader, ReadError> {
-        Reader::new(self.store.clone(), id.as_raw(), from, None)
+        if !self.store.read().streams.contains_key(&id.as_raw()) {
+            return Err(ReadError::UnknownStream);
+        }
+        Ok(Reader::new(self.store.clone(), id.as_raw(), from, None))
     }
 
     /// Figures of the segment files.
@@ -191,7 +198,11 @@ impl Inspection {
     pub fn verify(&self, mut progress: impl FnMut(u64, u64)) -> VerifyReport {
         let segments: Vec<(u64, Arc<dyn File>, u64)> = {
             let table = self.store.read();
-            table.segments.iter().map(|(id, s)| (*id, s.file.clone(), s.end)).collect()
+            table
+                .segments
+                .iter()
+                .map(|(id, s)| (*id, s.file.clone(), s.end))
+                .collect()
         };
         let total = segments.iter().map(|(_, _, end)| end).sum();
         let last = segments.last().map_or(0, |(id, ..)| *id);
@@ -200,7 +211,9 @@ impl Inspection {
         for (id, file, end) in segments {
             let checked = self.verify_segment(id, &*file, id == last, &mut report);
             if let Err(e) = checked {
-                report.unreadable.push(format!("{}: {e}", crate::segment::segment_name(id)));
+                report
+                    .unreadable
+                    .push(format!("{}: {e}", crate::segment::segment_name(id)));
             }
             report.segments += 1;
             done += end;
@@ -226,7 +239,13 @@ impl Inspection {
                 // A block that stands in the index was on disk; so was what others stand behind.
                 let block = Some(self.name(line));
                 let offset = u64::from(line.offset);
-                let damage = Damage { segment: id, offset, len, block, acknowledged: true };
+                let damage = Damage {
+                    segment: id,
+                    offset,
+                    len,
+                    block,
+                    acknowledged: true,
+                };
                 report.damage.push(damage);
             }
         }
@@ -245,7 +264,10 @@ impl Inspection {
 
     fn name(&self, line: &Line) -> DamagedBlock {
         let table = self.store.read();
-        let stream = table.streams.get(&line.stream).filter(|_| line.kind.has_records());
+        let stream = table
+            .streams
+            .get(&line.stream)
+            .filter(|_| line.kind.has_records());
         DamagedBlock {
             stream: StreamId::from_raw(line.stream),
             name: stream.map_or_else(String::new, |s| s.line.name.to_string()),
@@ -261,8 +283,14 @@ fn is_sound(file: &dyn File, id: u64, line: &Line) -> std::io::Result<bool> {
     let whole = read_full(file, &mut bytes, at)? == bytes.len();
     let header = Header::decode_at(&bytes, id, at);
     let same = |h: Header| {
-        Line::of(&h, false) == Line { damaged: false, ..*line }
-            && bytes.get(HEADER_LEN..).is_some_and(|p| crc32c::crc32c(p) == h.payload_crc)
+        Line::of(&h, false)
+            == Line {
+                damaged: false,
+                ..*line
+            }
+            && bytes
+                .get(HEADER_LEN..)
+                .is_some_and(|p| crc32c::crc32c(p) == h.payload_crc)
     };
     Ok(whole && header.is_some_and(same))
 }

@@ -66,6 +66,7 @@ mod active;
 mod block;
 mod bytefields;
 mod catalog;
+mod changed;
 mod commit;
 mod config;
 mod env;
@@ -94,13 +95,14 @@ mod writer;
 
 pub use block::{FORMAT_VERSION, HEADER_LEN, MAX_PAYLOAD};
 pub use catalog::MAX_NAME;
+pub use changed::Changed;
 pub use commit::{Appended, Ticket};
 pub use config::{LogConfig, SyncMode};
 pub use env::{Access, Env, File, LockGuard, StdEnv};
 #[cfg(feature = "sim")]
 pub use env_mem::{Call, MemEnv};
 pub use error::{AppendError, CommitError, Latched, OpenError, ReadError};
-pub use log::{Changed, Log};
+pub use log::Log;
 pub use queue::{NewBlock, StreamId};
 pub use read::{Block, Gap, Item, Reader};
 pub use reserve::Reservation;

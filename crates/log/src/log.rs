@@ -1,15 +1,12 @@
 //! The handle: what a program does with a log.
 
-use std::future::Future;
 use std::path::Path;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crate::bytefields::to_usize;
 use crate::catalog::{Control, MAX_NAME, Range};
+use crate::changed::Changed;
 use crate::commit::{Appended, Drive, Ticket};
 use crate::config::{LogConfig, SyncMode};
 use crate::env::Env;
@@ -19,6 +16,7 @@ use crate::queue::{Mood, NewBlock, Op, Queue, StreamId, lock};
 use crate::read::{OnLost, Reader};
 use crate::reserve::Reservation;
 use crate::stats::{RecoveryReport, SegmentStats, StreamStats, VolumeStats};
+use crate::table::Stream;
 use crate::writer::Shared;
 
 /// A durable log: many streams of blocks in one directory. Cheap to clone.
@@ -31,7 +29,9 @@ pub struct Log {
 
 impl std::fmt::Debug for Log {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Log").field("dir", &self.inner.shared.dir()).finish_non_exhaustive()
+        f.debug_struct("Log")
+            .field("dir", &self.inner.shared.dir())
+            .finish_non_exhaustive()
     }
 }
 
@@ -56,16 +56,35 @@ impl Log {
         let shared = Arc::new(shared);
         let mut threads = Vec::new();
         if !shared.config.manual {
-            let failed = |source| OpenError::Io { path: dir.to_owned(), source };
+            let failed = |source| OpenError::Io {
+                path: dir.to_owned(),
+                source,
+            };
             let writer = shared.clone();
             let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
-            threads.push(named("log-writer").spawn(move || writer.run()).map_err(failed)?);
+            threads.push(
+                named("log-writer")
+                    .spawn(move || writer.run())
+                    .map_err(failed)?,
+            );
             let keeper = shared.clone();
-            let keep = move || keeper.spares.run(&keeper.space_room(), keeper.config.segment_size);
+            let keep = move || {
+                keeper
+                    .spares
+                    .run(&keeper.space_room(), keeper.config.segment_size)
+            };
             threads.push(named("log-spares").spawn(keep).map_err(failed)?);
         }
-        let inner = Inner { shared, threads: Mutex::new(threads) };
-        Ok((Self { inner: Arc::new(inner) }, report))
+        let inner = Inner {
+            shared,
+            threads: Mutex::new(threads),
+        };
+        Ok((
+            Self {
+                inner: Arc::new(inner),
+            },
+            report,
+        ))
     }
 
     fn shared(&self) -> &Arc<Shared> {
@@ -93,7 +112,11 @@ impl Log {
         let id = queue.next_stream;
         queue.next_stream += 1;
         let name: Arc<str> = Arc::from(name);
-        let assigned = crate::queue::Assigned { name: name.clone(), next_seq: 0, closed: false };
+        let assigned = crate::queue::Assigned {
+            name: name.clone(),
+            next_seq: 0,
+            closed: false,
+        };
         queue.names.insert(name.clone(), id);
         queue.streams.insert(id, assigned);
         queue.push(Op::Control(Control::Declare { stream: id, name }));
@@ -104,7 +127,10 @@ impl Log {
     /// The stream with this name, if there is one.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<StreamId> {
-        lock(&self.shared().queue).names.get(name).map(|&id| StreamId(id))
+        lock(&self.shared().queue)
+            .names
+            .get(name)
+            .map(|&id| StreamId(id))
     }
 
     /// Hands a block over. Returns at once; the ticket says when the block is on disk.
@@ -165,7 +191,9 @@ impl Log {
                 Some(_) => {}
             }
         }
-        let taken = checked.into_iter().map(|(crc, block)| self.put(&mut queue, block, crc));
+        let taken = checked
+            .into_iter()
+            .map(|(crc, block)| self.put(&mut queue, block, crc));
         taken.collect()
     }
 
@@ -186,7 +214,10 @@ impl Log {
                     queue = lock(&shared.queue);
                 }
                 Err(AppendError::Busy) => {
-                    queue = shared.space.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                    queue = shared
+                        .space
+                        .wait(queue)
+                        .unwrap_or_else(PoisonError::into_inner);
                 }
                 outcome => return outcome,
             }
@@ -209,7 +240,7 @@ impl Log {
     /// Waits until the queue has room. Somebody else may be faster: try, and wait again.
     #[must_use]
     pub fn room(&self) -> Changed {
-        Changed { shared: self.shared().clone(), what: What::Room, registered: false }
+        Changed::room(self.shared().clone())
     }
 
     fn enqueue(
@@ -256,15 +287,31 @@ impl Log {
     /// Changes are small, and may free space: they enter also when no block may. Still bounded.
     fn admit_change(&self, queue: &Queue) -> Result<(), AppendError> {
         queue.check()?;
-        let bound = self.shared().config.queue_bytes.saturating_mul(2).max(1 << 20);
-        if queue.bytes + queue.writing > bound { Err(AppendError::Busy) } else { Ok(()) }
+        let bound = self
+            .shared()
+            .config
+            .queue_bytes
+            .saturating_mul(2)
+            .max(1 << 20);
+        if queue.bytes + queue.writing > bound {
+            Err(AppendError::Busy)
+        } else {
+            Ok(())
+        }
     }
 
     fn put(&self, queue: &mut Queue, block: NewBlock, crc: u32) -> Result<Ticket, AppendError> {
         let records = block.records;
         let first_seq = queue.assign(block.stream, records)?;
-        let index = queue.push(Op::Data { first_seq, crc, block });
-        let appended = Appended { first_seq, next_seq: first_seq + u64::from(records) };
+        let index = queue.push(Op::Data {
+            first_seq,
+            crc,
+            block,
+        });
+        let appended = Appended {
+            first_seq,
+            next_seq: first_seq + u64::from(records),
+        };
         Ok(self.ticket(queue, index, appended))
     }
 
@@ -274,17 +321,35 @@ impl Log {
             shared.work.notify_one();
         }
         let group = (shared.config.sync != SyncMode::None).then(|| queue.group.clone());
-        let driver = shared.config.manual.then(|| shared.clone() as Arc<dyn Drive>);
+        let driver = shared
+            .config
+            .manual
+            .then(|| shared.clone() as Arc<dyn Drive>);
         Ticket::new(group, index, appended, driver)
     }
 
-    fn control(&self, id: StreamId, what: impl FnOnce(&mut Queue) -> Control) -> Result<Ticket, AppendError> {
+    fn control(
+        &self,
+        id: StreamId,
+        what: impl FnOnce(&mut Queue) -> Control,
+    ) -> Result<Ticket, AppendError> {
         let mut queue = lock(&self.shared().queue);
         self.admit_change(&queue)?;
-        let next_seq = queue.streams.get(&id.0).ok_or(AppendError::UnknownStream)?.next_seq;
+        let next_seq = queue
+            .streams
+            .get(&id.0)
+            .ok_or(AppendError::UnknownStream)?
+            .next_seq;
         let control = what(&mut queue);
         let index = queue.push(Op::Control(control));
-        Ok(self.ticket(&queue, index, Appended { first_seq: next_seq, next_seq }))
+        Ok(self.ticket(
+            &queue,
+            index,
+            Appended {
+                first_seq: next_seq,
+                next_seq,
+            },
+        ))
     }
 
     /// Closes a stream: it takes no more, from now on and for ever. When the ticket resolves that
@@ -310,7 +375,11 @@ impl Log {
     pub fn trim(&self, id: StreamId, up_to: u64) -> Result<Ticket, AppendError> {
         self.control(id, |queue| {
             let next_seq = queue.streams.get(&id.0).map_or(0, |s| s.next_seq);
-            Control::Trim { stream: id.0, up_to: up_to.min(next_seq), lost_before: 0 }
+            Control::Trim {
+                stream: id.0,
+                up_to: up_to.min(next_seq),
+                lost_before: 0,
+            }
         })
     }
 
@@ -335,32 +404,59 @@ impl Log {
     pub fn reader(&self, id: StreamId, from: u64) -> Result<Reader, ReadError> {
         let shared = self.shared().clone();
         let on_lost: OnLost = Arc::new(move |stream, range| quarantine(&shared, stream, range));
-        Reader::new(self.shared().store.clone(), id.0, from, Some(on_lost))
+        if self.committed(id).is_none() {
+            return Err(ReadError::UnknownStream);
+        }
+        Ok(Reader::new(
+            self.shared().store.clone(),
+            id.0,
+            from,
+            Some(on_lost),
+        ))
     }
 
     /// The sequence up to which a stream is committed.
     #[must_use]
     pub fn committed(&self, id: StreamId) -> Option<u64> {
-        Some(self.shared().store.read().streams.get(&id.0)?.line.next_seq)
+        let known = self
+            .shared()
+            .store
+            .read()
+            .streams
+            .get(&id.0)
+            .map(|s| s.line.next_seq);
+        known.or_else(|| self.declared(id).map(|_| 0))
+    }
+
+    /// The name of a stream that is declared, and perhaps not committed yet.
+    fn declared(&self, id: StreamId) -> Option<Arc<str>> {
+        lock(&self.shared().queue)
+            .streams
+            .get(&id.0)
+            .map(|assigned| assigned.name.clone())
     }
 
     /// Waits for the next commit, of whatever stream. Make it before you look at
     /// [`Log::committed`] or read to the end, and await it after: then nothing is missed.
     #[must_use]
     pub fn changed(&self) -> Changed {
-        let mut changed =
-            Changed { shared: self.shared().clone(), what: What::Commit(0), registered: false };
-        changed.what = What::Commit(changed.commits());
-        changed
+        Changed::commit(self.shared().clone())
     }
 
     /// Figures of a stream.
     #[must_use]
     pub fn stats(&self, id: StreamId) -> Option<StreamStats> {
-        self.shared().store.read().streams.get(&id.0).map(StreamStats::of)
+        let known = self
+            .shared()
+            .store
+            .read()
+            .streams
+            .get(&id.0)
+            .map(StreamStats::of);
+        known.or_else(|| Some(StreamStats::of(&Stream::empty(id.0, self.declared(id)?))))
     }
 
-    /// Figures of all streams, by number.
+    /// Figures of all committed streams, by number.
     #[must_use]
     pub fn streams(&self) -> Vec<StreamStats> {
         let table = self.shared().store.read();
@@ -392,7 +488,10 @@ impl Log {
         shared.see_room(&mut queue);
         let available = queue.available(shared.config.max_bytes);
         if available < bytes {
-            return Err(AppendError::Full { needed: bytes, available });
+            return Err(AppendError::Full {
+                needed: bytes,
+                available,
+            });
         }
         queue.space.reserved += bytes;
         Ok(Reservation::new(shared.clone(), bytes))
@@ -485,87 +584,9 @@ fn validate(block: &NewBlock, config: &LogConfig) -> Result<(), AppendError> {
         return Err(AppendError::Invalid("a block has at least one record"));
     }
     if block.payload.len() > config.max_payload {
-        return Err(AppendError::Invalid("the block's payload is larger than `max_payload`"));
+        return Err(AppendError::Invalid(
+            "the block's payload is larger than `max_payload`",
+        ));
     }
     Ok(())
-}
-
-enum What {
-    Room,
-    Commit(u64),
-}
-
-/// Waits for a change of the log; see [`Log::changed`] and [`Log::room`].
-pub struct Changed {
-    shared: Arc<Shared>,
-    what: What,
-    registered: bool,
-}
-
-impl Changed {
-    fn commits(&self) -> u64 {
-        self.shared.commits.load(Ordering::Acquire)
-    }
-
-    /// Blocks the thread; at most so long. `false` when nothing changed.
-    pub fn wait_timeout(mut self, limit: std::time::Duration) -> bool {
-        let parker = Arc::new(Parker::default());
-        let waker = parker.clone().into();
-        let mut cx = Context::from_waker(&waker);
-        if Pin::new(&mut self).poll(&mut cx).is_ready() {
-            return true;
-        }
-        let woken = lock(&parker.lock);
-        let asleep = |(): &mut ()| !parker.woken.load(Ordering::Acquire);
-        let waited = parker.wake.wait_timeout_while(woken, limit, asleep);
-        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
-    }
-}
-
-#[derive(Default)]
-struct Parker {
-    woken: AtomicBool,
-    lock: Mutex<()>,
-    wake: Condvar,
-}
-
-impl std::task::Wake for Parker {
-    fn wake(self: Arc<Self>) {
-        let _held = lock(&self.lock);
-        self.woken.store(true, Ordering::Release);
-        self.wake.notify_all();
-    }
-}
-
-impl Future for Changed {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let shared = self.shared.clone();
-        match self.what {
-            What::Room if shared.config.manual => {
-                shared.step();
-                return Poll::Ready(());
-            }
-            What::Room => {
-                let mut queue = lock(&shared.queue);
-                let pending = queue.bytes + queue.writing;
-                let idle = pending == 0 || queue.mood != Mood::Running;
-                if self.registered || idle {
-                    return Poll::Ready(());
-                }
-                queue.room_wakers.push(cx.waker().clone());
-                self.registered = true;
-            }
-            What::Commit(seen) => {
-                let mut watchers = lock(&shared.watchers);
-                let over = lock(&shared.queue).mood != Mood::Running;
-                if shared.commits.load(Ordering::Acquire) != seen || over {
-                    return Poll::Ready(());
-                }
-                watchers.push(cx.waker().clone());
-            }
-        }
-        Poll::Pending
-    }
 }

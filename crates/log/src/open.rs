@@ -8,11 +8,11 @@ use std::sync::{Arc, Condvar, Mutex};
 use crate::active::is_full;
 use crate::block::FORMAT_VERSION;
 use crate::bytefields::to_usize;
+use crate::catalog::{Control, Range};
 use crate::config::LogConfig;
 use crate::env::{Access, Env, read_full, write_full};
 use crate::error::OpenError;
 use crate::index;
-use crate::catalog::{Control, Range};
 use crate::queue::{Op, Queue};
 use crate::read::Store;
 use crate::recover::{self, Read, Recovered};
@@ -39,20 +39,34 @@ pub(crate) fn open(
         Found::Missing | Found::Damaged => {
             let fresh = matches!(found, Found::Missing) && recovered.report.segments == 0;
             recovered.report.volume_file_damaged = !fresh;
-            let volume = Volume { id: env.random(), version: u32::from(FORMAT_VERSION) };
+            let volume = Volume {
+                id: env.random(),
+                version: u32::from(FORMAT_VERSION),
+            };
             volume::write(&*env, dir, &volume)?;
             volume
         }
     };
     let spares = mend(&*env, dir, &config, &mut recovered)?;
-    let Recovered { mut table, report, last_segment, .. } = recovered;
+    let Recovered {
+        mut table,
+        report,
+        last_segment,
+        ..
+    } = recovered;
     table.next_stream = table.next_stream.max(1);
     let mut queue = Queue::new(&table);
     queue.space.used = table.used();
     for lost in &report.lost {
         // Written down, so that it is named once, and counted also when its segment is gone.
-        let range = Range { first: lost.first_seq, end: lost.first_seq + lost.records };
-        queue.push(Op::Control(Control::Lost { stream: lost.stream.0, range }));
+        let range = Range {
+            first: lost.first_seq,
+            end: lost.first_seq + lost.records,
+        };
+        queue.push(Op::Control(Control::Lost {
+            stream: lost.stream.0,
+            range,
+        }));
     }
     let shared = Shared {
         env,

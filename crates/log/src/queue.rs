@@ -66,9 +66,18 @@ const CONTROL_WEIGHT: usize = 160;
 
 /// What the writer has to write.
 pub(crate) enum Op {
-    Data { first_seq: u64, crc: u32, block: NewBlock },
+    Data {
+        first_seq: u64,
+        crc: u32,
+        block: NewBlock,
+    },
     /// A block copied out of segment `from`.
-    Moved { from: u64, first_seq: u64, crc: u32, block: NewBlock },
+    Moved {
+        from: u64,
+        first_seq: u64,
+        crc: u32,
+        block: NewBlock,
+    },
     Control(Control),
 }
 
@@ -153,7 +162,11 @@ impl Queue {
             next_seq: line.next_seq,
             closed: line.closed,
         };
-        self.streams = table.streams.iter().map(|(id, s)| (*id, assigned(&s.line))).collect();
+        self.streams = table
+            .streams
+            .iter()
+            .map(|(id, s)| (*id, assigned(&s.line)))
+            .collect();
         self.names.clone_from(&table.names);
         // Never back: a number that was given away once must not name another stream.
         self.next_stream = self.next_stream.max(table.next_stream).max(1);
@@ -169,7 +182,10 @@ impl Queue {
 
     /// Takes the stream's next sequences.
     pub(crate) fn assign(&mut self, stream: StreamId, records: u32) -> Result<u64, AppendError> {
-        let assigned = self.streams.get_mut(&stream.0).ok_or(AppendError::UnknownStream)?;
+        let assigned = self
+            .streams
+            .get_mut(&stream.0)
+            .ok_or(AppendError::UnknownStream)?;
         if assigned.closed {
             return Err(AppendError::Closed);
         }
@@ -191,7 +207,10 @@ impl Queue {
     pub(crate) fn take(&mut self) -> (Vec<Op>, Arc<Group>) {
         self.writing = self.bytes;
         self.bytes = 0;
-        (std::mem::take(&mut self.ops), std::mem::take(&mut self.group))
+        (
+            std::mem::take(&mut self.ops),
+            std::mem::take(&mut self.group),
+        )
     }
 
     /// Bytes of the volume that nobody has or waits for.

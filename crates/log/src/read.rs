@@ -24,7 +24,10 @@ pub(crate) struct Store {
 
 impl Store {
     pub(crate) fn new(dir: PathBuf, table: Table) -> Self {
-        Self { dir, table: RwLock::new(table) }
+        Self {
+            dir,
+            table: RwLock::new(table),
+        }
     }
 
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, Table> {
@@ -105,6 +108,8 @@ pub struct Reader {
     ahead: VecDeque<(Entry, Arc<dyn File>)>,
     /// A stretch of a segment: its id, where it begins, its bytes.
     span: (u32, u64, Bytes),
+    /// The stream was there. Before that it may only be declared.
+    seen: bool,
 }
 
 enum Look {
@@ -114,23 +119,16 @@ enum Look {
 }
 
 impl Reader {
-    pub(crate) fn new(
-        store: Arc<Store>,
-        stream: u64,
-        from: u64,
-        on_lost: Option<OnLost>,
-    ) -> Result<Self, ReadError> {
-        if !store.read().streams.contains_key(&stream) {
-            return Err(ReadError::UnknownStream);
-        }
-        Ok(Self {
+    pub(crate) fn new(store: Arc<Store>, stream: u64, from: u64, on_lost: Option<OnLost>) -> Self {
+        Self {
             store,
             on_lost,
             stream,
             next_seq: from,
             ahead: VecDeque::new(),
             span: (0, 0, Bytes::new()),
-        })
+            seen: false,
+        }
     }
 
     /// The sequence at which reading goes on.
@@ -160,13 +158,23 @@ impl Reader {
             // Else an idle reader would keep the memory, and a removed segment's file.
             self.span = (0, 0, Bytes::new());
         }
-        Ok(Some(block.map_or_else(|| Item::Gap(self.damaged(&entry)), Item::Block)))
+        Ok(Some(block.map_or_else(
+            || Item::Gap(self.damaged(&entry)),
+            Item::Block,
+        )))
     }
 
     /// Looks up the places of the next blocks.
     fn look_ahead(&mut self) -> Result<Look, ReadError> {
         let table = self.store.read();
-        let stream = table.streams.get(&self.stream).ok_or(ReadError::UnknownStream)?;
+        let Some(stream) = table.streams.get(&self.stream) else {
+            return if self.seen {
+                Err(ReadError::UnknownStream)
+            } else {
+                Ok(Look::End)
+            };
+        };
+        self.seen = true;
         self.next_seq = self.next_seq.max(stream.line.trimmed_to);
         let from = stream.position(self.next_seq);
         let mut at = self.next_seq;
@@ -183,7 +191,10 @@ impl Reader {
         if !self.ahead.is_empty() {
             return Ok(Look::Ahead);
         }
-        let until = stream.blocks.get(from).map_or(stream.line.next_seq, |e| e.first_seq);
+        let until = stream
+            .blocks
+            .get(from)
+            .map_or(stream.line.next_seq, |e| e.first_seq);
         if until <= self.next_seq {
             return Ok(Look::End);
         }
@@ -231,7 +242,10 @@ impl Reader {
         let mut best = first.disk_len();
         for (entry, _) in &self.ahead {
             let end = u64::from(entry.offset) + entry.disk_len();
-            if entry.segment != first.segment || u64::from(entry.offset) < start || end - start > SPAN {
+            if entry.segment != first.segment
+                || u64::from(entry.offset) < start
+                || end - start > SPAN
+            {
                 break;
             }
             ours += entry.disk_len();
@@ -283,7 +297,9 @@ pub(crate) fn read_entry(file: &dyn File, stream: u64, entry: &Entry) -> io::Res
     let mut bytes = vec![0; HEADER_LEN + entry.stored_len as usize];
     let n = read_full(file, &mut bytes, u64::from(entry.offset))?;
     let whole = n == bytes.len();
-    Ok(whole.then(|| check(entry, stream, &Bytes::from(bytes))).flatten())
+    Ok(whole
+        .then(|| check(entry, stream, &Bytes::from(bytes)))
+        .flatten())
 }
 
 impl Iterator for Reader {

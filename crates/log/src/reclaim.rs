@@ -34,7 +34,11 @@ impl Writer {
                 Ok(true) => {}
                 // Nothing left to do, or no room to do it in: until the next trim.
                 Ok(false) | Err(Fail::Full) => shared.reclaim.store(false, Ordering::Relaxed),
-                Err(Fail::Io { during, path, source }) => {
+                Err(Fail::Io {
+                    during,
+                    path,
+                    source,
+                }) => {
                     shared.latch(during, &format!("{}: {source}", path.display()));
                     return;
                 }
@@ -65,11 +69,17 @@ impl Writer {
     fn remove(&mut self, shared: &Shared, dead: &[u64]) -> Result<(), Fail> {
         let files: Vec<(u64, u64, Arc<dyn File>)> = {
             let table = shared.store.read();
-            let found = dead.iter().filter_map(|id| Some((*id, table.segments.get(id)?)));
-            found.map(|(id, s)| (id, s.file_len, s.file.clone())).collect()
+            let found = dead
+                .iter()
+                .filter_map(|id| Some((*id, table.segments.get(id)?)));
+            found
+                .map(|(id, s)| (id, s.file_len, s.file.clone()))
+                .collect()
         };
-        let drops: Vec<Op> =
-            dead.iter().map(|&segment| Op::Control(Control::Drop { segment })).collect();
+        let drops: Vec<Op> = dead
+            .iter()
+            .map(|&segment| Op::Control(Control::Drop { segment }))
+            .collect();
         self.commit(shared, &drops, &Group::default())?;
         if shared.config.sync != SyncMode::Disk {
             self.sync_for_reclaim()?;
@@ -91,13 +101,18 @@ impl Writer {
     /// Keeps the file as a spare, or removes it. A reader that has it open keeps what it reads.
     fn free_file(&self, shared: &Shared, id: u64, reusable: bool) -> Result<(), Fail> {
         let path = shared.dir().join(segment_name(id));
-        let spare: Option<PathBuf> =
-            reusable.then(|| shared.spares.adopt(shared.dir())).flatten();
+        let spare: Option<PathBuf> = reusable
+            .then(|| shared.spares.adopt(shared.dir()))
+            .flatten();
         let done = match &spare {
             Some(to) => shared.env.rename(&path, to),
             None => shared.env.remove(&path),
         };
-        done.map_err(|source| Fail::Io { during: "removing a segment", path, source })?;
+        done.map_err(|source| Fail::Io {
+            during: "removing a segment",
+            path,
+            source,
+        })?;
         if let Some(spare) = spare {
             shared.spares.add(spare);
         }
@@ -107,11 +122,19 @@ impl Writer {
     /// Copies some of what is still needed of a segment into the open one.
     fn copy_forward(&mut self, shared: &Shared, id: u64, file: &dyn File) -> Result<(), Fail> {
         let path = shared.dir().join(segment_name(id));
-        let failed = |source| Fail::Io { during: "reading a segment", path: path.clone(), source };
+        let failed = |source| Fail::Io {
+            during: "reading a segment",
+            path: path.clone(),
+            source,
+        };
         let scan = scan::segment(file, id).map_err(failed)?;
         let mut ops = Vec::new();
         let mut bytes = 0;
-        for line in scan.lines.iter().filter(|l| matches!(l.kind, Kind::Data | Kind::Moved)) {
+        for line in scan
+            .lines
+            .iter()
+            .filter(|l| matches!(l.kind, Kind::Data | Kind::Moved))
+        {
             let entry = Entry::of(line, id);
             if !is_live(&shared.store.read(), line.stream, &entry) {
                 continue;
@@ -135,7 +158,10 @@ impl Writer {
 /// The copy of a block; or, if it can't be read, the note that it is lost.
 fn copy(file: &dyn File, stream: u64, entry: &Entry, from: u64) -> std::io::Result<Op> {
     let Some(block) = read_entry(file, stream, entry)? else {
-        return Ok(Op::Control(Control::Lost { stream, range: entry.range() }));
+        return Ok(Op::Control(Control::Lost {
+            stream,
+            range: entry.range(),
+        }));
     };
     let payload: Bytes = block.payload;
     Ok(Op::Moved {
@@ -164,7 +190,12 @@ fn is_live(table: &Table, stream: u64, entry: &Entry) -> bool {
 /// Sealed segments in which nothing is needed.
 fn dead(table: &Table) -> Vec<u64> {
     let free = |s: &Segment| s.sealed && s.live_blocks == 0;
-    table.segments.iter().filter(|(_, s)| free(s)).map(|(id, _)| *id).collect()
+    table
+        .segments
+        .iter()
+        .filter(|(_, s)| free(s))
+        .map(|(id, _)| *id)
+        .collect()
 }
 
 /// A sealed segment that is worth copying: nearly dead, or one of many small ones.

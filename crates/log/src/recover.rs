@@ -67,7 +67,11 @@ pub(crate) fn payload(file: &dyn File, line: &Line) -> Option<Vec<u8>> {
 
 /// The catalog of a segment. It is written twice; either will do.
 fn catalog(read: &Read) -> Option<Catalog> {
-    let lines = read.scan.lines.iter().filter(|l| l.kind == Kind::Catalog && !l.damaged);
+    let lines = read
+        .scan
+        .lines
+        .iter()
+        .filter(|l| l.kind == Kind::Catalog && !l.damaged);
     let mut copies: [BTreeMap<u64, &Line>; 2] = [BTreeMap::new(), BTreeMap::new()];
     let mut parts = 0;
     for line in lines {
@@ -78,7 +82,9 @@ fn catalog(read: &Read) -> Option<Catalog> {
     }
     let mut bytes = Vec::new();
     for part in 0..parts {
-        let found = copies.iter().find_map(|c| payload(&*read.file, c.get(&part)?));
+        let found = copies
+            .iter()
+            .find_map(|c| payload(&*read.file, c.get(&part)?));
         bytes.extend_from_slice(&found?);
     }
     (parts > 0).then(|| Catalog::decode(&bytes)).flatten()
@@ -107,16 +113,26 @@ impl Replay {
     fn run(mut self) -> Recovered {
         self.report.segments = self.segments.len();
         self.report.scanned = self.segments.values().filter(|r| !r.scan.sealed).count();
-        let newest = self.segments.iter().rev().find_map(|(id, read)| Some((*id, catalog(read)?)));
+        let newest = self
+            .segments
+            .iter()
+            .rev()
+            .find_map(|(id, read)| Some((*id, catalog(read)?)));
         // Without a catalog everything from the first segment on is replayed.
         let from = newest.as_ref().map_or(0, |(id, _)| *id);
-        let listed: Option<BTreeSet<u64>> =
-            newest.as_ref().map(|(_, c)| c.segments.iter().copied().collect());
+        let listed: Option<BTreeSet<u64>> = newest
+            .as_ref()
+            .map(|(_, c)| c.segments.iter().copied().collect());
         if let Some((_, catalog)) = newest {
             self.table = Table::from_catalog(catalog);
         }
         let last = self.segments.keys().next_back().copied().unwrap_or(0);
-        for id in self.segments.range(from..).map(|(id, _)| *id).collect::<Vec<_>>() {
+        for id in self
+            .segments
+            .range(from..)
+            .map(|(id, _)| *id)
+            .collect::<Vec<_>>()
+        {
             self.replay(id);
         }
         let garbage = self.garbage(from, listed.as_ref());
@@ -190,7 +206,11 @@ impl Replay {
             let empty = read.scan.lines.is_empty() && read.scan.holes.is_empty();
             unlisted || empty || self.dropped.contains(id)
         };
-        self.segments.iter().filter(|(id, read)| given_up(id, read)).map(|(id, _)| *id).collect()
+        self.segments
+            .iter()
+            .filter(|(id, read)| given_up(id, read))
+            .map(|(id, _)| *id)
+            .collect()
     }
 
     /// Segments that the newest catalog knows, and that are neither here nor given up since. One
@@ -212,20 +232,35 @@ impl Replay {
                 let block = hole.header.as_ref().map(|h| Line::of(h, true));
                 found.push((id, hole.offset, hole.len, block, acknowledged));
             }
-            for line in read.scan.lines.iter().filter(|l| l.damaged && read.scan.sealed) {
+            for line in read
+                .scan
+                .lines
+                .iter()
+                .filter(|l| l.damaged && read.scan.sealed)
+            {
                 let len = crate::block::block_len(line.stored_len as usize);
                 found.push((id, u64::from(line.offset), len, Some(*line), true));
             }
         }
         for (segment, offset, len, line, acknowledged) in found {
             let block = line.map(|line| self.damaged_block(&line));
-            let damage = Damage { segment, offset, len, block, acknowledged };
+            let damage = Damage {
+                segment,
+                offset,
+                len,
+                block,
+                acknowledged,
+            };
             self.report.damage.push(damage);
         }
     }
 
     fn damaged_block(&self, line: &Line) -> DamagedBlock {
-        let stream = self.table.streams.get(&line.stream).filter(|_| line.kind.has_records());
+        let stream = self
+            .table
+            .streams
+            .get(&line.stream)
+            .filter(|_| line.kind.has_records());
         DamagedBlock {
             stream: StreamId(line.stream),
             name: stream.map_or_else(String::new, |s| s.line.name.to_string()),
@@ -237,11 +272,23 @@ impl Replay {
     /// Gives each stream the blocks that it can read, and says what is missing between them.
     fn collect_blocks(&mut self) {
         let mut blocks: BTreeMap<u64, Vec<Entry>> = BTreeMap::new();
-        for (&id, read) in self.segments.iter().filter(|(id, _)| !self.dropped.contains(id)) {
-            for line in read.scan.lines.iter().filter(|l| l.kind.has_records() && !l.damaged) {
+        for (&id, read) in self
+            .segments
+            .iter()
+            .filter(|(id, _)| !self.dropped.contains(id))
+        {
+            for line in read
+                .scan
+                .lines
+                .iter()
+                .filter(|l| l.kind.has_records() && !l.damaged)
+            {
                 let wanted = |s: &Stream| line.end_seq() > s.line.trimmed_to && line.records > 0;
                 if self.table.streams.get(&line.stream).is_some_and(wanted) {
-                    blocks.entry(line.stream).or_default().push(Entry::of(line, id));
+                    blocks
+                        .entry(line.stream)
+                        .or_default()
+                        .push(Entry::of(line, id));
                 }
             }
         }
@@ -298,7 +345,9 @@ impl Replay {
 
 fn data_bytes(scan: &Scan) -> u64 {
     let blocks = scan.lines.iter().filter(|l| l.kind.has_records());
-    blocks.map(|l| crate::block::block_len(l.stored_len as usize)).sum()
+    blocks
+        .map(|l| crate::block::block_len(l.stored_len as usize))
+        .sum()
 }
 
 /// Puts a stream's blocks in order, each once; returns the gaps that were not known yet.
@@ -306,23 +355,36 @@ fn place(stream: &mut Stream, mut found: Vec<Entry>) -> Vec<Range> {
     // A copy in a newer segment comes before the original, which is about to go.
     found.sort_by_key(|e| (e.first_seq, std::cmp::Reverse(e.segment), e.offset));
     let known = std::mem::take(&mut stream.line.lost);
-    let inside = |e: &Entry| known.iter().any(|r| r.first <= e.first_seq && e.end_seq() <= r.end);
+    let inside = |e: &Entry| {
+        known
+            .iter()
+            .any(|r| r.first <= e.first_seq && e.end_seq() <= r.end)
+    };
     let mut at = stream.line.trimmed_to;
     let mut gaps = Vec::new();
     for entry in found {
-        let twice = stream.blocks.back().is_some_and(|b| entry.first_seq < b.end_seq());
+        let twice = stream
+            .blocks
+            .back()
+            .is_some_and(|b| entry.first_seq < b.end_seq());
         if twice || inside(&entry) {
             continue;
         }
         if entry.first_seq > at {
-            gaps.push(Range { first: at, end: entry.first_seq });
+            gaps.push(Range {
+                first: at,
+                end: entry.first_seq,
+            });
         }
         at = entry.end_seq();
         stream.push(entry);
     }
     stream.line.next_seq = stream.line.next_seq.max(at);
     if stream.line.next_seq > at {
-        gaps.push(Range { first: at, end: stream.line.next_seq });
+        gaps.push(Range {
+            first: at,
+            end: stream.line.next_seq,
+        });
     }
     let new = gaps.iter().flat_map(|gap| subtract(*gap, &known)).collect();
     for gap in gaps {
@@ -335,14 +397,23 @@ fn place(stream: &mut Stream, mut found: Vec<Entry>) -> Vec<Range> {
 fn subtract(run: Range, known: &[Range]) -> Vec<Range> {
     let mut left = Vec::new();
     let mut at = run.first;
-    for k in known.iter().filter(|k| k.end > run.first && k.first < run.end) {
+    for k in known
+        .iter()
+        .filter(|k| k.end > run.first && k.first < run.end)
+    {
         if k.first > at {
-            left.push(Range { first: at, end: k.first });
+            left.push(Range {
+                first: at,
+                end: k.first,
+            });
         }
         at = at.max(k.end);
     }
     if at < run.end {
-        left.push(Range { first: at, end: run.end });
+        left.push(Range {
+            first: at,
+            end: run.end,
+        });
     }
     left
 }

@@ -15,13 +15,18 @@ pub struct Reservation {
 
 impl std::fmt::Debug for Reservation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reservation").field("left", &self.left()).finish_non_exhaustive()
+        f.debug_struct("Reservation")
+            .field("left", &self.left())
+            .finish_non_exhaustive()
     }
 }
 
 impl Reservation {
     pub(crate) fn new(shared: Arc<Shared>, bytes: u64) -> Self {
-        Self { shared, left: AtomicU64::new(bytes) }
+        Self {
+            shared,
+            left: AtomicU64::new(bytes),
+        }
     }
 
     /// Bytes that are left of it. Blocks beyond it are taken from what is free.

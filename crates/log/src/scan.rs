@@ -53,7 +53,9 @@ fn by_index(file: &dyn File, id: u64, file_len: u64) -> io::Result<Option<Scan>>
     };
     let mut bytes = vec![0u8; foot.index_len as usize];
     let read = read_full(file, &mut bytes, foot.index_at)?;
-    let lines = bytes.get(..read).and_then(|bytes| index::decode(bytes, &foot));
+    let lines = bytes
+        .get(..read)
+        .and_then(|bytes| index::decode(bytes, &foot));
     Ok(lines.map(|lines| Scan {
         sealed: true,
         lines,
@@ -69,18 +71,30 @@ fn by_index(file: &dyn File, id: u64, file_len: u64) -> io::Result<Option<Scan>>
 pub(crate) fn by_blocks(file: &dyn File, id: u64) -> io::Result<Scan> {
     let file_len = file.len()?;
     let mut window = Window::new(file, file_len);
-    let mut scan = Scan { end: HEAD_LEN as u64, file_len, ..Scan::default() };
+    let mut scan = Scan {
+        end: HEAD_LEN as u64,
+        file_len,
+        ..Scan::default()
+    };
     let mut at = HEAD_LEN as u64;
     loop {
         let Some(header) = window.header(at, id)? else {
             let Some(next) = search(&mut window, at + ALIGN, id)? else {
                 let bytes = window.bytes(at, HEADER_LEN)?;
                 if bytes.is_some_and(|bytes| looks_like_header(bytes, id, at)) {
-                    scan.holes.push(Hole { offset: at, len: HEADER_LEN as u64, header: None });
+                    scan.holes.push(Hole {
+                        offset: at,
+                        len: HEADER_LEN as u64,
+                        header: None,
+                    });
                 }
                 break;
             };
-            scan.holes.push(Hole { offset: at, len: next - at, header: None });
+            scan.holes.push(Hole {
+                offset: at,
+                len: next - at,
+                header: None,
+            });
             at = next;
             continue;
         };
@@ -91,7 +105,11 @@ pub(crate) fn by_blocks(file: &dyn File, id: u64) -> io::Result<Scan> {
             scan.lines.push(Line::of(&header, false));
             scan.end = at + header.block_len();
         } else {
-            scan.holes.push(Hole { offset: at, len: header.block_len(), header: Some(header) });
+            scan.holes.push(Hole {
+                offset: at,
+                len: header.block_len(),
+                header: Some(header),
+            });
         }
         at += header.block_len();
     }
@@ -103,16 +121,27 @@ pub(crate) fn by_blocks(file: &dyn File, id: u64) -> io::Result<Scan> {
 /// segment does not forget that it was there.
 fn finish(scan: &mut Scan, at: u64) {
     let was_there = |h: &&Hole| h.offset < scan.synced_to;
-    let kept: Vec<Header> = scan.holes.iter().filter(was_there).filter_map(|h| h.header).collect();
+    let kept: Vec<Header> = scan
+        .holes
+        .iter()
+        .filter(was_there)
+        .filter_map(|h| h.header)
+        .collect();
     for header in kept {
         scan.lines.push(Line::of(&header, true));
-        scan.end = scan.end.max((u64::from(header.offset) + header.block_len()).min(at));
+        scan.end = scan
+            .end
+            .max((u64::from(header.offset) + header.block_len()).min(at));
     }
     // A block may say that more was synced than can be found: then that much is damaged, too.
     if scan.synced_to > scan.end {
         let covered = scan.holes.iter().any(|h| h.offset + h.len > scan.end);
         if !covered {
-            let hole = Hole { offset: scan.end, len: scan.synced_to - scan.end, header: None };
+            let hole = Hole {
+                offset: scan.end,
+                len: scan.synced_to - scan.end,
+                header: None,
+            };
             scan.holes.push(hole);
         }
     }
@@ -153,7 +182,12 @@ struct Window<'a> {
 
 impl<'a> Window<'a> {
     fn new(file: &'a dyn File, file_len: u64) -> Self {
-        Self { file, file_len, start: 0, buf: Vec::new() }
+        Self {
+            file,
+            file_len,
+            start: 0,
+            buf: Vec::new(),
+        }
     }
 
     fn header(&mut self, at: u64, segment: u64) -> io::Result<Option<Header>> {

@@ -28,8 +28,15 @@ struct State {
 
 impl Spares {
     pub(crate) fn new(ready: Vec<PathBuf>, next: u64) -> Self {
-        let state = State { ready, next, ..State::default() };
-        Self { state: Mutex::new(state), work: Condvar::new() }
+        let state = State {
+            ready,
+            next,
+            ..State::default()
+        };
+        Self {
+            state: Mutex::new(state),
+            work: Condvar::new(),
+        }
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -70,7 +77,10 @@ impl Spares {
         loop {
             let mut state = lock(&self.state);
             while !state.stop && (state.resting || state.ready.len() >= state.want) {
-                state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state = self
+                    .work
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner);
             }
             if state.stop {
                 return;

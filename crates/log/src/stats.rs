@@ -87,7 +87,9 @@ impl SyncStats {
         self.total += took;
         self.last = took;
         let last = self.counts.len() - 1;
-        let bucket = (0..last).find(|&i| took < Self::upper_bound(i)).unwrap_or(last);
+        let bucket = (0..last)
+            .find(|&i| took < Self::upper_bound(i))
+            .unwrap_or(last);
         self.counts[bucket] += 1;
     }
 

@@ -30,7 +30,8 @@ impl Entry {
             first_seq: line.first_seq,
             first_at_ms: line.first_at_ms,
             last_at_ms: line.last_at_ms,
-            segment: u32::try_from(segment).expect("segment ids are below 2^32, checked at rotation"),
+            segment: u32::try_from(segment)
+                .expect("segment ids are below 2^32, checked at rotation"),
             offset: line.offset,
             stored_len: line.stored_len,
             raw_len: line.raw_len,
@@ -44,7 +45,10 @@ impl Entry {
     }
 
     pub(crate) fn range(&self) -> Range {
-        Range { first: self.first_seq, end: self.end_seq() }
+        Range {
+            first: self.first_seq,
+            end: self.end_seq(),
+        }
     }
 
     /// Bytes that it takes in its segment.
@@ -67,7 +71,13 @@ pub(crate) struct Stream {
 
 impl Stream {
     pub(crate) fn new(line: StreamLine) -> Self {
-        Self { line, blocks: VecDeque::new(), records: 0, raw_bytes: 0, stored_bytes: 0 }
+        Self {
+            line,
+            blocks: VecDeque::new(),
+            records: 0,
+            raw_bytes: 0,
+            stored_bytes: 0,
+        }
     }
 
     /// A stream of which nothing is known but its id and name.
@@ -117,7 +127,10 @@ impl Stream {
 
     /// Adds a lost run, joined with its neighbours.
     pub(crate) fn note_lost(&mut self, range: Range) {
-        let range = Range { first: range.first.max(self.line.trimmed_to), end: range.end };
+        let range = Range {
+            first: range.first.max(self.line.trimmed_to),
+            end: range.end,
+        };
         if range.len() == 0 {
             return;
         }
@@ -159,7 +172,10 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn from_catalog(catalog: Catalog) -> Self {
-        let mut table = Self { next_stream: catalog.next_stream, ..Self::default() };
+        let mut table = Self {
+            next_stream: catalog.next_stream,
+            ..Self::default()
+        };
         for line in catalog.streams {
             table.insert(Stream::new(line));
         }
@@ -234,7 +250,11 @@ impl Table {
                     self.insert(Stream::empty(*stream, name.clone()));
                 }
             }
-            Control::Trim { stream, up_to, lost_before } => self.trim(*stream, *up_to, *lost_before),
+            Control::Trim {
+                stream,
+                up_to,
+                lost_before,
+            } => self.trim(*stream, *up_to, *lost_before),
             Control::Close { stream } => {
                 if let Some(stream) = self.streams.get_mut(stream) {
                     stream.line.closed = true;
@@ -289,7 +309,11 @@ impl Table {
         };
         let from = stream.position(range.first);
         let mut to = from;
-        while stream.blocks.get(to).is_some_and(|e| e.first_seq < range.end) {
+        while stream
+            .blocks
+            .get(to)
+            .is_some_and(|e| e.first_seq < range.end)
+        {
             to += 1;
         }
         let gone: Vec<Entry> = stream.blocks.drain(from..to).collect();

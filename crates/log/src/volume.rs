@@ -31,7 +31,10 @@ impl Volume {
     /// Text, because people look into it. The last line is a checksum, so that a damaged file is
     /// not taken for one of a newer version.
     fn encode(&self) -> String {
-        let body = format!("forebay-log\nversion {}\nvolume {:016x}\n", self.version, self.id);
+        let body = format!(
+            "forebay-log\nversion {}\nvolume {:016x}\n",
+            self.version, self.id
+        );
         let crc = crc32c::crc32c(body.as_bytes());
         format!("{body}crc32c {crc:08x}\n")
     }
@@ -55,7 +58,10 @@ impl Volume {
 /// Reads the file; a newer version is an error.
 pub(crate) fn read(env: &dyn Env, dir: &Path) -> Result<Found, OpenError> {
     let path = dir.join(VOLUME_FILE);
-    let io = |source| OpenError::Io { path: path.clone(), source };
+    let io = |source| OpenError::Io {
+        path: path.clone(),
+        source,
+    };
     let file = match env.open(&path, Access::Read) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Found::Missing),
@@ -93,7 +99,9 @@ pub(crate) fn lock(env: &dyn Env, dir: &Path) -> Result<LockGuard, OpenError> {
     let path = dir.join(LOCK_FILE);
     match env.lock(&path) {
         Ok(Some(guard)) => Ok(guard),
-        Ok(None) => Err(OpenError::Locked { dir: dir.to_owned() }),
+        Ok(None) => Err(OpenError::Locked {
+            dir: dir.to_owned(),
+        }),
         Err(e) => Err(sort(dir, &path, e)),
     }
 }
@@ -102,8 +110,14 @@ pub(crate) fn lock(env: &dyn Env, dir: &Path) -> Result<LockGuard, OpenError> {
 pub(crate) fn sort(dir: &Path, path: &Path, source: io::Error) -> OpenError {
     match source.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-            OpenError::ReadOnly { dir: dir.to_owned(), source }
+            OpenError::ReadOnly {
+                dir: dir.to_owned(),
+                source,
+            }
         }
-        _ => OpenError::Io { path: path.to_owned(), source },
+        _ => OpenError::Io {
+            path: path.to_owned(),
+            source,
+        },
     }
 }

@@ -63,7 +63,11 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) fn new(last_segment: u64) -> Self {
-        Self { active: None, last_segment, last_sync: Duration::ZERO }
+        Self {
+            active: None,
+            last_segment,
+            last_sync: Duration::ZERO,
+        }
     }
 }
 
@@ -86,7 +90,10 @@ impl Shared {
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.work_loop()));
         if outcome.is_err() {
             // Else everybody who waits for a ticket would wait for ever.
-            self.latch("an internal error", "the writer panicked; please report this");
+            self.latch(
+                "an internal error",
+                "the writer panicked; please report this",
+            );
         }
     }
 
@@ -94,7 +101,10 @@ impl Shared {
         loop {
             let mut queue = lock(&self.queue);
             while queue.ops.is_empty() && queue.mood == Mood::Running {
-                queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                queue = self
+                    .work
+                    .wait(queue)
+                    .unwrap_or_else(PoisonError::into_inner);
             }
             if queue.ops.is_empty() {
                 return;
@@ -135,7 +145,11 @@ impl Shared {
         match writer.commit(self, &ops, &group) {
             Ok(()) => {}
             Err(Fail::Full) => self.refuse(&group),
-            Err(Fail::Io { during, path, source }) => {
+            Err(Fail::Io {
+                during,
+                path,
+                source,
+            }) => {
                 let cause = format!("{}: {source}", path.display());
                 let latched = self.latch(during, &cause);
                 group.fail(CommitError::MayHaveHappened(latched));
@@ -164,7 +178,11 @@ impl Shared {
         let mut queue = lock(&self.queue);
         let latched = match &queue.mood {
             Mood::Latched(first) => first.clone(),
-            _ => Latched { during, cause: Arc::from(cause), at_ms: self.env.now_ms() },
+            _ => Latched {
+                during,
+                cause: Arc::from(cause),
+                at_ms: self.env.now_ms(),
+            },
         };
         queue.mood = Mood::Latched(latched.clone());
         let (_, waiting) = queue.take();
@@ -188,7 +206,6 @@ impl Shared {
         group.fail(CommitError::Full);
         waiting.fail(CommitError::Full);
     }
-
 }
 
 impl Shared {
@@ -235,8 +252,17 @@ impl Drive for Shared {
 /// A block's draft.
 fn draft(op: &Op) -> Option<Draft<'_>> {
     let (kind, first_seq, crc, block) = match op {
-        Op::Data { first_seq, crc, block } => (Kind::Data, first_seq, crc, block),
-        Op::Moved { first_seq, crc, block, .. } => (Kind::Moved, first_seq, crc, block),
+        Op::Data {
+            first_seq,
+            crc,
+            block,
+        } => (Kind::Data, first_seq, crc, block),
+        Op::Moved {
+            first_seq,
+            crc,
+            block,
+            ..
+        } => (Kind::Moved, first_seq, crc, block),
         Op::Control(_) => return None,
     };
     Some(Draft {
@@ -255,7 +281,12 @@ fn draft(op: &Op) -> Option<Draft<'_>> {
 
 impl Writer {
     /// Writes and syncs all of it, in as many segments as it takes.
-    pub(crate) fn commit(&mut self, shared: &Shared, ops: &[Op], group: &Group) -> Result<(), Fail> {
+    pub(crate) fn commit(
+        &mut self,
+        shared: &Shared,
+        ops: &[Op],
+        group: &Group,
+    ) -> Result<(), Fail> {
         let mut done = 0;
         while let Some(rest) = ops.get(done..).filter(|rest| !rest.is_empty()) {
             let taken = self.fill(shared, rest)?;
@@ -378,16 +409,26 @@ impl Writer {
         let path = shared.dir().join(segment_name(id));
         let failed = |source| match crate::active::is_full(&source) {
             true => Fail::Full,
-            false => Fail::Io { during: "opening a segment", path: path.clone(), source },
+            false => Fail::Io {
+                during: "opening a segment",
+                path: path.clone(),
+                source,
+            },
         };
         if u32::try_from(id).is_err() {
             return Err(failed(std::io::Error::other("segment numbers are used up")));
         }
         let spare = shared.spares.take(shared.config.spare_segments);
         if shared.config.manual {
-            shared.spares.make(&shared.space_room(), shared.config.segment_size);
+            shared
+                .spares
+                .make(&shared.space_room(), shared.config.segment_size);
         }
-        let access = if spare.is_some() { Access::Write } else { Access::Create };
+        let access = if spare.is_some() {
+            Access::Write
+        } else {
+            Access::Create
+        };
         if let Some(spare) = &spare {
             shared.env.rename(spare, &path).map_err(failed)?;
         }
@@ -396,11 +437,26 @@ impl Writer {
         // blocks of the new one.
         shared.env.sync_dir(shared.dir()).map_err(failed)?;
         self.last_segment = id;
-        let allocated = if spare.is_some() { file.len().map_err(failed)? } else { 0 };
+        let allocated = if spare.is_some() {
+            file.len().map_err(failed)?
+        } else {
+            0
+        };
         let mut table = shared.store.write();
-        let head = Head { segment: id, volume: shared.volume, created_at_ms: shared.env.now_ms() };
+        let head = Head {
+            segment: id,
+            volume: shared.volume,
+            created_at_ms: shared.env.now_ms(),
+        };
         let size = shared.config.segment_size;
-        let active = Active::new(file.clone(), path.clone(), &head, size, allocated, &table.catalog());
+        let active = Active::new(
+            file.clone(),
+            path.clone(),
+            &head,
+            size,
+            allocated,
+            &table.catalog(),
+        );
         let segment = Segment {
             file,
             end: 0,
@@ -460,8 +516,16 @@ fn push_control(active: &mut Active, shared: &Shared, control: &Control, now_ms:
 fn encode_control(table: &Table, control: &Control) -> Vec<u8> {
     match control {
         Control::Trim { stream, up_to, .. } => {
-            let lost = table.streams.get(stream).map_or(0, |s| s.lost_below(*up_to));
-            Control::Trim { stream: *stream, up_to: *up_to, lost_before: lost }.encode()
+            let lost = table
+                .streams
+                .get(stream)
+                .map_or(0, |s| s.lost_below(*up_to));
+            Control::Trim {
+                stream: *stream,
+                up_to: *up_to,
+                lost_before: lost,
+            }
+            .encode()
         }
         other => other.encode(),
     }

@@ -1,6 +1,12 @@
 //! Every single byte of a small log damaged in turn: opening succeeds, at most the damaged block is
 //! lost, and it is named.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and says why"
+)]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,7 +47,10 @@ fn small_log(env: &MemEnv) -> Log {
     for round in 0..3 {
         for name in ["a", "b", "c"] {
             let stream = log.stream(name).unwrap();
-            log.append(block(stream, &format!("{name}{round}-payload"))).unwrap().wait().unwrap();
+            log.append(block(stream, &format!("{name}{round}-payload")))
+                .unwrap()
+                .wait()
+                .unwrap();
         }
     }
     log
@@ -80,7 +89,9 @@ fn read(log: &Log) -> (BTreeMap<(String, u64), Bytes>, u64) {
 
 /// Whether the report, or reading, names what is gone.
 fn named(report: &RecoveryReport, env: &MemEnv, gaps: u64) -> bool {
-    let verified = Inspection::open(Arc::new(env.clone()), Path::new(DIR)).unwrap().verify(|_, _| {});
+    let verified = Inspection::open(Arc::new(env.clone()), Path::new(DIR))
+        .unwrap()
+        .verify(|_, _| {});
     gaps == 3 || !report.damage.is_empty() || !report.lost.is_empty() || !verified.damage.is_empty()
 }
 
@@ -121,9 +132,15 @@ fn damage_byte(
             || (key.0.starts_with("unknown-") && all.values().any(|p| p == payload));
         assert!(same, "{place}: {key:?} was never written");
     }
-    assert!(found.len() + 1 >= all.len(), "{place}: more than one block lost: {report:?}");
+    assert!(
+        found.len() + 1 >= all.len(),
+        "{place}: more than one block lost: {report:?}"
+    );
     if found.len() < all.len() {
-        assert!(named(&report, &env, gaps), "{place}: lost and not named: {report:?}");
+        assert!(
+            named(&report, &env, gaps),
+            "{place}: lost and not named: {report:?}"
+        );
     }
     // And it takes data again.
     let stream = log.stream("a").unwrap();
@@ -146,7 +163,10 @@ fn segment(env: &MemEnv) -> (PathBuf, Vec<u8>) {
 }
 
 fn find(bytes: &[u8], text: &str) -> usize {
-    bytes.windows(text.len()).position(|w| w == text.as_bytes()).unwrap()
+    bytes
+        .windows(text.len())
+        .position(|w| w == text.as_bytes())
+        .unwrap()
 }
 
 #[test]
@@ -159,7 +179,9 @@ fn a_damaged_payload_is_named_with_stream_first_record_and_count() {
         let (log, _) = Log::open(Arc::new(env.clone()), Path::new(DIR), config()).unwrap();
         let b = log.find("b").unwrap();
         let items: Vec<Item> = log.reader(b, 0).unwrap().map(Result::unwrap).collect();
-        let Item::Gap(gap) = &items[1] else { panic!("{items:?}") };
+        let Item::Gap(gap) = &items[1] else {
+            panic!("{items:?}")
+        };
         assert_eq!((gap.name.as_str(), gap.first_seq, gap.records), ("b", 3, 3));
         assert_eq!(items.len(), 3, "reading goes on behind the damage");
         while log.step() {}
@@ -187,7 +209,10 @@ fn verify_names_the_place() {
     let damage = &report.damage[0];
     assert_eq!(damage.offset, (at - HEADER_LEN) as u64);
     let block = damage.block.as_ref().unwrap();
-    assert_eq!((block.name.as_str(), block.first_seq, block.records), ("c", 6, 3));
+    assert_eq!(
+        (block.name.as_str(), block.first_seq, block.records),
+        ("c", 6, 3)
+    );
 }
 
 #[test]
@@ -202,7 +227,12 @@ fn a_missing_segment_is_named_and_what_it_held_is_counted() {
     log.shutdown();
     let without = MemEnv::new(4);
     let mut missing = 0;
-    for (i, (path, bytes)) in env.files().into_iter().filter(|(p, _)| p.ends_with("volume") || p.to_str().unwrap().contains("segment")).enumerate() {
+    for (i, (path, bytes)) in env
+        .files()
+        .into_iter()
+        .filter(|(p, _)| p.ends_with("volume") || p.to_str().unwrap().contains("segment"))
+        .enumerate()
+    {
         if i == 2 {
             missing = 3;
             assert!(path.to_str().unwrap().contains("0003.seg"), "{path:?}");

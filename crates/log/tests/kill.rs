@@ -1,5 +1,11 @@
 //! A real process that is killed at random moments: whatever it said is on disk, is.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and says why"
+)]
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -24,7 +30,9 @@ fn config() -> LogConfig {
 /// Not a test by itself: the process that is killed.
 #[test]
 fn child() {
-    let Ok(dir) = std::env::var(DIR_VAR) else { return };
+    let Ok(dir) = std::env::var(DIR_VAR) else {
+        return;
+    };
     let (log, report) = Log::open(Arc::new(StdEnv::new()), Path::new(&dir), config()).unwrap();
     let mut out = std::io::stdout().lock();
     writeln!(out, "\nclean {}", report.is_clean()).unwrap();
@@ -33,7 +41,10 @@ fn child() {
         let name = STREAMS[usize::try_from(i % 3).unwrap()];
         let stream = log.stream(name).unwrap();
         let next = log.committed(stream).unwrap_or(0);
-        let payload = Bytes::from(next.to_le_bytes().repeat(1 + usize::try_from(i * 37 % 900).unwrap()));
+        let payload = Bytes::from(
+            next.to_le_bytes()
+                .repeat(1 + usize::try_from(i * 37 % 900).unwrap()),
+        );
         let block = NewBlock {
             stream,
             records: 1,
@@ -46,7 +57,10 @@ fn child() {
         let appended = log.append(block).unwrap().wait().unwrap();
         assert_eq!(appended.first_seq, next);
         if i % 50 == 49 {
-            log.trim(stream, next.saturating_sub(20)).unwrap().wait().unwrap();
+            log.trim(stream, next.saturating_sub(20))
+                .unwrap()
+                .wait()
+                .unwrap();
         }
         writeln!(out, "ack {name} {next}").unwrap();
         out.flush().unwrap();
@@ -101,11 +115,16 @@ fn whatever_was_acknowledged_survives_sigkill() {
                 continue;
             };
             let stats = log.stats(stream).unwrap();
-            assert!(stats.next_seq >= acked, "{name}: {acked} acknowledged, {stats:?}");
+            assert!(
+                stats.next_seq >= acked,
+                "{name}: {acked} acknowledged, {stats:?}"
+            );
             assert_eq!(stats.lost_records, 0);
             let mut at = stats.trimmed_to;
             for item in log.reader(stream, 0).unwrap() {
-                let Item::Block(block) = item.unwrap() else { panic!("a gap") };
+                let Item::Block(block) = item.unwrap() else {
+                    panic!("a gap")
+                };
                 assert_eq!(block.first_seq, at);
                 assert!(block.payload.chunks(8).all(|c| c == at.to_le_bytes()));
                 at = block.next_seq();

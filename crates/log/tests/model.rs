@@ -3,6 +3,12 @@
 //!
 //! `FOREBAY_LOG_CASES=10000` for more of them, `FOREBAY_LOG_SEED=n` for one.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and says why"
+)]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -86,7 +92,11 @@ impl Walk {
     fn new(seed: u64) -> Self {
         let mut random = Random(seed);
         let config = LogConfig {
-            sync: if random.one_in(5) { SyncMode::Cache } else { SyncMode::Disk },
+            sync: if random.one_in(5) {
+                SyncMode::Cache
+            } else {
+                SyncMode::Disk
+            },
             segment_size: 4096 << random.below(3),
             preallocate_step: 512 << random.below(5),
             compact_below_percent: [0, 25, 60, 90][usize::try_from(random.below(4)).unwrap()],
@@ -99,7 +109,17 @@ impl Walk {
         let env = MemEnv::new(random.next());
         let streams = BTreeMap::new();
         let (waiting, trace) = (Vec::new(), Vec::new());
-        let mut walk = Self { random, env, config, log: None, streams, waiting, names: 0, trace, faulty: false };
+        let mut walk = Self {
+            random,
+            env,
+            config,
+            log: None,
+            streams,
+            waiting,
+            names: 0,
+            trace,
+            faulty: false,
+        };
         walk.open(false);
         walk
     }
@@ -149,13 +169,18 @@ impl Walk {
             let Some(name) = self.pick() else { return };
             name
         };
-        let Ok(id) = self.log().stream(&name) else { return };
+        let Ok(id) = self.log().stream(&name) else {
+            return;
+        };
         let large = self.random.one_in(10);
         let size = self.random.below(if large { 6000 } else { 300 });
         let mut payload = vec![0; usize::try_from(size).unwrap()];
         payload.fill_with(|| self.random.next().to_le_bytes()[0]);
         let records = 1 + u32::try_from(self.random.below(9)).unwrap();
-        let block = Block { records, payload: Bytes::from(payload) };
+        let block = Block {
+            records,
+            payload: Bytes::from(payload),
+        };
         let new = NewBlock {
             stream: id,
             records,
@@ -172,9 +197,11 @@ impl Walk {
                 assert_eq!(ticket.first_seq(), stream.next_seq);
                 stream.next_seq += u64::from(records);
                 let first_seq = ticket.first_seq();
-                self.trace.push(format!("append {name} {first_seq} +{records} {size}B"));
+                self.trace
+                    .push(format!("append {name} {first_seq} +{records} {size}B"));
                 stream.maybe.insert(first_seq, block);
-                self.waiting.push((ticket, Wait::Append { name, first_seq }));
+                self.waiting
+                    .push((ticket, Wait::Append { name, first_seq }));
             }
             Err(AppendError::Closed) => assert!(stream.closed || stream.maybe_closed),
             Err(AppendError::Busy) => self.commit(),
@@ -247,7 +274,9 @@ impl Walk {
     }
 
     fn trim(&mut self) {
-        let Some((name, id)) = self.existing() else { return };
+        let Some((name, id)) = self.existing() else {
+            return;
+        };
         let stream = self.streams.get_mut(&name).unwrap();
         let up_to = self.random.below(stream.next_seq + 1);
         if let Ok(ticket) = self.log.as_ref().unwrap().trim(id, up_to) {
@@ -258,7 +287,9 @@ impl Walk {
     }
 
     fn close(&mut self) {
-        let Some((name, id)) = self.existing() else { return };
+        let Some((name, id)) = self.existing() else {
+            return;
+        };
         if let Ok(ticket) = self.log().close_stream(id) {
             self.trace.push(format!("close {name}"));
             self.streams.get_mut(&name).unwrap().maybe_closed = true;
@@ -267,7 +298,9 @@ impl Walk {
     }
 
     fn delete(&mut self) {
-        let Some((name, id)) = self.existing() else { return };
+        let Some((name, id)) = self.existing() else {
+            return;
+        };
         if let Ok(ticket) = self.log().delete_stream(id) {
             self.trace.push(format!("delete {name}"));
             self.streams.get_mut(&name).unwrap().maybe_deleted = true;
@@ -293,26 +326,42 @@ impl Walk {
         }
         self.env.heal();
         for (name, stream) in &mut self.streams {
-            let Some(id) = self.log.as_ref().unwrap().find(name) else { continue };
-            let Some(stats) = self.log.as_ref().unwrap().stats(id) else { continue };
+            let Some(id) = self.log.as_ref().unwrap().find(name) else {
+                continue;
+            };
+            let Some(stats) = self.log.as_ref().unwrap().stats(id) else {
+                continue;
+            };
             stream.check(self.log.as_ref().unwrap(), id, false);
             assert_eq!(stats.lost_records, stream.lost, "{name}");
         }
     }
 
     fn order_failure(&mut self) {
-        let call = [Some(Call::Write), Some(Call::Sync), Some(Call::Rename), Some(Call::SyncDir), None];
+        let call = [
+            Some(Call::Write),
+            Some(Call::Sync),
+            Some(Call::Rename),
+            Some(Call::SyncDir),
+            None,
+        ];
         let call = call[usize::try_from(self.random.below(5)).unwrap()];
         let errno = if self.random.one_in(2) { EIO } else { ENOSPC };
         let after = self.random.below(8);
-        self.trace.push(format!("will fail {call:?} {after} {errno}"));
+        self.trace
+            .push(format!("will fail {call:?} {after} {errno}"));
         self.faulty = true;
         self.env.fail(call, after, errno);
     }
 
     /// The disk gets full, for a while.
     fn squeeze(&mut self) {
-        let used: u64 = self.env.files().iter().map(|(_, bytes)| bytes.len() as u64).sum();
+        let used: u64 = self
+            .env
+            .files()
+            .iter()
+            .map(|(_, bytes)| bytes.len() as u64)
+            .sum();
         let capacity = used + self.random.below(10_000);
         self.trace.push(format!("capacity {capacity}"));
         self.env.set_capacity(Some(capacity));
@@ -356,7 +405,10 @@ impl Walk {
             // catalog.
             assert!(report.damage.iter().all(|d| !d.acknowledged), "{report:?}");
             let known = |name: &str| self.streams.get(name).map_or(0, |s| s.lost);
-            assert!(report.lost.iter().all(|l| known(&l.name) >= l.records), "{report:?}");
+            assert!(
+                report.lost.iter().all(|l| known(&l.name) >= l.records),
+                "{report:?}"
+            );
         }
         self.trace.push(format!("opened {report:?}"));
         self.streams.retain(|name, stream| {
@@ -368,8 +420,14 @@ impl Walk {
             true
         });
         for stats in log.streams() {
-            assert!(self.streams.contains_key(&stats.name) || stats.next_seq == 0, "{stats:?} came back");
+            assert!(
+                self.streams.contains_key(&stats.name) || stats.next_seq == 0,
+                "{stats:?} came back"
+            );
         }
+        let files = self.env.files();
+        let named = files.iter().filter(|(p, _)| p.to_str().unwrap().contains("segment-"));
+        assert_eq!(named.count(), log.segments().len(), "a file that nobody knows");
         self.log = Some(log);
     }
 }
@@ -377,18 +435,12 @@ impl Walk {
 impl Stream {
     fn forget_trimmed(&mut self) {
         let trimmed = self.trimmed;
-        self.acked.retain(|seq, block| seq + u64::from(block.records) > trimmed);
+        self.acked
+            .retain(|seq, block| seq + u64::from(block.records) > trimmed);
     }
 
-    /// What the log has is what was acknowledged, and perhaps some of what was not. From then on
-    /// it is what the model has.
-    fn check(&mut self, log: &Log, id: StreamId, reopened: bool) {
-        let stats = log.stats(id).unwrap();
-        assert!(stats.trimmed_to >= self.trimmed, "a trim was forgotten: {stats:?}");
-        assert!(stats.trimmed_to <= self.maybe_trimmed.max(self.trimmed), "{stats:?}");
-        assert!(stats.next_seq >= self.acked_end, "{} < {}: {stats:?}", stats.next_seq, self.acked_end);
-        assert!(stats.closed || !self.closed, "a close was forgotten");
-        assert!(!stats.closed || self.closed || self.maybe_closed);
+    /// Every block is one that was appended, in order and once. The blocks, and the gaps.
+    fn read(&self, log: &Log, id: StreamId) -> (BTreeMap<u64, Block>, Vec<(u64, u64)>) {
         let mut found = BTreeMap::new();
         let mut gaps = Vec::new();
         let mut at = 0;
@@ -397,8 +449,14 @@ impl Stream {
                 Item::Block(b) => {
                     assert!(b.first_seq >= at, "twice or out of order");
                     at = b.next_seq();
-                    let block = Block { records: b.records, payload: b.payload };
-                    let known = self.acked.get(&b.first_seq).or(self.maybe.get(&b.first_seq));
+                    let block = Block {
+                        records: b.records,
+                        payload: b.payload,
+                    };
+                    let known = self
+                        .acked
+                        .get(&b.first_seq)
+                        .or(self.maybe.get(&b.first_seq));
                     assert_eq!(known, Some(&block), "nobody appended {}", b.first_seq);
                     found.insert(b.first_seq, block);
                 }
@@ -409,14 +467,47 @@ impl Stream {
                 }
             }
         }
+        (found, gaps)
+    }
+
+    /// What the log has is what was acknowledged, and perhaps some of what was not. From then on
+    /// it is what the model has.
+    fn check(&mut self, log: &Log, id: StreamId, reopened: bool) {
+        let stats = log.stats(id).unwrap();
+        assert!(
+            stats.trimmed_to >= self.trimmed,
+            "a trim was forgotten: {stats:?}"
+        );
+        assert!(
+            stats.trimmed_to <= self.maybe_trimmed.max(self.trimmed),
+            "{stats:?}"
+        );
+        assert!(
+            stats.next_seq >= self.acked_end,
+            "{} < {}: {stats:?}",
+            stats.next_seq,
+            self.acked_end
+        );
+        assert!(stats.closed || !self.closed, "a close was forgotten");
+        assert!(!stats.closed || self.closed || self.maybe_closed);
+        let (found, gaps) = self.read(log, id);
         for (seq, block) in &self.acked {
             let wanted = seq + u64::from(block.records) > stats.trimmed_to;
-            assert!(!wanted || found.contains_key(seq), "{seq} was acknowledged and is lost: {stats:?} {gaps:?}");
+            assert!(
+                !wanted || found.contains_key(seq),
+                "{seq} was acknowledged and is lost: {stats:?} {gaps:?}"
+            );
         }
         assert_eq!(stats.blocks, found.len() as u64);
-        assert_eq!(stats.records, found.values().map(|b| u64::from(b.records)).sum::<u64>());
+        assert_eq!(
+            stats.records,
+            found.values().map(|b| u64::from(b.records)).sum::<u64>()
+        );
         let lost: u64 = gaps.iter().map(|(from, to)| to - from).sum();
-        assert!(stats.lost_records >= lost.max(self.lost), "lost and not named");
+        assert!(
+            stats.lost_records >= lost.max(self.lost),
+            "lost and not named"
+        );
         if reopened {
             self.lost = stats.lost_records;
         }

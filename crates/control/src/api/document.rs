@@ -17,6 +17,7 @@ pub(super) const DOCUMENTATION: &str = "/v1/documentation";
 #[openapi(
     info(
         title = "Forebay Stream API",
+        version = "1.0.0",
         description = "Sources take records, sinks bring them into tables. Whatever changes something is a task: the answer is 202, and the task's address tells how it went.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
@@ -71,7 +72,11 @@ fn complete(method: &str, operation: &mut Value) {
         return;
     }
     let only_looks = method == "get" || operation["operationId"] == "TestSource";
-    let scopes = if only_looks { json!([]) } else { json!([ADMIN]) };
+    let scopes = if only_looks {
+        json!([])
+    } else {
+        json!([ADMIN])
+    };
     operation["security"] = json!([{ "token": scopes }, { "bearer": scopes }]);
     operation["responses"]["default"] = json!({
         "description": "It was not done; the error says why.",

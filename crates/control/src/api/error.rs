@@ -1,7 +1,7 @@
 //! Errors of the API: a status, a name and a sentence.
 //!
 //! A handler returns an [`ApiError`]; as a response it is empty but carries itself, and
-//! [`super::frame`] writes the body, because only there the request's id is known.
+//! `frame` writes the body, because only there the request's id is known.
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -186,9 +186,7 @@ impl From<DefinitionError> for ApiError {
                 Ok(error) => *error,
                 Err(other) => Self::bad_request(other.to_string()),
             },
-            E::File(_) | E::Conflict if error.is_retryable() => {
-                Self::unavailable(&error)
-            }
+            E::File(_) | E::Conflict if error.is_retryable() => Self::unavailable(&error),
             E::File(e) => Self::internal(e),
             E::Conflict => Self::unavailable(error),
             E::Store(e) => e.into(),

@@ -14,9 +14,8 @@ use super::error::ApiError;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PATCH, PUT, DELETE");
-const HEADERS: HeaderValue = HeaderValue::from_static(
-    "Content-Type, Authorization, X-StorageApi-Token, X-KBC-ProjectId",
-);
+const HEADERS: HeaderValue =
+    HeaderValue::from_static("Content-Type, Authorization, X-StorageApi-Token, X-KBC-ProjectId");
 
 /// The middleware.
 pub(super) async fn frame(State(api): State<Shared>, request: Request, next: Next) -> Response {
@@ -63,7 +62,10 @@ async fn guarded(api: &Shared, request: Request, next: Next) -> Response {
         Err(_) => ApiError::new(
             StatusCode::REQUEST_TIMEOUT,
             "requestTimeout",
-            format!("the request took longer than {}", api.config.request_timeout),
+            format!(
+                "the request took longer than {}",
+                api.config.request_timeout
+            ),
         )
         .into_response(),
     }

@@ -26,7 +26,11 @@ pub(super) async fn root() -> Response {
 pub(super) async fn index(State(api): State<Shared>) -> Answer<Index> {
     Answer::ok(Index {
         api: "stream",
-        documentation: format!("{}{}", base(&api.config.public_url), document::DOCUMENTATION),
+        documentation: format!(
+            "{}{}",
+            base(&api.config.public_url),
+            document::DOCUMENTATION
+        ),
     })
 }
 

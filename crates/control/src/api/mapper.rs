@@ -15,11 +15,7 @@ pub trait Mapper: Send + Sync {
 
     /// The rows that `sinks` would get of a record, one table for each sink, in their order.
     /// Nothing is stored.
-    async fn test(
-        &self,
-        sinks: &[Sink],
-        record: TestRecord,
-    ) -> Result<Vec<TestTable>, TestError>;
+    async fn test(&self, sinks: &[Sink], record: TestRecord) -> Result<Vec<TestTable>, TestError>;
 }
 
 /// Why a column does not compile.

@@ -10,7 +10,8 @@ use forebay_model::{SettingsPatch, SinkSettings};
 use serde_json::Value;
 
 use super::answer::Answer;
-use super::call::{Call, Json, Nothing};
+use super::body::{Json, Nothing};
+use super::call::Call;
 use super::error::{ApiError, bullets};
 use super::params::{SinkPath, SourcePath};
 use super::tasks::{self, Done};

@@ -9,7 +9,8 @@ use forebay_model::{
 };
 
 use super::answer::Answer;
-use super::call::{Call, Json, Nothing, refuse_foreign};
+use super::body::{Json, Nothing};
+use super::call::{Call, refuse_foreign};
 use super::error::{self, ApiError};
 use super::mapping::{backend, mapping, table_id};
 use super::params::{ListQuery, SinkPath, SourcePath};

@@ -7,7 +7,8 @@ use forebay_meta::{DefinitionError, Revision, SourceContent};
 use forebay_model::{InvalidId, SettingsPatch, SourceId, SourceKey, SourceKind};
 
 use super::answer::Answer;
-use super::call::{Call, Json, Nothing};
+use super::body::{Json, Nothing};
+use super::call::Call;
 use super::config::base;
 use super::error::{self, ApiError};
 use super::params::{BranchPath, DeleteSourceQuery, ListQuery, SourcePath};
@@ -54,7 +55,9 @@ pub(super) async fn create(
     tasks::start(&api, "api.create.source", subject, async move {
         let branch = &key.branch;
         inner.repo.ensure_branch(branch, true, &stamp).await?;
-        let made = inner.repo.create_source(&key, content, "New source.", &stamp);
+        let made = inner
+            .repo
+            .create_source(&key, content, "New source.", &stamp);
         Ok(Done {
             revision: made.await?.revision,
             result: "Source has been created successfully.",

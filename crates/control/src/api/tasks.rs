@@ -95,7 +95,11 @@ async fn follow(api: &Inner, done: &Done) -> String {
 
 async fn followed(api: &Inner, revision: Revision) {
     // Every word of a node that is far enough is later than the change itself.
-    let watch = api.repo.store().watch(keys::PROCESSED, revision.next()).await;
+    let watch = api
+        .repo
+        .store()
+        .watch(keys::PROCESSED, revision.next())
+        .await;
     let mut watch = watch.ok();
     loop {
         match api.repo.processed_revisions().await {

@@ -7,18 +7,20 @@ use http::{HeaderMap, StatusCode, header};
 
 use super::Shared;
 use super::answer::Answer;
-use super::call::{Call, Nothing, Raw, TOKEN_HEADER};
+use super::body::{Nothing, Raw};
+use super::call::{Call, TOKEN_HEADER};
 use super::error::ApiError;
 use super::mapper::{TestError, TestRecord};
 use super::params::SourcePath;
 use super::types::test_result::TestResult;
 use forebay_model::limits;
 
-/// Shows the rows that a source's sinks would make of this request's body and headers. Nothing is
-/// stored.
+/// Shows what a record would become.
+///
+/// The record is this request's body and headers. Nothing is stored.
 #[utoipa::path(
     post, path = "/v1/branches/{branchId}/sources/{sourceId}/test", tag = "source", operation_id = "TestSource",
-    params(SourcePath), request_body(content = Vec<u8>, content_type = "*/*", description = "Any record."),
+    params(SourcePath), request_body(content = String, content_type = "*/*", description = "Any bytes."),
     responses((status = 200, description = "A table for each sink.", body = TestResult))
 )]
 pub(super) async fn test(

@@ -14,8 +14,19 @@ const SHOWN_CHARS_MAX: usize = 256;
 /// Keywords that say what a value must be.
 #[cfg(test)]
 pub(super) const CHECKED: [&str; 13] = [
-    "$ref", "type", "enum", "properties", "required", "items", "minLength", "maxLength",
-    "minItems", "maxItems", "minimum", "maximum", "oneOf",
+    "$ref",
+    "type",
+    "enum",
+    "properties",
+    "required",
+    "items",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+    "minimum",
+    "maximum",
+    "oneOf",
 ];
 /// Keywords that say something to readers only.
 #[cfg(test)]
@@ -83,7 +94,9 @@ impl Schemas {
             let message = if at.is_empty() {
                 format!("json: cannot unmarshal {found} into Go value of type server.{of}")
             } else {
-                format!("json: cannot unmarshal {found} into Go struct field {of}{at} of type {wanted}")
+                format!(
+                    "json: cannot unmarshal {found} into Go struct field {of}{at} of type {wanted}"
+                )
             };
             return Some(ApiError::invalid("decodePayload", message));
         }
@@ -106,7 +119,9 @@ impl Schemas {
             Some("boolean") => "bool".to_owned(),
             Some("number") => "float64".to_owned(),
             Some("array") => {
-                let items = schema.get("items").map_or(&Value::Null, |s| self.resolve(s));
+                let items = schema
+                    .get("items")
+                    .map_or(&Value::Null, |s| self.resolve(s));
                 format!("[]{}", self.decoder_type(items))
             }
             other => other.unwrap_or("any").to_owned(),
@@ -152,7 +167,10 @@ fn type_of(schema: &Value) -> Option<&str> {
     match schema.get("type")? {
         Value::String(name) => Some(name),
         // With null, which counts as absent.
-        Value::Array(names) => names.iter().filter_map(Value::as_str).find(|n| *n != "null"),
+        Value::Array(names) => names
+            .iter()
+            .filter_map(Value::as_str)
+            .find(|n| *n != "null"),
         _ => None,
     }
 }
@@ -236,7 +254,9 @@ fn check_length(
     findings: &mut Vec<ApiError>,
 ) {
     let bound = |prefix: &str| {
-        let bound = schema.get(format!("{prefix}{unit}")).and_then(Value::as_u64);
+        let bound = schema
+            .get(format!("{prefix}{unit}"))
+            .and_then(Value::as_u64);
         bound.and_then(|n| usize::try_from(n).ok())
     };
     let mut report = |word: &str, bound: usize| {
@@ -258,7 +278,10 @@ fn check_length(
 /// A text in quotes; a long one is cut, since it may be as large as the request.
 fn shown(text: &str) -> String {
     match text.char_indices().nth(SHOWN_CHARS_MAX) {
-        Some((end, _)) => format!("{:?}", format!("{}...", text.get(..end).unwrap_or_default())),
+        Some((end, _)) => format!(
+            "{:?}",
+            format!("{}...", text.get(..end).unwrap_or_default())
+        ),
         None => format!("{text:?}"),
     }
 }

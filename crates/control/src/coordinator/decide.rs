@@ -108,7 +108,7 @@ pub(super) fn expired<'f>(
     now: Timestamp,
 ) -> Vec<&'f File> {
     let mut newest_first = imported.to_vec();
-    newest_first.sort_by(|a, b| b.key.opened_at.cmp(&a.key.opened_at));
+    newest_first.sort_by_key(|f| std::cmp::Reverse(f.key.opened_at));
     let is_old = |file: &&File| {
         let done = file.imported_at.unwrap_or(now);
         file.state == FileState::Imported && now.since(done) >= config.archived_file_expiration.0

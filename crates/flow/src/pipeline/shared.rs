@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use forebay_model::Compression;
 use forebay_record::Encoder;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::budget::Budget;
@@ -21,7 +20,6 @@ pub struct PipelineShared {
     pub(super) encoders: Encoders,
     pub(super) meters: Meters,
     pub(super) tasks: TaskTracker,
-    pub(super) abort: CancellationToken,
 }
 
 impl PipelineShared {
@@ -33,7 +31,6 @@ impl PipelineShared {
             encoders: Encoders::default(),
             meters: Meters::new(),
             tasks: TaskTracker::new(),
-            abort: CancellationToken::new(),
         })
     }
 
@@ -44,11 +41,6 @@ impl PipelineShared {
         self.tasks.wait().await;
         // The next caller of a restarted source may spawn again.
         self.tasks.reopen();
-    }
-
-    /// Lets go of the blocks under way: their rows are answered as of unknown fate.
-    pub fn abort(&self) {
-        self.abort.cancel();
     }
 }
 

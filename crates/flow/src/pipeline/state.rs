@@ -78,8 +78,14 @@ pub(super) struct Ready {
 /// What became of rows.
 #[derive(Debug)]
 pub(super) enum Put {
-    /// They are in the open block; these are to be sealed now.
-    Taken(Wait, [Option<Taken>; 2]),
+    /// They are in the open block.
+    Taken {
+        wait: Wait,
+        /// These are to be sealed now.
+        taken: [Option<Taken>; 2],
+        /// They are the first that wait for a block before them.
+        first: bool,
+    },
     /// Too much is under way.
     Full,
     /// No row is taken any more.
@@ -139,9 +145,11 @@ impl State {
             }
             before = self.take();
         }
+        let first = self.open.records == 0;
         let wait = self.add(rows, records, at, budget);
         let after = self.take_if_due(triggers);
-        Put::Taken(wait, [before, after])
+        let first = first && after.is_none();
+        Put::Taken { wait, taken: [before, after], first }
     }
 
     fn add(&mut self, rows: &[u8], records: u32, at: Timestamp, budget: &Arc<Budget>) -> Wait {
@@ -180,6 +188,12 @@ impl State {
                 .since
                 .is_some_and(|t| t.elapsed() >= triggers.interval);
         if due { self.take() } else { None }
+    }
+
+    /// When the open block is due by its age, if rows wait in it.
+    pub(super) fn deadline(&self, triggers: &Triggers) -> Option<Instant> {
+        let since = self.open.since.filter(|_| self.open.records > 0)?;
+        Some(since + triggers.interval)
     }
 
     fn take(&mut self) -> Option<Taken> {

@@ -22,7 +22,6 @@ async fn rows_after_power_cut(w: World, disk: &MemEnv) -> Vec<String> {
     let key = slice(&w.sinks[0], 0);
     let volume = w.volume.clone();
     w.source.stop(std::time::Duration::ZERO).await;
-    w.shared.abort();
     w.shared.drained().await;
     drop((w.dispatcher, w.sinks, w.volume, w.shared));
     disk.crash();

@@ -223,7 +223,6 @@ impl Node {
     pub(crate) async fn kill(self) {
         self.follower.abort();
         self.session.abort();
-        self.pipelines.abort();
         drop(self.follower.await);
         drop(self.session.await);
         self.source.stop(Duration::ZERO).await;

@@ -1,6 +1,268 @@
-use crate::config::Environment;
+//! `forebay demo`: everything at once, for a first look.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use forebay_meta::Repo;
+use forebay_model::{Balance, BranchId, BranchKey, ProjectId, SinkId, SinkKey, SourceId, SourceKey, Span};
+use forebay_remote::table::sqlite;
+use serde_json::Value;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::serve;
+use crate::api::{ApiClient, SOURCES};
+use crate::config::{self, Config, Environment, LogFormat, Sources, url_of};
+use crate::definitions::Plan;
+use crate::demo::gauge::Gauge;
+use crate::demo::sender::{self, Counts, Load};
+use crate::demo::view::View;
+use crate::demo::{TABLE, definition};
 use crate::failure::Failure;
-/// todo
+use crate::query::{Format, writer};
+use crate::roles::Node;
+use crate::signals::{StopSignals, end_at_once};
+use crate::{telemetry, terminal, token};
+
+/// How long the last records may take into the table.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(100);
+
+const SUMMARY: &str = "SELECT kind, count(*) AS events, count(DISTINCT user) AS users, \
+    round(sum(total), 2) AS total FROM \"in.demo.events\" GROUP BY kind ORDER BY events DESC";
+const ROWS: &str = "SELECT substr(received, 12, 12) AS received, kind, user, country, total, env \
+    FROM \"in.demo.events\" ORDER BY received DESC LIMIT 5";
+
+/// Starts everything, sends events through it, and shows what becomes of them.
+///
+/// Events of several shapes are posted over HTTP at a steady rate; the view shows how many are
+/// acknowledged (on disk), uploaded and in the table. At the end the table is queried and the books
+/// are balanced; the exit code is 1 if anything is missing or there twice.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
-pub(crate) fn run(_: Args, _: Environment) -> Result<(), Failure> { Ok(()) }
+#[command(after_help = "\
+Examples:
+  forebay demo
+  forebay demo --rate 5000 --duration 30s
+  forebay demo --data-dir ./data       # stays there; `forebay serve --data-dir ./data` goes on")]
+pub(crate) struct Args {
+    /// Directory to work in; it stays. Without it a temporary one, which is removed at the end
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Events a second
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rate: u32,
+    /// How long to send
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    duration: Duration,
+    /// Keep the temporary directory
+    #[arg(long)]
+    keep: bool,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let span: Span = text.parse().map_err(|e: forebay_model::units::InvalidSpan| e.to_string())?;
+    let fits = (Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&span.0);
+    if fits { Ok(span.0) } else { Err("allowed is 1s to 1h".to_owned()) }
+}
+
+/// Runs it. The environment is not looked at: it is the same everywhere.
+pub(crate) fn run(args: Args, _: Environment) -> Result<(), Failure> {
+    let temporary = match &args.data_dir {
+        Some(_) => None,
+        None => {
+            let made = tempfile::Builder::new().prefix("forebay-demo-").tempdir();
+            Some(made.map_err(|e| Failure::new(format_args!("can't make a temporary directory: {e}")))?)
+        }
+    };
+    let dir = match (&args.data_dir, &temporary) {
+        (Some(dir), _) => dir.clone(),
+        (None, Some(temporary)) => temporary.path().to_owned(),
+        (None, None) => return Err(Failure::new("there is no directory")),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| Failure::new(format_args!("can't start: {e}")))?;
+    let shown = runtime.block_on(show(&args, &dir));
+    drop(runtime);
+    let stays = args.keep || args.data_dir.is_some();
+    if let Some(temporary) = temporary {
+        if args.keep {
+            _ = temporary.keep();
+        } else if let Err(e) = temporary.close() {
+            terminal::note(format_args!("can't remove {}: {e}", dir.display()));
+        }
+    }
+    shown?;
+    how_to_go_on(stays.then_some(dir.as_path()));
+    Ok(())
+}
+
+/// Defaults on free ports; what goes wrong is said, and nothing else.
+fn configure(dir: &Path) -> Result<Config, Failure> {
+    let flags = [
+        ("dataDir", dir.display().to_string()),
+        ("api.listen", "127.0.0.1:0".to_owned()),
+        ("source.http.listen", "127.0.0.1:0".to_owned()),
+        ("telemetry.log.level", "warn".to_owned()),
+    ];
+    let flags = flags.map(|(key, value)| ("the demo", key.to_owned(), value)).to_vec();
+    let sources = Sources { file: None, env: Environment::default(), flags };
+    let loaded = config::load(&sources).map_err(|problems| super::common::refused(&problems))?;
+    let mut config = loaded.config;
+    config.telemetry.log.format = LogFormat::Text;
+    Ok(config)
+}
+
+async fn show(args: &Args, dir: &Path) -> Result<(), Failure> {
+    let mut signals = StopSignals::catch()?;
+    let config = configure(dir)?;
+    telemetry::start_log(&config.telemetry.log)?;
+    let token = token::of_server(&config)?;
+    let auth = serve::authenticate(&config, &token)?;
+    let environment = Environment::default();
+    let mut node = Box::pin(Node::start(&config, &environment, auth, axum::Router::new())).await?;
+    terminal::note(format_args!("Forebay runs in {} (API {}).\n", dir.display(), url_of(node.api)));
+    let (repo, api) = (node.repo.clone(), ApiClient::at(&url_of(node.api), token.secret.expose())?);
+    let shown = tokio::select! {
+        shown = Box::pin(demonstrate(args, &config, &api, repo)) => shown,
+        signal = signals.next() => Err(Failure::new(format_args!("stopped by {signal}"))),
+        cause = node.failed() => Err(Failure::new(cause)),
+    };
+    tokio::select! {
+        _ = node.stop(config.shutdown.grace.0) => shown,
+        _ = signals.next() => end_at_once(),
+    }
+}
+
+async fn demonstrate(args: &Args, config: &Config, api: &ApiClient, repo: Repo) -> Result<(), Failure> {
+    let definition = definition()?;
+    for step in Plan::of(api, &definition).await?.steps {
+        step.run(api).await?;
+    }
+    let source = api.get(&format!("{SOURCES}/demo")).await?;
+    let url = source.pointer("/http/url").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let gauge = Gauge::new(repo, sink_key(&source)).await?;
+    let counts = Arc::new(Counts::default());
+    let load = Load { url, rate: args.rate, duration: args.duration };
+    let all = u64::from(args.rate) * args.duration.as_secs();
+    let mut view = View::new(all);
+    let balance = watch(load, &gauge, &counts, &mut view).await?;
+    view.finish();
+    let path = config.table.sqlite_path(&config.data_dir);
+    print_query(&path, SUMMARY)?;
+    print_query(&path, ROWS)?;
+    print_balance(&balance)?;
+    check(&gauge, &counts, &balance, &path)
+}
+
+fn sink_key(source: &Value) -> SinkKey {
+    let number = |name: &str| source.get(name).and_then(Value::as_u64).unwrap_or_default();
+    SinkKey {
+        source: SourceKey {
+            branch: BranchKey { project: ProjectId(number("projectId")), branch: BranchId(number("branchId")) },
+            source: SourceId::from_raw("demo"),
+        },
+        sink: SinkId::from_raw("events"),
+    }
+}
+
+/// Sends, and shows how far things are until everything is in the table.
+async fn watch(load: Load, gauge: &Gauge, counts: &Arc<Counts>, view: &mut View) -> Result<Balance, Failure> {
+    let stop = CancellationToken::new();
+    let _stop_at_the_end = stop.clone().drop_guard();
+    let mut sending = std::pin::pin!(sender::send(load, Arc::clone(counts), stop));
+    let mut look = tokio::time::interval(LOOK);
+    let mut sent_at = None;
+    loop {
+        tokio::select! {
+            sent = &mut sending, if sent_at.is_none() => {
+                sent?;
+                sent_at = Some(Instant::now());
+            }
+            _ = look.tick() => {}
+        }
+        let reading = gauge.read(counts).await?;
+        view.show(&reading, false);
+        let Some(sent_at) = sent_at else { continue };
+        let balance = gauge.balance().await?;
+        if balance.in_flight == 0 && reading.imported >= reading.acknowledged {
+            view.show(&gauge.read(counts).await?, true);
+            return Ok(balance);
+        }
+        if sent_at.elapsed() > PATIENCE {
+            return Err(Failure::new(format_args!(
+                "{} of {} acknowledged records are not in the table after {PATIENCE:?}",
+                reading.acknowledged.saturating_sub(reading.imported),
+                reading.acknowledged
+            )));
+        }
+    }
+}
+
+fn print_query(path: &Path, sql: &str) -> Result<(), Failure> {
+    terminal::line(format_args!("\n{sql}\n"))?;
+    let mut writer = writer(Format::Table, std::io::stdout());
+    sqlite::query(path, sql, None, &mut *writer).map_err(Failure::new)?;
+    writer.finish()
+}
+
+fn print_balance(balance: &Balance) -> Result<(), Failure> {
+    let Balance { accepted, imported, dead, expired, lost, in_flight } = balance;
+    terminal::line(format_args!(
+        "\n{accepted} accepted = {imported} imported + {in_flight} in flight + {dead} dead + {expired} expired + {lost} lost"
+    ))
+}
+
+/// Each acknowledged record is in the table, once: counted in the table itself.
+fn check(gauge: &Gauge, counts: &Counts, balance: &Balance, path: &Path) -> Result<(), Failure> {
+    let (acknowledged, unknown) = (counts.acknowledged.load(Relaxed), counts.unknown.load(Relaxed));
+    let rows = count_rows(path)?.saturating_sub(gauge.imported_before());
+    if !balance.holds() {
+        return Err(Failure::new("the balance does not hold"));
+    }
+    // Nobody knows of what was not answered; each such record may be there once.
+    if rows < acknowledged || rows > acknowledged + unknown {
+        return Err(Failure::new(format_args!("{acknowledged} records were acknowledged, but the table has {rows}")));
+    }
+    let refused = counts.refused.load(Relaxed);
+    if acknowledged == 0 {
+        return Err(Failure::new(format_args!("nothing was acknowledged, {refused} records were refused")));
+    }
+    terminal::line(format_args!("{acknowledged} acknowledged, {rows} rows in the table: each of them once."))
+}
+
+fn count_rows(path: &Path) -> Result<u64, Failure> {
+    struct Count(u64);
+    impl sqlite::QueryVisitor for Count {
+        fn columns(&mut self, _: &[&str]) -> std::ops::ControlFlow<()> {
+            std::ops::ControlFlow::Continue(())
+        }
+
+        fn row(&mut self, cells: &[sqlite::QueryCell<'_>]) -> std::ops::ControlFlow<()> {
+            if let Some(sqlite::QueryCell::Int(n)) = cells.first() {
+                self.0 = u64::try_from(*n).unwrap_or_default();
+            }
+            std::ops::ControlFlow::Continue(())
+        }
+    }
+    let mut count = Count(0);
+    let sql = format!("SELECT count(*) FROM \"{TABLE}\"");
+    sqlite::query(path, &sql, None, &mut count).map_err(Failure::new)?;
+    Ok(count.0)
+}
+
+fn how_to_go_on(dir: Option<&Path>) {
+    match dir {
+        Some(dir) => {
+            let dir = dir.display();
+            terminal::note(format_args!(
+                "\nIt is all in {dir}. Go on with:\n  forebay serve --data-dir {dir}\n  forebay query '{SUMMARY}' --data-dir {dir}"
+            ));
+        }
+        None => terminal::note(
+            "\nThe directory is removed; --data-dir or --keep leaves it there. Go on with:\n  forebay serve --data-dir ./data",
+        ),
+    }
+}

@@ -10,7 +10,16 @@ pub(crate) const PREFIX: &str = "FOREBAY_";
 
 /// Variables of the command line and of the project's own scripts. They are not settings, so they
 /// are not complained about.
-const OTHERS: [&str; 5] = ["FOREBAY_API", "FOREBAY_CONFIG", "FOREBAY_TARGET_DIR", "FOREBAY_TEST_", "FOREBAY_TORTURE_"];
+const OTHERS: [&str; 8] = [
+    "FOREBAY_API",
+    "FOREBAY_CONFIG",
+    "FOREBAY_OWNER_PID",
+    "FOREBAY_SERVICES",
+    "FOREBAY_SERVICES_",
+    "FOREBAY_TARGET_DIR",
+    "FOREBAY_TEST_",
+    "FOREBAY_TORTURE_",
+];
 
 /// Variables by name.
 #[derive(Clone, Debug, Default)]

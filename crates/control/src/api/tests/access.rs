@@ -24,7 +24,11 @@ fn guarded() -> Vec<(Method, String, String)> {
         (Method::GET, format!("{S}/my-source/settings"), empty()),
         (Method::PATCH, format!("{S}/my-source/settings"), object()),
         (Method::POST, format!("{S}/my-source/test"), empty()),
-        (Method::POST, format!("{S}/my-source/sinks"), sink("x").to_string()),
+        (
+            Method::POST,
+            format!("{S}/my-source/sinks"),
+            sink("x").to_string(),
+        ),
         (Method::GET, format!("{S}/my-source/sinks"), empty()),
         (Method::GET, k.clone(), empty()),
         (Method::PATCH, k.clone(), object()),
@@ -69,17 +73,29 @@ async fn another_project_sees_nothing() {
     world.finish(&task).await;
     let task = format!("/v1/tasks/{}", task.json()["taskId"].as_str().unwrap());
     for (method, path, body) in guarded() {
-        let path = if path.starts_with("/v1/tasks") { task.clone() } else { path };
+        let path = if path.starts_with("/v1/tasks") {
+            task.clone()
+        } else {
+            path
+        };
         if path == S {
             continue;
         }
         let reply = world.call_as("other", method.clone(), &path, body).await;
         assert_eq!(reply.status, 404, "{method} {path}: {reply:?}");
     }
-    let list = world.call_as("other", Method::GET, S, Body::empty()).await.ok();
+    let list = world
+        .call_as("other", Method::GET, S, Body::empty())
+        .await
+        .ok();
     assert_eq!(list["sources"], json!([]));
-    assert_eq!((&list["projectId"], &list["branchId"]), (&json!(456), &json!(222)));
-    let own = world.call_as("other", Method::POST, S, source("My Source").to_string()).await;
+    assert_eq!(
+        (&list["projectId"], &list["branchId"]),
+        (&json!(456), &json!(222))
+    );
+    let own = world
+        .call_as("other", Method::POST, S, source("My Source").to_string())
+        .await;
     assert_eq!(own.status, 202);
 }
 
@@ -91,14 +107,16 @@ async fn checks_come_in_the_order_of_the_contract() {
     // A bad body wins over everything, then parameters and the token together, then the token's
     // worth, the branch, the role, and what there is.
     let call = async |token: &str, path: &str, body: &str| {
-        world.call_as(token, Method::PATCH, path, body.to_owned()).await
+        world
+            .call_as(token, Method::PATCH, path, body.to_owned())
+            .await
     };
     let bad_body = call("", &path("foo", &long), "{").await;
     bad_body.is_error(400, "decodePayload", "Unexpected EOF.");
     let both = call("", &path("foo", &long), "{}").await;
     let text = format!(
         "Length of sourceId must be lesser or equal than 48 but got value \"{long}\" (len=49); {}",
-        MISSING.replace("header.", "header.")
+        MISSING
     );
     both.is_error(400, "invalidLength", &text);
     let token = call("nope", &path("foo", "nope"), "{}").await;
@@ -109,7 +127,11 @@ async fn checks_come_in_the_order_of_the_contract() {
     let role = call("reader", &path("111", "nope"), "{}").await;
     role.is_error(403, "forbidden", ADMIN_ONLY);
     let found = call("admin", &path("111", "nope"), "{}").await;
-    found.is_error(404, "sourceNotFound", "Source \"nope\" not found in the branch.");
+    found.is_error(
+        404,
+        "sourceNotFound",
+        "Source \"nope\" not found in the branch.",
+    );
     let bad_sink = json!({ "type": "table", "name": "x" });
     let mapper_first = world.post(&format!("{S}/nope/sinks"), bad_sink).await;
     let text = "\"table\" must be configured for the \"table\" sink type.";
@@ -144,8 +166,15 @@ async fn the_token_may_come_in_either_header() {
         ("Authorization", "Basic admin", 400),
         ("X-KBC-ProjectId", "123", 400),
     ] {
-        let request = Request::get(S).header(name, value).body(Body::empty()).unwrap();
-        assert_eq!(world.send(request).await.status.as_u16(), status, "{name}: {value}");
+        let request = Request::get(S)
+            .header(name, value)
+            .body(Body::empty())
+            .unwrap();
+        assert_eq!(
+            world.send(request).await.status.as_u16(),
+            status,
+            "{name}: {value}"
+        );
     }
     assert_eq!(world.send(bare(Method::GET, "/v1")).await.status, 200);
 }

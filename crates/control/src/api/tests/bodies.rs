@@ -13,36 +13,84 @@ async fn what_does_not_decode_is_refused() {
     let world = World::new().await;
     let deep = format!("{}{}", "[".repeat(33), "]".repeat(33));
     let very_deep = "[".repeat(1_000_000);
-    let of = "Json: cannot unmarshal";
-    let field = "into Go struct field CreateSourceRequestBody";
     for (body, name, message) in [
         ("", "missingPayload", "Missing required payload.".to_owned()),
         ("{", "decodePayload", "Unexpected EOF.".to_owned()),
-        ("{\"name\":\"x", "decodePayload", "Unexpected EOF.".to_owned()),
-        ("{]", "decodePayload", "Json: key must be a string at line 1 column 2.".to_owned()),
-        ("{} x", "decodePayload", "Json: trailing characters at line 1 column 4.".to_owned()),
+        (
+            "{\"name\":\"x",
+            "decodePayload",
+            "Unexpected EOF.".to_owned(),
+        ),
+        (
+            "{]",
+            "decodePayload",
+            "Json: key must be a string at line 1 column 2.".to_owned(),
+        ),
+        (
+            "{} x",
+            "decodePayload",
+            "Json: trailing characters at line 1 column 4.".to_owned(),
+        ),
         (
             "\"\\ud800\"",
             "decodePayload",
             "Json: unexpected end of hex escape at line 1 column 8.".to_owned(),
         ),
         (
-            "[]",
+            &deep,
             "decodePayload",
-            format!("{of} array into Go value of type server.CreateSourceRequestBody."),
+            "Json: nested deeper than 32 levels.".to_owned(),
         ),
-        ("{\"name\":1}", "decodePayload", format!("{of} number {field}.name of type string.")),
-        ("{\"name\":{}}", "decodePayload", format!("{of} object {field}.name of type string.")),
-        ("{\"type\":[]}", "decodePayload", format!("{of} array {field}.type of type string.")),
-        ("{\"description\":true}", "decodePayload", format!("{of} bool {field}.description of type string.")),
-        (&deep, "decodePayload", "Json: nested deeper than 32 levels.".to_owned()),
-        (&very_deep, "decodePayload", "Json: nested deeper than 32 levels.".to_owned()),
+        (
+            &very_deep,
+            "decodePayload",
+            "Json: nested deeper than 32 levels.".to_owned(),
+        ),
     ] {
         let reply = world.call(Method::POST, S, body.to_owned()).await;
         reply.is_error(400, name, &message);
     }
-    let not_utf8 = world.call(Method::POST, S, b"{\"name\":\"\xff\"}".to_vec()).await;
+    let not_utf8 = world
+        .call(Method::POST, S, b"{\"name\":\"\xff\"}".to_vec())
+        .await;
     assert_eq!(not_utf8.json()["error"], "stream.api.decodePayload");
+}
+
+#[tokio::test]
+async fn values_of_a_wrong_type_are_named() {
+    let world = World::new().await;
+    let of = "Json: cannot unmarshal";
+    let field = "into Go struct field CreateSourceRequestBody";
+    for (body, name, message) in [
+        (
+            "[]",
+            "decodePayload",
+            format!("{of} array into Go value of type server.CreateSourceRequestBody."),
+        ),
+        (
+            "{\"name\":1}",
+            "decodePayload",
+            format!("{of} number {field}.name of type string."),
+        ),
+        (
+            "{\"name\":{}}",
+            "decodePayload",
+            format!("{of} object {field}.name of type string."),
+        ),
+        (
+            "{\"type\":[]}",
+            "decodePayload",
+            format!("{of} array {field}.type of type string."),
+        ),
+        (
+            "{\"description\":true}",
+            "decodePayload",
+            format!("{of} bool {field}.description of type string."),
+        ),
+    ] {
+        let reply = world.call(Method::POST, S, body.to_owned()).await;
+        reply.is_error(400, name, &message);
+    }
 }
 
 #[tokio::test]
@@ -50,9 +98,18 @@ async fn nested_values_of_a_wrong_type_are_named() {
     let world = World::with_source().await;
     let field = "into Go struct field CreateSinkRequestBody.table";
     for (table, message) in [
-        (json!("x"), "string into Go struct field CreateSinkRequestBody.table of type object.".to_owned()),
-        (json!({ "tableId": 1 }), format!("number {field}.tableId of type string.")),
-        (json!({ "mapping": { "columns": {} } }), format!("object {field}.mapping.columns of type []object.")),
+        (
+            json!("x"),
+            "string into Go struct field CreateSinkRequestBody.table of type object.".to_owned(),
+        ),
+        (
+            json!({ "tableId": 1 }),
+            format!("number {field}.tableId of type string."),
+        ),
+        (
+            json!({ "mapping": { "columns": {} } }),
+            format!("object {field}.mapping.columns of type []object."),
+        ),
         (
             json!({ "mapping": { "columns": [{}, { "rawString": "no" }] } }),
             format!("string {field}.mapping.columns[1].rawString of type bool."),
@@ -60,16 +117,24 @@ async fn nested_values_of_a_wrong_type_are_named() {
     ] {
         let body = json!({ "type": "table", "name": "x", "table": table });
         let text = format!("Json: cannot unmarshal {message}");
-        world.post(SINKS, body).await.is_error(400, "decodePayload", &text);
+        world
+            .post(SINKS, body)
+            .await
+            .is_error(400, "decodePayload", &text);
     }
 }
 
 #[tokio::test]
 async fn the_content_type_is_json_unless_it_is_plainly_not() {
     let world = World::new().await;
-    for (i, kind) in ["application/json; charset=utf-8", "APPLICATION/JSON", "application/x-www-form-urlencoded", ""]
-        .into_iter()
-        .enumerate()
+    for (i, kind) in [
+        "application/json; charset=utf-8",
+        "APPLICATION/JSON",
+        "application/x-www-form-urlencoded",
+        "",
+    ]
+    .into_iter()
+    .enumerate()
     {
         let body = source(&format!("s{i}")).to_string();
         let reply = world.send(typed(Method::POST, S, kind, &body)).await;
@@ -85,14 +150,23 @@ async fn the_content_type_is_json_unless_it_is_plainly_not() {
 #[tokio::test]
 async fn missing_fields_are_all_named() {
     let world = World::with_source().await;
-    for body in [json!({}), json!(null), json!({ "type": null, "name": null })] {
+    for body in [
+        json!({}),
+        json!(null),
+        json!({ "type": null, "name": null }),
+    ] {
         let reply = world.post(S, body).await;
         let text = "\"type\" is missing from body; \"name\" is missing from body.";
         reply.is_error(400, "missingField", text);
     }
-    let body = json!({ "type": "table", "name": "x", "table": { "type": "keboola", "mapping": {} } });
-    let text = "\"tableId\" is missing from body.table; \"columns\" is missing from body.table.mapping.";
-    world.post(SINKS, body).await.is_error(400, "missingField", text);
+    let body =
+        json!({ "type": "table", "name": "x", "table": { "type": "keboola", "mapping": {} } });
+    let text =
+        "\"tableId\" is missing from body.table; \"columns\" is missing from body.table.mapping.";
+    world
+        .post(SINKS, body)
+        .await
+        .is_error(400, "missingField", text);
     let null_column = world.post(SINKS, sink_of(json!([null]))).await;
     let text = "Body.table.mapping.columns[0] must not be null.";
     null_column.is_error(400, "missingField", text);
@@ -116,7 +190,10 @@ async fn lengths_are_counted_in_characters_up_to_their_edge() {
         let text = format!(
             "Length of body.{field} must be {word} or equal than {bound} but got value \"{value}\" (len={len})"
         );
-        world.post(S, body).await.is_error(400, "invalidLength", &text);
+        world
+            .post(S, body)
+            .await
+            .is_error(400, "invalidLength", &text);
     }
     let mut body = source("x");
     body["description"] = json!("d".repeat(4097));
@@ -126,10 +203,10 @@ async fn lengths_are_counted_in_characters_up_to_their_edge() {
         "d".repeat(256)
     );
     reply.is_error(400, "invalidLength", &text);
-    let template = |content: String| {
-        json!([{ "type": "template", "name": "t", "template": { "language": "jsonnet", "content": content } }])
-    };
-    world.done(world.post(SINKS, sink_of(template("x".repeat(4096)))).await).await;
+    let template = |content: String| json!([{ "type": "template", "name": "t", "template": { "language": "jsonnet", "content": content } }]);
+    world
+        .done(world.post(SINKS, sink_of(template("x".repeat(4096)))).await)
+        .await;
     for bad in [String::new(), "x".repeat(4097)] {
         let reply = world.post(SINKS, sink_of(template(bad))).await;
         assert_eq!(reply.json()["error"], "stream.api.invalidLength");
@@ -142,7 +219,10 @@ async fn names_out_of_a_list_are_checked() {
     let mut body = source("x");
     body["type"] = json!("foo");
     let text = "Value of body.type must be one of \"http\" but got value \"foo\".";
-    world.post(S, body).await.is_error(400, "invalidEnumValue", text);
+    world
+        .post(S, body)
+        .await
+        .is_error(400, "invalidEnumValue", text);
     let columns = json!([
         { "type": "foo", "name": "a" },
         { "type": "template", "name": "b", "template": { "language": "lua", "content": "x" } },
@@ -152,11 +232,17 @@ async fn names_out_of_a_list_are_checked() {
         "\"uuid\", \"datetime\", \"ip\", \"body\", \"headers\", \"path\", \"template\", \"static\" but got value \"foo\"; ",
         "value of body.table.mapping.columns[1].template.language must be one of \"jsonnet\" but got value \"lua\"."
     );
-    world.post(SINKS, sink_of(columns)).await.is_error(400, "invalidEnumValue", text);
+    world
+        .post(SINKS, sink_of(columns))
+        .await
+        .is_error(400, "invalidEnumValue", text);
     let mut body = sink_of(json!([{ "type": "ip", "name": "a" }]));
     body["table"]["type"] = json!("bigquery");
     let text = "Value of body.table.type must be one of \"keboola\", \"sqlite\", \"postgres\" but got value \"bigquery\".";
-    world.post(SINKS, body).await.is_error(400, "invalidEnumValue", text);
+    world
+        .post(SINKS, body)
+        .await
+        .is_error(400, "invalidEnumValue", text);
 }
 
 #[tokio::test]
@@ -171,9 +257,14 @@ async fn a_body_may_be_as_large_as_the_limit_and_no_larger() {
     let text = "Request body size is over the maximum \"1KB\".";
     reply.is_error(413, "bodyTooLarge", text);
     // Also when its length was not announced.
-    let chunks = futures::stream::repeat(Ok::<_, std::io::Error>(bytes::Bytes::from(vec![b' '; 600])));
+    let chunks = futures::stream::repeat(Ok::<_, std::convert::Infallible>(bytes::Bytes::from(
+        vec![b' '; 600],
+    )));
     let endless = axum::body::Body::from_stream(chunks);
-    world.call(Method::POST, S, endless).await.is_error(413, "bodyTooLarge", text);
+    world
+        .call(Method::POST, S, endless)
+        .await
+        .is_error(413, "bodyTooLarge", text);
 }
 
 #[tokio::test]
@@ -186,7 +277,9 @@ async fn a_definition_that_the_store_can_not_take_is_the_clients_mistake() {
         json!({ "type": "template", "name": format!("c{i}"), "template": template })
     };
     let columns: serde_json::Value = (0..100).map(column).collect();
-    let task = world.finish(&world.post(SINKS, sink_of(columns)).await).await;
+    let task = world
+        .finish(&world.post(SINKS, sink_of(columns)).await)
+        .await;
     assert_eq!(task["status"], "error");
     let error = task["error"].as_str().unwrap();
     assert!(error.contains("the maximum is 1048576"), "{error}");

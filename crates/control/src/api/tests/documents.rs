@@ -34,9 +34,13 @@ async fn the_document_is_the_golden_one() {
 #[tokio::test]
 async fn both_forms_are_served_and_are_one_document() {
     let world = World::new().await;
-    let json = world.send(bare(Method::GET, "/v1/documentation/openapi3.json")).await;
+    let json = world
+        .send(bare(Method::GET, "/v1/documentation/openapi3.json"))
+        .await;
     assert_eq!(json.header("content-type"), "application/json");
-    let yaml = world.send(bare(Method::GET, "/v1/documentation/openapi3.yaml")).await;
+    let yaml = world
+        .send(bare(Method::GET, "/v1/documentation/openapi3.yaml"))
+        .await;
     assert_eq!(yaml.header("content-type"), "application/x-yaml");
     let from_yaml: Value = serde_saphyr::from_str(&yaml.text).unwrap();
     assert_eq!(from_yaml, json.json());
@@ -60,12 +64,20 @@ async fn every_documented_operation_is_served_and_no_other() {
     let document = document(&world);
     let operations = operations(&document);
     assert_eq!(operations.len(), 23);
-    let methods = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+    let methods = [
+        Method::GET,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+    ];
     for (_, path, _) in &operations {
-        let address = path.replace('{', "").replace('}', "");
+        let address = path.replace(['{', '}'], "");
         for method in &methods {
             let documented = operations.iter().any(|(m, p, _)| m == method && p == path);
-            let reply = world.call_as("", method.clone(), &address, Body::empty()).await;
+            let reply = world
+                .call_as("", method.clone(), &address, Body::empty())
+                .await;
             assert_eq!(reply.status != 405, documented, "{method} {path}");
             assert!(!reply.text.contains("endpointNotFound"), "{method} {path}");
             assert!(!reply.text.contains("internalError"), "{method} {path}");
@@ -84,7 +96,10 @@ async fn every_operation_is_complete() {
         assert!(ids.insert(id.clone()), "{id} twice");
         assert!(operation["summary"].is_string(), "{id}");
         for (status, response) in operation["responses"].as_object().unwrap() {
-            assert!(!response["description"].as_str().unwrap().is_empty(), "{id} {status}");
+            assert!(
+                !response["description"].as_str().unwrap().is_empty(),
+                "{id} {status}"
+            );
         }
         let named: BTreeSet<&str> = operation["parameters"]
             .as_array()
@@ -98,7 +113,11 @@ async fn every_operation_is_complete() {
         assert_eq!(named, in_path, "{id}");
         if path.starts_with("/v1/branches") || path.starts_with("/v1/tasks") {
             let admin = method != Method::GET && id != "TestSource";
-            let scopes = if admin { serde_json::json!(["admin"]) } else { serde_json::json!([]) };
+            let scopes = if admin {
+                serde_json::json!(["admin"])
+            } else {
+                serde_json::json!([])
+            };
             assert_eq!(operation["security"][0]["token"], scopes, "{id}");
         } else {
             assert_eq!(operation.get("security"), None, "{id}");
@@ -115,7 +134,11 @@ fn request_schemas<'d>(document: &'d Value, schema: &'d Value, found: &mut Vec<&
     found.push(schema);
     let properties = schema["properties"].as_object().into_iter().flatten();
     let choices = schema["oneOf"].as_array().into_iter().flatten();
-    for below in properties.map(|(_, s)| s).chain(choices).chain(schema.get("items")) {
+    for below in properties
+        .map(|(_, s)| s)
+        .chain(choices)
+        .chain(schema.get("items"))
+    {
         request_schemas(document, below, found);
     }
 }
@@ -125,7 +148,8 @@ async fn the_validator_knows_every_word_of_request_schemas() {
     let world = World::new().await;
     let document = document(&world);
     let mut schemas = Vec::new();
-    for (_, _, operation) in operations(&document) {
+    let operations = operations(&document);
+    for (_, _, operation) in &operations {
         if let Some(schema) = operation.pointer("/requestBody/content/application~1json/schema") {
             request_schemas(&document, schema, &mut schemas);
         }
@@ -148,13 +172,38 @@ async fn the_limits_of_the_document_are_those_of_the_model() {
     let document = document(&world);
     let schemas = &document["components"]["schemas"];
     for (pointer, limit) in [
-        ("/CreateSourceRequestBody/properties/sourceId/maxLength", limits::ID_CHARS_MAX),
-        ("/CreateSinkRequestBody/properties/sinkId/maxLength", limits::ID_CHARS_MAX),
-        ("/CreateSourceRequestBody/properties/name/maxLength", limits::NAME_CHARS_MAX),
-        ("/UpdateSinkRequestBody/properties/name/maxLength", limits::NAME_CHARS_MAX),
-        ("/CreateSinkRequestBody/properties/description/maxLength", limits::DESCRIPTION_CHARS_MAX),
-        ("/TableMappingRequest/properties/columns/maxItems", limits::COLUMNS_MAX),
-        ("/TableColumnTemplate/properties/content/maxLength", limits::TEMPLATE_CHARS_MAX),
+        (
+            "/CreateSourceRequestBody/properties/sourceId/maxLength",
+            limits::ID_CHARS_MAX,
+        ),
+        (
+            "/CreateSinkRequestBody/properties/sinkId/maxLength",
+            limits::ID_CHARS_MAX,
+        ),
+        (
+            "/CreateSourceRequestBody/properties/name/maxLength",
+            limits::NAME_CHARS_MAX,
+        ),
+        (
+            "/UpdateSinkRequestBody/properties/name/maxLength",
+            limits::NAME_CHARS_MAX,
+        ),
+        (
+            "/CreateSinkRequestBody/properties/description/maxLength",
+            limits::DESCRIPTION_CHARS_MAX,
+        ),
+        (
+            "/SettingsPatch/properties/changeDescription/maxLength",
+            limits::DESCRIPTION_CHARS_MAX,
+        ),
+        (
+            "/TableMappingRequest/properties/columns/maxItems",
+            limits::COLUMNS_MAX,
+        ),
+        (
+            "/TableColumnTemplate/properties/content/maxLength",
+            limits::TEMPLATE_CHARS_MAX,
+        ),
     ] {
         let found = schemas.pointer(pointer).and_then(Value::as_u64);
         assert_eq!(found, Some(limit as u64), "{pointer}");

@@ -33,27 +33,52 @@ async fn all_settings_are_shown_sorted() {
             .collect();
         assert_eq!(keys.len(), 27);
         assert!(keys.is_sorted());
-        let fields: Vec<String> = find(&shown, SIZE).as_object().unwrap().keys().cloned().collect();
+        let fields: Vec<String> = find(&shown, SIZE)
+            .as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect();
         let expected = [
-            "key", "type", "description", "value", "defaultValue", "overwritten", "protected",
+            "key",
+            "type",
+            "description",
+            "value",
+            "defaultValue",
+            "overwritten",
+            "protected",
             "validation",
         ];
         assert_eq!(fields, expected);
         let wait = find(&shown, "storage.level.local.encoding.sync.wait");
-        assert_eq!((&wait["type"], &wait["value"]), (&json!("bool"), &json!(true)));
+        assert_eq!(
+            (&wait["type"], &wait["value"]),
+            (&json!("bool"), &json!(true))
+        );
         assert_eq!(wait.get("validation"), None);
-        let types = find(&shown, "storage.level.local.volume.assignment.preferredTypes");
+        let types = find(
+            &shown,
+            "storage.level.local.volume.assignment.preferredTypes",
+        );
         assert_eq!(types["type"], "[]string");
-        assert_eq!((&types["value"], &types["protected"]), (&json!(["default"]), &json!(true)));
+        assert_eq!(
+            (&types["value"], &types["protected"]),
+            (&json!(["default"]), &json!(true))
+        );
     }
 }
 
 #[tokio::test]
 async fn a_sink_has_its_sources_value_until_it_has_its_own() {
     let world = World::with_sink().await;
-    let task = world.done(world.patch(SOURCE, set(SIZE, json!("1MB"))).await).await;
+    let task = world
+        .done(world.patch(SOURCE, set(SIZE, json!("1MB"))).await)
+        .await;
     assert_eq!(task["type"], "api.update.sourceSettings");
-    assert_eq!(task["result"], "Source settings have been updated successfully.");
+    assert_eq!(
+        task["result"],
+        "Source settings have been updated successfully."
+    );
     let check = |shown: Value, value: &str, overwritten: bool| {
         let shown = find(&shown, SIZE);
         assert_eq!(shown["value"], value);
@@ -62,14 +87,26 @@ async fn a_sink_has_its_sources_value_until_it_has_its_own() {
     };
     check(world.get(SOURCE).await.ok(), "1MB", true);
     check(world.get(SINK).await.ok(), "1MB", false);
-    let task = world.done(world.patch(SINK, set(SIZE, json!("2MB"))).await).await;
+    let task = world
+        .done(world.patch(SINK, set(SIZE, json!("2MB"))).await)
+        .await;
     assert_eq!(task["type"], "api.update.sinkSettings");
-    assert_eq!(task["result"], "Sink settings have been updated successfully.");
+    assert_eq!(
+        task["result"],
+        "Sink settings have been updated successfully."
+    );
     check(world.get(SINK).await.ok(), "2MB", true);
-    let reset = json!({ "settings": [{ "key": SIZE, "value": null }], "changeDescription": "Back." });
+    let reset =
+        json!({ "settings": [{ "key": SIZE, "value": null }], "changeDescription": "Back." });
     world.done(world.patch(SINK, reset).await).await;
     check(world.get(SINK).await.ok(), "1MB", false);
-    world.done(world.patch(SOURCE, json!({ "settings": [{ "key": SIZE }] })).await).await;
+    world
+        .done(
+            world
+                .patch(SOURCE, json!({ "settings": [{ "key": SIZE }] }))
+                .await,
+        )
+        .await;
     check(world.get(SINK).await.ok(), "5MB", false);
     let sink = world.get(SINK.trim_end_matches("/settings")).await.ok();
     assert_eq!(sink["version"]["number"], 3);
@@ -79,9 +116,13 @@ async fn a_sink_has_its_sources_value_until_it_has_its_own() {
 #[tokio::test]
 async fn an_empty_patch_is_a_version_and_other_keys_stay() {
     let world = World::with_sink().await;
-    world.done(world.patch(SINK, set(COUNT, json!(7))).await).await;
+    world
+        .done(world.patch(SINK, set(COUNT, json!(7))).await)
+        .await;
     world.done(world.patch(SINK, json!({})).await).await;
-    world.done(world.patch(SINK, set(INTERVAL, json!("2s"))).await).await;
+    world
+        .done(world.patch(SINK, set(INTERVAL, json!("2s"))).await)
+        .await;
     let shown = world.get(SINK).await.ok();
     assert_eq!(find(&shown, COUNT)["value"], 7);
     assert_eq!(find(&shown, INTERVAL)["value"], "2s");
@@ -106,13 +147,34 @@ async fn bad_values_are_refused_in_the_order_of_the_configuration() {
         (set(COUNT, json!("1")), uint),
     ] {
         for path in [SOURCE, SINK] {
-            world.patch(path, body.clone()).await.is_error(400, "badRequest", &message);
+            world
+                .patch(path, body.clone())
+                .await
+                .is_error(400, "badRequest", &message);
         }
     }
     for (key, below, least, most, above) in [
-        (SIZE, json!("99B"), json!("100B"), json!("50MB"), json!("51MB")),
-        (COUNT, json!(0), json!(1), json!(10_000_000), json!(10_000_001)),
-        (INTERVAL, json!("999ms"), json!("1s"), json!("30m"), json!("30m1s")),
+        (
+            SIZE,
+            json!("99B"),
+            json!("100B"),
+            json!("50MB"),
+            json!("51MB"),
+        ),
+        (
+            COUNT,
+            json!(0),
+            json!(1),
+            json!(10_000_000),
+            json!(10_000_001),
+        ),
+        (
+            INTERVAL,
+            json!("999ms"),
+            json!("1s"),
+            json!("30m"),
+            json!("30m1s"),
+        ),
         (COUNT, json!(-1), json!(1), json!(1), json!(5.7)),
         (INTERVAL, json!(5), json!("1s"), json!("1s"), json!(true)),
     ] {
@@ -130,7 +192,10 @@ async fn bad_values_are_refused_in_the_order_of_the_configuration() {
 async fn bad_keys_are_refused() {
     let world = World::with_sink().await;
     let keys = |keys: &[&str]| -> Value {
-        let settings: Value = keys.iter().map(|k| json!({ "key": k, "value": 1 })).collect();
+        let settings: Value = keys
+            .iter()
+            .map(|k| json!({ "key": k, "value": 1 }))
+            .collect();
         json!({ "settings": settings })
     };
     let unknown = world.patch(SINK, keys(&["foo.bar", "abc"])).await;
@@ -144,11 +209,16 @@ async fn bad_keys_are_refused() {
     let text = format!("Cannot modify protected keys: \"{level}\", \"{slices}\".");
     protected.is_error(403, "forbidden", &text);
     let empty = world.patch(SINK, keys(&[""])).await;
-    let text = "Length of body.settings[0].key must be greater or equal than 1 but got value \"\" (len=0)";
+    let text =
+        "Length of body.settings[0].key must be greater or equal than 1 but got value \"\" (len=0)";
     empty.is_error(400, "invalidLength", text);
     let missing = json!({ "settings": [{ "key": COUNT, "value": 1 }, { "value": 1 }] });
     let missing = world.patch(SINK, missing).await;
-    missing.is_error(400, "missingField", "\"key\" is missing from body.settings[1].");
+    missing.is_error(
+        400,
+        "missingField",
+        "\"key\" is missing from body.settings[1]",
+    );
     let free = Registry::all().iter().filter(|s| !s.protected).count();
     assert_eq!(free, 7);
 }

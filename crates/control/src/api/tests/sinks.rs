@@ -48,7 +48,11 @@ async fn a_sink_with_every_kind_of_column_comes_back_as_it_went_in() {
         "type": "table", "name": "My Sink", "description": "",
         "table": table(columns), "version": shown["version"], "created": shown["created"],
     });
-    assert_eq!(shown.to_string(), expected.to_string(), "order of fields included");
+    assert_eq!(
+        shown.to_string(),
+        expected.to_string(),
+        "order of fields included"
+    );
     assert_eq!(shown["version"]["description"], "New sink.");
 }
 
@@ -84,9 +88,15 @@ async fn what_is_wrong_with_a_table_is_said() {
             with_id("in.b."),
             "Invalid \"tableId\" value \"in.b.\": invalid table ID \"in.b.\": table ID cannot be empty.",
         ),
-        (postgres, "Table type \"postgres\" is not configured on this server."),
+        (
+            postgres,
+            "Table type \"postgres\" is not configured on this server.",
+        ),
     ] {
-        world.post(SINKS, body).await.is_error(400, "badRequest", message);
+        world
+            .post(SINKS, body)
+            .await
+            .is_error(400, "badRequest", message);
     }
     let mut sqlite = sink_of(one);
     sqlite["table"]["type"] = json!("sqlite");
@@ -99,19 +109,34 @@ async fn what_is_wrong_with_a_mapping_is_said() {
     let world = World::with_source().await;
     let invalid = json!({ "type": "template", "name": "jsonnet", "template": { "language": "jsonnet", "content": "Invalid" } });
     for (columns, message) in [
-        (json!([{ "type": "path", "name": "x" }]), "Column \"x\" is missing path."),
-        (json!([{ "type": "template", "name": "x" }]), "Column \"x\" is missing template."),
-        (json!([{ "type": "static", "name": "x", "value": null }]), "Column \"x\" is missing value."),
+        (
+            json!([{ "type": "path", "name": "x" }]),
+            "Column \"x\" is missing path.",
+        ),
+        (
+            json!([{ "type": "template", "name": "x" }]),
+            "Column \"x\" is missing template.",
+        ),
+        (
+            json!([{ "type": "static", "name": "x", "value": null }]),
+            "Column \"x\" is missing value.",
+        ),
         (
             json!([{ "type": "path", "name": "x" }, { "type": "static", "name": "y" }]),
             "- Column \"x\" is missing path.\n- Column \"y\" is missing value.",
         ),
-        (json!([{ "type": "ip", "name": "" }]), "Column 1 has an empty name."),
+        (
+            json!([{ "type": "ip", "name": "" }]),
+            "Column 1 has an empty name.",
+        ),
         (
             json!([{ "type": "ip", "name": "a" }, { "type": "ip", "name": "A" }]),
             "Column name \"A\" is used more than once (upper and lower case count as the same)",
         ),
-        (json!([{ "type": "ip", "name": "a\0" }]), "Column name \"a\\0\" has a NUL character."),
+        (
+            json!([{ "type": "ip", "name": "a\0" }]),
+            "Column name \"a\\0\" has a NUL character.",
+        ),
         (
             json!([invalid]),
             "Column \"jsonnet\" template is invalid: 1:1-8 Unknown variable: Invalid.",
@@ -129,7 +154,9 @@ async fn what_is_wrong_with_a_mapping_is_said() {
 async fn a_mapping_has_one_to_a_hundred_columns() {
     let world = World::with_source().await;
     let columns = |n: usize| -> Value {
-        (0..n).map(|i| json!({ "type": "ip", "name": format!("c{i}") })).collect()
+        (0..n)
+            .map(|i| json!({ "type": "ip", "name": format!("c{i}") }))
+            .collect()
     };
     for (n, shown, word, bound) in [(0, "[]", "greater", 1), (101, "[...]", "lesser", 100)] {
         let reply = world.post(SINKS, sink_of(columns(n))).await;
@@ -138,7 +165,9 @@ async fn a_mapping_has_one_to_a_hundred_columns() {
         );
         reply.is_error(400, "invalidLength", &text);
     }
-    world.done(world.post(SINKS, sink_of(columns(100))).await).await;
+    world
+        .done(world.post(SINKS, sink_of(columns(100))).await)
+        .await;
 }
 
 #[tokio::test]
@@ -150,21 +179,44 @@ async fn the_source_is_looked_at_first() {
             "sourceNotFound",
             "Source \"nope\" not found in the branch.",
         ),
-        (K.to_owned(), "sinkNotFound", "Sink \"my-sink\" not found in the source."),
+        (
+            K.to_owned(),
+            "sinkNotFound",
+            "Sink \"my-sink\" not found in the source.",
+        ),
     ] {
         world.get(&path).await.is_error(404, name, message);
-        world.patch(&path, json!({})).await.is_error(404, name, message);
+        world
+            .patch(&path, json!({}))
+            .await
+            .is_error(404, name, message);
         world.delete(&path).await.is_error(404, name, message);
-        for rest in ["settings", "statistics/total", "statistics/files", "statistics/balance"] {
-            world.get(&format!("{path}/{rest}")).await.is_error(404, name, message);
+        for rest in [
+            "settings",
+            "statistics/total",
+            "statistics/files",
+            "statistics/balance",
+        ] {
+            world
+                .get(&format!("{path}/{rest}"))
+                .await
+                .is_error(404, name, message);
         }
         let patched = world.patch(&format!("{path}/settings"), json!({})).await;
         patched.is_error(404, name, message);
     }
     let list = world.get(&format!("{S}/nope/sinks")).await;
-    list.is_error(404, "sourceNotFound", "Source \"nope\" not found in the branch.");
+    list.is_error(
+        404,
+        "sourceNotFound",
+        "Source \"nope\" not found in the branch.",
+    );
     let made = world.post(&format!("{S}/nope/sinks"), sink("x")).await;
-    made.is_error(404, "sourceNotFound", "Source \"nope\" not found in the branch.");
+    made.is_error(
+        404,
+        "sourceNotFound",
+        "Source \"nope\" not found in the branch.",
+    );
 }
 
 #[tokio::test]
@@ -174,7 +226,10 @@ async fn a_second_sink_of_one_id_is_a_conflict_and_lists_come_in_pages() {
     let text = "Sink \"my-sink\" already exists in the source.";
     again.is_error(409, "sinkAlreadyExists", text);
     world.done(world.post(SINKS, sink("Another")).await).await;
-    let list = world.get(&format!("{SINKS}?limit=1&afterId=another")).await.ok();
+    let list = world
+        .get(&format!("{SINKS}?limit=1&afterId=another"))
+        .await
+        .ok();
     let page = json!({ "limit": 1, "totalCount": 2, "afterId": "another", "lastId": "my-sink" });
     let expected = json!({
         "projectId": 123, "branchId": 111, "sourceId": "my-source",
@@ -187,7 +242,8 @@ async fn a_second_sink_of_one_id_is_a_conflict_and_lists_come_in_pages() {
 async fn an_update_changes_only_what_it_names() {
     let world = World::with_sink().await;
     let columns = json!([{ "type": "body", "name": "b" }]);
-    let body = json!({ "table": { "mapping": { "columns": columns } }, "changeDescription": "Body." });
+    let body =
+        json!({ "table": { "mapping": { "columns": columns } }, "changeDescription": "Body." });
     let task = world.done(world.patch(K, body).await).await;
     assert_eq!(task["result"], "Sink has been updated successfully.");
     let shown = world.get(K).await.ok();
@@ -197,11 +253,18 @@ async fn an_update_changes_only_what_it_names() {
     let body = json!({ "name": "N", "description": "D", "table": { "tableId": "out.b.t2", "type": "sqlite" } });
     world.done(world.patch(K, body).await).await;
     let shown = world.get(K).await.ok();
-    assert_eq!((&shown["name"], &shown["description"]), (&json!("N"), &json!("D")));
+    assert_eq!(
+        (&shown["name"], &shown["description"]),
+        (&json!("N"), &json!("D"))
+    );
     assert_eq!(shown["table"]["tableId"], "out.b.t2");
-    assert_eq!(shown["table"]["mapping"]["columns"], json!([{ "type": "body", "name": "b" }]));
+    assert_eq!(
+        shown["table"]["mapping"]["columns"],
+        json!([{ "type": "body", "name": "b" }])
+    );
     let bad = world.patch(K, json!({ "table": { "tableId": "x" } })).await;
-    let text = "Invalid \"tableId\" value \"x\": invalid table ID \"x\": unexpected number of fragments.";
+    let text =
+        "Invalid \"tableId\" value \"x\": invalid table ID \"x\": unexpected number of fragments.";
     bad.is_error(400, "badRequest", text);
 }
 
@@ -211,14 +274,23 @@ async fn a_changed_sink_has_a_new_file_and_a_deleted_one_none_that_is_open() {
     let states = || async {
         let files = world.get(&format!("{K}/statistics/files")).await.ok();
         let files = files["files"].as_array().unwrap().clone();
-        files.iter().map(|f| f["state"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        files
+            .iter()
+            .map(|f| f["state"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
     };
     assert_eq!(states().await, ["writing"]);
-    world.done(world.patch(K, json!({ "name": "N" })).await).await;
+    world
+        .done(world.patch(K, json!({ "name": "N" })).await)
+        .await;
     assert_eq!(states().await, ["closing", "writing"]);
     let task = world.done(world.delete(K).await).await;
     assert_eq!(task["result"], "Sink has been deleted successfully.");
-    world.get(K).await.is_error(404, "sinkNotFound", "Sink \"my-sink\" not found in the source.");
+    world.get(K).await.is_error(
+        404,
+        "sinkNotFound",
+        "Sink \"my-sink\" not found in the source.",
+    );
     let writing = world.repo.active_files(None).await.unwrap();
     assert!(writing.iter().all(|f| f.file.state.name() == "closing"));
 }
@@ -229,7 +301,10 @@ async fn without_a_volume_the_task_says_so() {
     world.done(world.post(S, source("My Source")).await).await;
     let task = world.finish(&world.post(SINKS, sink("x")).await).await;
     let text = "No volume is available for the file, try again when a node with a volume is there.";
-    assert_eq!((&task["status"], &task["error"]), (&json!("error"), &json!(text)));
+    assert_eq!(
+        (&task["status"], &task["error"]),
+        (&json!("error"), &json!(text))
+    );
     assert_eq!(task.get("outputs"), None);
 }
 
@@ -261,11 +336,25 @@ async fn the_test_of_a_mapping_shows_rows_and_stores_nothing() {
         "tables": [{ "sinkId": "my-sink", "tableId": "in.c-b.t", "rows": [{ "columns": cells }] }],
     });
     assert_eq!(shown.to_string(), expected.to_string());
+    let mut direct = super::world::typed(Method::POST, &path, "text/plain", "x");
+    let peer: std::net::SocketAddr = "[::1]:1234".parse().unwrap();
+    direct
+        .extensions_mut()
+        .insert(axum::extract::ConnectInfo(peer));
+    let shown = world.send(direct).await.ok();
+    let ip = &shown["tables"][0]["rows"][0]["columns"][1]["value"];
+    assert_eq!(ip, "::1");
     let refused = world.call(Method::POST, &path, "refused").await;
     let text = "Invalid value for column \"path\": path \"key\" not found in the body.";
     refused.is_error(422, "unprocessableContent", text);
-    let missing = world.call(Method::POST, &format!("{S}/nope/test"), "x").await;
-    missing.is_error(404, "sourceNotFound", "Source \"nope\" not found in the branch.");
+    let missing = world
+        .call(Method::POST, &format!("{S}/nope/test"), "x")
+        .await;
+    missing.is_error(
+        404,
+        "sourceNotFound",
+        "Source \"nope\" not found in the branch.",
+    );
     let total = world.get(&format!("{K}/statistics/total")).await.ok();
     assert_eq!(total["total"]["recordsCount"], 0);
 }

@@ -14,7 +14,10 @@ async fn a_source_is_made_by_a_task_and_then_shown() {
     let task = accepted.json();
     let id = task["taskId"].as_str().unwrap().to_owned();
     let (path, suffix) = id.rsplit_once('_').unwrap();
-    assert_eq!(path, format!("api.create.source/111/my-source/{}", world.now()));
+    assert_eq!(
+        path,
+        format!("api.create.source/111/my-source/{}", world.now())
+    );
     assert_eq!(suffix.len(), 5);
     let expected = json!({
         "taskId": id, "type": "api.create.source",
@@ -23,7 +26,10 @@ async fn a_source_is_made_by_a_task_and_then_shown() {
     });
     assert_eq!(task, expected);
     let keys: Vec<&String> = task.as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["taskId", "type", "url", "status", "isFinished", "createdAt"]);
+    assert_eq!(
+        keys,
+        ["taskId", "type", "url", "status", "isFinished", "createdAt"]
+    );
 
     let task = world.finish(&accepted).await;
     assert_eq!(task["status"], "success");
@@ -38,12 +44,18 @@ async fn a_source_is_made_by_a_task_and_then_shown() {
     assert_eq!(task["outputs"], outputs);
 
     let reply = world.get(&format!("{S}/my-source")).await;
-    assert!(reply.text.starts_with("{\n  \"projectId\": 123,\n  \"branchId\": 111,\n"));
+    assert!(
+        reply
+            .text
+            .starts_with("{\n  \"projectId\": 123,\n  \"branchId\": 111,\n")
+    );
     assert!(reply.text.ends_with("}\n"));
     let shown = reply.ok();
     let by = json!({ "type": "user", "tokenId": "admin", "tokenDesc": "Token admin" });
     let url = shown["http"]["url"].as_str().unwrap().to_owned();
-    let secret = url.strip_prefix("https://in.example/stream/123/my-source/").unwrap();
+    let secret = url
+        .strip_prefix("https://in.example/stream/123/my-source/")
+        .unwrap();
     assert!(secret.len() == 48 && secret.bytes().all(|b| b.is_ascii_alphanumeric()));
     let hash = shown["version"]["hash"].as_str().unwrap().to_owned();
     assert!(hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit()));
@@ -53,16 +65,29 @@ async fn a_source_is_made_by_a_task_and_then_shown() {
         "version": { "number": 1, "hash": hash, "description": "New source.", "at": world.now(), "by": by },
         "created": { "at": world.now(), "by": by },
     });
-    assert_eq!(shown.to_string(), expected.to_string(), "order of fields included");
+    assert_eq!(
+        shown.to_string(),
+        expected.to_string(),
+        "order of fields included"
+    );
 }
 
 #[tokio::test]
 async fn ids_come_from_the_id_or_the_name() {
     let world = World::new().await;
     for (body, id) in [
-        (json!({ "type": "http", "name": "!!!!~~~~weird|||id##" }), "weird-id"),
-        (json!({ "type": "http", "name": "x", "sourceId": "Given ID" }), "given-id"),
-        (json!({ "type": "http", "name": "Straße 7", "more": [1] }), "straße-7"),
+        (
+            json!({ "type": "http", "name": "!!!!~~~~weird|||id##" }),
+            "weird-id",
+        ),
+        (
+            json!({ "type": "http", "name": "x", "sourceId": "Given ID" }),
+            "given-id",
+        ),
+        (
+            json!({ "type": "http", "name": "Straße 7", "more": [1] }),
+            "straße-7",
+        ),
     ] {
         let task = world.done(world.post(S, body).await).await;
         assert_eq!(task["outputs"]["sourceId"], id);
@@ -71,7 +96,11 @@ async fn ids_come_from_the_id_or_the_name() {
     for (name, given, message) in [
         ("日本語", None, "\"sourceId\" must not be empty."),
         ("x", Some("---"), "\"sourceId\" must not be empty."),
-        ("Deleted", None, "\"sourceId\" must not be \"deleted\", which is reserved."),
+        (
+            "Deleted",
+            None,
+            "\"sourceId\" must not be \"deleted\", which is reserved.",
+        ),
         (
             "AbAbAbAbAbAbAbAbAbAbAbAbAbAbAbAbAbAbAbAb",
             None,
@@ -79,7 +108,10 @@ async fn ids_come_from_the_id_or_the_name() {
         ),
     ] {
         let body = json!({ "type": "http", "name": name, "sourceId": given });
-        world.post(S, body).await.is_error(400, "badRequest", message);
+        world
+            .post(S, body)
+            .await
+            .is_error(400, "badRequest", message);
     }
 }
 
@@ -103,20 +135,28 @@ async fn lists_come_in_pages() {
     }
     let ids = |list: &Value| -> Vec<String> {
         let sources = list["sources"].as_array().unwrap().iter();
-        sources.map(|s| s["sourceId"].as_str().unwrap().to_owned()).collect()
+        sources
+            .map(|s| s["sourceId"].as_str().unwrap().to_owned())
+            .collect()
     };
     let first = world.get(&format!("{S}?limit=3")).await.ok();
     assert_eq!(ids(&first), ["a", "b", "b2"]);
     let page = json!({ "limit": 3, "totalCount": 4, "afterId": "", "lastId": "b2" });
     assert_eq!(first["page"], page);
-    let second = world.get(&format!("{S}?limit=3&afterId=b2&unknown=1")).await.ok();
+    let second = world
+        .get(&format!("{S}?limit=3&afterId=b2&unknown=1"))
+        .await
+        .ok();
     assert_eq!(ids(&second), ["c"]);
     let page = json!({ "limit": 3, "totalCount": 4, "afterId": "b2", "lastId": "c" });
     assert_eq!(second["page"], page);
     for after in ["zzz", "%00", "c%00", "%F4%8F%BF%BF", "c/x"] {
         let past = world.get(&format!("{S}?afterId={after}")).await.ok();
         assert_eq!(past["page"]["totalCount"], 4, "{after}");
-        assert_eq!(past["page"]["lastId"].as_str().unwrap().is_empty(), ids(&past).is_empty());
+        assert_eq!(
+            past["page"]["lastId"].as_str().unwrap().is_empty(),
+            ids(&past).is_empty()
+        );
     }
 }
 
@@ -127,9 +167,21 @@ async fn the_limit_of_a_page_has_edges() {
         world.get(&format!("{S}?limit={limit}")).await.ok();
     }
     for (limit, name, message) in [
-        ("0", "invalidRange", "Limit must be greater or equal than 1 but got value 0."),
-        ("101", "invalidRange", "Limit must be lesser or equal than 100 but got value 101."),
-        ("-1", "invalidRange", "Limit must be greater or equal than 1 but got value -1."),
+        (
+            "0",
+            "invalidRange",
+            "Limit must be greater or equal than 1 but got value 0.",
+        ),
+        (
+            "101",
+            "invalidRange",
+            "Limit must be lesser or equal than 100 but got value 101.",
+        ),
+        (
+            "-1",
+            "invalidRange",
+            "Limit must be greater or equal than 1 but got value -1.",
+        ),
         (
             "asfasf",
             "invalidFieldType",
@@ -157,13 +209,21 @@ async fn a_change_is_a_new_version_even_when_nothing_is_different() {
     assert_eq!(task["type"], "api.update.source");
     assert_eq!(task["result"], "Source has been updated successfully.");
     let after = world.get(&path).await.ok();
-    assert_eq!((&after["name"], &after["description"]), (&json!("New"), &json!("d")));
+    assert_eq!(
+        (&after["name"], &after["description"]),
+        (&json!("New"), &json!("d"))
+    );
     assert_eq!(after["version"]["number"], 2);
     assert_eq!(after["version"]["description"], "Why.");
     assert_eq!(after["version"]["at"], world.now());
     assert_ne!(after["version"]["hash"], before["version"]["hash"]);
-    assert_eq!((&after["created"], &after["http"]), (&before["created"], &before["http"]));
-    world.done(world.patch(&path, json!({ "name": null })).await).await;
+    assert_eq!(
+        (&after["created"], &after["http"]),
+        (&before["created"], &before["http"])
+    );
+    world
+        .done(world.patch(&path, json!({ "name": null })).await)
+        .await;
     let same = world.get(&path).await.ok();
     assert_eq!(same["version"]["number"], 3);
     assert_eq!(same["version"]["description"], "Updated.");
@@ -181,7 +241,10 @@ async fn what_is_deleted_is_not_found_and_can_be_made_again() {
     let text = "Source \"my-source\" not found in the branch.";
     for path in [path.clone(), format!("{path}/sinks/my-sink")] {
         world.get(&path).await.is_error(404, "sourceNotFound", text);
-        world.delete(&path).await.is_error(404, "sourceNotFound", text);
+        world
+            .delete(&path)
+            .await
+            .is_error(404, "sourceNotFound", text);
     }
     let patched = world.patch(&path, json!({})).await;
     patched.is_error(404, "sourceNotFound", text);
@@ -205,13 +268,22 @@ async fn deleting_with_the_tables_is_refused_not_ignored() {
         let text = "Deleting a source together with its tables is not supported.";
         refused.is_error(400, "badRequest", text);
     }
-    world.done(world.delete(&format!("{path}?cascade=false")).await).await;
+    world
+        .done(world.delete(&format!("{path}?cascade=false")).await)
+        .await;
 }
 
 #[tokio::test]
 async fn no_address_reaches_another_key() {
     let world = World::with_sink().await;
-    for id in ["my-source%2Fsinks", "my-source%00", "My-Source", "%20", "my-sourc", "..%2F.."] {
+    for id in [
+        "my-source%2Fsinks",
+        "my-source%00",
+        "My-Source",
+        "%20",
+        "my-sourc",
+        "..%2F..",
+    ] {
         let reply = world.get(&format!("{S}/{id}")).await;
         assert_eq!(reply.json()["error"], "stream.api.sourceNotFound", "{id}");
     }
@@ -222,8 +294,12 @@ async fn no_address_reaches_another_key() {
     let bad = world.get(&format!("{S}/%FF")).await;
     assert_eq!(bad.json()["error"], "stream.api.badRequest");
     let long = "x".repeat(49);
-    let reply = world.call(Method::GET, &format!("{S}/{long}"), Body::empty()).await;
-    let text = format!("Length of sourceId must be lesser or equal than 48 but got value \"{long}\" (len=49)");
+    let reply = world
+        .call(Method::GET, &format!("{S}/{long}"), Body::empty())
+        .await;
+    let text = format!(
+        "Length of sourceId must be lesser or equal than 48 but got value \"{long}\" (len=49)"
+    );
     reply.is_error(400, "invalidLength", &text);
     let edge = "x".repeat(48);
     assert_eq!(world.get(&format!("{S}/{edge}")).await.status, 404);
@@ -233,7 +309,9 @@ async fn no_address_reaches_another_key() {
 async fn a_branch_takes_a_hundred_sources() {
     let world = World::new().await;
     for n in 0..100 {
-        world.done(world.post(S, source(&format!("s{n}"))).await).await;
+        world
+            .done(world.post(S, source(&format!("s{n}"))).await)
+            .await;
     }
     let task = world.finish(&world.post(S, source("one more")).await).await;
     assert_eq!(task["status"], "error");

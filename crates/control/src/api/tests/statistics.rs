@@ -12,7 +12,10 @@ async fn a_sink_without_data_has_zeros() {
     let world = World::with_sink().await;
     let total = world.get(&format!("{K}/statistics/total")).await.ok();
     let zeros = json!({ "recordsCount": 0, "compressedSize": 0, "uncompressedSize": 0 });
-    assert_eq!(total.to_string(), json!({ "total": zeros, "levels": {} }).to_string());
+    assert_eq!(
+        total.to_string(),
+        json!({ "total": zeros, "levels": {} }).to_string()
+    );
     let files = world.get(&format!("{K}/statistics/files")).await.ok();
     let expected = json!({ "files": [{
         "state": "writing", "openedAt": world.now(), "statistics": { "total": null, "levels": {} },
@@ -40,7 +43,11 @@ async fn counts_show_at_their_level_and_in_the_balance() {
         lost_records: 1,
     };
     let node = NodeId(NODE.to_owned());
-    world.repo.report_statistics(&node, &[(slice, statistics)]).await.unwrap();
+    world
+        .repo
+        .report_statistics(&node, &[(slice, statistics)])
+        .await
+        .unwrap();
     let level = json!({
         "firstRecordAt": at, "lastRecordAt": at,
         "recordsCount": 3, "compressedSize": 20, "uncompressedSize": 30,
@@ -51,8 +58,14 @@ async fn counts_show_at_their_level_and_in_the_balance() {
     let files = world.get(&format!("{K}/statistics/files")).await.ok();
     assert_eq!(files["files"][0]["statistics"], both);
     let balance = world.get(&format!("{K}/statistics/balance")).await.ok();
-    assert_eq!((&balance["accepted"], &balance["lost"]), (&json!(4), &json!(1)));
-    assert_eq!((&balance["inFlight"], &balance["holds"]), (&json!(3), &json!(true)));
+    assert_eq!(
+        (&balance["accepted"], &balance["lost"]),
+        (&json!(4), &json!(1))
+    );
+    assert_eq!(
+        (&balance["inFlight"], &balance["holds"]),
+        (&json!(3), &json!(true))
+    );
 }
 
 #[tokio::test]
@@ -68,10 +81,19 @@ async fn failed_files_come_last_and_can_be_had_alone() {
     };
     let now = world.now().parse().unwrap();
     // The older of the two, which would be first otherwise.
-    world.repo.file_failed(&files[0].file.key, &failure, now).await.unwrap();
+    world
+        .repo
+        .file_failed(&files[0].file.key, &failure, now)
+        .await
+        .unwrap();
     let path = format!("{K}/statistics/files");
     let all = world.get(&path).await.ok();
-    let states: Vec<_> = all["files"].as_array().unwrap().iter().map(|f| &f["state"]).collect();
+    let states: Vec<_> = all["files"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|f| &f["state"])
+        .collect();
     assert_eq!(states, [&json!("writing"), &json!("closing")]);
     let failed = world.get(&format!("{path}?failedFiles=true")).await.ok();
     let failed = failed["files"].as_array().unwrap();

@@ -14,7 +14,12 @@ use crate::task::Subject;
 #[tokio::test]
 async fn an_unknown_task_is_not_found() {
     let world = World::new().await;
-    for id in ["x", "api.create.source/111/my-source/2026-01-02T03:04:05.678Z_aB3dE", "a%00b", "..%2Fx"] {
+    for id in [
+        "x",
+        "api.create.source/111/my-source/2026-01-02T03:04:05.678Z_aB3dE",
+        "a%00b",
+        "..%2Fx",
+    ] {
         let reply = world.get(&format!("/v1/tasks/{id}")).await;
         assert_eq!(reply.status, 404, "{id}");
         assert_eq!(reply.json()["error"], "stream.api.taskNotFound");
@@ -46,7 +51,10 @@ async fn occupy(world: &World, source: &str) -> tokio::sync::oneshot::Sender<()>
         Ok("done".to_owned())
     };
     let tasks = &world.api.0.tasks;
-    tasks.start("test", subject(source), "aaaaa", work.boxed()).await.unwrap();
+    tasks
+        .start("test", subject(source), "aaaaa", work.boxed())
+        .await
+        .unwrap();
     end
 }
 
@@ -64,7 +72,9 @@ async fn one_task_at_a_time_works_on_an_object() {
         assert_eq!(reply.header("retry-after"), "1");
         reply.is_error(409, "taskAlreadyRunning", text);
     }
-    world.done(world.post(&format!("{path}/sinks"), sink("Free")).await).await;
+    world
+        .done(world.post(&format!("{path}/sinks"), sink("Free")).await)
+        .await;
     drop(end);
     loop {
         let reply = world.patch(&path, json!({})).await;
@@ -81,12 +91,23 @@ async fn a_twin_of_a_running_creation_is_a_conflict_with_the_whole_key() {
     let world = World::with_source().await;
     let _end = occupy(&world, "new").await;
     let text = "Source \"123/111/new\" already exists in the branch.";
-    world.post(S, source("new")).await.is_error(409, "sourceAlreadyExists", text);
+    world
+        .post(S, source("new"))
+        .await
+        .is_error(409, "sourceAlreadyExists", text);
     let mut of_sink = subject("my-source");
     of_sink.sink = Some(forebay_model::SinkId::from_raw("my-sink"));
     let hang = futures::future::pending().boxed();
-    world.api.0.tasks.start("test", of_sink, "bbbbb", hang).await.unwrap();
-    let reply = world.post(&format!("{S}/my-source/sinks"), sink("My Sink")).await;
+    world
+        .api
+        .0
+        .tasks
+        .start("test", of_sink, "bbbbb", hang)
+        .await
+        .unwrap();
+    let reply = world
+        .post(&format!("{S}/my-source/sinks"), sink("My Sink"))
+        .await;
     let text = "Sink \"123/111/my-source/my-sink\" already exists in the source.";
     reply.is_error(409, "sinkAlreadyExists", text);
 }
@@ -95,8 +116,7 @@ async fn a_twin_of_a_running_creation_is_a_conflict_with_the_whole_key() {
 async fn of_many_creations_of_one_id_one_succeeds() {
     let world = World::new().await;
     let replies = join_all((0..20).map(|_| world.post(S, source("same")))).await;
-    let (accepted, refused): (Vec<_>, Vec<_>) =
-        replies.into_iter().partition(|r| r.status == 202);
+    let (accepted, refused): (Vec<_>, Vec<_>) = replies.into_iter().partition(|r| r.status == 202);
     for reply in refused {
         assert_eq!(reply.json()["error"], "stream.api.sourceAlreadyExists");
     }
@@ -123,13 +143,14 @@ async fn changes_at_the_same_time_are_each_a_version_or_refused() {
     let path = format!("{S}/my-source/sinks/my-sink");
     let bodies = (0..10).map(|i| json!({ "name": format!("n{i}") }));
     let replies = join_all(bodies.map(|b| world.patch(&path, b))).await;
-    let (accepted, refused): (Vec<_>, Vec<_>) =
-        replies.into_iter().partition(|r| r.status == 202);
+    let (accepted, refused): (Vec<_>, Vec<_>) = replies.into_iter().partition(|r| r.status == 202);
     assert!(refused.iter().all(|r| r.status == 409));
     for task in join_all(accepted.iter().map(|r| world.finish(r))).await {
         assert_eq!(task["status"], "success");
     }
-    let number = world.get(&path).await.ok()["version"]["number"].as_u64().unwrap();
+    let number = world.get(&path).await.ok()["version"]["number"]
+        .as_u64()
+        .unwrap();
     assert_eq!(number, 1 + accepted.len() as u64);
 }
 
@@ -137,7 +158,11 @@ async fn changes_at_the_same_time_are_each_a_version_or_refused() {
 async fn a_task_waits_until_source_nodes_have_followed() {
     let world = World::with(|c| c.follow_timeout = forebay_model::Span::secs(60)).await;
     let node = NodeId("source-node".to_owned());
-    world.repo.register_source_node(&node, world.lease).await.unwrap();
+    world
+        .repo
+        .register_source_node(&node, world.lease)
+        .await
+        .unwrap();
     let reply = world.post(S, source("My Source")).await;
     let made = loop {
         if let Ok(source) = world.repo.source(&subject("my-source").source).await {
@@ -148,9 +173,17 @@ async fn a_task_waits_until_source_nodes_have_followed() {
     let path = format!("/v1/tasks/{}", reply.json()["taskId"].as_str().unwrap());
     assert_eq!(world.get(&path).await.ok()["status"], "processing");
     let before = forebay_meta::Revision(made.revision.0 - 1);
-    world.repo.report_processed(&node, before, world.lease).await.unwrap();
+    world
+        .repo
+        .report_processed(&node, before, world.lease)
+        .await
+        .unwrap();
     assert_eq!(world.get(&path).await.ok()["status"], "processing");
-    world.repo.report_processed(&node, made.revision, world.lease).await.unwrap();
+    world
+        .repo
+        .report_processed(&node, made.revision, world.lease)
+        .await
+        .unwrap();
     let task = world.done(reply).await;
     assert_eq!(task["result"], "Source has been created successfully.");
 }
@@ -159,7 +192,11 @@ async fn a_task_waits_until_source_nodes_have_followed() {
 async fn a_source_node_that_hangs_does_not_hold_a_task_for_ever() {
     let world = World::with(|c| c.follow_timeout = forebay_model::Span::millis(10)).await;
     let node = NodeId("source-node".to_owned());
-    world.repo.register_source_node(&node, world.lease).await.unwrap();
+    world
+        .repo
+        .register_source_node(&node, world.lease)
+        .await
+        .unwrap();
     let task = world.done(world.post(S, source("My Source")).await).await;
     let text = "Source has been created successfully. Not all source nodes have followed it yet.";
     assert_eq!(task["result"], text);
@@ -176,18 +213,29 @@ async fn a_stop_waits_for_tasks_and_then_interrupts_them() {
     let short = occupy(&world, "short").await;
     let api = world.api.clone();
     let stop = tokio::spawn(async move { api.shutdown(Duration::from_secs(20)).await });
-    while !world.post(S, source("late")).await.text.contains("serviceUnavailable") {
+    while !world
+        .post(S, source("late"))
+        .await
+        .text
+        .contains("serviceUnavailable")
+    {
         tokio::task::yield_now().await;
     }
     drop(short);
     assert!(stop.await.unwrap(), "came to its own end");
-    assert_eq!(stored(&world, "test", "short", "aaaaa").await["status"], "success");
+    assert_eq!(
+        stored(&world, "test", "short", "aaaaa").await["status"],
+        "success"
+    );
 
     let world = World::new().await;
     let _hangs = occupy(&world, "hangs").await;
     assert!(!world.api.shutdown(Duration::from_millis(1)).await);
     let task = stored(&world, "test", "hangs", "aaaaa").await;
-    assert_eq!(task["error"], "The server was stopped before the task was finished.");
+    assert_eq!(
+        task["error"],
+        "The server was stopped before the task was finished."
+    );
 }
 
 #[tokio::test]
@@ -195,14 +243,23 @@ async fn a_task_that_takes_too_long_or_panics_ends_with_an_error() {
     let world = World::with(|c| c.task_timeout = forebay_model::Span::millis(1)).await;
     let tasks = &world.api.0.tasks;
     let hang = futures::future::pending().boxed();
-    tasks.start("test", subject("hang"), "aaaaa", hang).await.unwrap();
+    tasks
+        .start("test", subject("hang"), "aaaaa", hang)
+        .await
+        .unwrap();
     let panic = async { panic!("a bug") };
-    tasks.start("test", subject("panic"), "bbbbb", panic.boxed()).await.unwrap();
+    tasks
+        .start("test", subject("panic"), "bbbbb", panic.boxed())
+        .await
+        .unwrap();
     assert!(world.api.shutdown(Duration::from_secs(20)).await);
     let hang = stored(&world, "test", "hang", "aaaaa").await;
     assert_eq!(hang["error"], "The task took longer than 1ms.");
     let panic = stored(&world, "test", "panic", "bbbbb").await;
-    assert_eq!((&panic["status"], &panic["error"]), (&json!("error"), &json!("Unknown error")));
+    assert_eq!(
+        (&panic["status"], &panic["error"]),
+        (&json!("error"), &json!("Unknown error"))
+    );
 }
 
 #[tokio::test]
@@ -225,6 +282,9 @@ async fn a_task_of_a_dead_node_ends_with_an_error_and_can_be_repeated() {
     let now = world.now().parse().unwrap();
     assert_eq!(world.repo.fail_abandoned_tasks(now).await.unwrap(), 1);
     let ended = world.get(&path).await.ok();
-    assert_eq!((&ended["status"], &ended["isFinished"]), (&json!("error"), &json!(true)));
+    assert_eq!(
+        (&ended["status"], &ended["isFinished"]),
+        (&json!("error"), &json!(true))
+    );
     world.done(world.post(S, source("My Source")).await).await;
 }

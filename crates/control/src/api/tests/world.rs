@@ -9,7 +9,7 @@ use axum::Router;
 use axum::body::Body;
 use forebay_meta::repo::runtime::{Node, Volume};
 use forebay_meta::store::LeaseId;
-use forebay_meta::{EmbeddedOptions, EmbeddedStore, Repo, Store};
+use forebay_meta::{EmbeddedOptions, EmbeddedStore, Repo};
 use forebay_model::{
     Clock, ColumnKind, ManualClock, Mapping, NodeId, Sink, SinkSettings, TableBackend, Timestamp,
     VolumeId,
@@ -101,7 +101,11 @@ impl World {
             id: VolumeId("vol1".to_owned()),
             node: NodeId(NODE.to_owned()),
         };
-        world.repo.register_volume(&volume, world.lease).await.unwrap();
+        world
+            .repo
+            .register_volume(&volume, world.lease)
+            .await
+            .unwrap();
         world
     }
 
@@ -200,7 +204,10 @@ impl World {
     pub(super) fn finish(&self, reply: &Reply) -> impl Future<Output = Value> {
         assert_eq!(reply.status, StatusCode::ACCEPTED, "{reply:?}");
         let url = reply.json()["url"].as_str().unwrap().to_owned();
-        let path = url.strip_prefix("https://stream.example").unwrap().to_owned();
+        let path = url
+            .strip_prefix("https://stream.example")
+            .unwrap()
+            .to_owned();
         async move {
             let finished = async {
                 loop {

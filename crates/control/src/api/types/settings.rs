@@ -66,7 +66,7 @@ impl From<forebay_model::settings::SettingType> for SettingType {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SettingsChange {
     /// Description of the new version.
-    #[schema(nullable = false)]
+    #[schema(max_length = 4096, nullable = false)]
     pub(crate) change_description: Option<String>,
     #[schema(nullable = false)]
     pub(crate) settings: Option<Vec<SettingChange>>,

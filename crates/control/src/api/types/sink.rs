@@ -33,7 +33,7 @@ pub(crate) struct SinkCreate {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SinkUpdate {
     /// Description of the new version.
-    #[schema(nullable = false)]
+    #[schema(max_length = 4096, nullable = false)]
     pub(crate) change_description: Option<String>,
     #[expect(dead_code, reason = "there is one type so far; the schema checks it")]
     #[schema(nullable = false)]

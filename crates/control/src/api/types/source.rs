@@ -12,7 +12,12 @@ use super::common::{DisabledEvent, Event, Page, Version};
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SourceCreate {
     /// Its id; made from the name when it is left out.
-    #[schema(min_length = 1, max_length = 48, nullable = false, example = "my-source")]
+    #[schema(
+        min_length = 1,
+        max_length = 48,
+        nullable = false,
+        example = "my-source"
+    )]
     pub(crate) source_id: Option<String>,
     #[expect(dead_code, reason = "there is one type so far; the schema checks it")]
     r#type: SourceType,
@@ -30,7 +35,7 @@ pub(crate) struct SourceCreate {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SourceUpdate {
     /// Description of the new version.
-    #[schema(nullable = false)]
+    #[schema(max_length = 4096, nullable = false)]
     pub(crate) change_description: Option<String>,
     #[expect(dead_code, reason = "there is one type so far; the schema checks it")]
     #[schema(nullable = false)]

@@ -134,6 +134,7 @@ enum FileState {
 #[schema(as = SinkFileStatistics)]
 struct FileStatistics {
     /// Null when it holds nothing.
+    #[schema(required)]
     total: Option<Level>,
     levels: Levels,
 }

@@ -91,7 +91,10 @@ impl TaskOutputs {
     fn new(task: &forebay_model::Task, public_url: &str) -> Self {
         let branch = task.source.branch;
         let source = &task.source.source;
-        let mut url = format!("{public_url}/v1/branches/{}/sources/{source}", branch.branch);
+        let mut url = format!(
+            "{public_url}/v1/branches/{}/sources/{source}",
+            branch.branch
+        );
         if let Some(sink) = &task.sink {
             url = format!("{url}/sinks/{sink}");
         }

@@ -1,0 +1,170 @@
+//! Request bodies: read within the limit, parsed within a depth, checked against their schema.
+
+use axum::extract::Request;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::Inner;
+use super::error::ApiError;
+use super::operation::Operation;
+
+/// Levels of objects and lists in a body; the parser's own limit is deeper.
+const DEPTH_MAX: usize = 32;
+
+/// No query parameters, or no body.
+#[derive(Debug, Deserialize)]
+pub(super) struct Nothing {}
+
+/// A JSON body.
+#[derive(Debug)]
+pub(super) struct Json<T>(pub(super) T);
+
+/// A body of any kind, with the header fields.
+#[derive(Debug)]
+pub(super) struct Raw {
+    pub(super) headers: HeaderMap,
+    pub(super) bytes: Bytes,
+}
+
+/// What a handler takes of the body.
+pub(super) trait Body: Sized + Send {
+    /// Reads and checks it.
+    fn read(
+        request: Request,
+        api: &Inner,
+        operation: &Operation,
+    ) -> impl Future<Output = Result<Self, ApiError>> + Send;
+}
+
+impl Body for Nothing {
+    async fn read(_: Request, _: &Inner, _: &Operation) -> Result<Self, ApiError> {
+        Ok(Self {})
+    }
+}
+
+impl Body for Raw {
+    async fn read(request: Request, api: &Inner, _: &Operation) -> Result<Self, ApiError> {
+        let (parts, body) = request.into_parts();
+        Ok(Self {
+            headers: parts.headers,
+            bytes: read_bytes(body, api).await?,
+        })
+    }
+}
+
+impl<T: DeserializeOwned + Send> Body for Json<T> {
+    async fn read(request: Request, api: &Inner, operation: &Operation) -> Result<Self, ApiError> {
+        let (parts, body) = request.into_parts();
+        let schema = operation.body.as_deref().unwrap_or_default();
+        refuse_other_formats(&parts.headers, schema)?;
+        let bytes = read_bytes(body, api).await?;
+        if bytes.is_empty() {
+            let text = "missing required payload";
+            return Err(ApiError::invalid("missingPayload", text));
+        }
+        let value = parse(&bytes)?;
+        api.operations.schemas.check_body(schema, &value)?;
+        let value = match value {
+            Value::Null => Value::Object(serde_json::Map::new()),
+            other => other,
+        };
+        // The schema has let it pass, so a refusal is a difference between it and the type.
+        let typed = serde_json::from_value(value);
+        let typed = typed.map_err(|e| ApiError::invalid("decodePayload", format!("json: {e}")))?;
+        Ok(Self(typed))
+    }
+}
+
+/// As in the compatible service, everything that is not plainly another format is read as JSON.
+fn refuse_other_formats(headers: &HeaderMap, schema: &str) -> Result<(), ApiError> {
+    let given = headers.get(header::CONTENT_TYPE);
+    let given = given.and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let essence = given.split(';').next().unwrap_or_default();
+    let essence = essence.trim().to_ascii_lowercase();
+    let other = [
+        "text/plain",
+        "text/html",
+        "application/xml",
+        "application/gob",
+    ];
+    if other.contains(&essence.as_str()) {
+        let text = format!("can't decode {essence} to *server.{schema}");
+        return Err(ApiError::invalid("decodePayload", text));
+    }
+    Ok(())
+}
+
+async fn read_bytes(body: axum::body::Body, api: &Inner) -> Result<Bytes, ApiError> {
+    let limit = usize::try_from(api.config.body_limit.0).unwrap_or(usize::MAX);
+    match Limited::new(body, limit).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(e) if e.is::<LengthLimitError>() => Err(ApiError::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "bodyTooLarge",
+            format!(
+                "request body size is over the maximum \"{}\"",
+                api.config.body_limit
+            ),
+        )),
+        Err(e) => Err(ApiError::bad_request(format!(
+            "the request body can't be read: {e}"
+        ))),
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
+    let invalid = |text: String| ApiError::invalid("decodePayload", text);
+    if depth(bytes) > DEPTH_MAX {
+        return Err(invalid(format!(
+            "json: nested deeper than {DEPTH_MAX} levels"
+        )));
+    }
+    serde_json::from_slice(bytes).map_err(|e| {
+        if e.is_eof() {
+            invalid("unexpected EOF".to_owned())
+        } else {
+            invalid(format!("json: {e}"))
+        }
+    })
+}
+
+/// How deep objects and lists are nested, found without building anything.
+fn depth(json: &[u8]) -> usize {
+    let (mut now, mut most) = (0usize, 0usize);
+    let (mut in_text, mut escaped) = (false, false);
+    for byte in json {
+        match (in_text, byte) {
+            (true, _) if escaped => escaped = false,
+            (true, b'\\') => escaped = true,
+            (_, b'"') => in_text = !in_text,
+            (false, b'{' | b'[') => {
+                now += 1;
+                most = most.max(now);
+            }
+            (false, b'}' | b']') => now = now.saturating_sub(1),
+            _ => {}
+        }
+    }
+    most
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn depth_counts_brackets_outside_of_texts() {
+        for (json, levels) in [
+            (&br#"{"a":[{"b":"]]{{\"[["}]}"#[..], 3),
+            (b"[[]]", 2),
+            (b"]]]][", 1),
+            (b"\"[\\\"[\"", 0),
+        ] {
+            assert_eq!(depth(json), levels);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What a person reads after the start: lines that can be pasted.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use crate::config::url_of;
+use crate::roles::Node;
+use crate::terminal;
+use crate::token::Token;
+use crate::version;
+
+/// How the process was started, as the pasted lines have to say it again.
+#[derive(Clone, Debug)]
+pub(crate) struct Started {
+    /// The program, as it was called.
+    pub(crate) program: String,
+    /// Arguments that name the data directory and the configuration.
+    pub(crate) place: String,
+}
+
+impl Started {
+    /// With these arguments, where they were given.
+    pub(crate) fn new(config: Option<&Path>, data_dir: Option<&Path>) -> Self {
+        let program = std::env::args().next().unwrap_or_else(|| "forebay".to_owned());
+        let mut place = String::new();
+        for (flag, value) in [("--config", config), ("--data-dir", data_dir)] {
+            if let Some(path) = value {
+                // Writing to a String can't fail.
+                _ = write!(place, " {flag} {}", quoted(&path.display().to_string()));
+            }
+        }
+        Self { program: quoted(&program), place }
+    }
+}
+
+/// Prints the lines, if somebody is looking.
+pub(crate) fn show(node: &Node, started: &Started, token: &Token) {
+    if terminal::is_attended() {
+        terminal::note(text(node, started, token));
+    }
+}
+
+fn text(node: &Node, started: &Started, token: &Token) -> String {
+    let api = url_of(node.api);
+    let Started { program, place } = started;
+    let mut out = format!(
+        "\nForebay {version} is ready. Its API is at {api}, records come in at {source}.\n\
+         \n\
+         A source with a table, a record, a query; in another terminal:\n\
+         \n\
+         {program} source create 'My events' --sink in.demo.events{place}{server} \\\n    \
+         --column id=uuid --column at=datetime --column user=path:user.id\n\
+         curl -d '{{\"user\":{{\"id\":\"ada\"}}}}' -H 'Content-Type: application/json' \\\n    \
+         \"$({program} source show my-events --url{place}{server})\"\n\
+         {program} query 'SELECT * FROM \"in.demo.events\"'{place}\n",
+        version = version::VERSION,
+        source = node.source_url,
+        server = if node.api.port() == 8000 { String::new() } else { format!(" --api {api}") },
+    );
+    if let Some(file) = &token.file {
+        let made = if token.is_new { "A token for the API was made. It is" } else { "The API's token is" };
+        let file = quoted(&file.display().to_string());
+        _ = write!(
+            out,
+            "\n{made} in {file}; forebay's own commands find it there, others pass it on:\n\
+             \n\
+             curl -H \"X-StorageApi-Token: $(cat {file})\" {api}/v1/branches/default/sources\n",
+        );
+    }
+    out
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn words_survive_a_shell() {
+        assert_eq!(quoted("./data"), "./data");
+        assert_eq!(quoted("my data"), "'my data'");
+        assert_eq!(quoted("it's"), "'it'\\''s'");
+        assert_eq!(quoted(""), "''");
+    }
+}

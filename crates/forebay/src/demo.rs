@@ -1,0 +1,55 @@
+//! What `forebay demo` shows: events, the table that they go into, and how far they are.
+
+pub(crate) mod events;
+pub(crate) mod gauge;
+pub(crate) mod sender;
+pub(crate) mod view;
+
+use crate::definitions::{SinkDefinition, SourceDefinition, parse_column};
+use crate::failure::Failure;
+
+/// The table.
+pub(crate) const TABLE: &str = "in.demo.events";
+
+/// Its columns, as `forebay source create` takes them.
+const COLUMNS: [&str; 7] = [
+    "id=uuid",
+    "received=datetime",
+    "kind=path:kind",
+    "user=path,default=-:user.id",
+    "country=path,default=-:user.address.country",
+    "total=template:std.foldl(function(sum, i) sum + i.price * i.count, Body(\"items\", []), 0)",
+    "env=static:demo",
+];
+
+/// The source and its sink.
+///
+/// # Errors
+/// None; a test reads the columns.
+pub(crate) fn definition() -> Result<SourceDefinition, Failure> {
+    let columns: Result<Vec<_>, String> = COLUMNS.iter().map(|c| parse_column(c)).collect();
+    let sink = SinkDefinition {
+        table: TABLE.to_owned(),
+        backend: None,
+        name: Some("Events".to_owned()),
+        id: None,
+        description: String::new(),
+        columns: columns.map_err(Failure::new)?,
+    };
+    Ok(SourceDefinition {
+        name: "Demo".to_owned(),
+        id: None,
+        description: "Made by forebay demo.".to_owned(),
+        sinks: vec![sink],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_definition_is_in_order() {
+        let definition = super::definition().unwrap();
+        assert_eq!(definition.source_id().unwrap(), "demo");
+        assert_eq!(definition.sinks[0].columns.len(), 7);
+    }
+}

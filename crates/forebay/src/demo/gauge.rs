@@ -1,0 +1,78 @@
+//! How far the records of a sink are.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use forebay_meta::Repo;
+use forebay_model::{Balance, Clock, SinkKey, Statistics};
+
+use super::sender::Counts;
+use crate::clock::SystemClock;
+use crate::failure::Failure;
+
+/// One look.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Reading {
+    /// Sent by the demo.
+    pub(crate) sent: u64,
+    /// Acknowledged: on disk.
+    pub(crate) acknowledged: u64,
+    /// In staging, or further.
+    pub(crate) uploaded: u64,
+    /// In the table.
+    pub(crate) imported: u64,
+    /// Age of the oldest record that is not in the table yet.
+    pub(crate) lag: Duration,
+}
+
+/// Reads the figures of a sink, less what was there before.
+#[derive(Debug)]
+pub(crate) struct Gauge {
+    repo: Repo,
+    sink: SinkKey,
+    before: Balance,
+}
+
+impl Gauge {
+    /// Of a sink; what it has now does not count.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub(crate) async fn new(repo: Repo, sink: SinkKey) -> Result<Self, Failure> {
+        let before = repo.balance(&sink).await.map_err(Failure::new)?;
+        Ok(Self { repo, sink, before })
+    }
+
+    /// Looks.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub(crate) async fn read(&self, counts: &Counts) -> Result<Reading, Failure> {
+        let statistics = self.repo.sink_statistics(&self.sink).await.map_err(Failure::new)?;
+        let now = SystemClock.now();
+        let age = |s: &Statistics| s.first_record_at.filter(|_| s.records > 0).map(|at| now.since(at));
+        let lag = age(&statistics.local).max(age(&statistics.staging));
+        let earlier = self.before.accepted;
+        let uploaded = statistics.staging.records + statistics.target.records;
+        Ok(Reading {
+            sent: counts.sent.load(Relaxed),
+            acknowledged: counts.acknowledged.load(Relaxed),
+            uploaded: uploaded.saturating_sub(earlier),
+            imported: statistics.imported_rows.saturating_sub(self.before.imported),
+            lag: lag.unwrap_or_default(),
+        })
+    }
+
+    /// The balance of all records that the sink ever took.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub(crate) async fn balance(&self) -> Result<Balance, Failure> {
+        self.repo.balance(&self.sink).await.map_err(Failure::new)
+    }
+
+    /// What was in the table before.
+    pub(crate) fn imported_before(&self) -> u64 {
+        self.before.imported
+    }
+}

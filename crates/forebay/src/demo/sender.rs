@@ -1,0 +1,98 @@
+//! Posts events at a steady rate.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::events::event;
+use crate::failure::Failure;
+
+/// Requests under way at a time; when the server is slower, the rate falls.
+const IN_FLIGHT_MAX: usize = 128;
+/// Between two handfuls of requests.
+const TICK: Duration = Duration::from_millis(10);
+/// How long an answer may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What has been sent and answered so far.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    /// Sent.
+    pub(crate) sent: AtomicU64,
+    /// Answered 200: they are on disk.
+    pub(crate) acknowledged: AtomicU64,
+    /// Answered otherwise: they are not there.
+    pub(crate) refused: AtomicU64,
+    /// Not answered: nobody knows.
+    pub(crate) unknown: AtomicU64,
+}
+
+/// What to send, and where.
+#[derive(Clone, Debug)]
+pub(crate) struct Load {
+    /// Address of the source.
+    pub(crate) url: String,
+    /// Events a second.
+    pub(crate) rate: u32,
+    /// For how long.
+    pub(crate) duration: Duration,
+}
+
+/// Sends until the time is over or `stop`, then waits for the answers that are missing.
+///
+/// # Errors
+/// When there is no HTTP.
+pub(crate) async fn send(load: Load, counts: Arc<Counts>, stop: CancellationToken) -> Result<(), Failure> {
+    let client = reqwest::Client::builder().timeout(TIMEOUT).build();
+    let client = client.map_err(|e| Failure::new(format_args!("can't set up HTTP: {e}")))?;
+    let places = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
+    let mut requests = JoinSet::new();
+    let begun = Instant::now();
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let all = due(load.rate, load.duration);
+    while counts.sent.load(Relaxed) < all && !stop.is_cancelled() {
+        tick.tick().await;
+        let due = due(load.rate, begun.elapsed()).min(all);
+        while counts.sent.load(Relaxed) < due && !stop.is_cancelled() {
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
+            counts.sent.fetch_add(1, Relaxed);
+            let (client, url, counts) = (client.clone(), load.url.clone(), Arc::clone(&counts));
+            requests.spawn(async move {
+                post(&client, &url, &counts).await;
+                drop(place);
+            });
+            while requests.try_join_next().is_some() {}
+        }
+    }
+    while requests.join_next().await.is_some() {}
+    Ok(())
+}
+
+/// Events that should have been sent after that time.
+fn due(rate: u32, after: Duration) -> u64 {
+    u64::try_from(u128::from(rate) * after.as_millis() / 1000).unwrap_or(u64::MAX)
+}
+
+async fn post(client: &reqwest::Client, url: &str, counts: &Counts) {
+    let event = event(&mut rand::rng());
+    let counter = match client.post(url).json(&event).send().await {
+        Ok(answer) if answer.status() == reqwest::StatusCode::OK => &counts.acknowledged,
+        Ok(answer) => {
+            let status = answer.status();
+            let body = answer.text().await.unwrap_or_default();
+            tracing::warn!(%status, body, "an event was refused");
+            &counts.refused
+        }
+        Err(error) => {
+            tracing::warn!(%error, "an event was not answered");
+            &counts.unknown
+        }
+    };
+    counter.fetch_add(1, Relaxed);
+}

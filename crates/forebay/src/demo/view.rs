@@ -1,0 +1,130 @@
+//! The live view: bars on a terminal, a line a second otherwise.
+
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use tokio::time::Instant;
+
+use super::gauge::Reading;
+use crate::terminal;
+
+/// Shows readings.
+pub(crate) enum View {
+    /// On a terminal.
+    Bars(Bars),
+    /// Anywhere else.
+    Lines(Lines),
+}
+
+/// A bar for each place where records are.
+pub(crate) struct Bars {
+    _all: MultiProgress,
+    sent: ProgressBar,
+    acknowledged: ProgressBar,
+    uploaded: ProgressBar,
+    imported: ProgressBar,
+    rate: Rate,
+}
+
+/// A line now and then.
+pub(crate) struct Lines {
+    last: Option<Instant>,
+    rate: Rate,
+}
+
+/// Events a second since the last look.
+#[derive(Default)]
+struct Rate {
+    last: Option<(Instant, u64)>,
+    shown: f64,
+}
+
+impl Rate {
+    /// Looks at most twice a second, so that the number can be read.
+    #[allow(clippy::cast_precision_loss, reason = "it is only shown")]
+    fn of(&mut self, sent: u64) -> f64 {
+        let now = Instant::now();
+        match self.last {
+            None => self.last = Some((now, sent)),
+            Some((then, before)) if now - then >= Duration::from_millis(500) => {
+                self.shown = sent.saturating_sub(before) as f64 / (now - then).as_secs_f64();
+                self.last = Some((now, sent));
+            }
+            Some(_) => {}
+        }
+        self.shown
+    }
+}
+
+impl View {
+    /// Bars when somebody is looking, lines otherwise. `all` is how many events there will be.
+    pub(crate) fn new(all: u64) -> Self {
+        if terminal::is_attended() {
+            Self::Bars(Bars::new(all))
+        } else {
+            Self::Lines(Lines { last: None, rate: Rate::default() })
+        }
+    }
+
+    /// Shows a reading; `is_last` even if the last one was shown just now.
+    pub(crate) fn show(&mut self, reading: &Reading, is_last: bool) {
+        match self {
+            Self::Bars(bars) => bars.show(reading),
+            Self::Lines(lines) => lines.show(reading, is_last),
+        }
+    }
+
+    /// Leaves the last state on the screen.
+    pub(crate) fn finish(self) {
+        if let Self::Bars(bars) = self {
+            for bar in [bars.sent, bars.acknowledged, bars.uploaded, bars.imported] {
+                bar.abandon();
+            }
+        }
+    }
+}
+
+impl Bars {
+    fn new(all: u64) -> Self {
+        let together = MultiProgress::new();
+        let bar = |name: &'static str| {
+            let template = "{prefix:>22} {bar:40.cyan/blue} {pos:>8} {msg}";
+            let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+            together.add(ProgressBar::new(all)).with_style(style).with_prefix(name)
+        };
+        Self {
+            sent: bar("sent"),
+            acknowledged: bar("acknowledged, on disk"),
+            uploaded: bar("uploaded to staging"),
+            imported: bar("in the table"),
+            _all: together,
+            rate: Rate::default(),
+        }
+    }
+
+    fn show(&mut self, reading: &Reading) {
+        let rate = self.rate.of(reading.sent);
+        self.sent.set_position(reading.sent);
+        self.sent.set_message(format!("{rate:.0}/s"));
+        self.acknowledged.set_position(reading.acknowledged);
+        self.uploaded.set_position(reading.uploaded);
+        self.imported.set_position(reading.imported);
+        self.imported.set_message(format!("lag {:.1} s", reading.lag.as_secs_f64()));
+    }
+}
+
+impl Lines {
+    fn show(&mut self, reading: &Reading, is_last: bool) {
+        let now = Instant::now();
+        let rate = self.rate.of(reading.sent);
+        if !is_last && self.last.is_some_and(|last| now - last < Duration::from_secs(1)) {
+            return;
+        }
+        self.last = Some(now);
+        let Reading { sent, acknowledged, uploaded, imported, lag } = reading;
+        terminal::note(format_args!(
+            "sent {sent} ({rate:.0}/s), on disk {acknowledged}, uploaded {uploaded}, in the table {imported}, lag {:.1} s",
+            lag.as_secs_f64()
+        ));
+    }
+}

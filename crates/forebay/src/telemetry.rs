@@ -1,0 +1,164 @@
+//! What the process says about itself: log lines on standard error, metrics for whoever asks.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header;
+use axum::routing::get;
+use forebay_log::Log;
+use metrics::{Unit, describe_counter, describe_gauge};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::FmtSpan;
+
+use crate::config::{LogFormat, LogOutput};
+use crate::failure::Failure;
+use crate::terminal;
+
+/// How often the recorder tidies up, so that it does not grow while nobody asks for metrics.
+const UPKEEP: Duration = Duration::from_secs(5);
+/// Upper bounds of buckets: times in seconds...
+const SECONDS: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+/// ...bytes...
+const BYTES: [f64; 8] = [256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262_144.0, 1_048_576.0, 16_777_216.0];
+/// ...and rows.
+const ROWS: [f64; 8] = [1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 10000.0];
+
+/// Log lines go to standard error from now on, and so do panics.
+///
+/// # Errors
+/// When the level makes no sense.
+pub(crate) fn start_log(output: &LogOutput) -> Result<(), Failure> {
+    let filter = EnvFilter::builder()
+        .parse(&output.level)
+        .map_err(|e| Failure::usage(format_args!("telemetry.log.level: {e}")))?;
+    let is_json = match output.format {
+        LogFormat::Json => true,
+        LogFormat::Text => false,
+        LogFormat::Auto => !terminal::is_attended(),
+    };
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_span_events(FmtSpan::NONE);
+    let started = if is_json {
+        lines.json().flatten_event(true).try_init()
+    } else {
+        lines.compact().with_ansi(terminal::is_colored()).try_init()
+    };
+    started.map_err(|e| Failure::new(format_args!("can't start logging: {e}")))?;
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        let text = panic.payload_as_str().unwrap_or("no message");
+        let backtrace = std::backtrace::Backtrace::capture();
+        tracing::error!(place, %backtrace, "panic: {text}");
+    }));
+    Ok(())
+}
+
+/// The process's metrics.
+#[derive(Clone)]
+pub(crate) struct Metrics {
+    handle: PrometheusHandle,
+    log: Arc<OnceLock<Log>>,
+}
+
+impl Metrics {
+    /// Everything that is counted from now on is shown.
+    ///
+    /// # Errors
+    /// When something else is counting already.
+    pub(crate) fn start() -> Result<Self, Failure> {
+        let failed = |e| Failure::new(format_args!("can't start metrics: {e}"));
+        let by_name = |suffix: &str| Matcher::Suffix(suffix.to_owned());
+        let handle = PrometheusBuilder::new()
+            .set_buckets_for_metric(by_name("_seconds"), &SECONDS)
+            .and_then(|b| b.set_buckets_for_metric(by_name("_bytes"), &BYTES))
+            .and_then(|b| b.set_buckets_for_metric(by_name("_rows"), &ROWS))
+            .and_then(PrometheusBuilder::install_recorder)
+            .map_err(failed)?;
+        forebay_flow::metrics::describe();
+        describe();
+        Ok(Self { handle, log: Arc::default() })
+    }
+
+    /// Shows the log's figures from now on.
+    pub(crate) fn watch(&self, log: Log) {
+        // A process has one log; a second one would not be shown.
+        _ = self.log.set(log);
+    }
+
+    /// `GET /metrics`.
+    pub(crate) fn router(&self) -> Router {
+        Router::new().route("/metrics", get(render)).with_state(self.clone())
+    }
+
+    /// Tidies up as long as it is polled.
+    pub(crate) async fn keep_tidy(&self) {
+        let mut tick = tokio::time::interval(UPKEEP);
+        loop {
+            tick.tick().await;
+            self.handle.run_upkeep();
+        }
+    }
+
+    fn render(&self) -> String {
+        if let Some(log) = self.log.get() {
+            measure(log);
+        }
+        self.handle.render()
+    }
+}
+
+async fn render(State(metrics): State<Metrics>) -> ([(header::HeaderName, &'static str); 1], String) {
+    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    (kind, metrics.render())
+}
+
+const LOG_LIVE_BYTES: &str = "forebay_log_live_bytes";
+const LOG_FILE_BYTES: &str = "forebay_log_file_bytes";
+const LOG_AVAILABLE_BYTES: &str = "forebay_log_available_bytes";
+const LOG_QUEUED_BYTES: &str = "forebay_log_queued_bytes";
+const LOG_STREAMS: &str = "forebay_log_streams";
+const LOG_SEGMENTS: &str = "forebay_log_segments";
+const LOG_LATCHED: &str = "forebay_log_latched";
+const LOG_BLOCKS: &str = "forebay_log_blocks_total";
+const LOG_WRITTEN_BYTES: &str = "forebay_log_written_bytes_total";
+const LOG_SYNCS: &str = "forebay_log_syncs_total";
+const LOG_SYNC_SECONDS: &str = "forebay_log_sync_seconds_total";
+const BUILD_INFO: &str = "forebay_build_info";
+
+fn describe() {
+    describe_gauge!(LOG_LIVE_BYTES, Unit::Bytes, "Blocks in the log that are still needed.");
+    describe_gauge!(LOG_FILE_BYTES, Unit::Bytes, "Files of the log, preallocated space included.");
+    describe_gauge!(LOG_AVAILABLE_BYTES, Unit::Bytes, "Space that the log can still take.");
+    describe_gauge!(LOG_QUEUED_BYTES, Unit::Bytes, "Blocks that wait for the disk.");
+    describe_gauge!(LOG_STREAMS, "Streams in the log: slices that are not imported yet.");
+    describe_gauge!(LOG_SEGMENTS, "Segment files of the log.");
+    describe_gauge!(LOG_LATCHED, "1 after a failed write or sync: nothing is taken until a restart.");
+    describe_counter!(LOG_BLOCKS, "Blocks that are on disk.");
+    describe_counter!(LOG_WRITTEN_BYTES, Unit::Bytes, "Bytes written to the log.");
+    describe_counter!(LOG_SYNCS, "Syncs of the log.");
+    describe_gauge!(LOG_SYNC_SECONDS, Unit::Seconds, "Time that syncs of the log have taken.");
+    describe_gauge!(BUILD_INFO, "1, with the version as a label.");
+    metrics::gauge!(BUILD_INFO, "version" => crate::version::VERSION).set(1.0);
+}
+
+#[allow(clippy::cast_precision_loss, reason = "metrics are floating point")]
+fn measure(log: &Log) {
+    let stats = log.volume_stats();
+    let gauge = |name: &'static str, value: u64| metrics::gauge!(name).set(value as f64);
+    gauge(LOG_LIVE_BYTES, stats.live_bytes);
+    gauge(LOG_FILE_BYTES, stats.file_bytes);
+    gauge(LOG_AVAILABLE_BYTES, stats.available_bytes);
+    gauge(LOG_QUEUED_BYTES, stats.queued_bytes);
+    gauge(LOG_STREAMS, stats.streams as u64);
+    gauge(LOG_SEGMENTS, stats.segments as u64);
+    gauge(LOG_LATCHED, u64::from(stats.latched.is_some()));
+    metrics::counter!(LOG_BLOCKS).absolute(stats.committed_blocks);
+    metrics::counter!(LOG_WRITTEN_BYTES).absolute(stats.written_bytes);
+    metrics::counter!(LOG_SYNCS).absolute(stats.syncs.count);
+    metrics::gauge!(LOG_SYNC_SECONDS).set(stats.syncs.total.as_secs_f64());
+}

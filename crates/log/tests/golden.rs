@@ -1,0 +1,115 @@
+//! Files of format version 1, as they were written once, are read as they were meant.
+//!
+//! `FOREBAY_LOG_GOLDEN=1` writes them anew: only for a new format version, beside the old ones.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use forebay_log::{Item, Log, LogConfig, MemEnv, NewBlock};
+
+const DIR: &str = "/data";
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1")
+}
+
+fn config() -> LogConfig {
+    LogConfig {
+        segment_size: 4096,
+        preallocate_step: 4096,
+        spare_segments: 0,
+        min_free_bytes: 0,
+        compact_below_percent: 0,
+        manual: true,
+        ..LogConfig::default()
+    }
+}
+
+/// Two sealed segments and an open one; data, trim, close, delete and a loss in them.
+fn write() -> MemEnv {
+    let env = MemEnv::new(1);
+    let (log, _) = Log::open(Arc::new(env.clone()), Path::new(DIR), config()).unwrap();
+    let streams = ["orders/eu", "orders/us", "gone"].map(|name| log.stream(name).unwrap());
+    for i in 0..24_u8 {
+        let block = NewBlock {
+            stream: streams[usize::from(i) % 3],
+            records: u32::from(i) + 1,
+            codec: i % 3,
+            raw_len: 1000 + u32::from(i),
+            first_at_ms: 1_700_000_000_000 + i64::from(i),
+            last_at_ms: 1_700_000_000_500 + i64::from(i),
+            payload: Bytes::from(vec![i; 100 + usize::from(i) * 10]),
+        };
+        log.append(block).unwrap().wait().unwrap();
+    }
+    log.trim(streams[0], 10).unwrap().wait().unwrap();
+    log.close_stream(streams[1]).unwrap().wait().unwrap();
+    log.delete_stream(streams[2]).unwrap().wait().unwrap();
+    env.kill();
+    drop(log);
+    env
+}
+
+#[test]
+fn version_1_is_read() {
+    if std::env::var_os("FOREBAY_LOG_GOLDEN").is_some() {
+        std::fs::create_dir_all(golden()).unwrap();
+        for (path, bytes) in write().files() {
+            std::fs::write(golden().join(path.file_name().unwrap()), bytes).unwrap();
+        }
+    }
+    let env = MemEnv::new(2);
+    for file in std::fs::read_dir(golden()).unwrap() {
+        let path = file.unwrap().path();
+        let bytes = std::fs::read(&path).unwrap();
+        env.put(&Path::new(DIR).join(path.file_name().unwrap()), bytes);
+    }
+    let (log, report) = Log::open(Arc::new(env), Path::new(DIR), config()).unwrap();
+    assert!(report.is_clean(), "{report:?}");
+    assert_eq!((report.segments, report.scanned), (3, 1));
+    let eu = log.stats(log.find("orders/eu").unwrap()).unwrap();
+    let us = log.stats(log.find("orders/us").unwrap()).unwrap();
+    assert!(log.find("gone").is_none());
+    assert_eq!(
+        (eu.blocks, eu.trimmed_to, eu.next_seq, eu.closed),
+        (6, 10, 92, false)
+    );
+    assert_eq!(
+        (us.blocks, us.trimmed_to, us.next_seq, us.closed),
+        (8, 0, 100, true)
+    );
+    assert_eq!(
+        (us.first_at_ms, us.last_at_ms),
+        (Some(1_700_000_000_001), Some(1_700_000_000_522))
+    );
+    let mut expected = (1..24_u8).step_by(3);
+    for item in log.reader(us.id, 0).unwrap() {
+        let Item::Block(block) = item.unwrap() else {
+            panic!("a gap")
+        };
+        let i = expected.next().unwrap();
+        assert_eq!(block.payload, vec![i; 100 + usize::from(i) * 10]);
+        assert_eq!(
+            (block.codec, block.records, block.raw_len),
+            (i % 3, u32::from(i) + 1, 1000 + u32::from(i))
+        );
+    }
+    assert_eq!(expected.next(), None);
+}
+
+/// What is written today is, byte by byte, what was written then.
+#[test]
+fn version_1_is_written() {
+    for (path, bytes) in write().files() {
+        let name = path.file_name().unwrap();
+        let then = std::fs::read(golden().join(name)).unwrap();
+        assert!(
+            then == bytes,
+            "{} differs: that is a new format version",
+            name.display()
+        );
+    }
+}

@@ -1,0 +1,55 @@
+//! What the fuzz targets run, on generated input, for machines without a nightly compiler.
+
+use forebay_log::fuzzing;
+use proptest::prelude::*;
+
+/// Real structures to start from: noise alone gets past no checksum.
+fn golden() -> Vec<Vec<u8>> {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1");
+    let files = std::fs::read_dir(dir).expect("the golden files are in the repository");
+    let read = |f: std::io::Result<std::fs::DirEntry>| std::fs::read(f?.path());
+    let files: Result<Vec<_>, _> = files.map(read).collect();
+    files.expect("the golden files can be read")
+}
+
+fn mangled() -> impl Strategy<Value = Vec<u8>> {
+    let edits = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6);
+    (
+        prop::sample::select(golden()),
+        edits,
+        any::<prop::sample::Index>(),
+        any::<bool>(),
+    )
+        .prop_map(|(mut bytes, edits, cut, whole)| {
+            for (at, byte) in edits {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            if !whole {
+                bytes.truncate(cut.index(bytes.len()));
+            }
+            bytes
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_bytes_upset_the_block_parsers(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        fuzzing::block(&bytes);
+    }
+
+    #[test]
+    fn no_bytes_upset_the_segment_scan(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
+        fuzzing::segment(&bytes);
+    }
+
+    #[test]
+    fn no_damage_upsets_the_segment_scan(bytes in mangled()) {
+        fuzzing::segment(&bytes);
+        for at in (0..bytes.len()).step_by(8) {
+            fuzzing::block(&bytes[at..]);
+        }
+    }
+}
