@@ -312,11 +312,15 @@ impl Pipeline {
                 biased;
                 outcome = &mut ticket => return outcome,
                 () = tokio::time::sleep_until(deadline) => {
-                    let taken = self.lock().take_if_due(&self.triggers);
+                    let (taken, full) = {
+                        let mut state = self.lock();
+                        (state.take_if_due(&self.triggers), state.is_full())
+                    };
                     match taken {
                         Some(taken) => self.seal(taken),
-                        // As many are under way as may be: only their end can help.
-                        None => return ticket.await,
+                        // As many are under way as may be: only the end of one can help.
+                        None if full => return ticket.await,
+                        None => {}
                     }
                 }
             }

@@ -14,7 +14,8 @@ enum What {
     Commit(u64),
 }
 
-/// Waits for a change of the log; see [`Log::changed`] and [`Log::room`].
+/// Waits for a change of the log; see [`Log::changed`](crate::Log::changed) and
+/// [`Log::room`](crate::Log::room).
 pub struct Changed {
     shared: Arc<Shared>,
     what: What,

@@ -426,8 +426,14 @@ impl Walk {
             );
         }
         let files = self.env.files();
-        let named = files.iter().filter(|(p, _)| p.to_str().unwrap().contains("segment-"));
-        assert_eq!(named.count(), log.segments().len(), "a file that nobody knows");
+        let named = files
+            .iter()
+            .filter(|(p, _)| p.to_str().unwrap().contains("segment-"));
+        assert_eq!(
+            named.count(),
+            log.segments().len(),
+            "a file that nobody knows"
+        );
         self.log = Some(log);
     }
 }

@@ -120,6 +120,10 @@ impl State {
         self.open.rows.capacity() + self.spare.capacity()
     }
 
+    pub(super) fn is_full(&self) -> bool {
+        self.in_flight >= SEALED_MAX
+    }
+
     pub(super) fn is_retired(&self) -> bool {
         self.retired
     }

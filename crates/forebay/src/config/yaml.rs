@@ -22,14 +22,14 @@ pub(crate) fn default() -> String {
     let mut out = String::new();
     comment(&mut out, 0, HEAD, "");
     let default = serde_json::to_value(super::Config::default()).unwrap_or_default();
-    let mut writer = Writer { out, commented: true, loaded: None };
+    let mut writer = Writer { out, commented: true, loaded: None, is_first: false };
     writer.group(catalog::root(), &default, 0, "");
     writer.out
 }
 
 /// The configuration as it stands, without comments but with who has set what.
 pub(crate) fn effective(loaded: &Loaded) -> String {
-    let mut writer = Writer { out: String::new(), commented: false, loaded: Some(loaded) };
+    let mut writer = Writer { out: String::new(), commented: false, loaded: Some(loaded), is_first: false };
     writer.group(catalog::root(), &super::effective(loaded), 0, "");
     writer.out
 }
@@ -38,6 +38,8 @@ struct Writer<'a> {
     out: String,
     commented: bool,
     loaded: Option<&'a Loaded>,
+    /// Nothing was written yet below the name of a group.
+    is_first: bool,
 }
 
 impl Writer<'_> {
@@ -57,6 +59,7 @@ impl Writer<'_> {
                     let indent = "  ".repeat(depth);
                     // Writing to a String can't fail.
                     _ = writeln!(self.out, "{indent}{mark}{}:", below.name);
+                    self.is_first = true;
                     self.group(below, value, depth + 1, mark);
                 }
             }
@@ -83,7 +86,7 @@ impl Writer<'_> {
 
     fn describe(&mut self, doc: &str, depth: usize, mark: &str) {
         if self.commented {
-            if depth == 0 || !mark.is_empty() || !self.out.ends_with(":\n") {
+            if !std::mem::take(&mut self.is_first) {
                 self.out.push('\n');
             }
             comment(&mut self.out, depth, doc, mark);

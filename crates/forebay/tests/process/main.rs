@@ -1,0 +1,17 @@
+//! The real binary as a process: what it says, what it does, what it leaves behind.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test of a real process waits for it with the real clock; each wait is for a condition"
+)]
+
+mod command_line;
+mod configuration;
+mod definitions;
+mod documents;
+mod http;
+mod log;
+mod query;
+mod server;
+mod start;
+mod stop;
+mod walk;
