@@ -127,7 +127,7 @@ const LOG_LATCHED: &str = "forebay_log_latched";
 const LOG_BLOCKS: &str = "forebay_log_blocks_total";
 const LOG_WRITTEN_BYTES: &str = "forebay_log_written_bytes_total";
 const LOG_SYNCS: &str = "forebay_log_syncs_total";
-const LOG_SYNC_SECONDS: &str = "forebay_log_sync_seconds_total";
+const LOG_SYNC_TIME: &str = "forebay_log_sync_microseconds_total";
 const BUILD_INFO: &str = "forebay_build_info";
 
 fn describe() {
@@ -141,7 +141,7 @@ fn describe() {
     describe_counter!(LOG_BLOCKS, "Blocks that are on disk.");
     describe_counter!(LOG_WRITTEN_BYTES, Unit::Bytes, "Bytes written to the log.");
     describe_counter!(LOG_SYNCS, "Syncs of the log.");
-    describe_gauge!(LOG_SYNC_SECONDS, Unit::Seconds, "Time that syncs of the log have taken.");
+    describe_counter!(LOG_SYNC_TIME, Unit::Microseconds, "Time that syncs of the log have taken.");
     describe_gauge!(BUILD_INFO, "1, with the version as a label.");
     metrics::gauge!(BUILD_INFO, "version" => crate::version::VERSION).set(1.0);
 }
@@ -160,5 +160,6 @@ fn measure(log: &Log) {
     metrics::counter!(LOG_BLOCKS).absolute(stats.committed_blocks);
     metrics::counter!(LOG_WRITTEN_BYTES).absolute(stats.written_bytes);
     metrics::counter!(LOG_SYNCS).absolute(stats.syncs.count);
-    metrics::gauge!(LOG_SYNC_SECONDS).set(stats.syncs.total.as_secs_f64());
+    let micros = u64::try_from(stats.syncs.total.as_micros()).unwrap_or(u64::MAX);
+    metrics::counter!(LOG_SYNC_TIME).absolute(micros);
 }

@@ -24,6 +24,11 @@ impl LocalLog {
         Self { log }
     }
 
+    fn check_health(&self) -> Result<(), AppendError> {
+        let health = self.log.health();
+        health.map_err(|latched| forebay_log::AppendError::Latched(latched).into())
+    }
+
     fn stats(&self, slice: &SliceKey) -> Option<StreamStats> {
         let id = self.log.find(&slice.to_string())?;
         self.log.stats(id)
@@ -32,9 +37,7 @@ impl LocalLog {
 
 impl Appender for LocalLog {
     fn open(&self, slice: &SliceKey) -> Result<Arc<dyn BlockStream>, AppendError> {
-        if let Err(latched) = self.log.health() {
-            return Err(forebay_log::AppendError::Latched(latched).into());
-        }
+        self.check_health()?;
         Ok(Arc::new(LocalStream {
             log: self.log.clone(),
             name: slice.to_string(),
@@ -51,6 +54,8 @@ impl Appender for LocalLog {
         let (this, slice) = (self.clone(), slice.clone());
         async move {
             let Some(stats) = this.stats(&slice) else {
+                // A first block whose fate is unknown may be found when the volume is reopened.
+                this.check_health()?;
                 // No row ever came: nobody has the slice any more who could make the stream.
                 return Ok(Statistics::default());
             };

@@ -153,7 +153,11 @@ impl State {
         let wait = self.add(rows, records, at, budget);
         let after = self.take_if_due(triggers);
         let first = first && after.is_none();
-        Put::Taken { wait, taken: [before, after], first }
+        Put::Taken {
+            wait,
+            taken: [before, after],
+            first,
+        }
     }
 
     fn add(&mut self, rows: &[u8], records: u32, at: Timestamp, budget: &Arc<Budget>) -> Wait {

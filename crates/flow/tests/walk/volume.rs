@@ -97,9 +97,13 @@ pub(crate) fn rows(log: &Log, slice: &SliceKey) -> Vec<String> {
     let Some(stream) = log.find(&slice.to_string()) else {
         return Vec::new();
     };
+    // A stream is declared together with its first block.
+    let Ok(reader) = log.reader(stream, 0) else {
+        return Vec::new();
+    };
     let mut text = String::new();
     let mut records = 0;
-    for item in log.reader(stream, 0).unwrap() {
+    for item in reader {
         let Item::Block(block) = item.unwrap() else {
             panic!("lost records");
         };

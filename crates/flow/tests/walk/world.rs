@@ -9,6 +9,7 @@ use forebay_flow::budget::Budget;
 use forebay_flow::dispatch::{BranchRoute, Dispatcher, SinkRoute, Table};
 use forebay_flow::pipeline::{Appender, Pipeline, PipelineShared};
 use forebay_flow::source::http::{Deps, HttpSource, HttpSourceConfig};
+use forebay_flow::template::TemplatePool;
 use forebay_model::{
     Column, ColumnKind, Compression, ManualClock, Mapping, PathColumn, SinkSettings, SliceKey,
     SourceKey, Timestamp,
@@ -87,9 +88,18 @@ impl World {
         config: HttpSourceConfig,
         sinks: Vec<SinkDef>,
     ) -> Self {
+        Self::start_with(None, volume, config, sinks).await
+    }
+
+    pub(crate) async fn start_with(
+        templates: Option<Arc<TemplatePool>>,
+        volume: Volume,
+        config: HttpSourceConfig,
+        sinks: Vec<SinkDef>,
+    ) -> Self {
         let counter = AtomicU64::new(0);
         let random = Arc::new(move || u128::from(counter.fetch_add(1, Ordering::Relaxed)));
-        let dispatcher = Dispatcher::new(None, random);
+        let dispatcher = Dispatcher::new(templates, random);
         let budget = Budget::new(config.max_bytes_in_flight.0);
         let shared = PipelineShared::new(Arc::clone(&budget));
         let key: SourceKey = "1/2/s".parse().unwrap();

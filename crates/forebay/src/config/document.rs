@@ -202,6 +202,6 @@ mod tests {
         assert_eq!((inner[1].0.line, inner[1].1.line), (4, 4));
         assert_eq!(node.value(), serde_json::json!({"a": {"b": 1, "c": ["x", "5MB"]}, "d": true}));
         assert_eq!(Node::parse("").unwrap().value(), serde_json::json!({}));
-        assert_eq!(Node::parse("a: 1\nb: [\n").unwrap_err().0, Some(3));
+        assert_eq!(Node::parse("a: 1\nb: [\n").unwrap_err().0, Some(2));
     }
 }

@@ -57,7 +57,7 @@ fn everything_wrong_is_said_at_once_with_its_place_and_what_is_allowed() {
 #[test]
 fn a_file_that_is_not_yaml_or_not_there_is_named() {
     let said = problems("a: [\n", Environment::default());
-    assert!(said[0].starts_with("f.yaml:2: this is not YAML: "), "{said:?}");
+    assert!(said[0].starts_with("f.yaml:1: this is not YAML: "), "{said:?}");
     let sources = Sources { file: Some("/no/such.yaml".into()), ..Sources::default() };
     let said = load(&sources).unwrap_err()[0].to_string();
     assert!(said.starts_with("can't read /no/such.yaml: "), "{said}");

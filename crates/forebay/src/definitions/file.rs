@@ -85,14 +85,19 @@ fn complaint(file: &str, error: &serde_saphyr::Error) -> Failure {
     let first = first.split(" at line ").next().unwrap_or(first);
     let line = error.location().map(|l| format!(":{}", l.line())).unwrap_or_default();
     let failure = Failure::usage(format_args!("{file}{line}: {first}"));
-    let quoted: Vec<String> = first.split('`').skip(1).step_by(2).map(str::to_owned).collect();
-    match quoted.split_first() {
-        Some((given, names)) if first.contains("unknown field") => match nearest(given, names.to_vec()) {
-            Some(name) => failure.hint(format_args!("did you mean {name}?")),
-            None => failure,
-        },
-        _ => failure,
+    match unknown_field(first).and_then(|(given, names)| nearest(given, names)) {
+        Some(name) => failure.hint(format_args!("did you mean {name}?")),
+        None => failure,
     }
+}
+
+/// The name that is not known, and those that are: "unknown field `x`, expected one of a, b".
+fn unknown_field(text: &str) -> Option<(&str, Vec<String>)> {
+    let rest = text.strip_prefix("unknown field `")?;
+    let (given, rest) = rest.split_once('`')?;
+    let (_, names) = rest.split_once("expected ")?;
+    let names = names.strip_prefix("one of ").unwrap_or(names).split(',');
+    Some((given, names.map(|n| n.trim().trim_matches('`').to_owned()).collect()))
 }
 
 impl SourceDefinition {

@@ -181,10 +181,10 @@ mod tests {
         table.row(&["日本", ""]);
         assert_eq!(
             table.to_string(),
-            "name              n\n\
-             ----------------  ----\n\
-             žluť                 5\n\
-             a\\u{1b}[31m\\nb    1234\n\
+            "name            n\n\
+             --------------  ----\n\
+             žluť               5\n\
+             a\\u{1b}[31m\\nb  1234\n\
              日本\n"
         );
     }

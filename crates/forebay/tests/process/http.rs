@@ -1,6 +1,7 @@
 //! The torture test's client does here, too.
 
+#[allow(dead_code, reason = "the torture test uses the rest of it")]
 #[path = "../torture/http.rs"]
 mod client;
 
-pub use client::Client;
+pub(crate) use client::Client;
