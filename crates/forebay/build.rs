@@ -5,9 +5,9 @@ use std::path::Path;
 use std::process::Command;
 
 fn main() {
-    println!("cargo:rustc-env=FOREBAY_BUILD_COMMIT={}", commit());
+    println!("cargo:rustc-env=BUILD_COMMIT={}", commit());
     let target = std::env::var("TARGET").unwrap_or_else(|_| "unknown".to_owned());
-    println!("cargo:rustc-env=FOREBAY_BUILD_TARGET={target}");
+    println!("cargo:rustc-env=BUILD_TARGET={target}");
     println!("cargo:rerun-if-changed=build.rs");
     // Moves with every commit and checkout; without it cargo would keep the first commit for ever.
     for file in ["../../.git/HEAD", "../../.git/logs/HEAD"] {
@@ -24,7 +24,11 @@ fn commit() -> String {
     match output {
         Ok(output) if output.status.success() => {
             let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-            if text.is_empty() { "unknown".to_owned() } else { text }
+            if text.is_empty() {
+                "unknown".to_owned()
+            } else {
+                text
+            }
         }
         _ => "unknown".to_owned(),
     }

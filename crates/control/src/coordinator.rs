@@ -38,7 +38,9 @@ pub struct Coordinator {
 
 impl fmt::Debug for Coordinator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Coordinator").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Coordinator")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 
@@ -52,7 +54,13 @@ impl Coordinator {
         config: CoordinatorConfig,
         retention: TaskRetention,
     ) -> Self {
-        Self { repo, clock, config, retention, random }
+        Self {
+            repo,
+            clock,
+            config,
+            retention,
+            random,
+        }
     }
 
     /// Decides until `stop`. A decision that is under way then is finished first.
@@ -112,7 +120,9 @@ impl Coordinator {
                 Err(_) => tracing::warn!(step = name, ?limit, "a step took too long"),
             }
         };
-        futures::stream::iter(steps).for_each_concurrent(CONCURRENCY, each).await;
+        futures::stream::iter(steps)
+            .for_each_concurrent(CONCURRENCY, each)
+            .await;
     }
 
     /// Does one step. The repository checks that it is still right.
@@ -140,8 +150,15 @@ impl Coordinator {
         }
     }
 
-    async fn rotate_file(&self, key: &FileKey, reason: Reason, volumes: &[VolumeId]) -> Result<(), FileError> {
-        self.repo.rotate_file(key, volumes, self.clock.now()).await?;
+    async fn rotate_file(
+        &self,
+        key: &FileKey,
+        reason: Reason,
+        volumes: &[VolumeId],
+    ) -> Result<(), FileError> {
+        self.repo
+            .rotate_file(key, volumes, self.clock.now())
+            .await?;
         tracing::debug!(file = %key, ?reason, "file rotated");
         Ok(())
     }
@@ -153,15 +170,27 @@ impl Coordinator {
     }
 
     async fn overdue_slice(&self, key: &SliceKey) -> Result<(), FileError> {
-        let reason = format!("source nodes have not left the slice for more than {}", self.config.slice_close_timeout);
+        let reason = format!(
+            "source nodes have not left the slice for more than {}",
+            self.config.slice_close_timeout
+        );
         tracing::warn!(slice = %key, "{reason}");
-        self.repo.slice_failed(key, &self.failure(reason), self.clock.now()).await.map(drop)
+        self.repo
+            .slice_failed(key, &self.failure(reason), self.clock.now())
+            .await
+            .map(drop)
     }
 
     async fn overdue_file(&self, key: &FileKey) -> Result<(), FileError> {
-        let reason = format!("its slices have not been in staging for more than {}", self.config.file_close_timeout);
+        let reason = format!(
+            "its slices have not been in staging for more than {}",
+            self.config.file_close_timeout
+        );
         tracing::warn!(file = %key, "{reason}");
-        self.repo.file_failed(key, &self.failure(reason), self.clock.now()).await.map(drop)
+        self.repo
+            .file_failed(key, &self.failure(reason), self.clock.now())
+            .await
+            .map(drop)
     }
 
     fn failure(&self, reason: String) -> forebay_meta::repo::slices::Failure {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::config::{Environment, url_of};
 use crate::command::common::Server;
+use crate::config::{Environment, url_of};
 use crate::failure::Failure;
 use crate::token;
 
@@ -49,9 +49,12 @@ impl ApiClient {
     /// # Errors
     /// When the address is none.
     pub(crate) fn at(base: &str, token: &str) -> Result<Self, Failure> {
-        let valid = reqwest::Url::parse(base).is_ok_and(|u| matches!(u.scheme(), "http" | "https") && u.has_host());
+        let valid = reqwest::Url::parse(base)
+            .is_ok_and(|u| matches!(u.scheme(), "http" | "https") && u.has_host());
         if !valid {
-            return Err(Failure::usage(format_args!("\"{base}\" is not an address like http://127.0.0.1:8000")));
+            return Err(Failure::usage(format_args!(
+                "\"{base}\" is not an address like http://127.0.0.1:8000"
+            )));
         }
         let mut token = reqwest::header::HeaderValue::from_str(token)
             .map_err(|_| Failure::usage("the token has characters that no header takes"))?;
@@ -61,7 +64,11 @@ impl ApiClient {
             .user_agent(concat!("forebay/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|e| Failure::new(format_args!("can't set up HTTP: {}", causes(&e))))?;
-        Ok(Self { http, base: base.trim_end_matches('/').to_owned(), token })
+        Ok(Self {
+            http,
+            base: base.trim_end_matches('/').to_owned(),
+            token,
+        })
     }
 
     /// What is at a path.
@@ -80,7 +87,10 @@ impl ApiClient {
         let response = self.send(reqwest::Method::GET, path, None).await?;
         if response.status() == reqwest::StatusCode::NOT_FOUND {
             let body: Value = response.json().await.unwrap_or_default();
-            let name = body.get("error").and_then(Value::as_str).unwrap_or_default();
+            let name = body
+                .get("error")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
             return match name {
                 "stream.api.sourceNotFound" | "stream.api.sinkNotFound" => Ok(None),
                 _ => Err(refused(reqwest::StatusCode::NOT_FOUND, &body)),
@@ -93,12 +103,27 @@ impl ApiClient {
     ///
     /// # Errors
     /// As [`Self::get`].
-    pub(crate) async fn list(&self, path: &str, items: &str, id: &str) -> Result<Vec<Value>, Failure> {
+    pub(crate) async fn list(
+        &self,
+        path: &str,
+        items: &str,
+        id: &str,
+    ) -> Result<Vec<Value>, Failure> {
         let mut all: Vec<Value> = Vec::new();
         loop {
-            let last = all.last().and_then(|i| i.get(id)).and_then(Value::as_str).unwrap_or_default();
-            let page = self.get(&format!("{path}?limit={PAGE}&afterId={last}")).await?;
-            let found = page.get(items).and_then(Value::as_array).cloned().unwrap_or_default();
+            let last = all
+                .last()
+                .and_then(|i| i.get(id))
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            let page = self
+                .get(&format!("{path}?limit={PAGE}&afterId={last}"))
+                .await?;
+            let found = page
+                .get(items)
+                .and_then(Value::as_array)
+                .cloned()
+                .unwrap_or_default();
             let is_last = found.len() < PAGE;
             all.extend(found);
             if is_last {
@@ -111,7 +136,12 @@ impl ApiClient {
     ///
     /// # Errors
     /// When the server can't be reached, refuses, or the task fails.
-    pub(crate) async fn task(&self, method: reqwest::Method, path: &str, body: Option<&Value>) -> Result<(), Failure> {
+    pub(crate) async fn task(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(), Failure> {
         let begun = tokio::time::Instant::now();
         let mut task = self.call(method, path, body).await?;
         loop {
@@ -120,7 +150,10 @@ impl ApiClient {
                 "success" => return Ok(()),
                 "error" => return Err(Failure::new(text("error"))),
                 _ if begun.elapsed() > TASK_TIMEOUT => {
-                    return Err(Failure::new(format_args!("the server has not finished {} yet", text("taskId"))));
+                    return Err(Failure::new(format_args!(
+                        "the server has not finished {} yet",
+                        text("taskId")
+                    )));
                 }
                 _ => {}
             }
@@ -130,7 +163,12 @@ impl ApiClient {
         }
     }
 
-    async fn call(&self, method: reqwest::Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+    async fn call(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, Failure> {
         answer(self.send(method, path, body).await?).await
     }
 
@@ -141,13 +179,20 @@ impl ApiClient {
         body: Option<&Value>,
     ) -> Result<reqwest::Response, Failure> {
         let url = format!("{}{path}", self.base);
-        let mut request = self.http.request(method, url).header("X-StorageApi-Token", self.token.clone());
+        let mut request = self
+            .http
+            .request(method, url)
+            .header("X-StorageApi-Token", self.token.clone());
         if let Some(body) = body {
             request = request.json(body);
         }
         request.send().await.map_err(|e| {
-            Failure::new(format_args!("can't reach Forebay at {}: {}", self.base, causes(&e)))
-                .hint("is it running? `forebay serve` starts it; --api names another address")
+            Failure::new(format_args!(
+                "can't reach Forebay at {}: {}",
+                self.base,
+                causes(&e)
+            ))
+            .hint("is it running? `forebay serve` starts it; --api names another address")
         })
     }
 }
@@ -155,9 +200,14 @@ impl ApiClient {
 async fn answer(response: reqwest::Response) -> Result<Value, Failure> {
     let status = response.status();
     let body = response.bytes().await;
-    let body = body.map_err(|e| Failure::new(format_args!("the answer broke off: {}", causes(&e))))?;
+    let body =
+        body.map_err(|e| Failure::new(format_args!("the answer broke off: {}", causes(&e))))?;
     let value: Value = serde_json::from_slice(&body).unwrap_or_default();
-    if status.is_success() { Ok(value) } else { Err(refused(status, &value)) }
+    if status.is_success() {
+        Ok(value)
+    } else {
+        Err(refused(status, &value))
+    }
 }
 
 /// What a refusal says, in the words of the server.
@@ -168,7 +218,8 @@ fn refused(status: reqwest::StatusCode, body: &Value) -> Failure {
         None => Failure::new(format_args!("the server answered {status}")),
     };
     match status.as_u16() {
-        401 | 403 => failure.hint("is it the token of this server? --data-dir or --token-file name another one"),
+        401 | 403 => failure
+            .hint("is it the token of this server? --data-dir or --token-file name another one"),
         _ => failure,
     }
 }
@@ -187,7 +238,9 @@ fn causes(error: &dyn std::error::Error) -> String {
 /// # Errors
 /// Those of the future.
 pub(crate) fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     match runtime {
         Ok(runtime) => runtime.block_on(future),
         Err(e) => Err(Failure::new(format_args!("can't start: {e}"))),

@@ -1,6 +1,7 @@
 //! What a person reads after the start: lines that can be pasted.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use crate::config::url_of;
@@ -21,7 +22,9 @@ pub(crate) struct Started {
 impl Started {
     /// With these arguments, where they were given.
     pub(crate) fn new(config: Option<&Path>, data_dir: Option<&Path>) -> Self {
-        let program = std::env::args().next().unwrap_or_else(|| "forebay".to_owned());
+        let program = std::env::args()
+            .next()
+            .unwrap_or_else(|| "forebay".to_owned());
         let mut place = String::new();
         for (flag, value) in [("--config", config), ("--data-dir", data_dir)] {
             if let Some(path) = value {
@@ -29,19 +32,23 @@ impl Started {
                 _ = write!(place, " {flag} {}", quoted(&path.display().to_string()));
             }
         }
-        Self { program: quoted(&program), place }
+        Self {
+            program: quoted(&program),
+            place,
+        }
     }
 }
 
 /// Prints the lines, if somebody is looking.
 pub(crate) fn show(node: &Node, started: &Started, token: &Token) {
     if terminal::is_attended() {
-        terminal::note(text(node, started, token));
+        terminal::note(text(node.api, &node.source_url, started, token));
     }
 }
 
-fn text(node: &Node, started: &Started, token: &Token) -> String {
-    let api = url_of(node.api);
+fn text(api: SocketAddr, source: &str, started: &Started, token: &Token) -> String {
+    let port = api.port();
+    let api = url_of(api);
     let Started { program, place } = started;
     let mut out = format!(
         "\nForebay {version} is ready. Its API is at {api}, records come in at {source}.\n\
@@ -54,11 +61,18 @@ fn text(node: &Node, started: &Started, token: &Token) -> String {
          \"$({program} source show my-events --url{place}{server})\"\n\
          {program} query 'SELECT * FROM \"in.demo.events\"'{place}\n",
         version = version::VERSION,
-        source = node.source_url,
-        server = if node.api.port() == 8000 { String::new() } else { format!(" --api {api}") },
+        server = if port == 8000 {
+            String::new()
+        } else {
+            format!(" --api {api}")
+        },
     );
     if let Some(file) = &token.file {
-        let made = if token.is_new { "A token for the API was made. It is" } else { "The API's token is" };
+        let made = if token.is_new {
+            "A token for the API was made. It is"
+        } else {
+            "The API's token is"
+        };
         let file = quoted(&file.display().to_string());
         _ = write!(
             out,
@@ -81,7 +95,36 @@ fn quoted(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::quoted;
+    use super::*;
+    use crate::config::Secret;
+
+    #[test]
+    fn the_lines_name_what_was_given_and_not_the_token() {
+        let started = Started {
+            program: "forebay".to_owned(),
+            place: " --data-dir './my data'".to_owned(),
+        };
+        let token = Token {
+            secret: Secret::from("s3cret".to_owned()),
+            file: Some("./my data/token".into()),
+            is_new: true,
+        };
+        let shown = text(
+            ([0, 0, 0, 0], 8001).into(),
+            "http://127.0.0.1:7000",
+            &started,
+            &token,
+        );
+        for part in [
+            "forebay source create 'My events' --sink in.demo.events --data-dir './my data' --api http://127.0.0.1:8001 \\\n",
+            "\"$(forebay source show my-events --url --data-dir './my data' --api http://127.0.0.1:8001)\"\n",
+            "forebay query 'SELECT * FROM \"in.demo.events\"' --data-dir './my data'\n",
+            "$(cat './my data/token')",
+        ] {
+            assert!(shown.contains(part), "{part}\n{shown}");
+        }
+        assert!(!shown.contains("s3cret"));
+    }
 
     #[test]
     fn words_survive_a_shell() {

@@ -52,7 +52,9 @@ use telemetry::{ShutdownSection, TelemetrySection};
 use templates::TemplatesSection;
 
 /// What a process does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Role {
     /// The management API.
@@ -210,12 +212,20 @@ pub(crate) fn load(sources: &Sources) -> Result<Loaded, Vec<Problem>> {
         .map(|(path, assigned)| (path.to_owned(), assigned.origin))
         .collect();
     if let Some(config) = &config {
-        problems.extend(validate::problems(config).into_iter().map(|text| placed(text, &origins)));
+        problems.extend(
+            validate::problems(config)
+                .into_iter()
+                .map(|text| placed(text, &origins)),
+        );
     }
     match config {
         Some(config) if problems.is_empty() => {
             let env = sources.env.clone();
-            Ok(Loaded { config, env, origins })
+            Ok(Loaded {
+                config,
+                env,
+                origins,
+            })
         }
         _ => Err(problems),
     }
@@ -255,7 +265,9 @@ fn typed(assigned: &BTreeMap<&'static str, Assigned>) -> (Option<Config>, Vec<Pr
         Ok(config) => (Some(config), problems),
         // Each fits alone, so this can't be; if it is, it is better said than hidden.
         Err(error) => {
-            problems.push(Problem::new(format!("the configuration makes no sense: {error}")));
+            problems.push(Problem::new(format!(
+                "the configuration makes no sense: {error}"
+            )));
             (None, problems)
         }
     }
@@ -278,7 +290,11 @@ fn misfit(one: &Assigned, error: &serde_json::Error) -> Problem {
     let message = message.trim_end_matches('.');
     if message.starts_with("Invalid \"") || one.key.secret {
         // The registry of settings has said all of it already; of a secret nothing is said.
-        let text = if one.key.secret { format!("{} must be a text", one.key.path) } else { message.to_owned() };
+        let text = if one.key.secret {
+            format!("{} must be a text", one.key.path)
+        } else {
+            message.to_owned()
+        };
         return Problem::new(text).at(&one.origin);
     }
     let allowed = one.key.kind.allowed();
@@ -312,5 +328,7 @@ pub(crate) fn effective(loaded: &Loaded) -> Value {
 
 /// Whether a path may be used as a configuration file: it is said early and plainly.
 pub(crate) fn file_from(given: Option<&Path>, env: &Environment) -> Option<PathBuf> {
-    given.map(Path::to_owned).or_else(|| env.get("FOREBAY_CONFIG").map(PathBuf::from))
+    given
+        .map(Path::to_owned)
+        .or_else(|| env.get("FOREBAY_CONFIG").map(PathBuf::from))
 }

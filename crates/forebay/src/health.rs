@@ -23,7 +23,11 @@ pub(crate) struct Health {
 
 impl Health {
     pub(crate) fn new(repo: Repo, log: Log) -> Self {
-        Self { repo, log, progress: None }
+        Self {
+            repo,
+            log,
+            progress: None,
+        }
     }
 
     /// The node has a source, which has to follow the store.
@@ -33,7 +37,10 @@ impl Health {
 
     pub(crate) fn router(self) -> Router {
         Router::new()
-            .route("/health/live", get(|| async { Json(json!({"status": "live"})) }))
+            .route(
+                "/health/live",
+                get(|| async { Json(json!({"status": "live"})) }),
+            )
             .route("/health/ready", get(ready))
             .with_state(self)
     }
@@ -60,5 +67,9 @@ async fn ready(State(health): State<Health>) -> Response {
     if causes.is_empty() {
         return Json(json!({"status": "ready"})).into_response();
     }
-    (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"status": "not ready", "causes": causes}))).into_response()
+    (
+        StatusCode::SERVICE_UNAVAILABLE,
+        Json(json!({"status": "not ready", "causes": causes})),
+    )
+        .into_response()
 }

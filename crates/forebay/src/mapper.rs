@@ -22,23 +22,35 @@ impl RecordMapper {
         limits: Limits,
         random: Arc<dyn Fn() -> u128 + Send + Sync>,
     ) -> Self {
-        Self { templates, limits, random }
+        Self {
+            templates,
+            limits,
+            random,
+        }
     }
 
     async fn rows(&self, sink: &Sink, context: &RecordContext) -> Result<Vec<TestCell>, TestError> {
         let mapping = CompiledMapping::compile_checked(&sink.table.mapping, &self.limits);
         let evaluated = self.templates.evaluate(mapping.templates(), context).await;
         let mut random = || (self.random)();
-        let cells = mapping.render_cells(context, &evaluated, &mut random).map_err(refused)?;
+        let cells = mapping
+            .render_cells(context, &evaluated, &mut random)
+            .map_err(refused)?;
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         let names = mapping.column_names();
-        let cell = |(name, bytes): (&str, Vec<u8>)| TestCell { column: name.to_owned(), value: text(bytes) };
+        let cell = |(name, bytes): (&str, Vec<u8>)| TestCell {
+            column: name.to_owned(),
+            value: text(bytes),
+        };
         Ok(names.zip(cells).map(cell).collect())
     }
 }
 
 fn refused(error: RecordError) -> TestError {
-    TestError::Column { column: error.column, message: error.message }
+    TestError::Column {
+        column: error.column,
+        message: error.message,
+    }
 }
 
 #[async_trait]
@@ -48,13 +60,19 @@ impl Mapper for RecordMapper {
             Ok(_) => Vec::new(),
             Err(errors) => errors
                 .into_iter()
-                .map(|e| ColumnProblem { column: e.column, message: e.message })
+                .map(|e| ColumnProblem {
+                    column: e.column,
+                    message: e.message,
+                })
                 .collect(),
         }
     }
 
     async fn test(&self, sinks: &[Sink], record: TestRecord) -> Result<Vec<TestTable>, TestError> {
-        let client_ip = record.ip.parse().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let client_ip = record
+            .ip
+            .parse()
+            .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         let request = RequestInfo {
             received: record.received_at,
             client_ip,

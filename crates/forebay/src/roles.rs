@@ -123,11 +123,21 @@ impl Node {
         let mut http = None;
         let mut source = config.source.http.listen;
         if config.has(Role::Source) {
-            health.follows(base.follow(lease, &appender, &dispatcher, &pipelines, &mut tasks).await?);
-            let deps = Deps { dispatcher, budget, clock: Arc::clone(&base.clock) };
-            let bound = HttpSource::bind(config.source.http.clone(), deps).await.map_err(|e| {
-                Failure::new(e).hint("choose another address with --source-listen or source.http.listen")
-            })?;
+            health.follows(
+                base.follow(lease, &appender, &dispatcher, &pipelines, &mut tasks)
+                    .await?,
+            );
+            let deps = Deps {
+                dispatcher,
+                budget,
+                clock: Arc::clone(&base.clock),
+            };
+            let bound = HttpSource::bind(config.source.http.clone(), deps)
+                .await
+                .map_err(|e| {
+                    Failure::new(e)
+                        .hint("choose another address with --source-listen or source.http.listen")
+                })?;
             source = bound.address();
             http = Some(bound);
         }
@@ -193,7 +203,9 @@ impl Node {
         if let Some(api) = self.management.take() {
             in_time &= api.shutdown(left()).await;
         }
-        in_time &= tokio::time::timeout(left(), self.pipelines.drained()).await.is_ok();
+        in_time &= tokio::time::timeout(left(), self.pipelines.drained())
+            .await
+            .is_ok();
         self.stop.cancel();
         let ended = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(left(), ended).await.is_err() {
@@ -203,7 +215,10 @@ impl Node {
         // Their work is done or given up; not worth the rest of the grace.
         drop(tokio::time::timeout(TEMPLATES_GRACE, self.templates.close()).await);
         let log = self.log.clone();
-        in_time & tokio::task::spawn_blocking(move || log.shutdown()).await.is_ok()
+        in_time
+            & tokio::task::spawn_blocking(move || log.shutdown())
+                .await
+                .is_ok()
     }
 }
 
@@ -215,10 +230,16 @@ impl Base {
         let store: Arc<dyn Store> = Arc::new(store);
         let repo = Repo::new(store, config.storage.level.0.clone());
         let (log, volume) = open_log(config, dir)?;
-        let staging = config.staging.resolve(dir, environment).map_err(Failure::usage)?;
+        let staging = config
+            .staging
+            .resolve(dir, environment)
+            .map_err(Failure::usage)?;
         let staging = Staging::open(&staging).map_err(Failure::new)?;
         let tables = open_tables(config, dir)?;
-        let cluster_id = repo.cluster_id(random::wide()()).await.map_err(Failure::new)?;
+        let cluster_id = repo
+            .cluster_id(random::wide()())
+            .await
+            .map_err(Failure::new)?;
         let command = WorkerCommand::this_binary().map_err(Failure::new)?;
         Ok(Self {
             repo,
@@ -240,18 +261,38 @@ impl Base {
         config: &Config,
         tasks: &mut JoinSet<Ended>,
     ) -> Result<forebay_meta::store::LeaseId, Failure> {
-        let session = Session::open(Arc::clone(self.repo.store()), LEASE).await.map_err(Failure::new)?;
+        let session = Session::open(Arc::clone(self.repo.store()), LEASE)
+            .await
+            .map_err(Failure::new)?;
         let lease = session.lease();
         let node = NodeEntry {
             id: self.node.clone(),
             started_at: self.clock.now(),
-            roles: config.roles.iter().map(|r| format!("{r:?}").to_lowercase()).collect(),
+            roles: config
+                .roles
+                .iter()
+                .map(|r| format!("{r:?}").to_lowercase())
+                .collect(),
         };
-        self.repo.register_node(&node, lease).await.map_err(Failure::new)?;
-        let volume = Volume { id: self.volume.clone(), node: self.node.clone() };
-        self.repo.register_volume(&volume, lease).await.map_err(Failure::new)?;
+        self.repo
+            .register_node(&node, lease)
+            .await
+            .map_err(Failure::new)?;
+        let volume = Volume {
+            id: self.volume.clone(),
+            node: self.node.clone(),
+        };
+        self.repo
+            .register_volume(&volume, lease)
+            .await
+            .map_err(Failure::new)?;
         let stop = self.stop.clone();
-        tasks.spawn(async move { ("the session", session.keep(stop).await.map_err(|e| e.to_string())) });
+        tasks.spawn(async move {
+            (
+                "the session",
+                session.keep(stop).await.map_err(|e| e.to_string()),
+            )
+        });
         Ok(lease)
     }
 
@@ -264,7 +305,10 @@ impl Base {
         pipelines: &Arc<PipelineShared>,
         tasks: &mut JoinSet<Ended>,
     ) -> Result<crate::health::Progress, Failure> {
-        self.repo.register_source_node(&self.node, lease).await.map_err(Failure::new)?;
+        self.repo
+            .register_source_node(&self.node, lease)
+            .await
+            .map_err(Failure::new)?;
         let reporter = Reporter::new(self.repo.clone(), self.node.clone(), Arc::clone(appender));
         let (follower, progress) = Follower::new(FollowDeps {
             repo: self.repo.clone(),
@@ -279,7 +323,10 @@ impl Base {
         });
         let (stop_follower, stop_reporter) = (self.stop.clone(), self.stop.clone());
         tasks.spawn(async move {
-            ("the follower", follower.run(stop_follower).await.map_err(|e| e.to_string()))
+            (
+                "the follower",
+                follower.run(stop_follower).await.map_err(|e| e.to_string()),
+            )
         });
         tasks.spawn(async move {
             reporter.run(STATISTICS, stop_reporter).await;
@@ -322,7 +369,11 @@ impl Base {
             config.janitor.clone(),
         );
         let stop = || self.stop.clone();
-        let (a, b, c) = (uploader.run(stop()), importer.run(stop()), janitor.run(stop()));
+        let (a, b, c) = (
+            uploader.run(stop()),
+            importer.run(stop()),
+            janitor.run(stop()),
+        );
         tasks.spawn(async move {
             a.await;
             ("the uploader", Ok(()))
@@ -354,8 +405,18 @@ impl Base {
     }
 
     /// Role api.
-    fn api(&self, config: &Config, auth: Arc<dyn Authenticate>, listen: SocketAddr, source_url: String) -> Api {
-        let mapper = RecordMapper::new(Arc::clone(&self.templates), Limits::default(), random::wide());
+    fn api(
+        &self,
+        config: &Config,
+        auth: Arc<dyn Authenticate>,
+        listen: SocketAddr,
+        source_url: String,
+    ) -> Api {
+        let mapper = RecordMapper::new(
+            Arc::clone(&self.templates),
+            Limits::default(),
+            random::wide(),
+        );
         let mut next = random::secret();
         Api::new(ApiDeps {
             repo: self.repo.clone(),
@@ -364,7 +425,11 @@ impl Base {
             clock: Arc::clone(&self.clock),
             random: Box::new(move || next()),
             node: self.node.clone(),
-            backends: self.tables.all().map(|t| t.backend()).collect::<BTreeSet<_>>(),
+            backends: self
+                .tables
+                .all()
+                .map(|t| t.backend())
+                .collect::<BTreeSet<_>>(),
             config: config.api.resolve(listen, source_url),
         })
     }
@@ -372,7 +437,8 @@ impl Base {
 
 fn open_log(config: &Config, dir: &Path) -> Result<(Log, VolumeId), Failure> {
     let dir = dir.join(crate::command::log::FOLDER);
-    let (log, report) = Log::open(Arc::new(StdEnv::new()), &dir, config.log.resolve()).map_err(Failure::new)?;
+    let (log, report) =
+        Log::open(Arc::new(StdEnv::new()), &dir, config.log.resolve()).map_err(Failure::new)?;
     if report.is_clean() {
         tracing::debug!(?report, "log opened");
     } else {
@@ -389,10 +455,14 @@ fn open_tables(config: &Config, dir: &Path) -> Result<Tables, Failure> {
     };
     let sqlite = SqliteTable::open(config.table.resolve_sqlite(dir)).map_err(Failure::new)?;
     let tables = Tables::new(default).with(Arc::new(sqlite));
-    Ok(match config.table.resolve_postgres().map_err(Failure::usage)? {
-        Some(postgres) => tables.with(Arc::new(PostgresTable::open(&postgres).map_err(Failure::new)?)),
-        None => tables,
-    })
+    Ok(
+        match config.table.resolve_postgres().map_err(Failure::usage)? {
+            Some(postgres) => tables.with(Arc::new(
+                PostgresTable::open(&postgres).map_err(Failure::new)?,
+            )),
+            None => tables,
+        },
+    )
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
@@ -404,6 +474,8 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
 
 async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> Ended {
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let served = axum::serve(listener, service).with_graceful_shutdown(stop.cancelled_owned()).await;
+    let served = axum::serve(listener, service)
+        .with_graceful_shutdown(stop.cancelled_owned())
+        .await;
     ("the API's listener", served.map_err(|e| e.to_string()))
 }

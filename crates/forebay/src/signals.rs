@@ -17,7 +17,8 @@ impl StopSignals {
     /// # Errors
     /// When the operating system refuses.
     pub(crate) fn catch() -> Result<Self, Failure> {
-        let catch = |kind| signal(kind).map_err(|e| Failure::new(format_args!("can't catch signals: {e}")));
+        let catch =
+            |kind| signal(kind).map_err(|e| Failure::new(format_args!("can't catch signals: {e}")));
         Ok(Self {
             terminate: catch(SignalKind::terminate())?,
             interrupt: catch(SignalKind::interrupt())?,

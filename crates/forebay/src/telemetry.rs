@@ -20,9 +20,20 @@ use crate::terminal;
 /// How often the recorder tidies up, so that it does not grow while nobody asks for metrics.
 const UPKEEP: Duration = Duration::from_secs(5);
 /// Upper bounds of buckets: times in seconds...
-const SECONDS: [f64; 13] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+const SECONDS: [f64; 13] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+];
 /// ...bytes...
-const BYTES: [f64; 8] = [256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262_144.0, 1_048_576.0, 16_777_216.0];
+const BYTES: [f64; 8] = [
+    256.0,
+    1024.0,
+    4096.0,
+    16384.0,
+    65536.0,
+    262_144.0,
+    1_048_576.0,
+    16_777_216.0,
+];
 /// ...and rows.
 const ROWS: [f64; 8] = [1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 10000.0];
 
@@ -81,7 +92,10 @@ impl Metrics {
             .map_err(failed)?;
         forebay_flow::metrics::describe();
         describe();
-        Ok(Self { handle, log: Arc::default() })
+        Ok(Self {
+            handle,
+            log: Arc::default(),
+        })
     }
 
     /// Shows the log's figures from now on.
@@ -92,7 +106,9 @@ impl Metrics {
 
     /// `GET /metrics`.
     pub(crate) fn router(&self) -> Router {
-        Router::new().route("/metrics", get(render)).with_state(self.clone())
+        Router::new()
+            .route("/metrics", get(render))
+            .with_state(self.clone())
     }
 
     /// Tidies up as long as it is polled.
@@ -112,8 +128,13 @@ impl Metrics {
     }
 }
 
-async fn render(State(metrics): State<Metrics>) -> ([(header::HeaderName, &'static str); 1], String) {
-    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+async fn render(
+    State(metrics): State<Metrics>,
+) -> ([(header::HeaderName, &'static str); 1], String) {
+    let kind = [(
+        header::CONTENT_TYPE,
+        "text/plain; version=0.0.4; charset=utf-8",
+    )];
     (kind, metrics.render())
 }
 
@@ -131,17 +152,43 @@ const LOG_SYNC_TIME: &str = "forebay_log_sync_microseconds_total";
 const BUILD_INFO: &str = "forebay_build_info";
 
 fn describe() {
-    describe_gauge!(LOG_LIVE_BYTES, Unit::Bytes, "Blocks in the log that are still needed.");
-    describe_gauge!(LOG_FILE_BYTES, Unit::Bytes, "Files of the log, preallocated space included.");
-    describe_gauge!(LOG_AVAILABLE_BYTES, Unit::Bytes, "Space that the log can still take.");
-    describe_gauge!(LOG_QUEUED_BYTES, Unit::Bytes, "Blocks that wait for the disk.");
-    describe_gauge!(LOG_STREAMS, "Streams in the log: slices that are not imported yet.");
+    describe_gauge!(
+        LOG_LIVE_BYTES,
+        Unit::Bytes,
+        "Blocks in the log that are still needed."
+    );
+    describe_gauge!(
+        LOG_FILE_BYTES,
+        Unit::Bytes,
+        "Files of the log, preallocated space included."
+    );
+    describe_gauge!(
+        LOG_AVAILABLE_BYTES,
+        Unit::Bytes,
+        "Space that the log can still take."
+    );
+    describe_gauge!(
+        LOG_QUEUED_BYTES,
+        Unit::Bytes,
+        "Blocks that wait for the disk."
+    );
+    describe_gauge!(
+        LOG_STREAMS,
+        "Streams in the log: slices that are not imported yet."
+    );
     describe_gauge!(LOG_SEGMENTS, "Segment files of the log.");
-    describe_gauge!(LOG_LATCHED, "1 after a failed write or sync: nothing is taken until a restart.");
+    describe_gauge!(
+        LOG_LATCHED,
+        "1 after a failed write or sync: nothing is taken until a restart."
+    );
     describe_counter!(LOG_BLOCKS, "Blocks that are on disk.");
     describe_counter!(LOG_WRITTEN_BYTES, Unit::Bytes, "Bytes written to the log.");
     describe_counter!(LOG_SYNCS, "Syncs of the log.");
-    describe_counter!(LOG_SYNC_TIME, Unit::Microseconds, "Time that syncs of the log have taken.");
+    describe_counter!(
+        LOG_SYNC_TIME,
+        Unit::Microseconds,
+        "Time that syncs of the log have taken."
+    );
     describe_gauge!(BUILD_INFO, "1, with the version as a label.");
     metrics::gauge!(BUILD_INFO, "version" => crate::version::VERSION).set(1.0);
 }

@@ -54,7 +54,11 @@ pub(crate) fn failed(failure: &Failure) {
     if failure.code() == 0 {
         return;
     }
-    let (on, off) = if is_colored() { ("\u{1b}[1;31m", "\u{1b}[0m") } else { ("", "") };
+    let (on, off) = if is_colored() {
+        ("\u{1b}[1;31m", "\u{1b}[0m")
+    } else {
+        ("", "")
+    };
     note(format_args!("{on}error:{off} {failure}"));
 }
 

@@ -27,7 +27,11 @@ pub(crate) struct Token {
 
 impl Token {
     fn given(secret: Secret) -> Self {
-        Self { secret, file: None, is_new: false }
+        Self {
+            secret,
+            file: None,
+            is_new: false,
+        }
     }
 }
 
@@ -72,17 +76,27 @@ pub(crate) fn of_client(config: &Config, given: Option<&Path>) -> Result<Token, 
 
 fn read(file: &Path) -> Result<Token, Failure> {
     let failed = |e: std::io::Error| {
-        Failure::new(format_args!("can't read the token file {}: {e}", file.display()))
-            .hint("name another one with --token-file (tokenFile in the configuration)")
+        Failure::new(format_args!(
+            "can't read the token file {}: {e}",
+            file.display()
+        ))
+        .hint("name another one with --token-file (tokenFile in the configuration)")
     };
     let bytes = std::fs::read(file).map_err(failed)?;
     let name = format!("the token file {}", file.display());
     if bytes.len() > BYTES_MAX {
-        return Err(Failure::usage(format_args!("{name} is larger than {BYTES_MAX} bytes")));
+        return Err(Failure::usage(format_args!(
+            "{name} is larger than {BYTES_MAX} bytes"
+        )));
     }
-    let text = String::from_utf8(bytes).map_err(|_| Failure::usage(format_args!("{name} is not text")))?;
+    let text =
+        String::from_utf8(bytes).map_err(|_| Failure::usage(format_args!("{name} is not text")))?;
     let secret = check(&text, &name)?;
-    Ok(Token { secret, file: Some(file.to_owned()), is_new: false })
+    Ok(Token {
+        secret,
+        file: Some(file.to_owned()),
+        is_new: false,
+    })
 }
 
 /// A token travels in a header: one word of visible ASCII characters.
@@ -101,14 +115,21 @@ fn check(text: &str, name: &str) -> Result<Secret, Failure> {
 /// Makes a token and keeps it, for its owner only.
 fn make(file: &Path) -> Result<Token, Failure> {
     let failed = |e: std::io::Error| {
-        Failure::new(format_args!("can't write the token file {}: {e}", file.display()))
-            .hint("make the data directory writable, or name an existing token with --token-file")
+        Failure::new(format_args!(
+            "can't write the token file {}: {e}",
+            file.display()
+        ))
+        .hint("make the data directory writable, or name an existing token with --token-file")
     };
     let text = random_text();
     match write_durably(file, &text) {
         Ok(()) => {
             let secret = Secret::from(text);
-            Ok(Token { secret, file: Some(file.to_owned()), is_new: true })
+            Ok(Token {
+                secret,
+                file: Some(file.to_owned()),
+                is_new: true,
+            })
         }
         // Another process was faster.
         Err(e) if e.kind() == ErrorKind::AlreadyExists => read(file),
@@ -122,7 +143,10 @@ fn random_text() -> String {
     while text.len() < CHARS {
         // 248 is the largest multiple of 62 in a byte: above it some characters would be likelier.
         let fair = next().to_le_bytes().into_iter().filter(|b| *b < 248);
-        text.extend(fair.map(|b| char::from(ALPHABET[usize::from(b % 62)])).take(CHARS - text.len()));
+        text.extend(
+            fair.map(|b| char::from(ALPHABET[usize::from(b % 62)]))
+                .take(CHARS - text.len()),
+        );
     }
     text
 }
@@ -159,7 +183,10 @@ mod tests {
     use super::*;
 
     fn config(dir: &Path) -> Config {
-        Config { data_dir: dir.to_owned(), ..Config::default() }
+        Config {
+            data_dir: dir.to_owned(),
+            ..Config::default()
+        }
     }
 
     #[test]
@@ -170,7 +197,10 @@ mod tests {
         assert!(first.is_new);
         let file = first.file.unwrap();
         assert_eq!(file, data.join("token"));
-        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            std::fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         let second = of_server(&config(&data)).unwrap();
         assert!(!second.is_new);
         assert_eq!(second.secret.expose(), first.secret.expose());
@@ -182,21 +212,41 @@ mod tests {
     fn a_bad_token_file_is_named_and_its_content_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("t");
-        for (content, said) in [(&b"\n"[..], "is empty"), (b"a b", "one word"), (b"\xff", "not text")] {
+        for (content, said) in [
+            (&b"\n"[..], "is empty"),
+            (b"a b", "one word"),
+            (b"\xff", "not text"),
+        ] {
             std::fs::write(&file, content).unwrap();
-            let config = Config { token_file: Some(file.clone()), ..Config::default() };
+            let config = Config {
+                token_file: Some(file.clone()),
+                ..Config::default()
+            };
             let failure = of_server(&config).unwrap_err().to_string();
-            assert!(failure.contains(said) && failure.contains("/t"), "{failure}");
+            assert!(
+                failure.contains(said) && failure.contains("/t"),
+                "{failure}"
+            );
             assert!(!failure.contains("a b"), "{failure}");
         }
-        let config = Config { token_file: Some(dir.path().join("none")), ..Config::default() };
-        assert!(of_server(&config).unwrap_err().to_string().contains("can't read the token file"));
+        let config = Config {
+            token_file: Some(dir.path().join("none")),
+            ..Config::default()
+        };
+        assert!(
+            of_server(&config)
+                .unwrap_err()
+                .to_string()
+                .contains("can't read the token file")
+        );
     }
 
     #[test]
     fn a_client_without_a_token_is_told_where_to_get_one() {
         let dir = tempfile::tempdir().unwrap();
-        let failure = of_client(&config(dir.path()), None).unwrap_err().to_string();
+        let failure = of_client(&config(dir.path()), None)
+            .unwrap_err()
+            .to_string();
         assert!(failure.contains("--data-dir"), "{failure}");
     }
 }

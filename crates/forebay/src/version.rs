@@ -7,8 +7,8 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub(crate) const LONG: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     " (",
-    env!("FOREBAY_BUILD_COMMIT"),
+    env!("BUILD_COMMIT"),
     ", ",
-    env!("FOREBAY_BUILD_TARGET"),
+    env!("BUILD_TARGET"),
     ")"
 );

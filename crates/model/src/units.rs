@@ -8,7 +8,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Says that a setting is out of range, or nothing: name, given value, what is allowed. Both ends
 /// are in the range.
-pub fn out_of_range<T: PartialOrd + fmt::Display>(name: &str, given: T, min: T, max: T) -> Option<String> {
+pub fn out_of_range<T: PartialOrd + fmt::Display>(
+    name: &str,
+    given: T,
+    min: T,
+    max: T,
+) -> Option<String> {
     let is_out = given < min || given > max;
     is_out.then(|| format!("{name} is {given}, allowed is {min} to {max}"))
 }

@@ -79,25 +79,84 @@ impl CoordinatorConfig {
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         let spans = [
-            ("checkInterval", self.check_interval, Span::millis(100), Span::secs(30)),
-            ("uploadMinInterval", self.upload_min_interval, Span::secs(1), Span::mins(30)),
-            ("importMinInterval", self.import_min_interval, Span::secs(1), Span::hours(24)),
-            ("sliceRotationTimeout", self.slice_rotation_timeout, Span::secs(30), Span::mins(15)),
-            ("sliceCloseTimeout", self.slice_close_timeout, Span::secs(10), Span::mins(10)),
-            ("fileCloseTimeout", self.file_close_timeout, Span::secs(10), Span::mins(10)),
-            ("cleanupInterval", self.cleanup_interval, Span::secs(1), Span::hours(24)),
-            ("archivedFileExpiration", self.archived_file_expiration, Span::mins(1), Span::hours(720)),
-            ("retryInitial", self.retry_initial, Span::millis(10), Span::mins(10)),
-            ("retryMax", self.retry_max, Span::millis(10), Span::hours(24)),
+            (
+                "checkInterval",
+                self.check_interval,
+                Span::millis(100),
+                Span::secs(30),
+            ),
+            (
+                "uploadMinInterval",
+                self.upload_min_interval,
+                Span::secs(1),
+                Span::mins(30),
+            ),
+            (
+                "importMinInterval",
+                self.import_min_interval,
+                Span::secs(1),
+                Span::hours(24),
+            ),
+            (
+                "sliceRotationTimeout",
+                self.slice_rotation_timeout,
+                Span::secs(30),
+                Span::mins(15),
+            ),
+            (
+                "sliceCloseTimeout",
+                self.slice_close_timeout,
+                Span::secs(10),
+                Span::mins(10),
+            ),
+            (
+                "fileCloseTimeout",
+                self.file_close_timeout,
+                Span::secs(10),
+                Span::mins(10),
+            ),
+            (
+                "cleanupInterval",
+                self.cleanup_interval,
+                Span::secs(1),
+                Span::hours(24),
+            ),
+            (
+                "archivedFileExpiration",
+                self.archived_file_expiration,
+                Span::mins(1),
+                Span::hours(720),
+            ),
+            (
+                "retryInitial",
+                self.retry_initial,
+                Span::millis(10),
+                Span::mins(10),
+            ),
+            (
+                "retryMax",
+                self.retry_max,
+                Span::millis(10),
+                Span::hours(24),
+            ),
         ];
         let numbers = [
             ("importMaxSlices", self.import_max_slices, 50, 120),
             ("importJobLimit", self.import_job_limit, 1, 100),
-            ("archivedFileRetentionPerSink", self.archived_file_retention_per_sink, 0, 100),
+            (
+                "archivedFileRetentionPerSink",
+                self.archived_file_retention_per_sink,
+                0,
+                100,
+            ),
             ("retryFactor", self.retry_factor, 1, 10),
         ];
-        let spans = spans.into_iter().filter_map(|(name, given, min, max)| out_of_range(name, given, min, max));
-        let numbers = numbers.into_iter().filter_map(|(name, given, min, max)| out_of_range(name, given, min, max));
+        let spans = spans
+            .into_iter()
+            .filter_map(|(name, given, min, max)| out_of_range(name, given, min, max));
+        let numbers = numbers
+            .into_iter()
+            .filter_map(|(name, given, min, max)| out_of_range(name, given, min, max));
         spans.chain(numbers).collect()
     }
 }
@@ -108,7 +167,10 @@ mod tests {
 
     #[test]
     fn defaults_are_in_range_and_what_is_not_is_named() {
-        assert_eq!(CoordinatorConfig::default().problems(), Vec::<String>::new());
+        assert_eq!(
+            CoordinatorConfig::default().problems(),
+            Vec::<String>::new()
+        );
         let config = CoordinatorConfig {
             check_interval: Span::millis(99),
             import_max_slices: 150,

@@ -31,7 +31,10 @@ pub(super) fn slice_rotation(
     now: Timestamp,
 ) -> Option<Reason> {
     let age = now.since(slice.key.opened_at);
-    if slice.state != SliceState::Writing || age < config.upload_min_interval.0 || statistics.records == 0 {
+    if slice.state != SliceState::Writing
+        || age < config.upload_min_interval.0
+        || statistics.records == 0
+    {
         return None;
     }
     let trigger = &file.settings.upload;
@@ -95,7 +98,10 @@ pub(super) fn file_rotation(
 }
 
 /// Whether all of a closing file is in staging, so that its import can begin.
-pub(super) fn ready_for_import<'s>(file: &File, slices: impl IntoIterator<Item = &'s Slice>) -> bool {
+pub(super) fn ready_for_import<'s>(
+    file: &File,
+    slices: impl IntoIterator<Item = &'s Slice>,
+) -> bool {
     let mut slices = slices.into_iter();
     file.state == FileState::Closing && slices.all(|s| s.state == SliceState::Uploaded)
 }

@@ -72,7 +72,12 @@ impl Views {
         let (slices, fill_slices) = Mirror::new(Arc::clone(store), keys::SLICES);
         let (statistics, fill_statistics) = Mirror::new(Arc::clone(store), keys::STATISTICS);
         let (processed, fill_processed) = Mirror::new(Arc::clone(store), keys::PROCESSED);
-        let fill = vec![filler(fill_files), filler(fill_slices), filler(fill_statistics), filler(fill_processed)];
+        let fill = vec![
+            filler(fill_files),
+            filler(fill_slices),
+            filler(fill_statistics),
+            filler(fill_processed),
+        ];
         let views = Self {
             file_changes: files.changes(),
             slice_changes: slices.changes(),
@@ -101,10 +106,17 @@ impl Views {
         let slices = self.slices.snapshot();
         let mut by_file: HashMap<&FileKey, Vec<(&Slice, Revision)>> = HashMap::new();
         for slice in slices.entries.values() {
-            by_file.entry(&slice.key.file).or_default().push((&slice.value, slice.revision));
+            by_file
+                .entry(&slice.key.file)
+                .or_default()
+                .push((&slice.value, slice.revision));
         }
         let mut on_their_way: HashMap<&SinkKey, usize> = HashMap::new();
-        for file in files.entries.values().filter(|f| f.state != FileState::Writing) {
+        for file in files
+            .entries
+            .values()
+            .filter(|f| f.state != FileState::Writing)
+        {
             *on_their_way.entry(&file.key.sink).or_default() += 1;
         }
         let context = Context {
@@ -137,7 +149,12 @@ impl Views {
     /// Up to which transaction all live source nodes have left closed slices. With no node alive
     /// nothing is known of what they have left.
     fn left_up_to(&self) -> Option<Revision> {
-        self.processed.snapshot().entries.values().map(|p| p.value.revision).min()
+        self.processed
+            .snapshot()
+            .entries
+            .values()
+            .map(|p| p.value.revision)
+            .min()
     }
 }
 
@@ -157,9 +174,24 @@ impl Context<'_> {
         }
     }
 
-    fn file(&self, file: &File, slices: &[(&Slice, Revision)], on_their_way: usize, steps: &mut Vec<Step>) {
-        let all = slices.iter().fold(Statistics::default(), |sum, (s, _)| sum.plus(self.counts(s)));
-        let rotation = decide::file_rotation(file, slices.len(), &all, on_their_way, self.config, self.now);
+    fn file(
+        &self,
+        file: &File,
+        slices: &[(&Slice, Revision)],
+        on_their_way: usize,
+        steps: &mut Vec<Step>,
+    ) {
+        let all = slices.iter().fold(Statistics::default(), |sum, (s, _)| {
+            sum.plus(self.counts(s))
+        });
+        let rotation = decide::file_rotation(
+            file,
+            slices.len(),
+            &all,
+            on_their_way,
+            self.config,
+            self.now,
+        );
         if let Some(reason) = rotation {
             steps.push(Step::RotateFile(file.key.clone(), reason));
             return;
@@ -168,8 +200,12 @@ impl Context<'_> {
             steps.push(Step::Import(file.key.clone()));
             return;
         }
-        let waits = file.closing_at.map(|at| self.now.since(at)).unwrap_or_default();
-        let is_overdue = file.state == FileState::Closing && waits >= self.config.file_close_timeout.0;
+        let waits = file
+            .closing_at
+            .map(|at| self.now.since(at))
+            .unwrap_or_default();
+        let is_overdue =
+            file.state == FileState::Closing && waits >= self.config.file_close_timeout.0;
         if is_overdue && file.retry.is_due(self.now) {
             steps.push(Step::FileOverdue(file.key.clone()));
             // Its slices go on.
@@ -191,7 +227,10 @@ impl Context<'_> {
                 Some(Step::Complete(key()))
             }
             SliceState::Closing => {
-                let waits = slice.closing_at.map(|at| self.now.since(at)).unwrap_or_default();
+                let waits = slice
+                    .closing_at
+                    .map(|at| self.now.since(at))
+                    .unwrap_or_default();
                 let is_overdue = waits >= self.config.slice_close_timeout.0;
                 (is_overdue && slice.retry.is_due(self.now)).then(|| Step::SliceOverdue(key()))
             }

@@ -57,20 +57,32 @@ async fn apply(api: &ApiClient, definitions: &Definitions, dry_run: bool) -> Res
     for plan in &plans {
         for step in &plan.steps {
             if !dry_run {
-                step.run(api).await.map_err(|e| Failure::new(format_args!("{}: {e}", step.what)))?;
+                step.run(api)
+                    .await
+                    .map_err(|e| Failure::new(format_args!("{}: {e}", step.what)))?;
             }
             let differences = match step.change {
                 Change::Update => format!(" ({})", step.differences.join(", ")),
                 Change::Create | Change::Keep => String::new(),
             };
-            terminal::line(format_args!("{} {}{differences}", step.what, step.change.word(dry_run)))?;
+            terminal::line(format_args!(
+                "{} {}{differences}",
+                step.what,
+                step.change.word(dry_run)
+            ))?;
         }
         for other in &plan.others {
-            terminal::note(format_args!("sink {}/{other} is not in the file and stays as it is", plan.source));
+            terminal::note(format_args!(
+                "sink {}/{other} is not in the file and stays as it is",
+                plan.source
+            ));
         }
         if !dry_run {
             let source = api.get(&format!("{SOURCES}/{}", plan.source)).await?;
-            let url = source.pointer("/http/url").and_then(Value::as_str).unwrap_or_default();
+            let url = source
+                .pointer("/http/url")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
             terminal::line(format_args!("post to {url}"))?;
         }
     }

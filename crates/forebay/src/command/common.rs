@@ -23,7 +23,14 @@ impl Place {
     /// When something is wrong with it: all of it.
     pub(crate) fn load(&self, env: Environment, mut flags: Flags) -> Result<Loaded, Failure> {
         if let Some(dir) = &self.data_dir {
-            flags.insert(0, ("--data-dir", "dataDir".to_owned(), dir.display().to_string()));
+            flags.insert(
+                0,
+                (
+                    "--data-dir",
+                    "dataDir".to_owned(),
+                    dir.display().to_string(),
+                ),
+            );
         }
         let file = config::file_from(self.config.as_deref(), &env);
         config::load(&Sources { file, env, flags }).map_err(|problems| refused(&problems))
@@ -49,7 +56,11 @@ pub(crate) fn refused(problems: &[Problem]) -> Failure {
     let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
     match lines.as_slice() {
         [one] => Failure::usage(one),
-        many => Failure::usage(format_args!("the configuration has {} problems:\n  {}", many.len(), many.join("\n  "))),
+        many => Failure::usage(format_args!(
+            "the configuration has {} problems:\n  {}",
+            many.len(),
+            many.join("\n  ")
+        )),
     }
     .hint("`forebay config default` prints every setting with its meaning")
 }

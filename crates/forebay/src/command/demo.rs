@@ -6,7 +6,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use forebay_meta::Repo;
-use forebay_model::{Balance, BranchId, BranchKey, ProjectId, SinkId, SinkKey, SourceId, SourceKey, Span};
+use forebay_model::{
+    Balance, BranchId, BranchKey, ProjectId, SinkId, SinkKey, SourceId, SourceKey, Span,
+};
 use forebay_remote::table::sqlite;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -63,26 +65,37 @@ pub(crate) struct Args {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let span: Span = text.parse().map_err(|e: forebay_model::units::InvalidSpan| e.to_string())?;
+    let span: Span = text
+        .parse()
+        .map_err(|e: forebay_model::units::InvalidSpan| e.to_string())?;
     let fits = (Duration::from_secs(1)..=Duration::from_secs(3600)).contains(&span.0);
-    if fits { Ok(span.0) } else { Err("allowed is 1s to 1h".to_owned()) }
+    if fits {
+        Ok(span.0)
+    } else {
+        Err("allowed is 1s to 1h".to_owned())
+    }
 }
 
 /// Runs it. The environment is not looked at: it is the same everywhere.
 pub(crate) fn run(args: Args, _: Environment) -> Result<(), Failure> {
-    let temporary = match &args.data_dir {
-        Some(_) => None,
-        None => {
-            let made = tempfile::Builder::new().prefix("forebay-demo-").tempdir();
-            Some(made.map_err(|e| Failure::new(format_args!("can't make a temporary directory: {e}")))?)
-        }
-    };
+    let temporary =
+        match &args.data_dir {
+            Some(_) => None,
+            None => {
+                let made = tempfile::Builder::new().prefix("forebay-demo-").tempdir();
+                Some(made.map_err(|e| {
+                    Failure::new(format_args!("can't make a temporary directory: {e}"))
+                })?)
+            }
+        };
     let dir = match (&args.data_dir, &temporary) {
         (Some(dir), _) => dir.clone(),
         (None, Some(temporary)) => temporary.path().to_owned(),
         (None, None) => return Err(Failure::new("there is no directory")),
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
     let runtime = runtime.map_err(|e| Failure::new(format_args!("can't start: {e}")))?;
     let shown = runtime.block_on(show(&args, &dir));
     drop(runtime);
@@ -107,8 +120,14 @@ fn configure(dir: &Path) -> Result<Config, Failure> {
         ("source.http.listen", "127.0.0.1:0".to_owned()),
         ("telemetry.log.level", "warn".to_owned()),
     ];
-    let flags = flags.map(|(key, value)| ("the demo", key.to_owned(), value)).to_vec();
-    let sources = Sources { file: None, env: Environment::default(), flags };
+    let flags = flags
+        .map(|(key, value)| ("the demo", key.to_owned(), value))
+        .to_vec();
+    let sources = Sources {
+        file: None,
+        env: Environment::default(),
+        flags,
+    };
     let loaded = config::load(&sources).map_err(|problems| super::common::refused(&problems))?;
     let mut config = loaded.config;
     config.telemetry.log.format = LogFormat::Text;
@@ -122,9 +141,22 @@ async fn show(args: &Args, dir: &Path) -> Result<(), Failure> {
     let token = token::of_server(&config)?;
     let auth = serve::authenticate(&config, &token)?;
     let environment = Environment::default();
-    let mut node = Box::pin(Node::start(&config, &environment, auth, axum::Router::new())).await?;
-    terminal::note(format_args!("Forebay runs in {} (API {}).\n", dir.display(), url_of(node.api)));
-    let (repo, api) = (node.repo.clone(), ApiClient::at(&url_of(node.api), token.secret.expose())?);
+    let mut node = Box::pin(Node::start(
+        &config,
+        &environment,
+        auth,
+        axum::Router::new(),
+    ))
+    .await?;
+    terminal::note(format_args!(
+        "Forebay runs in {} (API {}).\n",
+        dir.display(),
+        url_of(node.api)
+    ));
+    let (repo, api) = (
+        node.repo.clone(),
+        ApiClient::at(&url_of(node.api), token.secret.expose())?,
+    );
     let shown = tokio::select! {
         shown = Box::pin(demonstrate(args, &config, &api, repo)) => shown,
         signal = signals.next() => Err(Failure::new(format_args!("stopped by {signal}"))),
@@ -136,16 +168,29 @@ async fn show(args: &Args, dir: &Path) -> Result<(), Failure> {
     }
 }
 
-async fn demonstrate(args: &Args, config: &Config, api: &ApiClient, repo: Repo) -> Result<(), Failure> {
+async fn demonstrate(
+    args: &Args,
+    config: &Config,
+    api: &ApiClient,
+    repo: Repo,
+) -> Result<(), Failure> {
     let definition = definition()?;
     for step in Plan::of(api, &definition).await?.steps {
         step.run(api).await?;
     }
     let source = api.get(&format!("{SOURCES}/demo")).await?;
-    let url = source.pointer("/http/url").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let url = source
+        .pointer("/http/url")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
     let gauge = Gauge::new(repo, sink_key(&source)).await?;
     let counts = Arc::new(Counts::default());
-    let load = Load { url, rate: args.rate, duration: args.duration };
+    let load = Load {
+        url,
+        rate: args.rate,
+        duration: args.duration,
+    };
     let all = u64::from(args.rate) * args.duration.as_secs();
     let mut view = View::new(all);
     let balance = watch(load, &gauge, &counts, &mut view).await?;
@@ -161,7 +206,10 @@ fn sink_key(source: &Value) -> SinkKey {
     let number = |name: &str| source.get(name).and_then(Value::as_u64).unwrap_or_default();
     SinkKey {
         source: SourceKey {
-            branch: BranchKey { project: ProjectId(number("projectId")), branch: BranchId(number("branchId")) },
+            branch: BranchKey {
+                project: ProjectId(number("projectId")),
+                branch: BranchId(number("branchId")),
+            },
             source: SourceId::from_raw("demo"),
         },
         sink: SinkId::from_raw("events"),
@@ -169,7 +217,12 @@ fn sink_key(source: &Value) -> SinkKey {
 }
 
 /// Sends, and shows how far things are until everything is in the table.
-async fn watch(load: Load, gauge: &Gauge, counts: &Arc<Counts>, view: &mut View) -> Result<Balance, Failure> {
+async fn watch(
+    load: Load,
+    gauge: &Gauge,
+    counts: &Arc<Counts>,
+    view: &mut View,
+) -> Result<Balance, Failure> {
     let stop = CancellationToken::new();
     let _stop_at_the_end = stop.clone().drop_guard();
     let mut sending = std::pin::pin!(sender::send(load, Arc::clone(counts), stop));
@@ -209,7 +262,14 @@ fn print_query(path: &Path, sql: &str) -> Result<(), Failure> {
 }
 
 fn print_balance(balance: &Balance) -> Result<(), Failure> {
-    let Balance { accepted, imported, dead, expired, lost, in_flight } = balance;
+    let Balance {
+        accepted,
+        imported,
+        dead,
+        expired,
+        lost,
+        in_flight,
+    } = balance;
     terminal::line(format_args!(
         "\n{accepted} accepted = {imported} imported + {in_flight} in flight + {dead} dead + {expired} expired + {lost} lost"
     ))
@@ -217,20 +277,29 @@ fn print_balance(balance: &Balance) -> Result<(), Failure> {
 
 /// Each acknowledged record is in the table, once: counted in the table itself.
 fn check(gauge: &Gauge, counts: &Counts, balance: &Balance, path: &Path) -> Result<(), Failure> {
-    let (acknowledged, unknown) = (counts.acknowledged.load(Relaxed), counts.unknown.load(Relaxed));
+    let (acknowledged, unknown) = (
+        counts.acknowledged.load(Relaxed),
+        counts.unknown.load(Relaxed),
+    );
     let rows = count_rows(path)?.saturating_sub(gauge.imported_before());
     if !balance.holds() {
         return Err(Failure::new("the balance does not hold"));
     }
     // Nobody knows of what was not answered; each such record may be there once.
     if rows < acknowledged || rows > acknowledged + unknown {
-        return Err(Failure::new(format_args!("{acknowledged} records were acknowledged, but the table has {rows}")));
+        return Err(Failure::new(format_args!(
+            "{acknowledged} records were acknowledged, but the table has {rows}"
+        )));
     }
     let refused = counts.refused.load(Relaxed);
     if acknowledged == 0 {
-        return Err(Failure::new(format_args!("nothing was acknowledged, {refused} records were refused")));
+        return Err(Failure::new(format_args!(
+            "nothing was acknowledged, {refused} records were refused"
+        )));
     }
-    terminal::line(format_args!("{acknowledged} acknowledged, {rows} rows in the table: each of them once."))
+    terminal::line(format_args!(
+        "{acknowledged} acknowledged, {rows} rows in the table: each of them once."
+    ))
 }
 
 fn count_rows(path: &Path) -> Result<u64, Failure> {

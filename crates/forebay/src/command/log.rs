@@ -72,8 +72,9 @@ pub(crate) fn run(command: &Command, env: Environment) -> Result<(), Failure> {
 fn open(place: &Place, env: Environment) -> Result<Inspection, Failure> {
     let loaded = place.load(env, Vec::new())?;
     let dir: PathBuf = loaded.config.data_dir.join(FOLDER);
-    Inspection::open_dir(&dir)
-        .map_err(|e| Failure::new(e).hint("is it the right data directory? --data-dir names another one"))
+    Inspection::open_dir(&dir).map_err(|e| {
+        Failure::new(e).hint("is it the right data directory? --data-dir names another one")
+    })
 }
 
 fn moment(ms: Option<i64>) -> Option<Timestamp> {
@@ -91,13 +92,29 @@ fn ls(log: &Inspection, as_json: bool) -> Result<(), Failure> {
         return Ok(());
     }
     let now = SystemClock.now();
-    let mut table = TextTable::new(&["records", "lost", "blocks", "stored", "oldest", "state", "stream"]);
+    let mut table = TextTable::new(&[
+        "records", "lost", "blocks", "stored", "oldest", "state", "stream",
+    ]);
     for s in &streams {
-        let age = moment(s.first_at_ms).map(|at| rounded(Span(now.since(at)))).unwrap_or_default();
+        let age = moment(s.first_at_ms)
+            .map(|at| rounded(Span(now.since(at))))
+            .unwrap_or_default();
         let state = if s.closed { "closed" } else { "open" };
-        let numbers = [s.records.to_string(), s.lost_records.to_string(), s.blocks.to_string()];
+        let numbers = [
+            s.records.to_string(),
+            s.lost_records.to_string(),
+            s.blocks.to_string(),
+        ];
         let size = human(s.stored_bytes);
-        table.row(&[&numbers[0], &numbers[1], &numbers[2], &size, &age, state, &s.name]);
+        table.row(&[
+            &numbers[0],
+            &numbers[1],
+            &numbers[2],
+            &size,
+            &age,
+            state,
+            &s.name,
+        ]);
     }
     terminal::data(table)
 }
@@ -120,8 +137,10 @@ fn stream_json(s: &StreamStats) -> Value {
 
 fn print(log: &Inspection, args: &Cat) -> Result<(), Failure> {
     let Some(stream) = log.find(&args.stream) else {
-        return Err(Failure::new(format_args!("there is no stream \"{}\"", args.stream))
-            .hint("`forebay log ls` lists them; what was imported is not in the log any more"));
+        return Err(
+            Failure::new(format_args!("there is no stream \"{}\"", args.stream))
+                .hint("`forebay log ls` lists them; what was imported is not in the log any more"),
+        );
     };
     let reader = log.reader(stream.id, 0).map_err(Failure::new)?;
     let mut lost = 0;
@@ -129,19 +148,28 @@ fn print(log: &Inspection, args: &Cat) -> Result<(), Failure> {
         match item.map_err(Failure::new)? {
             Item::Gap(gap) => {
                 lost += gap.records;
-                terminal::note(format_args!("{} records from {} on are lost", gap.records, gap.first_seq));
+                terminal::note(format_args!(
+                    "{} records from {} on are lost",
+                    gap.records, gap.first_seq
+                ));
             }
             Item::Block(block) if args.raw => terminal::bytes(&block.payload)?,
             Item::Block(block) => {
                 let compression = compression(block.codec)?;
-                let rows = forebay_record::block::decode(&block.payload, compression, block.raw_len as usize);
+                let rows = forebay_record::block::decode(
+                    &block.payload,
+                    compression,
+                    block.raw_len as usize,
+                );
                 terminal::bytes(&rows.map_err(Failure::new)?)?;
             }
         }
     }
     match lost {
         0 => Ok(()),
-        n => Err(Failure::new(format_args!("{n} records of the stream are lost"))),
+        n => Err(Failure::new(format_args!(
+            "{n} records of the stream are lost"
+        ))),
     }
 }
 
@@ -151,8 +179,10 @@ fn compression(codec: u8) -> Result<Compression, Failure> {
         0 => Ok(Compression::None),
         1 => Ok(Compression::Gzip { level: 1 }),
         2 => Ok(Compression::Zstd { level: 1 }),
-        other => Err(Failure::new(format_args!("a block has the unknown compression {other}"))
-            .hint("--raw prints blocks as they are stored")),
+        other => Err(
+            Failure::new(format_args!("a block has the unknown compression {other}"))
+                .hint("--raw prints blocks as they are stored"),
+        ),
     }
 }
 
@@ -190,18 +220,36 @@ fn verify(log: &Inspection, as_json: bool) -> Result<(), Failure> {
         }
         let size = human(report.sound_bytes);
         let (blocks, segments) = (report.sound_blocks, report.segments);
-        terminal::line(format_args!("{blocks} sound blocks, {size}, in {segments} segments"))?;
+        terminal::line(format_args!(
+            "{blocks} sound blocks, {size}, in {segments} segments"
+        ))?;
     }
-    if sound { Ok(()) } else { Err(Failure::new("acknowledged data is damaged or missing; it is named above")) }
+    if sound {
+        Ok(())
+    } else {
+        Err(Failure::new(
+            "acknowledged data is damaged or missing; it is named above",
+        ))
+    }
 }
 
 fn damage_text(damage: &Damage) -> String {
-    let place = format!("segment {} from byte {} on, {} bytes", damage.segment, damage.offset, damage.len);
+    let place = format!(
+        "segment {} from byte {} on, {} bytes",
+        damage.segment, damage.offset, damage.len
+    );
     let what = match &damage.block {
-        Some(b) if !b.name.is_empty() => format!(": {} records from {} on of {}", b.records, b.first_seq, b.name),
+        Some(b) if !b.name.is_empty() => format!(
+            ": {} records from {} on of {}",
+            b.records, b.first_seq, b.name
+        ),
         _ => String::new(),
     };
-    let kind = if damage.acknowledged { "damaged" } else { "cut short (was never acknowledged)" };
+    let kind = if damage.acknowledged {
+        "damaged"
+    } else {
+        "cut short (was never acknowledged)"
+    };
     format!("{kind}: {place}{what}")
 }
 
@@ -239,17 +287,39 @@ fn stat(log: &Inspection, as_json: bool) -> Result<(), Failure> {
             })
         ));
     }
-    let volume = stats.volume.map_or_else(|| "unknown".to_owned(), |v| format!("{v:016x}"));
-    let (files, used, live) = (human(stats.file_bytes), human(stats.used_bytes), human(stats.live_bytes));
+    let volume = stats
+        .volume
+        .map_or_else(|| "unknown".to_owned(), |v| format!("{v:016x}"));
+    let (files, used, live) = (
+        human(stats.file_bytes),
+        human(stats.used_bytes),
+        human(stats.live_bytes),
+    );
     terminal::line(format_args!("volume    {volume}"))?;
     terminal::line(format_args!("streams   {}", stats.streams))?;
-    terminal::line(format_args!("files     {files} in {} segments and {} spares", stats.segments, stats.spare_segments))?;
-    terminal::line(format_args!("blocks    {used}, of which {live} can still be read\n"))?;
+    terminal::line(format_args!(
+        "files     {files} in {} segments and {} spares",
+        stats.segments, stats.spare_segments
+    ))?;
+    terminal::line(format_args!(
+        "blocks    {used}, of which {live} can still be read\n"
+    ))?;
     let mut table = TextTable::new(&["segment", "file", "used", "live", "blocks", "sealed"]);
     for s in &segments {
         let sealed = if s.sealed { "yes" } else { "no" };
-        let (file, used, live) = (human(s.file_bytes), human(s.used_bytes), human(s.live_bytes));
-        table.row(&[&s.id.to_string(), &file, &used, &live, &s.live_blocks.to_string(), sealed]);
+        let (file, used, live) = (
+            human(s.file_bytes),
+            human(s.used_bytes),
+            human(s.live_bytes),
+        );
+        table.row(&[
+            &s.id.to_string(),
+            &file,
+            &used,
+            &live,
+            &s.live_blocks.to_string(),
+            sealed,
+        ]);
     }
     terminal::data(table)
 }

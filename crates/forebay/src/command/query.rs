@@ -62,14 +62,23 @@ pub(crate) fn run(args: &Args, env: Environment) -> Result<(), Failure> {
 /// What to do about it.
 fn hint(error: &QueryError, path: &Path, default: TableDefault) -> Option<String> {
     match error {
-        QueryError::NoDatabase(_) if default == TableDefault::Postgres => {
-            Some("the tables of this configuration are in PostgreSQL: ask them there, with psql".to_owned())
+        QueryError::NoDatabase(_) if default == TableDefault::Postgres => Some(
+            "the tables of this configuration are in PostgreSQL: ask them there, with psql"
+                .to_owned(),
+        ),
+        QueryError::NoDatabase(_) => {
+            Some("is it the right directory? --data-dir names another one".to_owned())
         }
-        QueryError::NoDatabase(_) => Some("is it the right directory? --data-dir names another one".to_owned()),
         QueryError::Statement(text) if text.contains("no such table") => {
             let names = tables(path);
-            let list = if names.is_empty() { "there is none yet".to_owned() } else { names.join(", ") };
-            Some(format!("tables are called by their id in double quotes; there are: {list}"))
+            let list = if names.is_empty() {
+                "there is none yet".to_owned()
+            } else {
+                names.join(", ")
+            };
+            Some(format!(
+                "tables are called by their id in double quotes; there are: {list}"
+            ))
         }
         QueryError::Statement(_) | QueryError::Database(_) => None,
     }
@@ -91,7 +100,8 @@ fn tables(path: &Path) -> Vec<String> {
         }
     }
     let mut names = Names(Vec::new());
-    let sql = "SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE '%.%.%' ORDER BY name";
+    let sql =
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE '%.%.%' ORDER BY name";
     // It is only for a hint: without an answer there is none.
     drop(sqlite::query(path, sql, Some(20), &mut names));
     names.0

@@ -47,10 +47,21 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 
 /// The help of a command, then those of its commands.
 fn describe(out: &mut String, command: &clap::Command, path: &mut Vec<String>) {
-    let help = command.clone().color(clap::ColorChoice::Never).render_long_help();
+    let help = command
+        .clone()
+        .color(clap::ColorChoice::Never)
+        .render_long_help();
     // Writing to a String can't fail.
-    _ = write!(out, "\n## {}\n\n```text\n{}\n```\n", path.join(" "), trimmed(&help.to_string()));
-    for below in command.get_subcommands().filter(|c| !c.is_hide_set() && c.get_name() != "help") {
+    _ = write!(
+        out,
+        "\n## {}\n\n```text\n{}\n```\n",
+        path.join(" "),
+        trimmed(&help.to_string())
+    );
+    for below in command
+        .get_subcommands()
+        .filter(|c| !c.is_hide_set() && c.get_name() != "help")
+    {
         path.push(below.get_name().to_owned());
         describe(out, below, path);
         path.pop();

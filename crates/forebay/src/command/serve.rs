@@ -64,9 +64,21 @@ impl Args {
         let mut add = |flag, key: &str, value: Option<String>| {
             flags.extend(value.map(|v| (flag, key.to_owned(), v)));
         };
-        add("--api-listen", "api.listen", self.api_listen.map(|a| a.to_string()));
-        add("--source-listen", "source.http.listen", self.source_listen.map(|a| a.to_string()));
-        add("--token-file", "tokenFile", self.token_file.as_ref().map(|f| f.display().to_string()));
+        add(
+            "--api-listen",
+            "api.listen",
+            self.api_listen.map(|a| a.to_string()),
+        );
+        add(
+            "--source-listen",
+            "source.http.listen",
+            self.source_listen.map(|a| a.to_string()),
+        );
+        add(
+            "--token-file",
+            "tokenFile",
+            self.token_file.as_ref().map(|f| f.display().to_string()),
+        );
         add("--roles", "roles", self.roles.clone());
         for (key, value) in &self.set {
             add("--set", key, Some(value.clone()));
@@ -79,7 +91,9 @@ impl Args {
 pub(crate) fn run(args: Args, env: Environment) -> Result<(), Failure> {
     let loaded = args.place.load(env, args.flags())?;
     let started = Started::new(args.place.config.as_deref(), args.place.data_dir.as_deref());
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
     let runtime = runtime.map_err(|e| Failure::new(format_args!("can't start: {e}")))?;
     runtime.block_on(serve(&loaded, &started))
 }
@@ -101,7 +115,9 @@ async fn serve(loaded: &Loaded, started: &Started) -> Result<(), Failure> {
     };
     metrics.watch(node.log());
     tracing::info!(api = %node.api, source = %node.source, data = %config.data_dir.display(), "ready");
-    if token.is_new && let Some(file) = &token.file {
+    if token.is_new
+        && let Some(file) = &token.file
+    {
         tracing::info!(file = %file.display(), "a token for the management API was made");
     }
     banner::show(&node, started, &token);
@@ -137,7 +153,10 @@ async fn serve(loaded: &Loaded, started: &Started) -> Result<(), Failure> {
 }
 
 /// Who may use the management API: the server's own token, and those of the configuration.
-pub(crate) fn authenticate(config: &Config, token: &Token) -> Result<Arc<dyn Authenticate>, Failure> {
+pub(crate) fn authenticate(
+    config: &Config,
+    token: &Token,
+) -> Result<Arc<dyn Authenticate>, Failure> {
     let own = TokenConfig {
         id: "main".to_owned(),
         project: PROJECT,
@@ -149,5 +168,7 @@ pub(crate) fn authenticate(config: &Config, token: &Token) -> Result<Arc<dyn Aut
     let mut all = vec![own];
     all.extend(config.api.tokens.iter().cloned());
     let tokens = ConfiguredTokens::new(&all);
-    Ok(Arc::new(tokens.map_err(|e| Failure::usage(format_args!("api.tokens: {e}")))?))
+    Ok(Arc::new(tokens.map_err(|e| {
+        Failure::usage(format_args!("api.tokens: {e}"))
+    })?))
 }

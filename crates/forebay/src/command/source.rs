@@ -120,7 +120,12 @@ pub(crate) fn run(command: Command, env: Environment) -> Result<(), Failure> {
         Command::Delete(args) => {
             let api = ApiClient::new(&args.server, env)?;
             block_on(async {
-                api.task(Method::DELETE, &format!("{SOURCES}/{}", encoded(&args.id)), None).await?;
+                api.task(
+                    Method::DELETE,
+                    &format!("{SOURCES}/{}", encoded(&args.id)),
+                    None,
+                )
+                .await?;
                 terminal::line(format_args!("source {} deleted", args.id))
             })
         }
@@ -136,7 +141,8 @@ async fn create(api: &ApiClient, args: Create) -> Result<(), Failure> {
     };
     let id = source.source_id()?;
     let path = format!("{SOURCES}/{id}");
-    api.task(Method::POST, SOURCES, Some(&source.request(&id))).await?;
+    api.task(Method::POST, SOURCES, Some(&source.request(&id)))
+        .await?;
     if let Some(table) = args.sink {
         let sink = SinkDefinition {
             table,
@@ -148,14 +154,16 @@ async fn create(api: &ApiClient, args: Create) -> Result<(), Failure> {
         };
         let made = async {
             let body = sink.request(&sink.sink_id()?);
-            api.task(Method::POST, &format!("{path}/sinks"), Some(&body)).await
+            api.task(Method::POST, &format!("{path}/sinks"), Some(&body))
+                .await
         };
         if let Err(failure) = made.await {
             // Half of what was asked for would only be in the way of the next try.
             let undone = api.task(Method::DELETE, &path, None).await;
             return Err(match undone {
                 Ok(()) => failure,
-                Err(_) => Failure::new(failure).hint(format_args!("source {id} was made, but not its sink")),
+                Err(_) => Failure::new(failure)
+                    .hint(format_args!("source {id} was made, but not its sink")),
             });
         }
     }
@@ -170,14 +178,22 @@ async fn list(api: &ApiClient, json: bool) -> Result<(), Failure> {
         return terminal::line(format_args!("{:#}", Value::Array(sources)));
     }
     if sources.is_empty() {
-        terminal::note("there is no source yet; `forebay source create` or `forebay apply` makes one");
+        terminal::note(
+            "there is no source yet; `forebay source create` or `forebay apply` makes one",
+        );
     }
     let mut table = crate::query::TextTable::new(&["id", "name", "sinks", "state"]);
     for source in &sources {
         let id = text(source, "sourceId");
-        let sinks = api.list(&format!("{SOURCES}/{id}/sinks"), "sinks", "sinkId").await?;
+        let sinks = api
+            .list(&format!("{SOURCES}/{id}/sinks"), "sinks", "sinkId")
+            .await?;
         let sinks: Vec<&str> = sinks.iter().map(|s| text(s, "sinkId")).collect();
-        let state = if source.get("disabled").is_some() { "disabled" } else { "active" };
+        let state = if source.get("disabled").is_some() {
+            "disabled"
+        } else {
+            "active"
+        };
         table.row(&[id, text(source, "name"), &sinks.join(", "), state]);
     }
     terminal::data(table)
@@ -189,13 +205,19 @@ async fn show(api: &ApiClient, args: &Show) -> Result<(), Failure> {
     if args.url {
         return terminal::line(url(&source));
     }
-    let sinks = api.list(&format!("{path}/sinks"), "sinks", "sinkId").await?;
+    let sinks = api
+        .list(&format!("{path}/sinks"), "sinks", "sinkId")
+        .await?;
     if args.json {
         let mut all = source;
         all["sinks"] = Value::Array(sinks);
         return terminal::line(format_args!("{all:#}"));
     }
-    terminal::line(format_args!("source   {}  ({})", text(&source, "sourceId"), text(&source, "name")))?;
+    terminal::line(format_args!(
+        "source   {}  ({})",
+        text(&source, "sourceId"),
+        text(&source, "name")
+    ))?;
     if !text(&source, "description").is_empty() {
         terminal::line(format_args!("         {}", text(&source, "description")))?;
     }
@@ -208,10 +230,23 @@ async fn show(api: &ApiClient, args: &Show) -> Result<(), Failure> {
 
 async fn show_sink(api: &ApiClient, source: &str, sink: &Value) -> Result<(), Failure> {
     let id = text(sink, "sinkId");
-    let table = sink.pointer("/table/tableId").and_then(Value::as_str).unwrap_or_default();
-    terminal::line(format_args!("\nsink     {id}  ({}) into table {table}", text(sink, "name")))?;
-    let balance = api.get(&format!("{source}/sinks/{id}/statistics/balance")).await?;
-    let count = |name: &str| balance.get(name).and_then(Value::as_u64).unwrap_or_default();
+    let table = sink
+        .pointer("/table/tableId")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    terminal::line(format_args!(
+        "\nsink     {id}  ({}) into table {table}",
+        text(sink, "name")
+    ))?;
+    let balance = api
+        .get(&format!("{source}/sinks/{id}/statistics/balance"))
+        .await?;
+    let count = |name: &str| {
+        balance
+            .get(name)
+            .and_then(Value::as_u64)
+            .unwrap_or_default()
+    };
     terminal::line(format_args!(
         "records  {} accepted, {} in the table, {} in flight",
         count("accepted"),
@@ -219,10 +254,15 @@ async fn show_sink(api: &ApiClient, source: &str, sink: &Value) -> Result<(), Fa
         count("inFlight")
     ))?;
     let no_columns = json!([]);
-    let columns = sink.pointer("/table/mapping/columns").unwrap_or(&no_columns);
+    let columns = sink
+        .pointer("/table/mapping/columns")
+        .unwrap_or(&no_columns);
     let mut shown = crate::query::TextTable::new(&["column", "type", "from"]);
     for column in columns.as_array().into_iter().flatten() {
-        let from = column.get("path").or(column.pointer("/template/content")).or(column.get("value"));
+        let from = column
+            .get("path")
+            .or(column.pointer("/template/content"))
+            .or(column.get("value"));
         let from = from.and_then(Value::as_str).unwrap_or_default();
         shown.row(&[text(column, "name"), text(column, "type"), from]);
     }
@@ -230,7 +270,10 @@ async fn show_sink(api: &ApiClient, source: &str, sink: &Value) -> Result<(), Fa
 }
 
 fn url(source: &Value) -> &str {
-    source.pointer("/http/url").and_then(Value::as_str).unwrap_or_default()
+    source
+        .pointer("/http/url")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 fn text<'v>(value: &'v Value, name: &str) -> &'v str {
@@ -240,6 +283,12 @@ fn text<'v>(value: &'v Value, name: &str) -> &'v str {
 /// An id as a part of a path.
 fn encoded(id: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~');
-    let byte = |b: u8| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") };
+    let byte = |b: u8| {
+        if plain(b) {
+            char::from(b).to_string()
+        } else {
+            format!("%{b:02X}")
+        }
+    };
     id.bytes().map(byte).collect()
 }

@@ -59,7 +59,6 @@ impl ApiSection {
             follow_timeout: self.follow_timeout,
             task_timeout: self.task_timeout,
             support_contact: self.support_contact.clone(),
-            ..ApiConfig::default()
         }
     }
 

@@ -137,8 +137,13 @@ pub(crate) fn root() -> &'static Group {
     static ROOT: LazyLock<Group> = LazyLock::new(|| {
         let schema = schema();
         let default = serde_json::to_value(Config::default()).unwrap_or_default();
-        let reader = SchemaReader { definitions: schema.get("$defs").cloned().unwrap_or_default() };
-        let found = Found { schema: schema.clone(), ..Found::default() };
+        let reader = SchemaReader {
+            definitions: schema.get("$defs").cloned().unwrap_or_default(),
+        };
+        let found = Found {
+            schema,
+            ..Found::default()
+        };
         reader.group(found, String::new(), String::new(), &default, None)
     });
     &ROOT
@@ -167,22 +172,37 @@ struct SchemaReader {
 impl SchemaReader {
     /// Follows references and takes the `null` out of optional values.
     fn follow(&self, schema: &Value) -> Found {
-        let own_doc = schema.get("description").and_then(Value::as_str).map(str::to_owned);
-        let choices = ["anyOf", "allOf"].iter().find_map(|k| schema.get(*k)?.as_array());
+        let own_doc = schema
+            .get("description")
+            .and_then(Value::as_str)
+            .map(str::to_owned);
+        let choices = ["anyOf", "allOf"]
+            .iter()
+            .find_map(|k| schema.get(*k)?.as_array());
         let mut found = if let Some(name) = schema.get("$ref").and_then(Value::as_str) {
             let name = name.rsplit('/').next().unwrap_or(name);
             let target = self.definitions.get(name).cloned().unwrap_or_default();
-            Found { definition: name.to_owned(), ..self.follow(&target) }
+            Found {
+                definition: name.to_owned(),
+                ..self.follow(&target)
+            }
         } else if let Some(choices) = choices {
             let is_null = |s: &&Value| s.get("type") == Some(&Value::from("null"));
             let nullable = choices.iter().any(|s| is_null(&s));
             let first = choices.iter().find(|s| !is_null(s)).unwrap_or(&Value::Null);
             let inner = self.follow(first);
-            Found { nullable: nullable || inner.nullable, ..inner }
+            Found {
+                nullable: nullable || inner.nullable,
+                ..inner
+            }
         } else {
             let types = schema.get("type").and_then(Value::as_array);
             let nullable = types.is_some_and(|t| t.contains(&Value::from("null")));
-            Found { schema: schema.clone(), nullable, ..Found::default() }
+            Found {
+                schema: schema.clone(),
+                nullable,
+                ..Found::default()
+            }
         };
         found.doc = own_doc.or(found.doc);
         found
@@ -200,18 +220,31 @@ impl SchemaReader {
         let properties = found.schema.get("properties").and_then(Value::as_object);
         let optional = found.nullable;
         let whole = whole.or_else(|| optional.then_some(path.as_str()));
-        let entries = properties.unwrap_or(&no_properties).iter().map(|(name, schema)| {
-            let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-            let default = default.get(name).unwrap_or(&Value::Null);
-            let found = self.follow(schema);
-            if found.schema.get("properties").is_some() {
-                Entry::Group(self.group(found, name.clone(), path, default, whole))
-            } else {
-                Entry::Key(key(found, name, path, default, whole))
-            }
-        });
+        let entries = properties
+            .unwrap_or(&no_properties)
+            .iter()
+            .map(|(name, schema)| {
+                let path = if path.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{path}.{name}")
+                };
+                let default = default.get(name).unwrap_or(&Value::Null);
+                let found = self.follow(schema);
+                if found.schema.get("properties").is_some() {
+                    Entry::Group(self.group(found, name.clone(), path, default, whole))
+                } else {
+                    Entry::Key(key(found, name, path, default, whole))
+                }
+            });
         let entries = entries.collect();
-        Group { name, doc: plain(found.doc), optional, entries, path }
+        Group {
+            name,
+            doc: plain(found.doc),
+            optional,
+            entries,
+            path,
+        }
     }
 }
 
@@ -261,7 +294,10 @@ fn words(schema: &Value) -> Option<Vec<String>> {
     let one_of = schema.get("oneOf")?.as_array()?;
     let mut all = Vec::new();
     for choice in one_of {
-        match (choice.get("const"), choice.get("enum").and_then(Value::as_array)) {
+        match (
+            choice.get("const"),
+            choice.get("enum").and_then(Value::as_array),
+        ) {
             (Some(word), _) => all.push(text(word)?),
             (None, Some(words)) => all.extend(words.iter().filter_map(text)),
             (None, None) => return None,
@@ -273,7 +309,9 @@ fn words(schema: &Value) -> Option<Vec<String>> {
 /// A doc comment as one paragraph a line.
 fn plain(doc: Option<String>) -> String {
     let doc = doc.unwrap_or_default();
-    let paragraphs = doc.split("\n\n").map(|p| p.split_whitespace().collect::<Vec<_>>().join(" "));
+    let paragraphs = doc
+        .split("\n\n")
+        .map(|p| p.split_whitespace().collect::<Vec<_>>().join(" "));
     paragraphs.collect::<Vec<_>>().join("\n\n")
 }
 
@@ -292,9 +330,15 @@ mod tests {
         assert_eq!(key("log.maxStreams").kind, Kind::Integer);
         let sync = Kind::Word(vec!["disk".into(), "cache".into(), "none".into()]);
         assert_eq!(key("log.sync").kind, sync);
-        assert_eq!(key("storage.level.staging.upload.trigger.interval").kind, Kind::Duration);
+        assert_eq!(
+            key("storage.level.staging.upload.trigger.interval").kind,
+            Kind::Duration
+        );
         assert!(key("table.postgres.password").secret);
-        assert_eq!(key("source.http.tls.certFile").whole.as_deref(), Some("source.http.tls"));
+        assert_eq!(
+            key("source.http.tls.certFile").whole.as_deref(),
+            Some("source.http.tls")
+        );
         for key in &keys {
             assert!(!key.doc.is_empty(), "{} has no documentation", key.path);
         }

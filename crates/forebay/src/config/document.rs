@@ -43,9 +43,13 @@ impl Node {
     pub(crate) fn parse(text: &str) -> Result<Self, (Option<u64>, String)> {
         let parsed: Result<Self, _> = serde_saphyr::from_str(text);
         match parsed {
-            Ok(Self { line, content: Content::Scalar(Value::Null) }) => {
-                Ok(Self { line, content: Content::Map(Vec::new()) })
-            }
+            Ok(Self {
+                line,
+                content: Content::Scalar(Value::Null),
+            }) => Ok(Self {
+                line,
+                content: Content::Map(Vec::new()),
+            }),
             Ok(node) => Ok(node),
             Err(error) => {
                 let line = error.location().map(|l| l.line());
@@ -196,11 +200,18 @@ mod tests {
     #[test]
     fn values_know_their_lines() {
         let node = Node::parse("# c\na:\n  b: 1\n  c: [x, 5MB]\nd: true\n").unwrap();
-        let Content::Map(entries) = &node.content else { panic!("{node:?}") };
+        let Content::Map(entries) = &node.content else {
+            panic!("{node:?}")
+        };
         assert_eq!((entries[0].0.text.as_str(), entries[0].0.line), ("a", 2));
-        let Content::Map(inner) = &entries[0].1.content else { panic!("{node:?}") };
+        let Content::Map(inner) = &entries[0].1.content else {
+            panic!("{node:?}")
+        };
         assert_eq!((inner[1].0.line, inner[1].1.line), (4, 4));
-        assert_eq!(node.value(), serde_json::json!({"a": {"b": 1, "c": ["x", "5MB"]}, "d": true}));
+        assert_eq!(
+            node.value(),
+            serde_json::json!({"a": {"b": 1, "c": ["x", "5MB"]}, "d": true})
+        );
         assert_eq!(Node::parse("").unwrap().value(), serde_json::json!({}));
         assert_eq!(Node::parse("a: 1\nb: [\n").unwrap_err().0, Some(2));
     }

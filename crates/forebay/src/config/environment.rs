@@ -29,7 +29,11 @@ impl Environment {
     /// Of this process. What is not UTF-8 is kept as far as it can be read.
     pub(crate) fn of_process() -> Self {
         let text = |s: OsString| s.to_string_lossy().into_owned();
-        Self(std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect())
+        Self(
+            std::env::vars_os()
+                .map(|(name, value)| (text(name), text(value)))
+                .collect(),
+        )
     }
 
     /// A variable that is set and not empty.
@@ -62,11 +66,16 @@ fn is_other(name: &str) -> bool {
 /// would not start there.
 fn is_service_link(name: &str) -> bool {
     let has_port = |rest: &str| {
-        rest.is_empty() || rest.strip_prefix('_').is_some_and(|r| r.starts_with(|c: char| c.is_ascii_digit()))
+        rest.is_empty()
+            || rest
+                .strip_prefix('_')
+                .is_some_and(|r| r.starts_with(|c: char| c.is_ascii_digit()))
     };
     name.contains("_SERVICE_HOST")
         || name.contains("_SERVICE_PORT")
-        || name.rsplit_once("_PORT").is_some_and(|(_, rest)| has_port(rest))
+        || name
+            .rsplit_once("_PORT")
+            .is_some_and(|(_, rest)| has_port(rest))
 }
 
 /// The variable for a key: `source.http.publicUrl` is `FOREBAY_SOURCE_HTTP_PUBLIC_URL`.
@@ -90,7 +99,10 @@ pub(crate) fn variable(path: &str) -> String {
 
 /// The key that a variable sets.
 pub(crate) fn key_of(name: &str) -> Option<&'static catalog::Key> {
-    catalog::root().keys().into_iter().find(|k| variable(&k.path) == name)
+    catalog::root()
+        .keys()
+        .into_iter()
+        .find(|k| variable(&k.path) == name)
 }
 
 #[cfg(test)]
@@ -100,12 +112,22 @@ mod tests {
     #[test]
     fn names_follow_the_humps_and_no_two_keys_share_one() {
         assert_eq!(variable("dataDir"), "FOREBAY_DATA_DIR");
-        assert_eq!(variable("source.http.maxRequestBodySize"), "FOREBAY_SOURCE_HTTP_MAX_REQUEST_BODY_SIZE");
+        assert_eq!(
+            variable("source.http.maxRequestBodySize"),
+            "FOREBAY_SOURCE_HTTP_MAX_REQUEST_BODY_SIZE"
+        );
         assert_eq!(variable("staging.s3.bucket"), "FOREBAY_STAGING_S3_BUCKET");
-        let names: Vec<_> = catalog::root().keys().iter().map(|k| variable(&k.path)).collect();
+        let names: Vec<_> = catalog::root()
+            .keys()
+            .iter()
+            .map(|k| variable(&k.path))
+            .collect();
         let distinct: std::collections::BTreeSet<_> = names.iter().collect();
         assert_eq!(distinct.len(), names.len());
-        assert!(names.iter().all(|n| !is_other(n) && !is_service_link(n)), "{names:?}");
+        assert!(
+            names.iter().all(|n| !is_other(n) && !is_service_link(n)),
+            "{names:?}"
+        );
     }
 
     #[test]
@@ -120,6 +142,9 @@ mod tests {
             ("FOREBAY_LOG_SYNK", "disk"),
             ("PATH", "/bin"),
         ]);
-        assert_eq!(env.settings().collect::<Vec<_>>(), [("FOREBAY_LOG_SYNK", "disk")]);
+        assert_eq!(
+            env.settings().collect::<Vec<_>>(),
+            [("FOREBAY_LOG_SYNK", "disk")]
+        );
     }
 }

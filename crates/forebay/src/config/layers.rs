@@ -59,7 +59,8 @@ pub(crate) struct Layers {
 
 impl Layers {
     fn assign(&mut self, key: &'static Key, value: Value, origin: Origin) {
-        self.assigned.insert(&key.path, Assigned { key, value, origin });
+        self.assigned
+            .insert(&key.path, Assigned { key, value, origin });
     }
 
     /// Adds what a file says.
@@ -72,7 +73,12 @@ impl Layers {
             }
         };
         match Node::parse(&text) {
-            Ok(node) => FileLayer { path, env, layers: self }.group(catalog::root(), node),
+            Ok(node) => FileLayer {
+                path,
+                env,
+                layers: self,
+            }
+            .group(catalog::root(), node),
             Err((line, what)) => {
                 let place = line.map(|l| format!(":{l}")).unwrap_or_default();
                 let problem = format!("{}{place}: this is not YAML: {what}", path.display());
@@ -93,8 +99,10 @@ impl Layers {
                 None => {
                     let names = catalog::root().keys();
                     let names = names.iter().map(|k| environment::variable(&k.path));
-                    let problem = Problem::new(format!("there is no setting for the variable {name}"));
-                    self.problems.push(problem.did_you_mean(nearest(name, names)));
+                    let problem =
+                        Problem::new(format!("there is no setting for the variable {name}"));
+                    self.problems
+                        .push(problem.did_you_mean(nearest(name, names)));
                 }
             }
         }
@@ -112,7 +120,8 @@ impl Layers {
             None => {
                 let names = keys.iter().map(|k| k.path.clone());
                 let problem = Problem::new(format!("there is no setting {path}")).at(&origin);
-                self.problems.push(problem.did_you_mean(nearest(path, names)));
+                self.problems
+                    .push(problem.did_you_mean(nearest(path, names)));
             }
         }
     }
@@ -122,8 +131,16 @@ impl Layers {
 fn from_text(key: &Key, text: &str) -> Result<Value, Problem> {
     let wrong = || Problem::value(key, &Value::from(text), key.kind.allowed().as_deref());
     Ok(match key.kind {
-        Kind::Integer => text.trim().parse::<u64>().map(Value::from).map_err(|_| wrong())?,
-        Kind::Bool => text.trim().parse::<bool>().map(Value::from).map_err(|_| wrong())?,
+        Kind::Integer => text
+            .trim()
+            .parse::<u64>()
+            .map(Value::from)
+            .map_err(|_| wrong())?,
+        Kind::Bool => text
+            .trim()
+            .parse::<bool>()
+            .map(Value::from)
+            .map_err(|_| wrong())?,
         Kind::Texts => {
             let items = text.split(',').map(str::trim).filter(|t| !t.is_empty());
             Value::Array(items.map(Value::from).collect())
@@ -156,7 +173,11 @@ impl FileLayer<'_> {
             // `api:` with nothing below it.
             Content::Scalar(Value::Null) => {}
             Content::Scalar(_) | Content::List(_) => {
-                let what = if group.path.is_empty() { "the file" } else { &group.path };
+                let what = if group.path.is_empty() {
+                    "the file"
+                } else {
+                    &group.path
+                };
                 let problem = Problem::new(format!("{what} must have settings below it"));
                 let problem = problem.at(&self.origin(line));
                 self.layers.problems.push(problem);
@@ -166,11 +187,14 @@ impl FileLayer<'_> {
 
     /// One entry; its name may be a whole path.
     fn entry(&mut self, group: &'static Group, name: Name, node: Node) {
-        if let Some((first, rest)) = name.text.split_once('.') {
-            if let Some(Entry::Group(below)) = group.entry(first) {
-                let rest = Name { line: name.line, text: rest.to_owned() };
-                return self.entry(below, rest, node);
-            }
+        if let Some((first, rest)) = name.text.split_once('.')
+            && let Some(Entry::Group(below)) = group.entry(first)
+        {
+            let rest = Name {
+                line: name.line,
+                text: rest.to_owned(),
+            };
+            return self.entry(below, rest, node);
         }
         match group.entry(&name.text) {
             Some(Entry::Group(below)) => self.group(below, node),
@@ -199,14 +223,22 @@ impl FileLayer<'_> {
             },
             // A size or text that YAML takes for a number or a boolean.
             Value::Number(n) if !matches!(key.kind, Kind::Integer) => Value::from(n.to_string()),
-            Value::Bool(b) if matches!(key.kind, Kind::Text | Kind::Word(_)) => Value::from(b.to_string()),
+            Value::Bool(b) if matches!(key.kind, Kind::Text | Kind::Word(_)) => {
+                Value::from(b.to_string())
+            }
             value => value,
         };
         self.layers.assign(key, value, origin);
     }
 
     fn unknown(&mut self, group: &Group, name: &Name) {
-        let path = |n: &str| if group.path.is_empty() { n.to_owned() } else { format!("{}.{n}", group.path) };
+        let path = |n: &str| {
+            if group.path.is_empty() {
+                n.to_owned()
+            } else {
+                format!("{}.{n}", group.path)
+            }
+        };
         let here = group.entries.iter().map(|e| path(e.name()));
         let found = nearest(&path(&name.text), here).or_else(|| elsewhere(&name.text));
         let problem = Problem::new(format!("there is no setting {}", path(&name.text)));
@@ -219,5 +251,9 @@ impl FileLayer<'_> {
 fn elsewhere(name: &str) -> Option<String> {
     let last = name.rsplit('.').next().unwrap_or(name);
     let same = |k: &&&Key| k.name.eq_ignore_ascii_case(last);
-    catalog::root().keys().iter().find(same).map(|k| k.path.clone())
+    catalog::root()
+        .keys()
+        .iter()
+        .find(same)
+        .map(|k| k.path.clone())
 }

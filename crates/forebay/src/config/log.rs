@@ -87,7 +87,12 @@ impl LogSection {
     pub(crate) fn problems(&self) -> Vec<String> {
         let (kb, mb) = (ByteSize::kb, ByteSize::mb);
         let mut ranges = super::validate::Ranges::default();
-        ranges.check("syncInterval", self.sync_interval, Span::default(), Span::secs(10));
+        ranges.check(
+            "syncInterval",
+            self.sync_interval,
+            Span::default(),
+            Span::secs(10),
+        );
         ranges.check("segmentSize", self.segment_size, kb(4), mb(2 << 10));
         ranges.check("queueSize", self.queue_size, mb(1), mb(16 << 10));
         ranges.check("spareSegments", self.spare_segments, 0, 64);

@@ -28,7 +28,9 @@ impl Problem {
 
     /// A value that its key can't have.
     pub(crate) fn value(key: &Key, value: &Value, allowed: Option<&str>) -> Self {
-        let allowed = allowed.map(|a| format!(", allowed is {a}")).unwrap_or_default();
+        let allowed = allowed
+            .map(|a| format!(", allowed is {a}"))
+            .unwrap_or_default();
         Self::new(format!("{} is {}{allowed}", key.path, shown(key, value)))
     }
 

@@ -47,7 +47,11 @@ fn section(out: &mut String, group: &Group) {
         })
         .collect();
     if !keys.is_empty() {
-        let title = if group.path.is_empty() { "Process".to_owned() } else { format!("`{}`", group.path) };
+        let title = if group.path.is_empty() {
+            "Process".to_owned()
+        } else {
+            format!("`{}`", group.path)
+        };
         // Writing to a String can't fail.
         _ = write!(out, "\n## {title}\n\n");
         if !group.doc.is_empty() && !group.path.is_empty() {
@@ -74,5 +78,9 @@ fn row(out: &mut String, key: &Key) {
     };
     let doc = key.doc.replace("\n\n", " ").replace('|', "\\|");
     let (path, kind) = (&key.path, key.kind.name());
-    _ = writeln!(out, "| `{path}` ({kind})<br>`{}` | {default} | {doc} |", variable(path));
+    _ = writeln!(
+        out,
+        "| `{path}` ({kind})<br>`{}` | {default} | {doc} |",
+        variable(path)
+    );
 }

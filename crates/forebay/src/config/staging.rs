@@ -119,7 +119,11 @@ impl StagingSection {
     ///
     /// # Errors
     /// When the file with certificates can't be read.
-    pub(crate) fn resolve(&self, data_dir: &Path, env: &Environment) -> Result<StagingConfig, String> {
+    pub(crate) fn resolve(
+        &self,
+        data_dir: &Path,
+        env: &Environment,
+    ) -> Result<StagingConfig, String> {
         Ok(match self.kind {
             StagingType::Local => StagingConfig::Local(LocalStaging::new(self.local_dir(data_dir))),
             StagingType::S3 => StagingConfig::S3(Box::new(self.s3.resolve(env)?)),
@@ -137,7 +141,8 @@ impl StagingSection {
 
 impl S3Section {
     fn resolve(&self, env: &Environment) -> Result<S3Staging, String> {
-        let given = |own: &Option<String>, variable: &str| own.clone().or_else(|| env.get(variable));
+        let given =
+            |own: &Option<String>, variable: &str| own.clone().or_else(|| env.get(variable));
         let secret = |own: &Option<Secret>, variable: &str| {
             let own = own.as_ref().map(|s| s.inner().clone());
             own.or_else(|| env.get(variable).map(Into::into))
@@ -167,11 +172,30 @@ impl S3Section {
         if self.bucket.is_empty() {
             ranges.say("bucket is \"\", but staging.type s3 needs the name of a bucket");
         }
-        ranges.check("connectTimeout", self.connect_timeout, Span::millis(100), Span::mins(5));
-        ranges.check("requestTimeout", self.request_timeout, Span::secs(1), Span::mins(30));
+        ranges.check(
+            "connectTimeout",
+            self.connect_timeout,
+            Span::millis(100),
+            Span::mins(5),
+        );
+        ranges.check(
+            "requestTimeout",
+            self.request_timeout,
+            Span::secs(1),
+            Span::mins(30),
+        );
         ranges.check("retries", self.retries, 0, 20);
-        ranges.check("retryTimeout", self.retry_timeout, Span::secs(1), Span::mins(30));
-        ranges.problems.into_iter().map(|p| format!("s3.{p}")).collect()
+        ranges.check(
+            "retryTimeout",
+            self.retry_timeout,
+            Span::secs(1),
+            Span::mins(30),
+        );
+        ranges
+            .problems
+            .into_iter()
+            .map(|p| format!("s3.{p}"))
+            .collect()
     }
 }
 

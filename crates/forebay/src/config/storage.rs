@@ -109,7 +109,9 @@ fn leaf(setting: &Setting, generator: &mut SchemaGenerator) -> Value {
                 SettingType::Int => json!({ "type": "integer", "minimum": 0 }),
                 SettingType::Bool => json!({ "type": "boolean" }),
                 SettingType::String => json!({ "type": "string" }),
-                SettingType::StringList => json!({ "type": "array", "items": { "type": "string" } }),
+                SettingType::StringList => {
+                    json!({ "type": "array", "items": { "type": "string" } })
+                }
             },
             setting.description.to_owned(),
         ),

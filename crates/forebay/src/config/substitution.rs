@@ -23,7 +23,9 @@ pub(crate) fn substitute(text: &str, env: &Environment) -> Result<Option<String>
             rest = after;
         } else if let Some(after) = after.strip_prefix('{') {
             let Some((name, after)) = after.split_once('}') else {
-                return Err(format!("\"${{{after}\" has no closing brace; write $$ for a dollar sign"));
+                return Err(format!(
+                    "\"${{{after}\" has no closing brace; write $$ for a dollar sign"
+                ));
             };
             result.push_str(&look_up(name, env)?);
             rest = after;
@@ -47,9 +49,12 @@ fn look_up(name: &str, env: &Environment) -> Result<String, String> {
     }
     let valid = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     if !valid {
-        return Err(format!("\"${{{name}}}\" is neither ${{VARIABLE}} nor ${{file:/path}}"));
+        return Err(format!(
+            "\"${{{name}}}\" is neither ${{VARIABLE}} nor ${{file:/path}}"
+        ));
     }
-    env.get(name).ok_or_else(|| format!("the variable {name} is not set"))
+    env.get(name)
+        .ok_or_else(|| format!("the variable {name} is not set"))
 }
 
 #[cfg(test)]
@@ -64,13 +69,27 @@ mod tests {
         let env = Environment::from([("PASSWORD", "hunter2")]);
         let replaced = |text: &str| substitute(text, &env);
         assert_eq!(replaced("plain"), Ok(None));
-        assert_eq!(replaced("a ${PASSWORD} b"), Ok(Some("a hunter2 b".to_owned())));
+        assert_eq!(
+            replaced("a ${PASSWORD} b"),
+            Ok(Some("a hunter2 b".to_owned()))
+        );
         assert_eq!(replaced("5 $$ and $x"), Ok(Some("5 $ and $x".to_owned())));
         let from_file = format!("${{file:{}}}", file.display());
         assert_eq!(replaced(&from_file), Ok(Some("s3cret".to_owned())));
-        assert_eq!(replaced("${NOPE}").unwrap_err(), "the variable NOPE is not set");
-        assert!(replaced("${file:/no/such}").unwrap_err().contains("${file:/no/such} can't be read"));
-        assert!(replaced("${PASSWORD").unwrap_err().contains("closing brace"));
+        assert_eq!(
+            replaced("${NOPE}").unwrap_err(),
+            "the variable NOPE is not set"
+        );
+        assert!(
+            replaced("${file:/no/such}")
+                .unwrap_err()
+                .contains("${file:/no/such} can't be read")
+        );
+        assert!(
+            replaced("${PASSWORD")
+                .unwrap_err()
+                .contains("closing brace")
+        );
         assert!(replaced("${a b}").unwrap_err().contains("neither"));
     }
 }

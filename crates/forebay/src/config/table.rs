@@ -162,16 +162,36 @@ impl TableSection {
     /// Everything that is out of range or missing.
     pub(crate) fn problems(&self) -> Vec<String> {
         let mut ranges = Ranges::default();
-        ranges.check("sqlite.busyTimeout", self.sqlite.busy_timeout, Span::default(), Span::mins(10));
+        ranges.check(
+            "sqlite.busyTimeout",
+            self.sqlite.busy_timeout,
+            Span::default(),
+            Span::mins(10),
+        );
         let own = &self.postgres;
         if self.default == TableDefault::Postgres && own.url.is_none() {
             ranges.say("default is postgres, but table.postgres.url is not set");
         }
         let second = Span::secs(1);
         ranges.check("postgres.poolSize", own.pool_size, 1, 64);
-        ranges.check("postgres.connectTimeout", own.connect_timeout, Span::millis(100), Span::mins(5));
-        ranges.check("postgres.statementTimeout", own.statement_timeout, second, Span::mins(10));
-        ranges.check("postgres.importTimeout", own.import_timeout, second, Span::hours(2));
+        ranges.check(
+            "postgres.connectTimeout",
+            own.connect_timeout,
+            Span::millis(100),
+            Span::mins(5),
+        );
+        ranges.check(
+            "postgres.statementTimeout",
+            own.statement_timeout,
+            second,
+            Span::mins(10),
+        );
+        ranges.check(
+            "postgres.importTimeout",
+            own.import_timeout,
+            second,
+            Span::hours(2),
+        );
         ranges.problems
     }
 }

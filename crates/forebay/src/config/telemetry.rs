@@ -49,7 +49,9 @@ impl TelemetrySection {
         let level = &self.log.level;
         match tracing_subscriber::EnvFilter::builder().parse(level) {
             Ok(_) => Vec::new(),
-            Err(e) => vec![format!("log.level is \"{level}\", which is neither a level nor directives: {e}")],
+            Err(e) => vec![format!(
+                "log.level is \"{level}\", which is neither a level nor directives: {e}"
+            )],
         }
     }
 }
@@ -65,7 +67,9 @@ pub(crate) struct ShutdownSection {
 
 impl Default for ShutdownSection {
     fn default() -> Self {
-        Self { grace: Span::secs(30) }
+        Self {
+            grace: Span::secs(30),
+        }
     }
 }
 

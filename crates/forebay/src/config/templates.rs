@@ -58,7 +58,12 @@ impl TemplatesSection {
         let mb = ByteSize::mb;
         let mut ranges = Ranges::default();
         ranges.check("workers", self.workers, 0, 256);
-        ranges.check("timeLimit", self.time_limit, Span::millis(10), Span::mins(1));
+        ranges.check(
+            "timeLimit",
+            self.time_limit,
+            Span::millis(10),
+            Span::mins(1),
+        );
         ranges.check("memoryLimit", self.memory_limit, mb(16), mb(16 << 10));
         ranges.check("inFlight", self.in_flight, mb(1), mb(16 << 10));
         ranges.check("queue", self.queue, 1, 1_000_000);

@@ -2,12 +2,23 @@
 
 use super::*;
 
-fn sources(file: &str, env: Environment, flags: &[(&'static str, &str, &str)]) -> (tempfile::TempDir, Sources) {
+fn sources(
+    file: &str,
+    env: Environment,
+    flags: &[(&'static str, &str, &str)],
+) -> (tempfile::TempDir, Sources) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("f.yaml");
     std::fs::write(&path, file).unwrap();
-    let flags = flags.iter().map(|(f, k, v)| (*f, (*k).to_owned(), (*v).to_owned())).collect();
-    let sources = Sources { file: Some(path), env, flags };
+    let flags = flags
+        .iter()
+        .map(|(f, k, v)| (*f, (*k).to_owned(), (*v).to_owned()))
+        .collect();
+    let sources = Sources {
+        file: Some(path),
+        env,
+        flags,
+    };
     (dir, sources)
 }
 
@@ -15,7 +26,10 @@ fn problems(file: &str, env: Environment) -> Vec<String> {
     let (dir, sources) = sources(file, env, &[]);
     let place = format!("{}/", dir.path().display());
     let problems = load(&sources).unwrap_err();
-    problems.iter().map(|p| p.to_string().replace(&place, "")).collect()
+    problems
+        .iter()
+        .map(|p| p.to_string().replace(&place, ""))
+        .collect()
 }
 
 #[test]
@@ -29,7 +43,12 @@ fn a_flag_goes_before_a_variable_before_the_file_before_the_default() {
     assert_eq!((config.log.max_streams, config.node_id.as_str()), (12, "c"));
     assert_eq!(config.source.http.listen.to_string(), "127.0.0.1:7000");
     assert_eq!(loaded.origin("nodeId"), Origin::Flag("--set".to_owned()));
-    assert!(loaded.origin("api.listen").to_string().ends_with("f.yaml:2"));
+    assert!(
+        loaded
+            .origin("api.listen")
+            .to_string()
+            .ends_with("f.yaml:2")
+    );
     assert_eq!(loaded.origin("log.sync"), Origin::Default);
 }
 
@@ -37,7 +56,10 @@ fn a_flag_goes_before_a_variable_before_the_file_before_the_default() {
 fn everything_wrong_is_said_at_once_with_its_place_and_what_is_allowed() {
     let file = "api:\n  lisen: 127.0.0.1:1\nlog:\n  sync: dsik\n  segmentSize: 5XB\nsource.http.maxConnections: 0\n\
                 storage:\n  level:\n    staging.upload.trigger.interval: 5h\ncordinator: {}\nshutdown: 5\n";
-    let env = Environment::from([("FOREBAY_SHUTDOWN_GRACE", "soon"), ("FOREBAY_LOG_MAXSTREAMS", "1")]);
+    let env = Environment::from([
+        ("FOREBAY_SHUTDOWN_GRACE", "soon"),
+        ("FOREBAY_LOG_MAXSTREAMS", "1"),
+    ]);
     assert_eq!(
         problems(file, env),
         [
@@ -57,8 +79,14 @@ fn everything_wrong_is_said_at_once_with_its_place_and_what_is_allowed() {
 #[test]
 fn a_file_that_is_not_yaml_or_not_there_is_named() {
     let said = problems("a: [\n", Environment::default());
-    assert!(said[0].starts_with("f.yaml:1: this is not YAML: "), "{said:?}");
-    let sources = Sources { file: Some("/no/such.yaml".into()), ..Sources::default() };
+    assert!(
+        said[0].starts_with("f.yaml:1: this is not YAML: "),
+        "{said:?}"
+    );
+    let sources = Sources {
+        file: Some("/no/such.yaml".into()),
+        ..Sources::default()
+    };
     let said = load(&sources).unwrap_err()[0].to_string();
     assert!(said.starts_with("can't read /no/such.yaml: "), "{said}");
 }
@@ -69,26 +97,51 @@ fn a_secret_comes_from_a_variable_and_is_shown_nowhere() {
     let env = Environment::from([("PG", "hunter2"), ("SIZE", "7")]);
     let (_dir, sources) = sources(file, env, &[]);
     let loaded = load(&sources).unwrap();
-    assert_eq!(loaded.config.table.postgres.password.as_ref().unwrap().expose(), "hunter2");
+    assert_eq!(
+        loaded
+            .config
+            .table
+            .postgres
+            .password
+            .as_ref()
+            .unwrap()
+            .expose(),
+        "hunter2"
+    );
     assert_eq!(loaded.config.table.postgres.pool_size, 7);
     for text in [format!("{:?}", loaded.config), yaml::effective(&loaded)] {
         assert!(!text.contains("hunter2") && text.contains("***"), "{text}");
     }
     let said = problems(file, Environment::default());
-    assert_eq!(said[0], "table.postgres.password: the variable PG is not set (f.yaml:4)");
-    let said = problems("table:\n  postgres:\n    password: [hunter2]\n", Environment::default());
+    assert_eq!(
+        said[0],
+        "table.postgres.password: the variable PG is not set (f.yaml:4)"
+    );
+    let said = problems(
+        "table:\n  postgres:\n    password: [hunter2]\n",
+        Environment::default(),
+    );
     assert_eq!(said, ["table.postgres.password must be a text (f.yaml:3)"]);
 }
 
 #[test]
 fn an_optional_group_is_wanted_whole() {
-    let said = problems("source:\n  http:\n    tls:\n      certFile: a.pem\n", Environment::default());
-    assert_eq!(said, ["source.http.tls is not complete: missing field `keyFile` (f.yaml:4)"]);
+    let said = problems(
+        "source:\n  http:\n    tls:\n      certFile: a.pem\n",
+        Environment::default(),
+    );
+    assert_eq!(
+        said,
+        ["source.http.tls is not complete: missing field `keyFile` (f.yaml:4)"]
+    );
 }
 
 #[test]
 fn listeners_may_not_clash_and_a_default_backend_needs_its_address() {
-    let said = problems("api.listen: 0.0.0.0:7000\ntable.default: postgres\n", Environment::default());
+    let said = problems(
+        "api.listen: 0.0.0.0:7000\ntable.default: postgres\n",
+        Environment::default(),
+    );
     assert_eq!(
         said,
         [
@@ -101,7 +154,11 @@ fn listeners_may_not_clash_and_a_default_backend_needs_its_address() {
 #[test]
 fn defaults_of_sinks_take_effect() {
     let file = "storage:\n  level:\n    target:\n      import:\n        trigger:\n          interval: 30s\n";
-    let (_dir, sources) = sources(file, Environment::from([("FOREBAY_STORAGE_LEVEL_LOCAL_ENCODING_SYNC_WAIT", "false")]), &[]);
+    let (_dir, sources) = sources(
+        file,
+        Environment::from([("FOREBAY_STORAGE_LEVEL_LOCAL_ENCODING_SYNC_WAIT", "false")]),
+        &[],
+    );
     let settings = load(&sources).unwrap().config.storage.level.0;
     assert_eq!(settings.import.interval, forebay_model::Span::secs(30));
     assert!(!settings.sync.wait);

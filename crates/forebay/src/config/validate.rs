@@ -43,7 +43,10 @@ pub(super) fn problems(config: &Config) -> Vec<String> {
         ("shutdown", config.shutdown.problems()),
     ];
     let in_section = |(path, found): (&str, Vec<String>)| {
-        found.into_iter().map(move |p| format!("{path}.{p}")).collect::<Vec<_>>()
+        found
+            .into_iter()
+            .map(move |p| format!("{path}.{p}"))
+            .collect::<Vec<_>>()
     };
     let mut all: Vec<String> = sections.into_iter().flat_map(in_section).collect();
     all.extend(overall(config));
@@ -68,7 +71,11 @@ fn overall(config: &Config) -> Vec<String> {
     if config.token.is_some() && config.token_file.is_some() {
         problems.push("token and tokenFile are both set: set one of them".to_owned());
     }
-    if config.token.as_ref().is_some_and(|t| t.expose().trim().is_empty()) {
+    if config
+        .token
+        .as_ref()
+        .is_some_and(|t| t.expose().trim().is_empty())
+    {
         problems.push("token is empty".to_owned());
     }
     if let Some(problem) = same_address(config) {
@@ -81,9 +88,12 @@ fn overall(config: &Config) -> Vec<String> {
 fn same_address(config: &Config) -> Option<String> {
     let (api, source) = (config.api.listen, config.source.http.listen);
     let both = config.has(Role::Api) && config.has(Role::Source);
-    let overlap = api.ip() == source.ip() || api.ip().is_unspecified() || source.ip().is_unspecified();
+    let overlap =
+        api.ip() == source.ip() || api.ip().is_unspecified() || source.ip().is_unspecified();
     let clash = both && api.port() != 0 && api.port() == source.port() && overlap;
     clash.then(|| {
-        format!("source.http.listen is {source}, which clashes with api.listen {api}: use another port")
+        format!(
+            "source.http.listen is {source}, which clashes with api.listen {api}: use another port"
+        )
     })
 }

@@ -22,14 +22,24 @@ pub(crate) fn default() -> String {
     let mut out = String::new();
     comment(&mut out, 0, HEAD, "");
     let default = serde_json::to_value(super::Config::default()).unwrap_or_default();
-    let mut writer = Writer { out, commented: true, loaded: None, is_first: false };
+    let mut writer = Writer {
+        out,
+        commented: true,
+        loaded: None,
+        is_first: false,
+    };
     writer.group(catalog::root(), &default, 0, "");
     writer.out
 }
 
 /// The configuration as it stands, without comments but with who has set what.
 pub(crate) fn effective(loaded: &Loaded) -> String {
-    let mut writer = Writer { out: String::new(), commented: false, loaded: Some(loaded), is_first: false };
+    let mut writer = Writer {
+        out: String::new(),
+        commented: false,
+        loaded: Some(loaded),
+        is_first: false,
+    };
     writer.group(catalog::root(), &super::effective(loaded), 0, "");
     writer.out
 }
@@ -117,9 +127,10 @@ fn comment(out: &mut String, depth: usize, text: &str, mark: &str) {
 fn scalar(value: &Value) -> String {
     let plain = |text: &str| {
         let first = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.');
-        let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | '_' | ':' | 'µ');
+        let inner =
+            |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | '_' | ':' | 'µ');
         let word = text.starts_with(first) && text.chars().all(inner) && !text.ends_with(':');
-        let other = serde_saphyr::from_str::<Value>(text).is_ok_and(|v| v != Value::from(text));
+        let other = serde_saphyr::from_str::<Value>(text).is_ok_and(|v| v != *text);
         word && !other
     };
     match value {
@@ -143,20 +154,29 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("forebay.yaml");
         std::fs::write(&file, &text).unwrap();
-        let sources = crate::config::Sources { file: Some(file), ..Default::default() };
+        let sources = crate::config::Sources {
+            file: Some(file),
+            ..Default::default()
+        };
         let loaded = crate::config::load(&sources).unwrap();
         let default = serde_json::to_value(crate::config::Config::default()).unwrap();
         assert_eq!(crate::config::effective(&loaded), default);
         for key in catalog::root().keys() {
             assert!(text.contains(&format!("{}:", key.name)), "{}", key.path);
         }
-        assert!(text.lines().all(|l| l.chars().count() <= 110), "a line is too long");
+        assert!(
+            text.lines().all(|l| l.chars().count() <= 110),
+            "a line is too long"
+        );
     }
 
     #[test]
     fn what_is_commented_out_is_complete_once_the_marks_are_taken_away() {
         let text = default();
-        let marked: Vec<&str> = text.lines().filter(|l| l.trim_start().starts_with("# tls:")).collect();
+        let marked: Vec<&str> = text
+            .lines()
+            .filter(|l| l.trim_start().starts_with("# tls:"))
+            .collect();
         assert_eq!(marked.len(), 1, "{text}");
         assert!(Node::parse(&text).is_ok());
     }

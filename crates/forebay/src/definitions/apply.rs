@@ -60,7 +60,10 @@ impl Plan {
     ///
     /// # Errors
     /// When the server can't be asked or the definition makes no sense.
-    pub(crate) async fn of(api: &ApiClient, definition: &SourceDefinition) -> Result<Self, Failure> {
+    pub(crate) async fn of(
+        api: &ApiClient,
+        definition: &SourceDefinition,
+    ) -> Result<Self, Failure> {
         let id = definition.source_id()?;
         let found = api.find(&format!("{SOURCES}/{id}")).await?;
         let mut steps = vec![source_step(definition, &id, found.as_ref())];
@@ -73,14 +76,23 @@ impl Plan {
             let sink_id = sink.sink_id()?;
             let what = format!("sink {id}/{sink_id}");
             if steps.iter().any(|s| s.what == what) {
-                return Err(Failure::usage(format_args!("{what} is defined twice: give one of them another name or id")));
+                return Err(Failure::usage(format_args!(
+                    "{what} is defined twice: give one of them another name or id"
+                )));
             }
             let place = others.iter().position(|s| text(s, "sinkId") == sink_id);
             let found = place.map(|i| others.remove(i));
             steps.push(sink_step(sink, what, &sinks, &sink_id, found.as_ref()));
         }
-        let others = others.iter().map(|s| text(s, "sinkId").to_owned()).collect();
-        Ok(Self { source: id, steps, others })
+        let others = others
+            .iter()
+            .map(|s| text(s, "sinkId").to_owned())
+            .collect();
+        Ok(Self {
+            source: id,
+            steps,
+            others,
+        })
     }
 }
 
@@ -102,7 +114,13 @@ fn source_step(definition: &SourceDefinition, id: &str, found: Option<&Value>) -
     let what = format!("source {id}");
     let Some(found) = found else {
         let body = definition.request(id);
-        return Step { what, change: Change::Create, differences: Vec::new(), path: SOURCES.to_owned(), body };
+        return Step {
+            what,
+            change: Change::Create,
+            differences: Vec::new(),
+            path: SOURCES.to_owned(),
+            body,
+        };
     };
     let mut difference = Difference::default();
     difference.text(found, "name", &definition.name);
@@ -110,10 +128,22 @@ fn source_step(definition: &SourceDefinition, id: &str, found: Option<&Value>) -
     difference.step(what, format!("{SOURCES}/{id}"))
 }
 
-fn sink_step(definition: &SinkDefinition, what: String, sinks: &str, id: &str, found: Option<&Value>) -> Step {
+fn sink_step(
+    definition: &SinkDefinition,
+    what: String,
+    sinks: &str,
+    id: &str,
+    found: Option<&Value>,
+) -> Step {
     let body = definition.request(id);
     let Some(found) = found else {
-        return Step { what, change: Change::Create, differences: Vec::new(), path: sinks.to_owned(), body };
+        return Step {
+            what,
+            change: Change::Create,
+            differences: Vec::new(),
+            path: sinks.to_owned(),
+            body,
+        };
     };
     let table = found.get("table").cloned().unwrap_or_default();
     let mut difference = Difference::default();
@@ -128,7 +158,10 @@ fn sink_step(definition: &SinkDefinition, what: String, sinks: &str, id: &str, f
         difference.names.push("table");
         new_table["tableId"] = definition.table.as_str().into();
     }
-    let columns = table.pointer("/mapping/columns").cloned().unwrap_or_default();
+    let columns = table
+        .pointer("/mapping/columns")
+        .cloned()
+        .unwrap_or_default();
     let columns: Vec<ColumnDefinition> = serde_json::from_value(columns).unwrap_or_default();
     if columns != definition.columns {
         difference.names.push("columns");
@@ -149,7 +182,10 @@ struct Difference {
 
 impl Default for Difference {
     fn default() -> Self {
-        Self { names: Vec::new(), body: json!({}) }
+        Self {
+            names: Vec::new(),
+            body: json!({}),
+        }
     }
 }
 
@@ -162,9 +198,19 @@ impl Difference {
     }
 
     fn step(mut self, what: String, path: String) -> Step {
-        let change = if self.names.is_empty() { Change::Keep } else { Change::Update };
+        let change = if self.names.is_empty() {
+            Change::Keep
+        } else {
+            Change::Update
+        };
         self.body["changeDescription"] = "Applied a definition file.".into();
-        Step { what, change, differences: self.names, path, body: self.body }
+        Step {
+            what,
+            change,
+            differences: self.names,
+            path,
+            body: self.body,
+        }
     }
 }
 

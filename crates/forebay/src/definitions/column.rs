@@ -4,7 +4,9 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 /// Types of columns.
-pub(crate) const TYPES: [&str; 8] = ["uuid", "datetime", "ip", "body", "headers", "path", "template", "static"];
+pub(crate) const TYPES: [&str; 8] = [
+    "uuid", "datetime", "ip", "body", "headers", "path", "template", "static",
+];
 
 /// One column of a table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -41,17 +43,26 @@ fn text_of_scalar<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<S
         Value::Null => Ok(None),
         Value::String(text) => Ok(Some(text)),
         other @ (Value::Bool(_) | Value::Number(_)) => Ok(Some(other.to_string())),
-        Value::Array(_) | Value::Object(_) => Err(serde::de::Error::custom("a cell's text must be a text")),
+        Value::Array(_) | Value::Object(_) => {
+            Err(serde::de::Error::custom("a cell's text must be a text"))
+        }
     }
 }
 
 /// A template as its text, or as the API has it.
 fn template_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    let wrong = || serde::de::Error::custom("a template is its text, or {language: jsonnet, content: its text}");
+    let wrong = || {
+        serde::de::Error::custom(
+            "a template is its text, or {language: jsonnet, content: its text}",
+        )
+    };
     match Value::deserialize(deserializer)? {
         Value::Null => Ok(None),
         Value::String(text) => Ok(Some(text)),
-        Value::Object(map) => match (map.get("language"), map.get("content").and_then(Value::as_str)) {
+        Value::Object(map) => match (
+            map.get("language"),
+            map.get("content").and_then(Value::as_str),
+        ) {
             (None | Some(Value::String(_)), Some(text)) => Ok(Some(text.to_owned())),
             _ => Err(wrong()),
         },
@@ -74,7 +85,10 @@ impl ColumnDefinition {
             set("rawString", true.into());
         }
         if let Some(text) = &self.template {
-            set("template", json!({ "language": "jsonnet", "content": text }));
+            set(
+                "template",
+                json!({ "language": "jsonnet", "content": text }),
+            );
         }
         if let Some(text) = &self.value {
             set("value", text.as_str().into());
@@ -98,7 +112,11 @@ pub(crate) fn parse_column(text: &str) -> Result<ColumnDefinition, String> {
         return Err("the column has no name: NAME=TYPE, like user=path:user.id".to_owned());
     }
     let (kind, options, argument) = parts(rest)?;
-    let mut column = ColumnDefinition { name: name.to_owned(), kind, ..ColumnDefinition::default() };
+    let mut column = ColumnDefinition {
+        name: name.to_owned(),
+        kind,
+        ..ColumnDefinition::default()
+    };
     set_argument(&mut column, argument)?;
     // Here a person wants the text of a string, not its JSON.
     column.raw_string = matches!(column.kind.as_str(), "path" | "template");
@@ -112,8 +130,7 @@ pub(crate) fn parse_column(text: &str) -> Result<ColumnDefinition, String> {
 fn parts(text: &str) -> Result<(String, Vec<String>, Option<String>), String> {
     let mut words = vec![String::new()];
     let mut in_quotes = false;
-    let mut chars = text.char_indices();
-    while let Some((at, c)) = chars.next() {
+    for (at, c) in text.char_indices() {
         match c {
             '"' => in_quotes = !in_quotes,
             ',' if !in_quotes => words.push(String::new()),
@@ -144,13 +161,21 @@ fn set_argument(column: &mut ColumnDefinition, argument: Option<String>) -> Resu
         ("static", Some(text)) => column.value = Some(text),
         ("path", None) => return Err("type path needs a path, like user=path:user.id".to_owned()),
         ("template", _) => {
-            return Err("type template needs a program, like 'total=template:Body(\"a\") + Body(\"b\")'".to_owned());
+            return Err(
+                "type template needs a program, like 'total=template:Body(\"a\") + Body(\"b\")'"
+                    .to_owned(),
+            );
         }
         ("static", None) => return Err("type static needs a text, like env=static:prod".to_owned()),
         (kind, _) if !TYPES.contains(&kind) => {
             let near = crate::config::nearest(kind, TYPES.map(str::to_owned));
-            let near = near.map(|n| format!("; did you mean {n}?")).unwrap_or_default();
-            return Err(format!("there is no column type \"{kind}\", but {}{near}", TYPES.join(", ")));
+            let near = near
+                .map(|n| format!("; did you mean {n}?"))
+                .unwrap_or_default();
+            return Err(format!(
+                "there is no column type \"{kind}\", but {}{near}",
+                TYPES.join(", ")
+            ));
         }
         (_, None) => {}
         (kind, Some(_)) => return Err(format!("type {kind} takes nothing after a colon")),
@@ -163,7 +188,9 @@ fn set_option(column: &mut ColumnDefinition, option: &str) -> Result<(), String>
     match option.split_once('=') {
         None if option == "key" => column.primary_key = true,
         None if option == "json" && takes_json => column.raw_string = false,
-        Some(("default", text)) if column.kind == "path" => column.default_value = Some(text.to_owned()),
+        Some(("default", text)) if column.kind == "path" => {
+            column.default_value = Some(text.to_owned())
+        }
         _ => {
             let kind = &column.kind;
             return Err(format!(
@@ -198,8 +225,14 @@ mod tests {
             json!({"type": "template", "name": "t", "rawString": true,
                    "template": {"language": "jsonnet", "content": "Body(\"a\")+Body(\"b:c\")"}})
         );
-        assert_eq!(request("e=static:a:b"), json!({"type": "static", "name": "e", "value": "a:b"}));
-        assert_eq!(request("all=path:"), json!({"type": "path", "name": "all", "path": "", "rawString": true}));
+        assert_eq!(
+            request("e=static:a:b"),
+            json!({"type": "static", "name": "e", "value": "a:b"})
+        );
+        assert_eq!(
+            request("all=path:"),
+            json!({"type": "path", "name": "all", "path": "", "rawString": true})
+        );
     }
 
     #[test]

@@ -70,7 +70,8 @@ impl Definitions {
             std::fs::read_to_string(file)
         };
         let text = text.map_err(|e| Failure::usage(format_args!("can't read {shown}: {e}")))?;
-        let definitions: Self = serde_saphyr::from_str(&text).map_err(|e| complaint(&shown.to_string(), &e))?;
+        let definitions: Self =
+            serde_saphyr::from_str(&text).map_err(|e| complaint(&shown.to_string(), &e))?;
         if definitions.sources.is_empty() {
             return Err(Failure::usage(format_args!("{shown} has no sources")));
         }
@@ -83,7 +84,10 @@ fn complaint(file: &str, error: &serde_saphyr::Error) -> Failure {
     let text = error.without_snippet().to_string();
     let first = text.lines().next().unwrap_or_default();
     let first = first.split(" at line ").next().unwrap_or(first);
-    let line = error.location().map(|l| format!(":{}", l.line())).unwrap_or_default();
+    let line = error
+        .location()
+        .map(|l| format!(":{}", l.line()))
+        .unwrap_or_default();
     let failure = Failure::usage(format_args!("{file}{line}: {first}"));
     match unknown_field(first).and_then(|(given, names)| nearest(given, names)) {
         Some(name) => failure.hint(format_args!("did you mean {name}?")),
@@ -97,7 +101,12 @@ fn unknown_field(text: &str) -> Option<(&str, Vec<String>)> {
     let (given, rest) = rest.split_once('`')?;
     let (_, names) = rest.split_once("expected ")?;
     let names = names.strip_prefix("one of ").unwrap_or(names).split(',');
-    Some((given, names.map(|n| n.trim().trim_matches('`').to_owned()).collect()))
+    Some((
+        given,
+        names
+            .map(|n| n.trim().trim_matches('`').to_owned())
+            .collect(),
+    ))
 }
 
 impl SourceDefinition {
@@ -108,7 +117,8 @@ impl SourceDefinition {
     pub(crate) fn source_id(&self) -> Result<String, Failure> {
         let given = self.id.as_ref().unwrap_or(&self.name);
         let id = SourceId::from_name(given);
-        id.map(|id| id.to_string()).map_err(|e| Failure::usage(format_args!("id of source \"{}\": {e}", self.name)))
+        id.map(|id| id.to_string())
+            .map_err(|e| Failure::usage(format_args!("id of source \"{}\": {e}", self.name)))
     }
 
     /// As the API takes a new one.
@@ -189,7 +199,10 @@ sources:
         assert_eq!(sink.sink_id().unwrap(), "events");
         let request = sink.request("events");
         assert_eq!(request["table"]["tableId"], "in.demo.events");
-        assert_eq!(request["table"]["mapping"]["columns"][1]["defaultValue"], "0");
+        assert_eq!(
+            request["table"]["mapping"]["columns"][1]["defaultValue"],
+            "0"
+        );
         let template = &request["table"]["mapping"]["columns"][2]["template"];
         assert_eq!(template["content"], "Body(\"price\") * Body(\"count\")");
     }

@@ -13,7 +13,12 @@ const USERS: [(&str, &str); 6] = [
     ("žofie", "CZ"),
 ];
 const PAGES: [&str; 4] = ["/", "/bikes", "/bikes/42", "/cart"];
-const GOODS: [(&str, f64); 4] = [("bell", 7.5), ("bike", 499.0), ("lamp", 24.9), ("tyre", 31.25)];
+const GOODS: [(&str, f64); 4] = [
+    ("bell", 7.5),
+    ("bike", 499.0),
+    ("lamp", 24.9),
+    ("tyre", 31.25),
+];
 
 /// One event.
 pub(crate) fn event(random: &mut impl Rng) -> Value {
@@ -26,8 +31,12 @@ pub(crate) fn event(random: &mut impl Rng) -> Value {
             "page": PAGES.choose(random),
             "ms": random.random_range(3..900),
         }),
-        5..7 => json!({ "kind": "search", "user": user, "words": ["red", "bike"], "hits": random.random_range(0..50) }),
-        7..9 => json!({ "kind": "order", "user": user, "items": items(random), "note": "\"quick\", please" }),
+        5..7 => {
+            json!({ "kind": "search", "user": user, "words": ["red", "bike"], "hits": random.random_range(0..50) })
+        }
+        7..9 => {
+            json!({ "kind": "order", "user": user, "items": items(random), "note": "\"quick\", please" })
+        }
         // From a machine: no user.
         _ => json!({
             "kind": "sensor",

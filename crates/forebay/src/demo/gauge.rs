@@ -48,9 +48,17 @@ impl Gauge {
     /// # Errors
     /// When the store can't be read.
     pub(crate) async fn read(&self, counts: &Counts) -> Result<Reading, Failure> {
-        let statistics = self.repo.sink_statistics(&self.sink).await.map_err(Failure::new)?;
+        let statistics = self
+            .repo
+            .sink_statistics(&self.sink)
+            .await
+            .map_err(Failure::new)?;
         let now = SystemClock.now();
-        let age = |s: &Statistics| s.first_record_at.filter(|_| s.records > 0).map(|at| now.since(at));
+        let age = |s: &Statistics| {
+            s.first_record_at
+                .filter(|_| s.records > 0)
+                .map(|at| now.since(at))
+        };
         let lag = age(&statistics.local).max(age(&statistics.staging));
         let earlier = self.before.accepted;
         let uploaded = statistics.staging.records + statistics.target.records;
@@ -58,7 +66,9 @@ impl Gauge {
             sent: counts.sent.load(Relaxed),
             acknowledged: counts.acknowledged.load(Relaxed),
             uploaded: uploaded.saturating_sub(earlier),
-            imported: statistics.imported_rows.saturating_sub(self.before.imported),
+            imported: statistics
+                .imported_rows
+                .saturating_sub(self.before.imported),
             lag: lag.unwrap_or_default(),
         })
     }

@@ -47,7 +47,11 @@ pub(crate) struct Load {
 ///
 /// # Errors
 /// When there is no HTTP.
-pub(crate) async fn send(load: Load, counts: Arc<Counts>, stop: CancellationToken) -> Result<(), Failure> {
+pub(crate) async fn send(
+    load: Load,
+    counts: Arc<Counts>,
+    stop: CancellationToken,
+) -> Result<(), Failure> {
     let client = reqwest::Client::builder().timeout(TIMEOUT).build();
     let client = client.map_err(|e| Failure::new(format_args!("can't set up HTTP: {e}")))?;
     let places = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
@@ -60,7 +64,9 @@ pub(crate) async fn send(load: Load, counts: Arc<Counts>, stop: CancellationToke
         tick.tick().await;
         let due = due(load.rate, begun.elapsed()).min(all);
         while counts.sent.load(Relaxed) < due && !stop.is_cancelled() {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+                break;
+            };
             counts.sent.fetch_add(1, Relaxed);
             let (client, url, counts) = (client.clone(), load.url.clone(), Arc::clone(&counts));
             requests.spawn(async move {

@@ -62,7 +62,10 @@ impl View {
         if terminal::is_attended() {
             Self::Bars(Bars::new(all))
         } else {
-            Self::Lines(Lines { last: None, rate: Rate::default() })
+            Self::Lines(Lines {
+                last: None,
+                rate: Rate::default(),
+            })
         }
     }
 
@@ -89,8 +92,12 @@ impl Bars {
         let together = MultiProgress::new();
         let bar = |name: &'static str| {
             let template = "{prefix:>22} {bar:40.cyan/blue} {pos:>8} {msg}";
-            let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-            together.add(ProgressBar::new(all)).with_style(style).with_prefix(name)
+            let style = ProgressStyle::with_template(template)
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
+            together
+                .add(ProgressBar::new(all))
+                .with_style(style)
+                .with_prefix(name)
         };
         Self {
             sent: bar("sent"),
@@ -109,7 +116,8 @@ impl Bars {
         self.acknowledged.set_position(reading.acknowledged);
         self.uploaded.set_position(reading.uploaded);
         self.imported.set_position(reading.imported);
-        self.imported.set_message(format!("lag {:.1} s", reading.lag.as_secs_f64()));
+        self.imported
+            .set_message(format!("lag {:.1} s", reading.lag.as_secs_f64()));
     }
 }
 
@@ -117,11 +125,21 @@ impl Lines {
     fn show(&mut self, reading: &Reading, is_last: bool) {
         let now = Instant::now();
         let rate = self.rate.of(reading.sent);
-        if !is_last && self.last.is_some_and(|last| now - last < Duration::from_secs(1)) {
+        if !is_last
+            && self
+                .last
+                .is_some_and(|last| now - last < Duration::from_secs(1))
+        {
             return;
         }
         self.last = Some(now);
-        let Reading { sent, acknowledged, uploaded, imported, lag } = reading;
+        let Reading {
+            sent,
+            acknowledged,
+            uploaded,
+            imported,
+            lag,
+        } = reading;
         terminal::note(format_args!(
             "sent {sent} ({rate:.0}/s), on disk {acknowledged}, uploaded {uploaded}, in the table {imported}, lag {:.1} s",
             lag.as_secs_f64()

@@ -17,7 +17,10 @@ pub(super) struct CsvWriter<W: Write> {
 
 impl<W: Write> CsvWriter<W> {
     pub(super) fn new(out: W) -> Self {
-        Self { out: csv::Writer::from_writer(out), error: None }
+        Self {
+            out: csv::Writer::from_writer(out),
+            error: None,
+        }
     }
 
     fn write(&mut self, cells: impl IntoIterator<Item = String>) -> ControlFlow<()> {

@@ -20,7 +20,12 @@ pub(super) struct JsonWriter<W> {
 
 impl<W: Write> JsonWriter<W> {
     pub(super) fn new(out: W) -> Self {
-        Self { out, names: Vec::new(), rows: 0, error: None }
+        Self {
+            out,
+            names: Vec::new(),
+            rows: 0,
+            error: None,
+        }
     }
 
     fn write(&mut self, text: &str) -> ControlFlow<()> {

@@ -36,12 +36,19 @@ impl TextTable {
     pub(crate) fn new(names: &[&str]) -> Self {
         let names: Vec<String> = names.iter().map(|n| plain(n, WIDTH_MAX)).collect();
         let widths = names.iter().map(|n| n.width()).collect();
-        Self { names, widths, ..Self::default() }
+        Self {
+            names,
+            widths,
+            ..Self::default()
+        }
     }
 
     /// Adds a row of texts.
     pub(crate) fn row(&mut self, cells: &[&str]) {
-        let cell = |text: &&str| Cell { text: plain(text, usize::MAX), is_number: is_number(text) };
+        let cell = |text: &&str| Cell {
+            text: plain(text, usize::MAX),
+            is_number: is_number(text),
+        };
         self.push(cells.iter().map(cell).collect());
     }
 
@@ -59,9 +66,16 @@ impl TextTable {
         let mut lines = String::new();
         if !self.is_head_written {
             self.is_head_written = true;
-            let head = self.names.iter().map(|n| Cell { text: n.clone(), is_number: false });
+            let head = self.names.iter().map(|n| Cell {
+                text: n.clone(),
+                is_number: false,
+            });
             lines.push_str(&self.line(&head.collect::<Vec<_>>()));
-            let rules: Vec<String> = self.widths.iter().map(|w| "-".repeat((*w).max(1))).collect();
+            let rules: Vec<String> = self
+                .widths
+                .iter()
+                .map(|w| "-".repeat((*w).max(1)))
+                .collect();
             lines.push_str(rules.join("  ").trim_end());
             lines.push('\n');
         }
@@ -74,7 +88,11 @@ impl TextTable {
     fn line(&self, cells: &[Cell]) -> String {
         let cells = cells.iter().zip(&self.widths).map(|(cell, width)| {
             let space = " ".repeat(width.saturating_sub(cell.text.width()));
-            if cell.is_number { format!("{space}{}", cell.text) } else { format!("{}{space}", cell.text) }
+            if cell.is_number {
+                format!("{space}{}", cell.text)
+            } else {
+                format!("{}{space}", cell.text)
+            }
         });
         let line = cells.collect::<Vec<_>>().join("  ");
         format!("{}\n", line.trim_end())
@@ -102,7 +120,11 @@ fn plain(text: &str, width_max: usize) -> String {
     let mut line = String::with_capacity(text.len());
     let mut width = 0;
     for c in text.chars() {
-        let shown = if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+        let shown = if c.is_control() {
+            c.escape_default().to_string()
+        } else {
+            c.to_string()
+        };
         width += shown.width();
         if width > width_max {
             line.push('…');
@@ -122,7 +144,11 @@ pub(super) struct TableWriter<W> {
 
 impl<W: Write> TableWriter<W> {
     pub(super) fn new(out: W) -> Self {
-        Self { out, table: TextTable::default(), error: None }
+        Self {
+            out,
+            table: TextTable::default(),
+            error: None,
+        }
     }
 
     fn flush(&mut self) -> ControlFlow<()> {
@@ -145,14 +171,21 @@ impl<W: Write> QueryVisitor for TableWriter<W> {
 
     fn row(&mut self, cells: &[QueryCell<'_>]) -> ControlFlow<()> {
         let cell = |cell: &QueryCell<'_>| match cell {
-            QueryCell::Null => Cell { text: "NULL".to_owned(), is_number: false },
+            QueryCell::Null => Cell {
+                text: "NULL".to_owned(),
+                is_number: false,
+            },
             cell => Cell {
                 text: plain(&super::text(cell), WIDTH_MAX),
                 is_number: matches!(cell, QueryCell::Int(_) | QueryCell::Real(_)),
             },
         };
         self.table.push(cells.iter().map(cell).collect());
-        if self.table.rows.len() >= ROWS_MEASURED { self.flush() } else { ControlFlow::Continue(()) }
+        if self.table.rows.len() >= ROWS_MEASURED {
+            self.flush()
+        } else {
+            ControlFlow::Continue(())
+        }
     }
 }
 

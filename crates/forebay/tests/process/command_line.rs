@@ -34,13 +34,20 @@ fn every_command_has_help_and_the_main_ones_have_examples() {
         let said = forebay_with(&args);
         assert_eq!(said.code, Some(0), "{said:?}");
         assert!(said.stdout.contains("Usage: forebay"), "{}", said.stdout);
-        assert!(said.stdout.lines().all(|l| l.chars().count() <= 120), "{}", said.stdout);
+        assert!(
+            said.stdout.lines().all(|l| l.chars().count() <= 120),
+            "{}",
+            said.stdout
+        );
         if words.len() == 1 && words != ["source"] {
             assert!(said.stdout.contains("Example"), "{words:?} has no example");
         }
     }
     let all = forebay_with(&["--help"]).stdout;
-    assert!(all.contains("Exit codes:") && !all.contains("template-worker"), "{all}");
+    assert!(
+        all.contains("Exit codes:") && !all.contains("template-worker"),
+        "{all}"
+    );
 }
 
 #[test]
@@ -54,10 +61,19 @@ fn the_version_names_commit_and_target() {
 
 #[test]
 fn wrong_usage_is_exit_code_2() {
-    for args in [&["nope"][..], &["serve", "--nope"], &["query"], &[], &["demo", "--rate", "0"]] {
+    for args in [
+        &["nope"][..],
+        &["serve", "--nope"],
+        &["query"],
+        &[],
+        &["demo", "--rate", "0"],
+    ] {
         let said = forebay_with(args);
         assert_eq!(said.code, Some(2), "{said:?}");
-        assert!(said.stdout.is_empty() && !said.stderr.is_empty(), "{said:?}");
+        assert!(
+            said.stdout.is_empty() && !said.stderr.is_empty(),
+            "{said:?}"
+        );
     }
 }
 
@@ -65,7 +81,10 @@ fn wrong_usage_is_exit_code_2() {
 fn shells_get_completions() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let said = forebay_with(&["completions", shell]);
-        assert!(said.stdout.contains("forebay") && said.stdout.contains("data-dir"), "{shell}");
+        assert!(
+            said.stdout.contains("forebay") && said.stdout.contains("data-dir"),
+            "{shell}"
+        );
     }
 }
 
@@ -80,6 +99,11 @@ fn a_closed_pipe_is_not_an_error() {
     // As `| head -c 0` does.
     drop(child.stdout.take());
     let mut said = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut said)
+        .unwrap();
     assert_eq!((child.wait().unwrap().code(), said.as_str()), (Some(0), ""));
 }

@@ -14,13 +14,22 @@ fn file(content: &str) -> (tempfile::TempDir, String) {
 fn the_default_file_is_in_order() {
     let (_dir, path) = file(&forebay_with(&["config", "default"]).stdout);
     let said = forebay_with(&["config", "check", "--config", &path]);
-    assert_eq!((said.code, said.stdout.trim()), (Some(0), "The configuration is in order."), "{said:?}");
+    assert_eq!(
+        (said.code, said.stdout.trim()),
+        (Some(0), "The configuration is in order."),
+        "{said:?}"
+    );
 }
 
 #[test]
 fn a_typo_is_named_with_its_place_and_the_nearest_name_by_every_command() {
     let (_dir, path) = file("source:\n  http:\n    maxRequestBodySzie: 1MB\n");
-    for args in [["config", "check"], ["serve", "--roles=api"], ["query", "SELECT 1"], ["source", "ls"]] {
+    for args in [
+        ["config", "check"],
+        ["serve", "--roles=api"],
+        ["query", "SELECT 1"],
+        ["source", "ls"],
+    ] {
         let said = run(forebay().args(args).args(["--config", &path]));
         assert_eq!(said.code, Some(2), "{said:?}");
         let expected = format!(
@@ -32,15 +41,24 @@ fn a_typo_is_named_with_its_place_and_the_nearest_name_by_every_command() {
 
 #[test]
 fn an_unknown_variable_is_refused_with_the_nearest_name() {
-    let said = run(forebay().args(["config", "check"]).env("FOREBAY_DATADIR", "x"));
+    let said = run(forebay()
+        .args(["config", "check"])
+        .env("FOREBAY_DATADIR", "x"));
     assert_eq!(said.code, Some(2));
-    assert!(said.stderr.contains("variable FOREBAY_DATADIR; did you mean FOREBAY_DATA_DIR?"), "{}", said.stderr);
+    assert!(
+        said.stderr
+            .contains("variable FOREBAY_DATADIR; did you mean FOREBAY_DATA_DIR?"),
+        "{}",
+        said.stderr
+    );
 }
 
 #[test]
 fn all_problems_are_said_at_once() {
     let (_dir, path) = file("log:\n  sync: dsik\n  maxStreams: 0\nnodeId: \"a b\"\n");
-    let said = run(forebay().args(["config", "check", "--config", &path]).env("FOREBAY_SHUTDOWN_GRACE", "1h"));
+    let said = run(forebay()
+        .args(["config", "check", "--config", &path])
+        .env("FOREBAY_SHUTDOWN_GRACE", "1h"));
     assert_eq!(said.code, Some(2));
     for part in [
         "the configuration has 4 problems",
@@ -55,9 +73,17 @@ fn all_problems_are_said_at_once() {
 
 #[test]
 fn later_sources_go_before_earlier_ones_and_secrets_are_masked() {
-    let (_dir, path) = file("nodeId: of-the-file\nlog: { maxStreams: 5, syncInterval: 1ms }\ntoken: ${MINE}\n");
+    let (_dir, path) =
+        file("nodeId: of-the-file\nlog: { maxStreams: 5, syncInterval: 1ms }\ntoken: ${MINE}\n");
     let said = run(forebay()
-        .args(["config", "show", "--config", &path, "--data-dir", "of-the-flag"])
+        .args([
+            "config",
+            "show",
+            "--config",
+            &path,
+            "--data-dir",
+            "of-the-flag",
+        ])
         .env("FOREBAY_LOG_MAX_STREAMS", "6")
         .env("FOREBAY_DATA_DIR", "of-the-variable")
         .env("MINE", "s3cret"));
@@ -69,9 +95,17 @@ fn later_sources_go_before_earlier_ones_and_secrets_are_masked() {
         &format!("nodeId: of-the-file  # {path}:1"),
         "  segmentSize: 64MB",
     ] {
-        assert!(said.stdout.lines().any(|l| l == line), "{line}\n{}", said.stdout);
+        assert!(
+            said.stdout.lines().any(|l| l == line),
+            "{line}\n{}",
+            said.stdout
+        );
     }
-    assert!(said.stdout.contains("***") && !said.stdout.contains("s3cret"), "{}", said.stdout);
+    assert!(
+        said.stdout.contains("***") && !said.stdout.contains("s3cret"),
+        "{}",
+        said.stdout
+    );
 }
 
 #[test]
@@ -79,7 +113,10 @@ fn the_schema_is_json_and_knows_the_settings_of_sinks() {
     let said = forebay_with(&["config", "schema"]);
     let schema: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
     let level = &schema["$defs"]["SinkDefaults"]["properties"]["target"]["properties"]["import"];
-    assert!(level["properties"]["trigger"]["properties"]["interval"].is_object(), "{level}");
+    assert!(
+        level["properties"]["trigger"]["properties"]["interval"].is_object(),
+        "{level}"
+    );
 }
 
 #[test]
@@ -88,9 +125,17 @@ fn a_flag_that_makes_no_sense_is_named() {
     let data = dir.path().to_str().unwrap();
     let said = forebay_with(&["serve", "--data-dir", data, "--roles", "api,writer"]);
     assert_eq!(said.code, Some(2), "{said:?}");
-    assert!(said.stderr.contains("roles is [\"api\",\"writer\"]") && said.stderr.contains("flag --roles"), "{said:?}");
+    assert!(
+        said.stderr.contains("roles is [\"api\",\"writer\"]")
+            && said.stderr.contains("flag --roles"),
+        "{said:?}"
+    );
     let said = forebay_with(&["serve", "--data-dir", data, "--set", "log.sinc=disk"]);
-    assert!(said.stderr.contains("there is no setting log.sinc (flag --set); did you mean log.sync?"), "{said:?}");
+    assert!(
+        said.stderr
+            .contains("there is no setting log.sinc (flag --set); did you mean log.sync?"),
+        "{said:?}"
+    );
     let said = forebay_with(&["serve", "--api-listen", "here"]);
     assert_eq!(said.code, Some(2), "{said:?}");
     assert!(said.stderr.contains("--api-listen"), "{said:?}");

@@ -33,22 +33,56 @@ fn a_file_is_applied_once_and_then_only_what_has_changed() {
     let file = write(dir.path(), EVENTS);
     let lines = |args: &[&str]| -> Vec<String> {
         let said = server.ok(args);
-        said.lines().filter(|l| !l.starts_with("post to ")).map(str::to_owned).collect()
+        said.lines()
+            .filter(|l| !l.starts_with("post to "))
+            .map(str::to_owned)
+            .collect()
     };
     let planned = lines(&["apply", "--dry-run", "-f", &file]);
-    assert_eq!(planned, ["source my-events would create", "sink my-events/events would create"]);
+    assert_eq!(
+        planned,
+        [
+            "source my-events would create",
+            "sink my-events/events would create"
+        ]
+    );
     assert!(server.ok(&["source", "ls", "--json"]).contains("[]"));
     let done = server.ok(&["apply", "-f", &file]);
-    assert!(done.starts_with("source my-events created\nsink my-events/events created\npost to http://"), "{done}");
+    assert!(
+        done.starts_with(
+            "source my-events created\nsink my-events/events created\npost to http://"
+        ),
+        "{done}"
+    );
     let again = lines(&["apply", "-f", &file]);
-    assert_eq!(again, ["source my-events unchanged", "sink my-events/events unchanged"]);
+    assert_eq!(
+        again,
+        [
+            "source my-events unchanged",
+            "sink my-events/events unchanged"
+        ]
+    );
 
-    let changed = EVENTS.replace("Of the shop.", "Of all shops.").replace("value: prod", "value: test");
+    let changed = EVENTS
+        .replace("Of the shop.", "Of all shops.")
+        .replace("value: prod", "value: test");
     let file = write(dir.path(), &changed);
     let said = lines(&["apply", "-f", &file]);
-    assert_eq!(said, ["source my-events updated (description)", "sink my-events/events updated (columns)"]);
+    assert_eq!(
+        said,
+        [
+            "source my-events updated (description)",
+            "sink my-events/events updated (columns)"
+        ]
+    );
     let said = lines(&["apply", "-f", &file]);
-    assert_eq!(said, ["source my-events unchanged", "sink my-events/events unchanged"]);
+    assert_eq!(
+        said,
+        [
+            "source my-events unchanged",
+            "sink my-events/events unchanged"
+        ]
+    );
 }
 
 #[test]
@@ -57,10 +91,20 @@ fn sinks_that_are_not_in_the_file_stay() {
     let server = Server::start(&dir.path().join("data"));
     let file = write(dir.path(), EVENTS);
     server.ok(&["apply", "-f", &file]);
-    let file = write(dir.path(), "sources:\n  - { name: My events, description: Of the shop. }\n");
+    let file = write(
+        dir.path(),
+        "sources:\n  - { name: My events, description: Of the shop. }\n",
+    );
     let said = run(&mut server.command(&["apply", "-f", &file]));
-    assert!(said.stdout.starts_with("source my-events unchanged\n"), "{said:?}");
-    assert!(said.stderr.contains("sink my-events/events is not in the file and stays as it is"), "{said:?}");
+    assert!(
+        said.stdout.starts_with("source my-events unchanged\n"),
+        "{said:?}"
+    );
+    assert!(
+        said.stderr
+            .contains("sink my-events/events is not in the file and stays as it is"),
+        "{said:?}"
+    );
 }
 
 #[test]
@@ -68,10 +112,22 @@ fn a_file_that_makes_no_sense_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(&dir.path().join("data"));
     let cases = [
-        (EVENTS.replace("columns:", "colums:"), Some(2), "events.yaml:7: unknown field `colums`"),
+        (
+            EVENTS.replace("columns:", "colums:"),
+            Some(2),
+            "events.yaml:7: unknown field `colums`",
+        ),
         (EVENTS.replace("type: uuid", "type: uid"), Some(1), "uid"),
-        (EVENTS.replace("'Body(\"price\")", "'Bod(\"price\")"), Some(1), "1:1"),
-        (EVENTS.replace("name: at", "name: ID"), Some(1), "used more than once"),
+        (
+            EVENTS.replace("'Body(\"price\")", "'Bod(\"price\")"),
+            Some(1),
+            "1:1",
+        ),
+        (
+            EVENTS.replace("name: at", "name: ID"),
+            Some(1),
+            "used more than once",
+        ),
         ("sources: [".to_owned(), Some(2), "events.yaml:"),
     ];
     for (content, code, said) in cases {
@@ -89,24 +145,57 @@ fn a_source_is_made_listed_shown_and_deleted() {
     let none = run(&mut server.command(&["source", "ls"]));
     assert!(none.stderr.contains("there is no source yet"), "{none:?}");
     let said = server.ok(&[
-        "source", "create", "My events", "--sink", "in.demo.events", "--column", "id=uuid", "--column",
-        "user=path,key,default=\"-\":user.id", "--column", "env=static:prod",
+        "source",
+        "create",
+        "My events",
+        "--sink",
+        "in.demo.events",
+        "--column",
+        "id=uuid",
+        "--column",
+        "user=path,key,default=\"-\":user.id",
+        "--column",
+        "env=static:prod",
     ]);
-    assert!(said.starts_with("source my-events created\npost to http://127.0.0.1:"), "{said}");
+    assert!(
+        said.starts_with("source my-events created\npost to http://127.0.0.1:"),
+        "{said}"
+    );
     let list = server.ok(&["source", "ls"]);
-    assert!(list.contains("my-events") && list.contains("My events"), "{list}");
+    assert!(
+        list.contains("my-events") && list.contains("My events"),
+        "{list}"
+    );
     let shown = server.ok(&["source", "show", "my-events"]);
-    for part in ["into table in.demo.events", "user", "path", "user.id", "prod", "0 accepted"] {
+    for part in [
+        "into table in.demo.events",
+        "user",
+        "path",
+        "user.id",
+        "prod",
+        "0 accepted",
+    ] {
         assert!(shown.contains(part), "{part}: {shown}");
     }
-    let json: serde_json::Value = serde_json::from_str(&server.ok(&["source", "show", "my-events", "--json"])).unwrap();
-    assert_eq!(json["sinks"][0]["table"]["mapping"]["columns"][1]["primaryKey"], true);
+    let json: serde_json::Value =
+        serde_json::from_str(&server.ok(&["source", "show", "my-events", "--json"])).unwrap();
+    assert_eq!(
+        json["sinks"][0]["table"]["mapping"]["columns"][1]["primaryKey"],
+        true
+    );
     let twice = run(&mut server.command(&["source", "create", "My events"]));
     assert_eq!(twice.code, Some(1));
     assert!(twice.stderr.contains("already exists"), "{twice:?}");
-    assert!(server.ok(&["source", "delete", "my-events"]).contains("deleted"));
+    assert!(
+        server
+            .ok(&["source", "delete", "my-events"])
+            .contains("deleted")
+    );
     let gone = run(&mut server.command(&["source", "show", "my-events"]));
-    assert!(gone.code == Some(1) && gone.stderr.contains("not found"), "{gone:?}");
+    assert!(
+        gone.code == Some(1) && gone.stderr.contains("not found"),
+        "{gone:?}"
+    );
 }
 
 #[test]
@@ -117,13 +206,20 @@ fn a_source_is_not_left_behind_without_its_sink() {
         ("in.demo.events", "t=template:Bod()", "1:1"),
         ("demo.events", "id=uuid", "tableId"),
     ] {
-        let ended = run(&mut server.command(&["source", "create", "events", "--sink", table, "--column", column]));
+        let ended = run(&mut server.command(&[
+            "source", "create", "events", "--sink", table, "--column", column,
+        ]));
         assert_eq!(ended.code, Some(1), "{ended:?}");
         assert!(ended.stderr.contains(said), "{said}: {ended:?}");
     }
     assert_eq!(server.ok(&["source", "ls", "--json"]).trim(), "[]");
-    let said = forebay_with(&["source", "create", "x", "--sink", "in.a.b", "--column", "id=uid"]);
-    assert!(said.code == Some(2) && said.stderr.contains("did you mean uuid?"), "{said:?}");
+    let said = forebay_with(&[
+        "source", "create", "x", "--sink", "in.a.b", "--column", "id=uid",
+    ]);
+    assert!(
+        said.code == Some(2) && said.stderr.contains("did you mean uuid?"),
+        "{said:?}"
+    );
 }
 
 #[test]
@@ -136,17 +232,47 @@ fn who_has_no_server_or_no_token_is_told_what_to_do() {
     std::fs::write(&bad, "wrong").unwrap();
     let bad = bad.to_str().unwrap();
     let said = run(&mut server.command(&["source", "ls", "--token-file", bad]));
-    assert!(said.code == Some(1) && said.stderr.contains("Invalid access token."), "{said:?}");
+    assert!(
+        said.code == Some(1) && said.stderr.contains("Invalid access token."),
+        "{said:?}"
+    );
     assert!(said.stderr.contains("--token-file"), "{said:?}");
     let token = std::fs::read_to_string(data.join("token")).unwrap();
-    let said = run(forebay().args(["source", "ls", "--api", &api]).env("FOREBAY_TOKEN", token.trim()));
+    let said = run(forebay()
+        .args(["source", "ls", "--api", &api])
+        .env("FOREBAY_TOKEN", token.trim()));
     assert_eq!(said.code, Some(0), "{said:?}");
-    let said = run(forebay().current_dir(dir.path()).args(["source", "ls", "--api", &api]));
-    assert!(said.stderr.contains("there is no token") && said.stderr.contains("--data-dir"), "{said:?}");
+    let said = run(forebay()
+        .current_dir(dir.path())
+        .args(["source", "ls", "--api", &api]));
+    assert!(
+        said.stderr.contains("there is no token") && said.stderr.contains("--data-dir"),
+        "{said:?}"
+    );
     server.kill();
-    let said = run(forebay().args(["source", "ls", "--api", &api, "--data-dir", data.to_str().unwrap()]));
-    assert!(said.code == Some(1) && said.stderr.contains("can't reach Forebay at"), "{said:?}");
+    let said = run(forebay().args([
+        "source",
+        "ls",
+        "--api",
+        &api,
+        "--data-dir",
+        data.to_str().unwrap(),
+    ]));
+    assert!(
+        said.code == Some(1) && said.stderr.contains("can't reach Forebay at"),
+        "{said:?}"
+    );
     assert!(said.stderr.contains("is it running?"), "{said:?}");
-    let said = forebay_with(&["source", "ls", "--api", "nonsense", "--data-dir", data.to_str().unwrap()]);
-    assert!(said.code == Some(2) && said.stderr.contains("\"nonsense\" is not an address"), "{said:?}");
+    let said = forebay_with(&[
+        "source",
+        "ls",
+        "--api",
+        "nonsense",
+        "--data-dir",
+        data.to_str().unwrap(),
+    ]);
+    assert!(
+        said.code == Some(2) && said.stderr.contains("\"nonsense\" is not an address"),
+        "{said:?}"
+    );
 }

@@ -26,7 +26,11 @@ fn streams_are_listed_printed_and_measured_beside_a_server() {
     let dir = tempfile::tempdir().unwrap();
     let server = server(dir.path());
     let stream = stream(&server);
-    assert_eq!((&stream["records"], &stream["closed"]), (&Value::from(3), &Value::from(false)), "{stream}");
+    assert_eq!(
+        (&stream["records"], &stream["closed"]),
+        (&Value::from(3), &Value::from(false)),
+        "{stream}"
+    );
     let name = stream["name"].as_str().unwrap();
     assert!(name.starts_with("1/1/events/events/"), "{name}");
     let list = server.ok(&["log", "ls"]);
@@ -41,15 +45,29 @@ fn streams_are_listed_printed_and_measured_beside_a_server() {
     let verified: Value = serde_json::from_str(&server.ok(&["log", "verify", "--json"])).unwrap();
     assert_eq!(verified["sound"], true, "{verified}");
     let unknown = run(&mut server.command(&["log", "cat", "nope"]));
-    assert!(unknown.code == Some(1) && unknown.stderr.contains("forebay log ls"), "{unknown:?}");
-    let raw = server.command(&["log", "cat", name, "--raw"]).output().unwrap().stdout;
+    assert!(
+        unknown.code == Some(1) && unknown.stderr.contains("forebay log ls"),
+        "{unknown:?}"
+    );
+    let raw = server
+        .command(&["log", "cat", name, "--raw"])
+        .output()
+        .unwrap()
+        .stdout;
     assert_eq!(raw.get(..2), Some(&[0x1f, 0x8b][..]), "gzip");
 }
 
 /// The only segment file with a block in it.
 fn segment(dir: &Path) -> PathBuf {
-    let files = std::fs::read_dir(dir.join("log")).unwrap().map(|f| f.unwrap().path());
-    let has = |f: &PathBuf| std::fs::read(f).unwrap().windows(2).any(|w| w == [0x1f, 0x8b]);
+    let files = std::fs::read_dir(dir.join("log"))
+        .unwrap()
+        .map(|f| f.unwrap().path());
+    let has = |f: &PathBuf| {
+        std::fs::read(f)
+            .unwrap()
+            .windows(2)
+            .any(|w| w == [0x1f, 0x8b])
+    };
     files.into_iter().find(has).unwrap()
 }
 
@@ -67,7 +85,10 @@ fn damage_is_named_and_fails_the_command() {
     let data = dir.path().to_str().unwrap();
     let said = forebay_with(&["log", "verify", "--data-dir", data]);
     assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.stdout.contains("damaged") && said.stdout.contains(&name), "{said:?}");
+    assert!(
+        said.stdout.contains("damaged") && said.stdout.contains(&name),
+        "{said:?}"
+    );
     let said = forebay_with(&["log", "cat", &name, "--data-dir", data]);
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(said.stderr.contains("lost"), "{said:?}");
@@ -78,6 +99,9 @@ fn a_directory_without_a_log_is_named() {
     let dir = tempfile::tempdir().unwrap();
     for command in ["ls", "verify", "stat"] {
         let said = forebay_with(&["log", command, "--data-dir", dir.path().to_str().unwrap()]);
-        assert!(said.code == Some(1) && said.stderr.contains("no log here"), "{said:?}");
+        assert!(
+            said.code == Some(1) && said.stderr.contains("no log here"),
+            "{said:?}"
+        );
     }
 }

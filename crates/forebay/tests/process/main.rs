@@ -1,5 +1,9 @@
 //! The real binary as a process: what it says, what it does, what it leaves behind.
 #![allow(
+    clippy::unwrap_used,
+    reason = "what is only used by tests may fail as tests do"
+)]
+#![allow(
     clippy::disallowed_methods,
     reason = "a test of a real process waits for it with the real clock; each wait is for a condition"
 )]
@@ -12,6 +16,7 @@ mod http;
 mod log;
 mod query;
 mod server;
+mod services;
 mod start;
 mod stop;
 mod walk;

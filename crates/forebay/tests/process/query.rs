@@ -6,7 +6,17 @@ use crate::server::{Server, run};
 fn rows_come_as_table_json_or_csv_and_nothing_can_be_changed() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
-    server.ok(&["source", "create", "q", "--sink", "in.test.q", "--column", "n=path:n", "--column", "s=path:s"]);
+    server.ok(&[
+        "source",
+        "create",
+        "q",
+        "--sink",
+        "in.test.q",
+        "--column",
+        "n=path:n",
+        "--column",
+        "s=path:s",
+    ]);
     let path = server.path("q");
     server.post(&path, r#"{"n": 7, "s": "a \"b\", ž"}"#);
     server.post(&path, r#"{"n": 12, "s": "line\nbreak"}"#);
@@ -20,9 +30,18 @@ fn rows_come_as_table_json_or_csv_and_nothing_can_be_changed() {
         server.ok(&["query", sql, "--format", "json"]),
         "[\n {\"n\":7,\"s\":\"a \\\"b\\\", ž\"},\n {\"n\":12,\"s\":\"line\\nbreak\"}\n]\n"
     );
-    assert_eq!(server.ok(&["query", sql, "--format", "csv"]), "n,s\n7,\"a \"\"b\"\", ž\"\n12,\"line\nbreak\"\n");
-    assert_eq!(server.ok(&["query", "SELECT NULL AS x", "--format", "json"]), "[\n {\"x\":null}\n]\n");
-    assert_eq!(server.ok(&["query", "SELECT 1 AS x WHERE 0", "--format", "json"]), "[]\n");
+    assert_eq!(
+        server.ok(&["query", sql, "--format", "csv"]),
+        "n,s\n7,\"a \"\"b\"\", ž\"\n12,\"line\nbreak\"\n"
+    );
+    assert_eq!(
+        server.ok(&["query", "SELECT NULL AS x", "--format", "json"]),
+        "[\n {\"x\":null}\n]\n"
+    );
+    assert_eq!(
+        server.ok(&["query", "SELECT 1 AS x WHERE 0", "--format", "json"]),
+        "[]\n"
+    );
 
     let limited = run(&mut server.command(&["query", sql, "--limit", "1", "--format", "csv"]));
     assert_eq!(limited.stdout.lines().count(), 2);
@@ -35,10 +54,18 @@ fn rows_come_as_table_json_or_csv_and_nothing_can_be_changed() {
         ("SELECT * FROM \"in.test.nope\"", "there are: \"in.test.q\""),
     ] {
         let ended = run(&mut server.command(&["query", sql]));
-        assert!(ended.code == Some(1) && ended.stderr.contains(said), "{sql}: {ended:?}");
+        assert!(
+            ended.code == Some(1) && ended.stderr.contains(said),
+            "{sql}: {ended:?}"
+        );
     }
     // Also when nobody runs.
-    let after = server.command(&["query", "SELECT count(*) AS n FROM \"in.test.q\"", "--format", "csv"]);
+    let after = server.command(&[
+        "query",
+        "SELECT count(*) AS n FROM \"in.test.q\"",
+        "--format",
+        "csv",
+    ]);
     server.kill();
     let mut after = after;
     assert_eq!(run(&mut after).stdout, "n\n2\n");
@@ -47,7 +74,15 @@ fn rows_come_as_table_json_or_csv_and_nothing_can_be_changed() {
 #[test]
 fn a_directory_without_tables_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    let said = crate::server::forebay_with(&["query", "SELECT 1", "--data-dir", dir.path().to_str().unwrap()]);
-    assert!(said.code == Some(1) && said.stderr.contains("there is no database"), "{said:?}");
+    let said = crate::server::forebay_with(&[
+        "query",
+        "SELECT 1",
+        "--data-dir",
+        dir.path().to_str().unwrap(),
+    ]);
+    assert!(
+        said.code == Some(1) && said.stderr.contains("there is no database"),
+        "{said:?}"
+    );
     assert!(said.stderr.contains("--data-dir"), "{said:?}");
 }

@@ -77,9 +77,18 @@ impl Server {
     pub(crate) fn start_with(data: &Path, args: &[&str]) -> Self {
         let mut command = forebay();
         command.args(["serve", "--data-dir", data.to_str().unwrap()]);
-        command.args(["--api-listen", "127.0.0.1:0", "--source-listen", "127.0.0.1:0"]);
+        command.args([
+            "--api-listen",
+            "127.0.0.1:0",
+            "--source-listen",
+            "127.0.0.1:0",
+        ]);
         command.args(args);
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let lines = Arc::new(Mutex::new(Vec::new()));
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let kept = Arc::clone(&lines);
@@ -90,7 +99,9 @@ impl Server {
         });
         let ready = wait_for("the server", || {
             let all = lines.lock().unwrap().clone();
-            let ready = all.iter().filter_map(|l| serde_json::from_str::<Value>(l).ok());
+            let ready = all
+                .iter()
+                .filter_map(|l| serde_json::from_str::<Value>(l).ok());
             let ready = ready.into_iter().find(|l| l["message"] == "ready");
             if ready.is_none() && child.try_wait().unwrap().is_some() {
                 panic!("forebay ended: {all:#?}");
@@ -99,8 +110,16 @@ impl Server {
         });
         let address = |name: &str| ready[name].as_str().unwrap().parse().unwrap();
         let (api, source) = (address("api"), address("source"));
-        let server = Self { child, api, source, data: data.to_owned(), lines };
-        wait_for("readiness", || (server.get("/health/ready").0 == 200).then_some(()));
+        let server = Self {
+            child,
+            api,
+            source,
+            data: data.to_owned(),
+            lines,
+        };
+        wait_for("readiness", || {
+            (server.get("/health/ready").0 == 200).then_some(())
+        });
         server
     }
 
@@ -113,7 +132,9 @@ impl Server {
     pub(crate) fn get(&self, path: &str) -> (u16, String) {
         let token = std::fs::read_to_string(self.data.join("token")).unwrap_or_default();
         let headers = [("X-StorageApi-Token", token.trim())];
-        let response = Client::new(self.api).send("GET", path, &headers, b"").unwrap();
+        let response = Client::new(self.api)
+            .send("GET", path, &headers, b"")
+            .unwrap();
         (response.status, String::from_utf8(response.body).unwrap())
     }
 
@@ -135,22 +156,39 @@ impl Server {
 
     /// Makes the source `events` with the table `in.test.events`; returns the path to post to.
     pub(crate) fn define(&self) -> String {
-        self.ok(&["source", "create", "events", "--sink", "in.test.events", "--column", "n=path:n", "--column", "id=uuid"]);
+        self.ok(&[
+            "source",
+            "create",
+            "events",
+            "--sink",
+            "in.test.events",
+            "--column",
+            "n=path:n",
+            "--column",
+            "id=uuid",
+        ]);
         self.path("events")
     }
 
     /// Path of a source on its listener.
     pub(crate) fn path(&self, source: &str) -> String {
         let url = self.ok(&["source", "show", source, "--url"]);
-        let at = url.find("/stream/").unwrap();
-        url[at..].trim().to_owned()
+        let (_, path) = url.split_once("/stream/").unwrap();
+        format!("/stream/{}", path.trim())
     }
 
     /// Posts a record that has to be acknowledged.
     pub(crate) fn post(&self, path: &str, body: &str) {
         let headers = [("Content-Type", "application/json")];
-        let response = Client::new(self.source).send("POST", path, &headers, body.as_bytes()).unwrap();
-        assert_eq!(response.status, 200, "{}", String::from_utf8_lossy(&response.body));
+        let response = Client::new(self.source)
+            .send("POST", path, &headers, body.as_bytes())
+            .unwrap();
+        assert_eq!(
+            response.status,
+            200,
+            "{}",
+            String::from_utf8_lossy(&response.body)
+        );
     }
 
     /// Waits until the sink has counted at least so many records and none of them is on its way.
@@ -171,7 +209,13 @@ impl Server {
 
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args([&format!("-{name}"), &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     /// Waits for its end.

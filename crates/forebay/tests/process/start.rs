@@ -21,8 +21,11 @@ fn serve(data: &Path, args: &[&str]) -> Ended {
 
 /// The last lines: the sentence, and perhaps a hint.
 fn sentence(ended: &Ended) -> String {
-    let at = ended.stderr.find("error: ").unwrap_or_else(|| panic!("{ended:?}"));
-    ended.stderr[at..].to_owned()
+    let (_, said) = ended
+        .stderr
+        .split_once("error: ")
+        .unwrap_or_else(|| panic!("{ended:?}"));
+    said.to_owned()
 }
 
 #[test]
@@ -31,13 +34,21 @@ fn the_first_start_makes_a_token_that_only_its_owner_can_read_and_that_is_in_no_
     let data = dir.path().join("new/data");
     let server = Server::start(&data);
     let file = data.join("token");
-    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        std::fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
     let token = std::fs::read_to_string(&file).unwrap();
     let log = server.log();
-    assert!(log.contains(file.to_str().unwrap()) && !log.contains(token.trim()), "{log}");
+    assert!(
+        log.contains(file.to_str().unwrap()) && !log.contains(token.trim()),
+        "{log}"
+    );
     assert_eq!(server.get("/v1/branches/default/sources").0, 200);
     let bad = [("X-StorageApi-Token", "wrong")];
-    let refused = Client::new(server.api).send("GET", "/v1/branches/default/sources", &bad, b"").unwrap();
+    let refused = Client::new(server.api)
+        .send("GET", "/v1/branches/default/sources", &bad, b"")
+        .unwrap();
     assert_eq!(refused.status, 401);
     server.kill();
     let again = Server::start(&data);
@@ -50,11 +61,20 @@ fn a_bad_token_file_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("t");
     std::fs::write(&file, "two words\n").unwrap();
-    let ended = serve(&dir.path().join("data"), &["--token-file", file.to_str().unwrap()]);
+    let ended = serve(
+        &dir.path().join("data"),
+        &["--token-file", file.to_str().unwrap()],
+    );
     assert_eq!(ended.code, Some(2), "{ended:?}");
-    assert!(sentence(&ended).contains("one word") && !ended.stderr.contains("two words"), "{ended:?}");
+    assert!(
+        sentence(&ended).contains("one word") && !ended.stderr.contains("two words"),
+        "{ended:?}"
+    );
     let ended = serve(&dir.path().join("data"), &["--token-file", "/no/such/file"]);
-    assert!(ended.code == Some(1) && sentence(&ended).contains("/no/such/file"), "{ended:?}");
+    assert!(
+        ended.code == Some(1) && sentence(&ended).contains("/no/such/file"),
+        "{ended:?}"
+    );
 }
 
 #[test]
@@ -62,7 +82,10 @@ fn a_port_in_use_is_named_with_flag_and_key() {
     let dir = tempfile::tempdir().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    for (flag, key) in [("--api-listen", "api.listen"), ("--source-listen", "source.http.listen")] {
+    for (flag, key) in [
+        ("--api-listen", "api.listen"),
+        ("--source-listen", "source.http.listen"),
+    ] {
         let ended = serve(dir.path(), &[flag, &address]);
         assert_eq!(ended.code, Some(1), "{ended:?}");
         let said = sentence(&ended);
@@ -79,7 +102,10 @@ fn a_directory_that_another_process_has_is_refused() {
     let ended = serve(dir.path(), &[]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
     let said = sentence(&ended);
-    assert!(said.contains("another process") && said.contains(dir.path().to_str().unwrap()), "{said}");
+    assert!(
+        said.contains("another process") && said.contains(dir.path().to_str().unwrap()),
+        "{said}"
+    );
     // The first one does not mind.
     assert_eq!(server.get("/health/ready").0, 200);
 }
@@ -107,14 +133,28 @@ fn a_directory_that_cant_be_written_is_refused() {
     let file = dir.path().join("file");
     std::fs::write(&file, "").unwrap();
     let ended = serve(&file, &[]);
-    assert!(ended.code == Some(1) && sentence(&ended).contains(file.to_str().unwrap()), "{ended:?}");
+    assert!(
+        ended.code == Some(1) && sentence(&ended).contains(file.to_str().unwrap()),
+        "{ended:?}"
+    );
 }
 
 #[test]
 fn listeners_on_one_port_are_refused_before_anything_is_made() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
-    let ended = serve(&data, &["--api-listen", "127.0.0.1:7001", "--source-listen", "127.0.0.1:7001"]);
-    assert!(ended.code == Some(2) && sentence(&ended).contains("clashes"), "{ended:?}");
+    let ended = serve(
+        &data,
+        &[
+            "--api-listen",
+            "127.0.0.1:7001",
+            "--source-listen",
+            "127.0.0.1:7001",
+        ],
+    );
+    assert!(
+        ended.code == Some(2) && sentence(&ended).contains("clashes"),
+        "{ended:?}"
+    );
     assert!(!data.exists());
 }

@@ -19,9 +19,16 @@ struct Load {
 
 impl Load {
     fn start(source: SocketAddr, path: &str, run: u32) -> Self {
-        let (acknowledged, stop) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
+        let (acknowledged, stop) = (
+            Arc::new(Mutex::new(Vec::new())),
+            Arc::new(AtomicBool::new(false)),
+        );
         let clients = (0..4).map(|client| {
-            let (path, acknowledged, stop) = (path.to_owned(), Arc::clone(&acknowledged), Arc::clone(&stop));
+            let (path, acknowledged, stop) = (
+                path.to_owned(),
+                Arc::clone(&acknowledged),
+                Arc::clone(&stop),
+            );
             std::thread::spawn(move || {
                 let mut http = Client::new(source);
                 let headers = [("Content-Type", "application/json")];
@@ -39,7 +46,11 @@ impl Load {
             })
         });
         let clients = clients.collect();
-        Self { acknowledged, stop, clients }
+        Self {
+            acknowledged,
+            stop,
+            clients,
+        }
     }
 
     fn count(&self) -> usize {
@@ -57,7 +68,15 @@ impl Load {
 }
 
 fn define(server: &Server) -> String {
-    server.ok(&["source", "create", "events", "--sink", "in.test.events", "--column", "n=path:n"]);
+    server.ok(&[
+        "source",
+        "create",
+        "events",
+        "--sink",
+        "in.test.events",
+        "--column",
+        "n=path:n",
+    ]);
     server.path("events")
 }
 
@@ -71,8 +90,17 @@ fn verify(data: &Path, acknowledged: &[String]) {
     }
     let twice: Vec<_> = seen.iter().filter(|(_, n)| **n > 1).collect();
     assert!(twice.is_empty(), "{twice:?}");
-    let lost: Vec<_> = acknowledged.iter().filter(|id| !seen.contains_key(*id)).collect();
-    assert!(lost.is_empty(), "{} of {} are lost: {:?}", lost.len(), acknowledged.len(), &lost[..lost.len().min(5)]);
+    let lost: Vec<_> = acknowledged
+        .iter()
+        .filter(|id| !seen.contains_key(*id))
+        .collect();
+    assert!(
+        lost.is_empty(),
+        "{} of {} are lost: {:?}",
+        lost.len(),
+        acknowledged.len(),
+        &lost[..lost.len().min(5)]
+    );
 }
 
 #[test]
@@ -120,10 +148,14 @@ fn a_second_signal_ends_at_once() {
     let path = define(&server);
     // A request that never ends holds up the stop.
     let mut slow = std::net::TcpStream::connect(server.source).unwrap();
-    let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{{");
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{{"
+    );
     std::io::Write::write_all(&mut slow, head.as_bytes()).unwrap();
     server.signal("INT");
-    wait_for("the stop", || server.log().contains("stopping").then_some(()));
+    wait_for("the stop", || {
+        server.log().contains("stopping").then_some(())
+    });
     server.signal("INT");
     let (status, log) = server.ended();
     assert_eq!(status.code(), Some(130), "{log}");

@@ -140,6 +140,8 @@ fn spawn(data: &Path, api: SocketAddr, source: SocketAddr, extra: &[String], sta
     let stderr = std::fs::File::create(data.join(format!("stderr.{start}"))).unwrap();
     Command::new(env!("CARGO_BIN_EXE_forebay"))
         .arg("serve")
+        // Settings of whoever runs the tests are none of the server's.
+        .env_clear()
         .args(["--data-dir", data.to_str().unwrap()])
         .args([
             "--api-listen",

@@ -1,8 +1,6 @@
 use std::time::Duration;
 
-use forebay_model::{
-    ByteSize, Compression, Mapping, SinkSettings, Span, TableBackend, TableSink,
-};
+use forebay_model::{ByteSize, Compression, Mapping, SinkSettings, Span, TableBackend, TableSink};
 
 use super::*;
 
@@ -22,11 +20,17 @@ fn file() -> File {
     settings.import.size = ByteSize(10_000);
     settings.import.interval = Span::secs(60);
     settings.import.slices = 20;
-    File::open(format!("1/1/src/snk/{OPENED}").parse().unwrap(), table, settings)
+    File::open(
+        format!("1/1/src/snk/{OPENED}").parse().unwrap(),
+        table,
+        settings,
+    )
 }
 
 fn slice() -> Slice {
-    let key = format!("1/1/src/snk/{OPENED}/vol/{OPENED}").parse().unwrap();
+    let key = format!("1/1/src/snk/{OPENED}/vol/{OPENED}")
+        .parse()
+        .unwrap();
     Slice::open(key, Compression::None)
 }
 
@@ -36,7 +40,11 @@ fn after(ms: u64) -> Timestamp {
 }
 
 fn holding(records: u64, compressed_bytes: u64) -> Statistics {
-    Statistics { records, compressed_bytes, ..Statistics::default() }
+    Statistics {
+        records,
+        compressed_bytes,
+        ..Statistics::default()
+    }
 }
 
 #[test]
@@ -50,8 +58,17 @@ fn a_slice_is_rotated_at_each_trigger_and_not_one_below() {
         (1, 1000, 1000, Some(Reason::Size)),
         (1, 1, 30_000, Some(Reason::Age)),
     ] {
-        let decided = slice_rotation(&file(), &slice(), &holding(records, bytes), &config, after(ms));
-        assert_eq!(decided, expected, "{records} records, {bytes} bytes, {ms} ms");
+        let decided = slice_rotation(
+            &file(),
+            &slice(),
+            &holding(records, bytes),
+            &config,
+            after(ms),
+        );
+        assert_eq!(
+            decided, expected,
+            "{records} records, {bytes} bytes, {ms} ms"
+        );
     }
 }
 
@@ -60,7 +77,10 @@ fn a_slice_that_is_not_being_written_is_left_alone() {
     let mut closing = slice();
     closing.transition(SliceState::Closing, after(1)).unwrap();
     let config = CoordinatorConfig::default();
-    assert_eq!(slice_rotation(&file(), &closing, &holding(99, 99), &config, after(99_999)), None);
+    assert_eq!(
+        slice_rotation(&file(), &closing, &holding(99, 99), &config, after(99_999)),
+        None
+    );
 }
 
 #[test]
@@ -81,7 +101,10 @@ fn a_file_is_rotated_at_each_trigger_and_not_one_below() {
     ] {
         let held = holding(records, bytes);
         let decided = file_rotation(&file(), slices, &held, on_their_way, &config, after(ms));
-        assert_eq!(decided, expected, "{slices} slices, {records} records, {on_their_way} on their way, {ms} ms");
+        assert_eq!(
+            decided, expected,
+            "{slices} slices, {records} records, {on_their_way} on their way, {ms} ms"
+        );
     }
 }
 
@@ -89,8 +112,14 @@ fn a_file_is_rotated_at_each_trigger_and_not_one_below() {
 fn a_clock_that_went_back_rotates_nothing() {
     let config = CoordinatorConfig::default();
     let before = Timestamp::from_millis(0);
-    assert_eq!(slice_rotation(&file(), &slice(), &holding(99, 9999), &config, before), None);
-    assert_eq!(file_rotation(&file(), 1, &holding(999, 9), 0, &config, before), None);
+    assert_eq!(
+        slice_rotation(&file(), &slice(), &holding(99, 9999), &config, before),
+        None
+    );
+    assert_eq!(
+        file_rotation(&file(), 1, &holding(999, 9), 0, &config, before),
+        None
+    );
 }
 
 #[test]
@@ -99,7 +128,11 @@ fn an_import_begins_when_the_last_slice_is_in_staging() {
     let mut s = slice();
     assert!(!ready_for_import(&f, []));
     f.transition(FileState::Closing, after(1)).unwrap();
-    for state in [SliceState::Closing, SliceState::Uploading, SliceState::Uploaded] {
+    for state in [
+        SliceState::Closing,
+        SliceState::Uploading,
+        SliceState::Uploaded,
+    ] {
         assert!(!ready_for_import(&f, [&s]));
         s.transition(state, after(2)).unwrap();
     }
@@ -108,11 +141,18 @@ fn an_import_begins_when_the_last_slice_is_in_staging() {
 
 #[test]
 fn only_old_imported_files_beyond_the_newest_are_forgotten() {
-    let config = CoordinatorConfig { archived_file_retention_per_sink: 1, ..CoordinatorConfig::default() };
+    let config = CoordinatorConfig {
+        archived_file_retention_per_sink: 1,
+        ..CoordinatorConfig::default()
+    };
     let imported = |opened_ms: u64, done_ms: u64| {
         let mut f = file();
         f.key.opened_at = after(opened_ms);
-        for state in [FileState::Closing, FileState::Importing, FileState::Imported] {
+        for state in [
+            FileState::Closing,
+            FileState::Importing,
+            FileState::Imported,
+        ] {
             f.transition(state, after(done_ms)).unwrap();
         }
         f

@@ -1,0 +1,67 @@
+//! The same walk into S3 and PostgreSQL, as a configuration file says it.
+
+use forebay_remote::services;
+use secrecy::ExposeSecret;
+
+use crate::server::{Server, forebay, run};
+
+#[test]
+fn a_configuration_file_leads_records_through_s3_into_postgres() {
+    let name = "a_configuration_file_leads_records_through_s3_into_postgres";
+    let (Some(postgres), Some(s3)) = (services::postgres(name), services::s3(name)) else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("forebay.yaml");
+    let key = dir.path().join("s3.key");
+    std::fs::write(&key, format!("{}\n", s3.secret_key.expose_secret())).unwrap();
+    let url = dir.path().join("postgres.url");
+    std::fs::write(&url, &postgres.url).unwrap();
+    // Schemas and objects of its own: other tests use the same servers.
+    let unique = format!("walk{}", std::process::id());
+    let ca = postgres
+        .ca_file
+        .map(|f| format!("    caFile: {f}\n"))
+        .unwrap_or_default();
+    let text = format!(
+        "staging:\n  type: s3\n  s3:\n    bucket: {}\n    prefix: {unique}\n    endpoint: {}\n    accessKeyId: {}\n    \
+         secretAccessKey: ${{file:{}}}\ntable:\n  default: postgres\n  postgres:\n    url: ${{file:{}}}\n    \
+         ledgerSchema: forebay_{unique}\n{ca}",
+        s3.bucket,
+        s3.endpoint,
+        s3.access_key,
+        key.display(),
+        url.display(),
+    );
+    std::fs::write(&file, text).unwrap();
+    let file = file.to_str().unwrap();
+    let shown = run(forebay().args(["config", "show", "--config", file]));
+    assert_eq!(shown.code, Some(0), "{shown:?}");
+    assert!(
+        !shown.stdout.contains(s3.secret_key.expose_secret()),
+        "{}",
+        shown.stdout
+    );
+
+    let server = Server::start_with(&dir.path().join("data"), &["--config", file]);
+    let table = format!("in.{unique}.events");
+    server.ok(&[
+        "source", "create", "events", "--sink", &table, "--column", "n=path:n", "--column",
+        "id=uuid",
+    ]);
+    let path = server.path("events");
+    for n in 0..5 {
+        server.post(&path, &format!("{{\"n\": {n}}}"));
+    }
+    let balance = server.settled("events", "events", 5);
+    assert_eq!(balance["imported"], 5, "{balance}\n{}", server.log());
+    // Nothing of it is here.
+    let here = run(&mut server.command(&[
+        "query",
+        &format!("SELECT * FROM \"{table}\""),
+        "--config",
+        file,
+    ]));
+    assert_eq!(here.code, Some(1), "{here:?}");
+    assert!(!dir.path().join("data/staging").exists());
+}
