@@ -417,13 +417,12 @@ impl Base {
             Limits::default(),
             random::wide(),
         );
-        let mut next = random::secret();
         Api::new(ApiDeps {
             repo: self.repo.clone(),
             mapper: Arc::new(mapper),
             auth,
             clock: Arc::clone(&self.clock),
-            random: Box::new(move || next()),
+            random: Box::new(random::secret()),
             node: self.node.clone(),
             backends: self
                 .tables

@@ -90,8 +90,8 @@ fn define(server: &Server) -> String {
     let url =
         server.call("GET", &format!("{SOURCES}/torture"), &Value::Null)["http"]["url"].clone();
     let url = url.as_str().unwrap();
-    let path = url.find("/stream/").unwrap();
-    url[path..].to_owned()
+    let (_, path) = url.split_once("/stream/").unwrap();
+    format!("/stream/{path}")
 }
 
 /// What one client knows at the end: the numbers that were acknowledged, and how many it sent.

@@ -78,86 +78,40 @@ impl CoordinatorConfig {
     /// Everything that is out of range: name, given value, what is allowed.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
-        let spans = [
-            (
-                "checkInterval",
-                self.check_interval,
-                Span::millis(100),
-                Span::secs(30),
-            ),
-            (
-                "uploadMinInterval",
-                self.upload_min_interval,
-                Span::secs(1),
-                Span::mins(30),
-            ),
-            (
-                "importMinInterval",
-                self.import_min_interval,
-                Span::secs(1),
-                Span::hours(24),
-            ),
-            (
+        let (ms, s, m, h) = (Span::millis, Span::secs, Span::mins, Span::hours);
+        let c = self;
+        let problems = [
+            out_of_range("checkInterval", c.check_interval, ms(100), s(30)),
+            out_of_range("uploadMinInterval", c.upload_min_interval, s(1), m(30)),
+            out_of_range("importMinInterval", c.import_min_interval, s(1), h(24)),
+            out_of_range(
                 "sliceRotationTimeout",
-                self.slice_rotation_timeout,
-                Span::secs(30),
-                Span::mins(15),
+                c.slice_rotation_timeout,
+                s(30),
+                m(15),
             ),
-            (
-                "sliceCloseTimeout",
-                self.slice_close_timeout,
-                Span::secs(10),
-                Span::mins(10),
-            ),
-            (
-                "fileCloseTimeout",
-                self.file_close_timeout,
-                Span::secs(10),
-                Span::mins(10),
-            ),
-            (
-                "cleanupInterval",
-                self.cleanup_interval,
-                Span::secs(1),
-                Span::hours(24),
-            ),
-            (
+            out_of_range("sliceCloseTimeout", c.slice_close_timeout, s(10), m(10)),
+            out_of_range("fileCloseTimeout", c.file_close_timeout, s(10), m(10)),
+            out_of_range("cleanupInterval", c.cleanup_interval, s(1), h(24)),
+            out_of_range(
                 "archivedFileExpiration",
-                self.archived_file_expiration,
-                Span::mins(1),
-                Span::hours(720),
+                c.archived_file_expiration,
+                m(1),
+                h(720),
             ),
-            (
-                "retryInitial",
-                self.retry_initial,
-                Span::millis(10),
-                Span::mins(10),
-            ),
-            (
-                "retryMax",
-                self.retry_max,
-                Span::millis(10),
-                Span::hours(24),
-            ),
-        ];
-        let numbers = [
-            ("importMaxSlices", self.import_max_slices, 50, 120),
-            ("importJobLimit", self.import_job_limit, 1, 100),
-            (
+            out_of_range("retryInitial", c.retry_initial, ms(10), m(10)),
+            out_of_range("retryMax", c.retry_max, ms(10), h(24)),
+            out_of_range("importMaxSlices", c.import_max_slices, 50, 120),
+            out_of_range("importJobLimit", c.import_job_limit, 1, 100),
+            out_of_range(
                 "archivedFileRetentionPerSink",
-                self.archived_file_retention_per_sink,
+                c.archived_file_retention_per_sink,
                 0,
                 100,
             ),
-            ("retryFactor", self.retry_factor, 1, 10),
+            out_of_range("retryFactor", c.retry_factor, 1, 10),
         ];
-        let spans = spans
-            .into_iter()
-            .filter_map(|(name, given, min, max)| out_of_range(name, given, min, max));
-        let numbers = numbers
-            .into_iter()
-            .filter_map(|(name, given, min, max)| out_of_range(name, given, min, max));
-        spans.chain(numbers).collect()
+        problems.into_iter().flatten().collect()
     }
 }
 

@@ -48,7 +48,7 @@ pub(crate) struct Create {
     /// What it is for
     #[arg(long, default_value = "")]
     description: String,
-    /// Table that its records go into: <in|out>.<bucket>.<table>
+    /// Table that its records go into: stage (in or out), bucket and name, like in.main.events
     #[arg(long, value_name = "TABLE", requires = "column")]
     sink: Option<String>,
     /// What keeps the table (sqlite, postgres), when it is not the server's default
