@@ -125,7 +125,7 @@ impl Importer {
             let waiting = snapshot
                 .entries
                 .values()
-                .filter(|f| f.state == FileState::Importing);
+                .filter(|f| f.state > FileState::Writing);
             self.oldest_of_each_sink(waiting, busy)
         };
         let changed = || async { changes.lock().await.next().await.is_ok() };
@@ -148,7 +148,8 @@ impl Importer {
         }
     }
 
-    /// The oldest file of each sink, if it is due and no file of the sink is being imported.
+    /// The oldest closed file of each sink, if it is in staging, due, and no file of the sink is
+    /// being imported. One whose slices are not all uploaded holds back the later ones.
     fn oldest_of_each_sink<'f>(
         &self,
         waiting: impl Iterator<Item = &'f Revised<Arc<File>>>,
@@ -165,7 +166,8 @@ impl Importer {
         let now = self.delivery.clock.now();
         let due = oldest
             .values()
-            .filter(|f| f.retry.is_due(now) && !busy.contains(&f.key.sink));
+            .filter(|f| f.state == FileState::Importing && f.retry.is_due(now))
+            .filter(|f| !busy.contains(&f.key.sink));
         due.map(|f| (f.key.clone(), f.revision)).collect()
     }
 
