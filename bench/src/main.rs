@@ -122,7 +122,7 @@ async fn http(forebay: &Path, duration: Duration, connections: &[usize]) -> anyh
             command
                 .args(["limit", "--listen", &address.to_string(), "--directory"])
                 .arg(directory.path());
-            let server = Server::start(&mut command, &directory.path().join("log"))?;
+            let server = Server::start(&mut command, &directory.path().join("stderr"))?;
             wait_for(address).await?;
             measure(
                 "limit",
@@ -146,7 +146,7 @@ async fn http(forebay: &Path, duration: Duration, connections: &[usize]) -> anyh
                 "--source-listen",
                 &source.to_string(),
             ]);
-            let server = Server::start(&mut command, &directory.path().join("log"))?;
+            let server = Server::start(&mut command, &directory.path().join("stderr"))?;
             wait_for(api).await?;
             wait_for(source).await?;
             let path = define(api, directory.path(), &columns).await?;
