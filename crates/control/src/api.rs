@@ -12,6 +12,7 @@ mod document;
 mod error;
 mod frame;
 mod index;
+mod letters;
 mod mapper;
 mod mapping;
 mod operation;
@@ -40,6 +41,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use config::ApiConfig;
+pub use letters::{Choice, Discard, KeptLetter, LetterFailure, Letters, Replay};
 pub use mapper::{ColumnProblem, Mapper, TestCell, TestError, TestRecord, TestTable};
 pub use random::RandomSource;
 
@@ -55,6 +57,8 @@ pub struct ApiDeps {
     pub repo: Repo,
     /// What compiles mappings.
     pub mapper: Arc<dyn Mapper>,
+    /// What keeps dead letters.
+    pub letters: Arc<dyn Letters>,
     /// What knows tokens.
     pub auth: Arc<dyn Authenticate>,
     /// The time.
@@ -78,6 +82,7 @@ type Shared = Arc<Inner>;
 struct Inner {
     repo: Repo,
     mapper: Arc<dyn Mapper>,
+    letters: Arc<dyn Letters>,
     auth: Arc<dyn Authenticate>,
     clock: Arc<dyn Clock>,
     random: Random,
@@ -113,6 +118,10 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(statistics::total))
         .routes(routes!(statistics::files))
         .routes(routes!(statistics::balance))
+        .routes(routes!(letters::list))
+        .routes(routes!(letters::get))
+        .routes(routes!(letters::replay))
+        .routes(routes!(letters::discard))
         .routes(routes!(tasks::get))
 }
 
@@ -131,6 +140,7 @@ impl Api {
         Self(Arc::new(Inner {
             repo: deps.repo,
             mapper: deps.mapper,
+            letters: deps.letters,
             auth: deps.auth,
             clock: deps.clock,
             random: Random::new(deps.random),

@@ -14,14 +14,14 @@ use forebay_record::{CompiledMapping, RecordContext};
 use futures::future::join_all;
 use tokio::time::{Instant, timeout_at};
 
-pub use outcome::{Failure, Fate, REFUSALS_MAX, Refusal, Refused, SinkResult};
+pub use outcome::{Failure, Fate, Kept, REFUSALS_MAX, Refusal, Refused, SinkResult};
 pub use rows::Random;
 use rows::{Evaluated, Put, Rendered, Rows, put};
 pub use table::{BranchRoute, SinkRoute, Table, Target};
 
 use crate::budget::Charge;
-use crate::metrics::{ROWS_ACCEPTED, ROWS_FAILED, ROWS_REFUSED};
-use crate::pipeline::{Pipeline, Wait};
+use crate::metrics::{ROWS_ACCEPTED, ROWS_DEAD, ROWS_FAILED, ROWS_REFUSED};
+use crate::pipeline::{BlockTicket, Pipeline, Wait};
 use crate::template::TemplatePool;
 
 /// How long a record waits for its sink's first slice.
@@ -61,6 +61,7 @@ pub struct Dispatcher {
 struct Meters {
     accepted: metrics::Counter,
     refused: metrics::Counter,
+    dead: metrics::Counter,
     failed: metrics::Counter,
 }
 
@@ -72,8 +73,8 @@ impl std::fmt::Debug for Dispatcher {
 
 /// How far a sink is with the request.
 enum Step {
-    /// Rows are in a block.
-    Waiting(Wait, Rendered),
+    /// Rows are in a block, refused records on their way to the log.
+    Waiting(Option<Wait>, Option<BlockTicket>, Rendered),
     /// It is done.
     Done(SinkResult),
     /// Nothing could be done at once.
@@ -92,6 +93,7 @@ impl Dispatcher {
             meters: Meters {
                 accepted: metrics::counter!(ROWS_ACCEPTED),
                 refused: metrics::counter!(ROWS_REFUSED),
+                dead: metrics::counter!(ROWS_DEAD),
                 failed: metrics::counter!(ROWS_FAILED),
             },
         })
@@ -138,8 +140,18 @@ impl Dispatcher {
         for step in steps {
             let result = match step {
                 Step::Done(result) => result,
-                Step::Waiting(wait, rendered) => rendered.result(wait.await.into()),
-                Step::Todo => Rendered::of(good).result(Fate::Failed(Failure::NoOpenSlice)),
+                Step::Waiting(rows, letters, rendered) => {
+                    let fate = match rows {
+                        Some(wait) => wait.await.into(),
+                        None => Fate::Nothing,
+                    };
+                    let kept = match letters {
+                        Some(ticket) => ticket.await.into(),
+                        None => Fate::Nothing,
+                    };
+                    rendered.result(fate, kept)
+                }
+                Step::Todo => Rendered::of(good).failed(Failure::NoOpenSlice),
             };
             self.count(&result);
             results.push(result);
@@ -152,6 +164,12 @@ impl Dispatcher {
         match result.fate {
             Fate::Processed | Fate::Accepted => self.meters.accepted.increment(rows),
             Fate::Failed(_) | Fate::Unknown(_) => self.meters.failed.increment(rows),
+            Fate::Nothing => {}
+        }
+        let kept = result.kept.records.count() as u64;
+        match result.kept.fate {
+            Fate::Processed | Fate::Accepted => self.meters.dead.increment(kept),
+            Fate::Failed(_) | Fate::Unknown(_) => self.meters.failed.increment(kept),
             Fate::Nothing => {}
         }
         if result.refused.count() > 0 {
@@ -167,7 +185,7 @@ impl Dispatcher {
         rows::with_scratch(|rows| {
             let mut rendered = Rendered::default();
             for record in batch.good() {
-                rendered.render(pipeline.mapping(), record, &[], &self.random, rows);
+                rendered.render(pipeline, record, &[], &self.random, rows);
             }
             match put(pipeline, rows, &mut rendered, batch) {
                 Put::Done(step) => step,
@@ -270,7 +288,7 @@ impl Dispatcher {
                 evaluated = Some((Arc::clone(mapping), cells));
             }
             let cells = evaluated.as_ref().map(|(_, cells)| cells.as_slice());
-            let rows = Rows::render(mapping, batch, cells, &self.random).await;
+            let rows = Rows::render(&pipeline, batch, cells, &self.random).await;
             match rows.put(&pipeline, batch).await {
                 Step::Todo => {}
                 step => return step,

@@ -2,6 +2,7 @@
 //! and into their tables. It decides nothing: it follows the metadata store.
 
 pub mod budget;
+pub mod dead_letter;
 pub mod deliver;
 pub mod dispatch;
 pub mod follow;

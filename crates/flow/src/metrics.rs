@@ -17,6 +17,8 @@ pub const IN_FLIGHT_BYTES: &str = "forebay_in_flight_bytes";
 pub const ROWS_ACCEPTED: &str = "forebay_rows_accepted_total";
 /// Rows that a mapping refused.
 pub const ROWS_REFUSED: &str = "forebay_rows_refused_total";
+/// Records kept as dead letters.
+pub const ROWS_DEAD: &str = "forebay_rows_dead_total";
 /// Rows that could not be stored, or of which nobody knows.
 pub const ROWS_FAILED: &str = "forebay_rows_failed_total";
 /// Time from a request's last byte to its answer.
@@ -93,6 +95,11 @@ pub fn describe() {
     );
     describe_counter!(ROWS_ACCEPTED, Unit::Count, "Rows acknowledged.");
     describe_counter!(ROWS_REFUSED, Unit::Count, "Rows refused by a mapping.");
+    describe_counter!(
+        ROWS_DEAD,
+        Unit::Count,
+        "Records refused by a mapping and kept as dead letters."
+    );
     describe_counter!(
         ROWS_FAILED,
         Unit::Count,

@@ -5,6 +5,7 @@
 
 mod appender;
 mod completion;
+mod letters;
 mod local;
 mod shared;
 mod state;
@@ -13,13 +14,17 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use forebay_model::settings::OnRefused;
 use forebay_model::{Compression, SinkSettings, SliceKey, Timestamp};
 use forebay_record::{CompiledMapping, SealedBlock};
 use tokio::sync::Notify;
 
 pub use appender::{AppendError, Appender, BlockStream, BlockTicket, BlockToAppend};
 pub use completion::{Outcome, Wait};
+use letters::Letters;
+pub use letters::NotKept;
 pub use local::LocalLog;
+pub(crate) use local::{compression, letter_stream};
 pub use shared::PipelineShared;
 use state::{Parcel, Put, Ready, State, Taken, Triggers};
 
@@ -46,6 +51,8 @@ pub struct Pipeline {
     triggers: Triggers,
     waits: bool,
     stream: Arc<dyn BlockStream>,
+    /// Where refused records go, if they are kept.
+    letters: Option<Letters>,
     shared: Arc<PipelineShared>,
     state: Mutex<State>,
     changed: Notify,
@@ -71,10 +78,13 @@ impl Pipeline {
         compression: Compression,
         settings: &SinkSettings,
         mapping: Arc<CompiledMapping>,
-        appender: &dyn Appender,
+        appender: &Arc<dyn Appender>,
         shared: Arc<PipelineShared>,
     ) -> Result<Arc<Self>, AppendError> {
         let stream = appender.open(&slice)?;
+        let refused = &settings.refused;
+        let letters = (refused.action == OnRefused::DeadLetter)
+            .then(|| Letters::new(&slice.file.sink, refused.dead_letters_max, appender));
         shared.meters.pipelines.increment(1);
         Ok(Arc::new(Self {
             slice,
@@ -83,6 +93,7 @@ impl Pipeline {
             triggers: Triggers::of(settings),
             waits: settings.sync.wait,
             stream,
+            letters,
             shared,
             state: Mutex::default(),
             changed: Notify::new(),

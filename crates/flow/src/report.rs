@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use forebay_meta::Repo;
 use forebay_meta::repo::files::FileError;
-use forebay_model::{NodeId, SliceKey, Statistics};
+use forebay_meta::stored::letters::LetterCounts;
+use forebay_model::{NodeId, SinkKey, SliceKey, Statistics, VolumeId};
 use tokio::sync::Mutex;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +26,8 @@ pub struct Reporter {
     appender: Arc<dyn Appender>,
     /// Slices that are written, with what was reported of them.
     open: Mutex<HashMap<SliceKey, Statistics>>,
+    /// What was reported of dead letters.
+    letters: Mutex<HashMap<(SinkKey, VolumeId), LetterCounts>>,
 }
 
 impl Reporter {
@@ -36,6 +39,7 @@ impl Reporter {
             node,
             appender,
             open: Mutex::default(),
+            letters: Mutex::default(),
         })
     }
 
@@ -67,6 +71,7 @@ impl Reporter {
     /// # Errors
     /// The store's; the next call reports what this one could not.
     pub async fn report(&self) -> Result<(), FileError> {
+        self.report_letters().await?;
         let mut open = self.open.lock().await;
         let changed: Vec<_> = open
             .iter()
@@ -82,6 +87,17 @@ impl Reporter {
         for (slice, now) in changed {
             open.insert(slice, now);
         }
+        Ok(())
+    }
+
+    async fn report_letters(&self) -> Result<(), FileError> {
+        let mut known = self.letters.lock().await;
+        let mut changed = self.appender.letter_counts();
+        changed.retain(|(sink, volume, counts)| {
+            known.get(&(sink.clone(), volume.clone())) != Some(counts)
+        });
+        self.repo.report_letters(&changed).await?;
+        known.extend(changed.into_iter().map(|(s, v, counts)| ((s, v), counts)));
         Ok(())
     }
 

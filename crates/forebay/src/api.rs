@@ -109,22 +109,40 @@ impl ApiClient {
         items: &str,
         id: &str,
     ) -> Result<Vec<Value>, Failure> {
+        self.list_some(path, items, id, usize::MAX).await
+    }
+
+    /// The first items of a list.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub(crate) async fn list_some(
+        &self,
+        path: &str,
+        items: &str,
+        id: &str,
+        max: usize,
+    ) -> Result<Vec<Value>, Failure> {
         let mut all: Vec<Value> = Vec::new();
         loop {
+            let page_size = PAGE.min(max - all.len());
+            if page_size == 0 {
+                return Ok(all);
+            }
             let last = all
                 .last()
                 .and_then(|i| i.get(id))
                 .and_then(Value::as_str)
                 .unwrap_or_default();
             let page = self
-                .get(&format!("{path}?limit={PAGE}&afterId={last}"))
+                .get(&format!("{path}?limit={page_size}&afterId={last}"))
                 .await?;
             let found = page
                 .get(items)
                 .and_then(Value::as_array)
                 .cloned()
                 .unwrap_or_default();
-            let is_last = found.len() < PAGE;
+            let is_last = found.len() < page_size;
             all.extend(found);
             if is_last {
                 return Ok(all);
@@ -163,7 +181,11 @@ impl ApiClient {
         }
     }
 
-    async fn call(
+    /// Sends a request.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub(crate) async fn call(
         &self,
         method: reqwest::Method,
         path: &str,

@@ -46,6 +46,8 @@ enum Command {
     Source(command::source::Command),
     Query(command::query::Args),
     #[command(subcommand)]
+    Dead(command::dead::Command),
+    #[command(subcommand)]
     Log(command::log::Command),
     #[command(subcommand)]
     Config(command::config::Command),
@@ -91,6 +93,7 @@ fn run(command: Command, env: Environment) -> Result<(), Failure> {
         Command::Apply(args) => command::apply::run(args, env),
         Command::Source(command) => command::source::run(command, env),
         Command::Query(args) => command::query::run(&args, env),
+        Command::Dead(command) => command::dead::run(command, env),
         Command::Log(command) => command::log::run(&command, env),
         Command::Config(command) => command::config::run(command, env),
         Command::Completions(args) => command::completions::run(&args),

@@ -4,6 +4,7 @@ pub(crate) mod apply;
 pub(crate) mod common;
 pub(crate) mod completions;
 pub(crate) mod config;
+pub(crate) mod dead;
 pub(crate) mod demo;
 pub(crate) mod log;
 pub(crate) mod query;

@@ -29,6 +29,7 @@ const COLUMNS: [&str; 7] = [
 pub(crate) fn definition() -> Result<SourceDefinition, Failure> {
     let columns: Result<Vec<_>, String> = COLUMNS.iter().map(|c| parse_column(c)).collect();
     let sink = SinkDefinition {
+        settings: [].into(),
         table: TABLE.to_owned(),
         backend: None,
         name: Some("Events".to_owned()),
@@ -37,6 +38,7 @@ pub(crate) fn definition() -> Result<SourceDefinition, Failure> {
         columns: columns.map_err(Failure::new)?,
     };
     Ok(SourceDefinition {
+        settings: [].into(),
         name: "Demo".to_owned(),
         id: None,
         description: "Made by forebay demo.".to_owned(),

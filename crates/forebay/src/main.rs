@@ -12,6 +12,7 @@ mod definitions;
 mod demo;
 mod failure;
 mod health;
+mod letters;
 mod mapper;
 mod query;
 mod random;

@@ -26,6 +26,7 @@ use forebay_control::api::{Api, ApiDeps};
 use forebay_control::auth::Authenticate;
 use forebay_control::coordinator::Coordinator;
 use forebay_flow::budget::Budget;
+use forebay_flow::dead_letter::DeadLetters;
 use forebay_flow::deliver::Delivery;
 use forebay_flow::dispatch::Dispatcher;
 use forebay_flow::follow::{FollowDeps, Follower};
@@ -54,6 +55,7 @@ use crate::clock::SystemClock;
 use crate::config::{Config, Environment, Role, TableDefault};
 use crate::failure::Failure;
 use crate::health::Health;
+use crate::letters::NodeLetters;
 use crate::mapper::RecordMapper;
 use crate::random;
 
@@ -115,7 +117,8 @@ impl Node {
         let base = Base::open(config, environment).await?;
         let mut tasks = JoinSet::new();
         let lease = base.register(config, &mut tasks).await?;
-        let appender: Arc<dyn Appender> = Arc::new(LocalLog::new(base.log.clone()));
+        let appender: Arc<dyn Appender> =
+            Arc::new(LocalLog::new(base.log.clone(), base.volume.clone()));
         let dispatcher = Dispatcher::new(Some(Arc::clone(&base.templates)), random::wide());
         let budget = Budget::new(config.source.http.max_bytes_in_flight.0);
         let pipelines = PipelineShared::new(Arc::clone(&budget));
@@ -154,7 +157,7 @@ impl Node {
         if config.has(Role::Api) {
             let listener = listen(api).await?;
             api = listener.local_addr().map_err(Failure::new)?;
-            let built = base.api(config, auth, api, source_url.clone());
+            let built = base.api(config, auth, api, source_url.clone(), &appender);
             let router = built.router().merge(health.router()).merge(metrics);
             tasks.spawn(serve(listener, router, stop_intake.clone()));
             management = Some(built);
@@ -411,7 +414,19 @@ impl Base {
         auth: Arc<dyn Authenticate>,
         listen: SocketAddr,
         source_url: String,
+        appender: &Arc<dyn Appender>,
     ) -> Api {
+        let letters = DeadLetters {
+            repo: self.repo.clone(),
+            log: self.log.clone(),
+            volume: self.volume.clone(),
+            appender: Arc::clone(appender),
+            clock: Arc::clone(&self.clock),
+            templates: Some(Arc::clone(&self.templates)),
+            random: random::wide(),
+            limits: Limits::default(),
+            turn: Arc::default(),
+        };
         let mapper = RecordMapper::new(
             Arc::clone(&self.templates),
             Limits::default(),
@@ -420,6 +435,7 @@ impl Base {
         Api::new(ApiDeps {
             repo: self.repo.clone(),
             mapper: Arc::new(mapper),
+            letters: Arc::new(NodeLetters(letters)),
             auth,
             clock: Arc::clone(&self.clock),
             random: Box::new(random::secret()),

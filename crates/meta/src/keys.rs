@@ -34,6 +34,10 @@ pub const SLICES: &str = "storage/slice/active/";
 pub const IMPORTED_SLICES: &str = "storage/slice/imported/";
 /// Books of all sinks.
 pub const BOOKS: &str = "storage/book/";
+/// Books of dead letters, by sink and volume.
+pub const LETTER_BOOKS: &str = "storage/letter/book/";
+/// Counts of dead letters, by sink and volume.
+pub const LETTER_COUNTS: &str = "storage/letter/count/";
 /// Counts of slices that are still written.
 pub const STATISTICS: &str = "storage/stats/";
 /// Volumes that can be written to.
@@ -74,6 +78,10 @@ pub enum Key<'k> {
     Slice(&'k SliceKey),
     /// `storage/slice/imported/<slice key>`: a slice of a file that is.
     ImportedSlice(&'k SliceKey),
+    /// `storage/letter/book/<sink key>/<volume>`: which dead letters are done with.
+    LetterBook(&'k SinkKey, &'k VolumeId),
+    /// `storage/letter/count/<sink key>/<volume>`: how many dead letters the log has taken.
+    LetterCounts(&'k SinkKey, &'k VolumeId),
     /// `storage/stats/<slice key>/<node>`: counts of a slice that is written, by node.
     Statistics(&'k SliceKey, &'k NodeId),
     /// `storage/volume/writer/<volume>`: a volume that can be written to; on a lease.
@@ -105,6 +113,8 @@ impl fmt::Display for Key<'_> {
             Self::ImportedFile(key) => write!(f, "{IMPORTED_FILES}{key}"),
             Self::Slice(key) => write!(f, "{SLICES}{key}"),
             Self::ImportedSlice(key) => write!(f, "{IMPORTED_SLICES}{key}"),
+            Self::LetterBook(key, volume) => write!(f, "{LETTER_BOOKS}{key}/{volume}"),
+            Self::LetterCounts(key, volume) => write!(f, "{LETTER_COUNTS}{key}/{volume}"),
             Self::Statistics(key, node) => write!(f, "{STATISTICS}{key}/{node}"),
             Self::Volume(key) => write!(f, "{VOLUMES}{key}"),
             Self::Task(project, id) => write!(f, "{TASKS}{project}/{id}"),

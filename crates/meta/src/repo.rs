@@ -19,6 +19,7 @@ pub mod cleanup;
 pub mod definitions;
 pub mod files;
 pub mod imports;
+pub mod letters;
 pub mod runtime;
 pub mod sinks;
 pub mod slices;

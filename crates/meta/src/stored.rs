@@ -13,6 +13,7 @@ pub mod book;
 pub mod common;
 pub mod definition;
 pub mod file;
+pub mod letters;
 pub mod runtime;
 pub mod slice;
 pub mod statistics;

@@ -133,6 +133,38 @@ named_id!(
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VolumeId(pub String);
 
+/// A dead letter of a sink: the volume that it is on, and its number there, which no other letter of
+/// the sink ever gets. As text `<volume>-<number>`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LetterId {
+    /// The volume.
+    pub volume: VolumeId,
+    /// From 0.
+    pub number: u64,
+}
+
+impl fmt::Display for LetterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.volume, self.number)
+    }
+}
+
+impl FromStr for LetterId {
+    type Err = InvalidKey;
+
+    fn from_str(text: &str) -> Result<Self, InvalidKey> {
+        let parsed = text.rsplit_once('-').and_then(|(volume, number)| {
+            let number = number.parse().ok()?;
+            let volume = VolumeId(volume.to_owned());
+            (!volume.0.is_empty()).then_some(Self { volume, number })
+        });
+        parsed.ok_or_else(|| InvalidKey {
+            text: text.to_owned(),
+            form: "<volume>-<number>",
+        })
+    }
+}
+
 impl fmt::Display for VolumeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

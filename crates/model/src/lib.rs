@@ -22,8 +22,8 @@ pub use definition::{
 };
 pub use file::{File, FileState, InvalidTransition};
 pub use id::{
-    BranchId, BranchKey, FileKey, InvalidId, InvalidKey, NodeId, ProjectId, SinkId, SinkKey,
-    SliceKey, SourceId, SourceKey, VolumeId,
+    BranchId, BranchKey, FileKey, InvalidId, InvalidKey, LetterId, NodeId, ProjectId, SinkId,
+    SinkKey, SliceKey, SourceId, SourceKey, VolumeId,
 };
 pub use retry::{Backoff, Retry};
 pub use settings::{Compression, SinkSettings};

@@ -52,6 +52,8 @@ pub struct SinkSettings {
     pub upload: UploadTrigger,
     /// When a file goes into the table.
     pub import: ImportTrigger,
+    /// What happens to records that the mapping refuses.
+    pub refused: RefusedSettings,
     /// Settings of the compatible API for parts that Forebay does not have; kept and shown, without
     /// effect.
     pub inert: InertSettings,
@@ -66,6 +68,25 @@ pub enum CompressionType {
     Gzip,
     /// Faster and smaller; not every reader knows it.
     Zstd,
+}
+
+/// What becomes of a record that a sink's mapping refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnRefused {
+    /// The sender is told so, and keeps it.
+    Reject,
+    /// It is accepted, and kept with its error until someone replays or drops it.
+    DeadLetter,
+}
+
+/// What becomes of records that a sink's mapping refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RefusedSettings {
+    /// Which of both.
+    pub action: OnRefused,
+    /// Compressed bytes of dead letters on a volume from which on records are rejected all the
+    /// same.
+    pub dead_letters_max: ByteSize,
 }
 
 /// When the answer is given, and how long a block may gather rows while the disk is busy.
@@ -153,6 +174,10 @@ impl Default for SinkSettings {
                 interval: Span::secs(2),
                 slices: 100,
                 expiration: Span::mins(30),
+            },
+            refused: RefusedSettings {
+                action: OnRefused::Reject,
+                dead_letters_max: ByteSize::mb(100),
             },
             inert: InertSettings {
                 gzip_implementation: "parallel".to_owned(),

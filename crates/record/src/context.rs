@@ -29,6 +29,7 @@ pub struct RecordContext {
     body: Bytes,
     format: BodyFormat,
     line: Option<usize>,
+    of_batch: bool,
     document: OnceLock<Result<Document, BodyError>>,
 }
 
@@ -49,6 +50,7 @@ impl RecordContext {
             body,
             format,
             line: None,
+            of_batch: false,
             document: OnceLock::new(),
         }
     }
@@ -58,6 +60,7 @@ impl RecordContext {
     pub fn of_batch(request: Arc<RequestInfo>, part: Part) -> Self {
         Self {
             line: part.line,
+            of_batch: true,
             ..Self::with_format(request, part.body, BodyFormat::Json)
         }
     }
@@ -78,6 +81,12 @@ impl RecordContext {
     #[must_use]
     pub fn format(&self) -> &BodyFormat {
         &self.format
+    }
+
+    /// Whether it is one record of a batch.
+    #[must_use]
+    pub fn is_of_batch(&self) -> bool {
+        self.of_batch
     }
 
     /// Line of its batch, from 1.

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::body::{Body, Nothing};
 use super::error::{self, ApiError};
-use super::params::{BranchPath, SinkPath, SourcePath, TaskPath};
+use super::params::{BranchPath, LetterPath, SinkPath, SourcePath, TaskPath};
 use super::{Inner, Shared};
 use crate::auth::{AuthError, Identity};
 
@@ -46,6 +46,12 @@ impl Address for SourcePath {
 }
 
 impl Address for SinkPath {
+    fn branch(&self) -> Option<&str> {
+        Some(&self.branch_id)
+    }
+}
+
+impl Address for LetterPath {
     fn branch(&self) -> Option<&str> {
         Some(&self.branch_id)
     }
@@ -174,12 +180,22 @@ impl<Q, B> Call<SourcePath, Q, B> {
 impl<Q, B> Call<SinkPath, Q, B> {
     /// The sink of the address.
     pub(super) fn sink_key(&self) -> Result<SinkKey, ApiError> {
-        let id = &self.path.sink_id;
-        Ok(SinkKey {
-            source: source_key(self.branch, &self.path.source_id)?,
-            sink: SinkId::from_raw(id),
-        })
+        sink_key(self.branch, &self.path.source_id, &self.path.sink_id)
     }
+}
+
+impl<Q, B> Call<LetterPath, Q, B> {
+    /// The sink of the address.
+    pub(super) fn sink_key(&self) -> Result<SinkKey, ApiError> {
+        sink_key(self.branch, &self.path.source_id, &self.path.sink_id)
+    }
+}
+
+fn sink_key(branch: BranchKey, source: &str, sink: &str) -> Result<SinkKey, ApiError> {
+    Ok(SinkKey {
+        source: source_key(branch, source)?,
+        sink: SinkId::from_raw(sink),
+    })
 }
 
 fn source_key(branch: BranchKey, id: &str) -> Result<SourceKey, ApiError> {

@@ -42,6 +42,25 @@ pub(super) struct SinkPath {
     pub(super) sink_id: String,
 }
 
+/// `…/dead-letters/{letterId}`
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Path)]
+pub(super) struct LetterPath {
+    /// Number of a branch, or `default`.
+    #[param(example = "default")]
+    pub(super) branch_id: String,
+    /// Id of a source.
+    #[param(min_length = 1, max_length = 48, example = "my-source")]
+    pub(super) source_id: String,
+    /// Id of a sink.
+    #[param(min_length = 1, max_length = 48, example = "my-sink")]
+    pub(super) sink_id: String,
+    /// Id of a dead letter.
+    #[param(example = "3f0c9a6b1d2e4f58-12")]
+    pub(super) letter_id: String,
+}
+
 /// `/v1/tasks/{taskId}`
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]

@@ -75,7 +75,7 @@ pub(super) async fn balance(
     Ok(Answer::ok(balance.into()))
 }
 
-fn failed(error: FileError) -> ApiError {
+pub(super) fn failed(error: FileError) -> ApiError {
     match error {
         FileError::Store(e) => e.into(),
         e if e.is_retryable() => ApiError::unavailable(e),

@@ -2,6 +2,7 @@
 //! them, requests are checked against it, and answers are written from them.
 
 pub(super) mod common;
+pub(super) mod letter;
 pub(super) mod settings;
 pub(super) mod sink;
 pub(super) mod source;

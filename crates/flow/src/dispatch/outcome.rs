@@ -16,8 +16,28 @@ pub struct SinkResult {
     pub fate: Fate,
     /// So many rows.
     pub rows: u32,
-    /// Records that the mapping refused.
+    /// Records that the mapping refused and that are not kept.
     pub refused: Refused,
+    /// Records that the mapping refused and that are kept as dead letters; empty for most sinks.
+    pub kept: Kept,
+}
+
+/// Records that were refused by the mapping and handed to the log as dead letters.
+#[derive(Debug)]
+pub struct Kept {
+    /// Which, and why.
+    pub records: Refused,
+    /// What became of them.
+    pub fate: Fate,
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self {
+            records: Refused::default(),
+            fate: Fate::Nothing,
+        }
+    }
 }
 
 /// Records that were refused.
@@ -47,6 +67,15 @@ impl Refused {
         if self.first.len() < REFUSALS_MAX {
             self.first.push(refusal);
         }
+    }
+
+    /// Notes all of another list too.
+    pub fn merge(&mut self, other: Self) {
+        self.indices.extend(other.indices);
+        self.indices.sort_unstable();
+        self.first.extend(other.first);
+        self.first.sort_by_key(|r| r.index);
+        self.first.truncate(REFUSALS_MAX);
     }
 
     /// How many.
@@ -146,7 +175,8 @@ impl SinkResult {
     /// HTTP status.
     #[must_use]
     pub fn status(&self) -> u16 {
-        self.fate.status().max(self.refused.status())
+        let kept = self.kept.fate.status();
+        self.fate.status().max(self.refused.status()).max(kept)
     }
 
     /// Whether all is stored, or will be.

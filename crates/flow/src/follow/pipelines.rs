@@ -108,7 +108,7 @@ impl Pipelines {
             slice.compression,
             &file.settings,
             mapping,
-            &*self.deps.appender,
+            &self.deps.appender,
             Arc::clone(&self.deps.pipelines),
         )
     }

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use forebay_model::{Compression, SliceKey, Statistics, Timestamp};
+use forebay_meta::stored::letters::LetterCounts;
+use forebay_model::{Compression, SinkKey, SliceKey, Statistics, Timestamp, VolumeId};
 use forebay_record::SealedBlock;
 use futures::future::BoxFuture;
 
@@ -20,6 +21,16 @@ pub trait Appender: Send + Sync + fmt::Debug {
     /// # Errors
     /// When the volume takes nothing more, or the stream is closed.
     fn open(&self, slice: &SliceKey) -> Result<Arc<dyn BlockStream>, AppendError>;
+
+    /// The stream of a sink's dead letters. It is never closed.
+    fn letters(&self, sink: &SinkKey) -> Arc<dyn BlockStream>;
+
+    /// Compressed bytes of dead letters that a sink holds on the volume which [`Self::letters`]
+    /// leads to.
+    fn letter_bytes(&self, sink: &SinkKey) -> u64;
+
+    /// What the log has counted of all sinks that have dead letters.
+    fn letter_counts(&self) -> Vec<(SinkKey, VolumeId, LetterCounts)>;
 
     /// What the stream of a slice holds, if there is one: exact, from the headers of its blocks.
     fn statistics(&self, slice: &SliceKey) -> Option<Statistics>;

@@ -1,10 +1,12 @@
 //! Blocks go to this process's own log.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use forebay_log::{CommitError, Log, NewBlock, StreamId, StreamStats, Ticket};
-use forebay_model::{Compression, SliceKey, Statistics, Timestamp};
+use forebay_meta::stored::letters::LetterCounts;
+use forebay_model::{Compression, SinkKey, SliceKey, Statistics, Timestamp, VolumeId};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
@@ -15,18 +17,37 @@ use super::completion::Outcome;
 #[derive(Clone, Debug)]
 pub struct LocalLog {
     log: Log,
+    volume: VolumeId,
+    /// Sinks that have a stream of dead letters, or are about to.
+    letters: Arc<Mutex<BTreeSet<SinkKey>>>,
 }
 
 impl LocalLog {
-    /// On a log that is open.
+    /// On the log of a volume.
     #[must_use]
-    pub fn new(log: Log) -> Self {
-        Self { log }
+    pub fn new(log: Log, volume: VolumeId) -> Self {
+        let streams = log.streams();
+        let letters = streams.iter().filter_map(|s| letter_sink(&s.name));
+        let letters = Arc::new(Mutex::new(letters.collect()));
+        Self {
+            log,
+            volume,
+            letters,
+        }
     }
 
     fn check_health(&self) -> Result<(), AppendError> {
         let health = self.log.health();
         health.map_err(|latched| forebay_log::AppendError::Latched(latched).into())
+    }
+
+    fn letter_sinks(&self) -> std::sync::MutexGuard<'_, BTreeSet<SinkKey>> {
+        // A set is whole between any two of its calls.
+        self.letters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn letter_stats(&self, sink: &SinkKey) -> Option<StreamStats> {
+        self.log.stats(self.log.find(&letter_stream(sink))?)
     }
 
     fn stats(&self, slice: &SliceKey) -> Option<StreamStats> {
@@ -38,12 +59,29 @@ impl LocalLog {
 impl Appender for LocalLog {
     fn open(&self, slice: &SliceKey) -> Result<Arc<dyn BlockStream>, AppendError> {
         self.check_health()?;
-        Ok(Arc::new(LocalStream {
-            log: self.log.clone(),
-            name: slice.to_string(),
-            id: OnceLock::new(),
-            waiting: Arc::default(),
-        }))
+        Ok(Arc::new(LocalStream::new(&self.log, slice.to_string())))
+    }
+
+    fn letters(&self, sink: &SinkKey) -> Arc<dyn BlockStream> {
+        self.letter_sinks().insert(sink.clone());
+        Arc::new(LocalStream::new(&self.log, letter_stream(sink)))
+    }
+
+    fn letter_bytes(&self, sink: &SinkKey) -> u64 {
+        self.letter_stats(sink).map_or(0, |s| s.stored_bytes)
+    }
+
+    fn letter_counts(&self) -> Vec<(SinkKey, VolumeId, LetterCounts)> {
+        let sinks: Vec<SinkKey> = self.letter_sinks().iter().cloned().collect();
+        let counts = sinks.into_iter().filter_map(|sink| {
+            let stats = self.letter_stats(&sink)?;
+            let counts = LetterCounts {
+                taken: stats.next_seq,
+                lost: stats.lost_records,
+            };
+            Some((sink, self.volume.clone(), counts))
+        });
+        counts.collect()
     }
 
     fn statistics(&self, slice: &SliceKey) -> Option<Statistics> {
@@ -95,6 +133,15 @@ struct LocalStream {
 }
 
 impl LocalStream {
+    fn new(log: &Log, name: String) -> Self {
+        Self {
+            log: log.clone(),
+            name,
+            id: OnceLock::new(),
+            waiting: Arc::default(),
+        }
+    }
+
     fn id(&self) -> Result<StreamId, AppendError> {
         if let Some(id) = self.id.get() {
             return Ok(*id);
@@ -151,6 +198,29 @@ fn codec(compression: Compression) -> u8 {
         Compression::Gzip { .. } => 1,
         Compression::Zstd { .. } => 2,
     }
+}
+
+/// The inverse of [`codec`], without the level, which no reader needs.
+pub(crate) fn compression(codec: u8) -> Option<Compression> {
+    match codec {
+        0 => Some(Compression::None),
+        1 => Some(Compression::Gzip { level: 1 }),
+        2 => Some(Compression::Zstd { level: 1 }),
+        _ => None,
+    }
+}
+
+/// Before the key of a sink, the name of the stream of its dead letters. No key of a slice begins
+/// like that.
+const LETTERS: &str = "dead/";
+
+/// Name of the stream of a sink's dead letters.
+pub(crate) fn letter_stream(sink: &SinkKey) -> String {
+    format!("{LETTERS}{sink}")
+}
+
+fn letter_sink(stream: &str) -> Option<SinkKey> {
+    stream.strip_prefix(LETTERS)?.parse().ok()
 }
 
 async fn resolve(ticket: Ticket) -> Outcome {

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use forebay_model::{ByteSize, Mapping, Span, Statistics};
+use forebay_meta::stored::letters::LetterCounts;
+use forebay_model::{ByteSize, Mapping, SinkKey, Span, Statistics, VolumeId};
 use forebay_record::Limits;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -51,6 +52,15 @@ impl Appender for Volume {
     fn open(&self, _: &SliceKey) -> Result<Arc<dyn BlockStream>, AppendError> {
         Ok(Arc::<Disk>::clone(&self.0))
     }
+    fn letters(&self, _: &SinkKey) -> Arc<dyn BlockStream> {
+        Arc::<Disk>::clone(&self.0)
+    }
+    fn letter_bytes(&self, _: &SinkKey) -> u64 {
+        0
+    }
+    fn letter_counts(&self) -> Vec<(SinkKey, VolumeId, LetterCounts)> {
+        Vec::new()
+    }
     fn statistics(&self, _: &SliceKey) -> Option<Statistics> {
         None
     }
@@ -75,12 +85,13 @@ fn world(change: impl FnOnce(&mut SinkSettings)) -> World {
         columns: Vec::new(),
     };
     let mapping = CompiledMapping::compile_checked(&mapping, &Limits::default());
+    let appender: Arc<dyn Appender> = Arc::new(Volume(Arc::clone(&disk)));
     let pipeline = Pipeline::open(
         slice.parse().unwrap(),
         Compression::None,
         &settings,
         Arc::new(mapping),
-        &Volume(Arc::clone(&disk)),
+        &appender,
         PipelineShared::new(Arc::clone(&budget)),
     );
     World {

@@ -6,6 +6,7 @@ mod batches;
 mod client;
 mod failures;
 mod follow;
+mod letters;
 mod limits;
 mod node;
 mod protocol;

@@ -163,11 +163,22 @@ impl Node {
 
     /// Makes a sink, which opens its first file, and waits until the node follows.
     pub(crate) async fn create_sink(&mut self, id: &str, columns: &[ColumnKind]) {
+        self.create_sink_with(id, columns, SettingsPatch::new())
+            .await;
+    }
+
+    /// The same with settings.
+    pub(crate) async fn create_sink_with(
+        &mut self,
+        id: &str,
+        columns: &[ColumnKind],
+        settings: SettingsPatch,
+    ) {
         let content = SinkContent {
             name: id.to_owned(),
             description: String::new(),
             table: table(columns),
-            settings: SettingsPatch::new(),
+            settings,
         };
         let key = sink_key(id);
         let made = self

@@ -9,6 +9,8 @@ use forebay_model::{Compression, SliceKey};
 use forebay_record::block::decode;
 use tempfile::TempDir;
 
+use crate::node::volume_id;
+
 #[derive(Clone, Debug)]
 pub(crate) struct Volume {
     pub(crate) log: Log,
@@ -59,7 +61,7 @@ impl Volume {
         let (log, report) = Log::open(env, path, config).unwrap();
         assert!(report.is_clean());
         Self {
-            appender: Arc::new(LocalLog::new(log.clone())),
+            appender: Arc::new(LocalLog::new(log.clone(), volume_id())),
             log,
             dir,
         }
@@ -77,10 +79,6 @@ impl Volume {
         let Self { log, appender, dir } = self;
         drop((log, appender));
         Self::open_on(Arc::new(disk.clone()), dir, small())
-    }
-
-    pub(crate) fn appender(&self) -> &dyn Appender {
-        &*self.appender
     }
 
     pub(crate) fn shared(&self) -> Arc<dyn Appender> {

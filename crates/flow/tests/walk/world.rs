@@ -106,7 +106,7 @@ impl World {
         let mut routes = Vec::new();
         for SinkDef(id, columns, settings) in sinks {
             let route = SinkRoute::new(format!("{key}/{id}").parse().unwrap());
-            open(&route, 0, &columns, &settings, volume.appender(), &shared);
+            open(&route, 0, &columns, &settings, &volume.shared(), &shared);
             routes.push(route);
         }
         let branch = BranchRoute {
@@ -163,7 +163,7 @@ pub(crate) fn open(
     number: i64,
     columns: &[ColumnKind],
     settings: &SinkSettings,
-    appender: &dyn Appender,
+    appender: &Arc<dyn Appender>,
     shared: &Arc<PipelineShared>,
 ) -> Option<Arc<Pipeline>> {
     let mapping = CompiledMapping::compile_checked(&mapping(columns), &Limits::default());

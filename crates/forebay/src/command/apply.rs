@@ -26,6 +26,7 @@ A file:
     - name: My events
       sinks:
         - table: in.demo.events
+          settings: { local.mapping.refused.action: dead_letter }
           columns:
             - { name: id, type: uuid }
             - { name: user, type: path, path: user.id, rawString: true, primaryKey: true }

@@ -1,5 +1,7 @@
 //! `forebay source`: sources, one at a time.
 
+use std::collections::BTreeMap;
+
 use clap::Subcommand;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -137,6 +139,7 @@ async fn create(api: &ApiClient, args: Create) -> Result<(), Failure> {
         name: args.name,
         id: args.id,
         description: args.description,
+        settings: BTreeMap::new(),
         sinks: Vec::new(),
     };
     let id = source.source_id()?;
@@ -150,6 +153,7 @@ async fn create(api: &ApiClient, args: Create) -> Result<(), Failure> {
             name: None,
             id: None,
             description: String::new(),
+            settings: BTreeMap::new(),
             columns: args.column,
         };
         let made = async {
@@ -276,12 +280,12 @@ fn url(source: &Value) -> &str {
         .unwrap_or_default()
 }
 
-fn text<'v>(value: &'v Value, name: &str) -> &'v str {
+pub(super) fn text<'v>(value: &'v Value, name: &str) -> &'v str {
     value.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// An id as a part of a path.
-fn encoded(id: &str) -> String {
+pub(super) fn encoded(id: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~');
     let byte = |b: u8| {
         if plain(b) {

@@ -1,11 +1,18 @@
 //! What has to be done so that the server has what a file says: looked up first, then done.
 
+use std::collections::BTreeMap;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{ColumnDefinition, SinkDefinition, SourceDefinition};
 use crate::api::{ApiClient, SOURCES};
 use crate::failure::Failure;
+
+/// What versions made here are described by.
+const APPLIED: &str = "Applied a definition file.";
+/// What all names of settings begin with.
+const SETTINGS: &str = "storage.level.";
 
 /// What is done about a source or sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +74,11 @@ impl Plan {
         let id = definition.source_id()?;
         let found = api.find(&format!("{SOURCES}/{id}")).await?;
         let mut steps = vec![source_step(definition, &id, found.as_ref())];
+        let place = format!("{SOURCES}/{id}");
+        let is_new = found.is_none();
+        steps.extend(
+            settings_step(api, &definition.settings, &steps[0].what, &place, is_new).await?,
+        );
         let sinks = format!("{SOURCES}/{id}/sinks");
         let mut others = match found {
             Some(_) => api.list(&sinks, "sinks", "sinkId").await?,
@@ -82,7 +94,11 @@ impl Plan {
             }
             let place = others.iter().position(|s| text(s, "sinkId") == sink_id);
             let found = place.map(|i| others.remove(i));
+            let is_new = found.is_none();
+            let path = format!("{sinks}/{sink_id}");
+            let settings = settings_step(api, &sink.settings, &what, &path, is_new).await?;
             steps.push(sink_step(sink, what, &sinks, &sink_id, found.as_ref()));
+            steps.extend(settings);
         }
         let others = others
             .iter()
@@ -173,6 +189,51 @@ fn sink_step(
     difference.step(what, format!("{sinks}/{id}"))
 }
 
+/// Settings that are not as the file says; nothing if it says nothing of them.
+async fn settings_step(
+    api: &ApiClient,
+    wanted: &BTreeMap<String, Value>,
+    of: &str,
+    path: &str,
+    is_new: bool,
+) -> Result<Option<Step>, Failure> {
+    if wanted.is_empty() {
+        return Ok(None);
+    }
+    let path = format!("{path}/settings");
+    let known = if is_new {
+        Value::Null
+    } else {
+        api.get(&path).await?
+    };
+    let known = known.get("settings").and_then(Value::as_array);
+    let in_force = |key: &str| {
+        let mut all = known.into_iter().flatten();
+        all.find(|s| text(s, "key") == key)?.get("value")
+    };
+    let full = |name: &String| match name.strip_prefix(SETTINGS) {
+        Some(_) => name.clone(),
+        None => format!("{SETTINGS}{name}"),
+    };
+    let all = wanted.iter().map(|(name, value)| (full(name), value));
+    let changes: Vec<Value> = all
+        .filter(|(key, value)| in_force(key) != Some(value))
+        .map(|(key, value)| json!({ "key": key, "value": value }))
+        .collect();
+    let change = if changes.is_empty() {
+        Change::Keep
+    } else {
+        Change::Update
+    };
+    Ok(Some(Step {
+        what: format!("settings of {of}"),
+        change,
+        differences: vec!["values"],
+        path,
+        body: json!({ "changeDescription": APPLIED, "settings": changes }),
+    }))
+}
+
 /// What of a source or sink is not as it should be.
 #[derive(Debug)]
 struct Difference {
@@ -203,7 +264,7 @@ impl Difference {
         } else {
             Change::Update
         };
-        self.body["changeDescription"] = "Applied a definition file.".into();
+        self.body["changeDescription"] = APPLIED.into();
         Step {
             what,
             change,

@@ -1,5 +1,6 @@
 //! The file of `forebay apply`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use forebay_model::{SinkId, SourceId};
@@ -30,6 +31,9 @@ pub(crate) struct SourceDefinition {
     /// For people.
     #[serde(default)]
     pub(crate) description: String,
+    /// Settings that its sinks begin with, by name; `storage.level.` may be left out.
+    #[serde(default)]
+    pub(crate) settings: BTreeMap<String, Value>,
     /// Where its records go.
     #[serde(default)]
     pub(crate) sinks: Vec<SinkDefinition>,
@@ -53,6 +57,9 @@ pub(crate) struct SinkDefinition {
     /// For people.
     #[serde(default)]
     pub(crate) description: String,
+    /// Settings, by name; `storage.level.` may be left out.
+    #[serde(default)]
+    pub(crate) settings: BTreeMap<String, Value>,
     /// In the order of the table.
     pub(crate) columns: Vec<ColumnDefinition>,
 }

@@ -10,6 +10,7 @@
 
 mod command_line;
 mod configuration;
+mod dead;
 mod definitions;
 mod documents;
 mod http;

@@ -151,7 +151,7 @@ pub(super) struct Under<'u> {
 pub(super) struct Shelf {
     sink: SinkKey,
     book: Option<Revised<Book>>,
-    open: Option<(Revised<File>, Vec<Revised<Slice>>)>,
+    pub(super) open: Option<(Revised<File>, Vec<Revised<Slice>>)>,
 }
 
 /// What [`Repo::draft_file_turn`] put into a transaction.

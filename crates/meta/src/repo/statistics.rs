@@ -7,6 +7,7 @@ use forebay_model::{
 };
 
 use super::files::FileError;
+use super::letters::LetterStatistics;
 use super::{Attempts, Draft, Repo, Revised, decode};
 use crate::keys::{self, Key};
 use crate::store::{Expect, RANGE_ENTRIES_MAX, StoreError, TxnError};
@@ -26,6 +27,8 @@ pub struct SinkStatistics {
     pub target: Statistics,
     /// Rows that the table took, removed files included.
     pub imported_rows: u64,
+    /// Dead letters.
+    pub letters: LetterStatistics,
 }
 
 impl SinkStatistics {
@@ -35,17 +38,22 @@ impl SinkStatistics {
         self.local.plus(self.staging).plus(self.target)
     }
 
-    /// *accepted = imported + dead + expired + lost + in flight*. What was accepted is by the log's
+    /// *accepted = imported + dead + expired + lost + in flight*; dropped letters count as expired.
+    /// What was accepted is by the log's
     /// count, what was imported by the table's: they are counted apart so that a difference shows.
     #[must_use]
     pub fn balance(&self) -> Balance {
-        let total = self.total();
+        let (total, letters) = (self.total(), self.letters);
+        let done = letters.replayed + letters.dropped + letters.lost;
         Balance {
-            accepted: total.records + total.lost_records,
+            // A letter that was replayed is counted where its row is.
+            accepted: total.records
+                + total.lost_records
+                + letters.taken.saturating_sub(letters.replayed),
             imported: self.imported_rows,
-            dead: 0,
-            expired: 0,
-            lost: total.lost_records,
+            dead: letters.taken.saturating_sub(done),
+            expired: letters.dropped,
+            lost: total.lost_records + letters.lost,
             in_flight: self.local.records + self.staging.records,
         }
     }
@@ -142,16 +150,22 @@ impl Repo {
         let mut attempts = Attempts::default();
         loop {
             let book: Option<Revised<Book>> = self.read(Key::Book(sink)).await?;
+            let letters = self.letter_statistics(sink).await?;
             let files = self.file_statistics(sink).await?;
+            let letters_after = self.letter_statistics(sink).await?;
             let after: Option<Revised<Book>> = self.read(Key::Book(sink)).await?;
             let removed = |b: &Option<Revised<Book>>| {
                 let book = b.as_ref().map(|b| &b.value);
                 book.map_or_else(Default::default, |b| (b.removed, b.removed_imported_rows))
             };
-            // A file that was removed meanwhile would be counted twice or not at all.
-            if removed(&book) == removed(&after) {
+            // A file that was removed meanwhile would be counted twice or not at all, and so would
+            // a letter that was replayed.
+            if removed(&book) == removed(&after) && letters.replayed == letters_after.replayed {
                 let book = after.map(|b| b.value).unwrap_or_default();
-                return Ok(sum(&files, &book));
+                return Ok(SinkStatistics {
+                    letters: letters_after,
+                    ..sum(&files, &book)
+                });
             }
             if !attempts.again().await {
                 return Err(FileError::Conflict);

@@ -217,6 +217,13 @@ fn files_and_slices_keep_their_form() {
     slice.staging_bytes = 500;
     golden("slice.v1.json", &slice);
     golden("statistics.v1.json", &statistics());
+    let counts = super::letters::LetterCounts { taken: 9, lost: 1 };
+    golden("letter_counts.v1.json", &counts);
+    let mut letters = super::letters::LetterBook::default();
+    (letters.replayed, letters.dropped) = (3, 1);
+    letters.finish(0, 3);
+    letters.finish(5, 6);
+    golden("letter_book.v1.json", &letters);
     golden(
         "book.v1.json",
         &Book {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{CompressionType, SinkSettings, SyncMode};
+use super::{CompressionType, OnRefused, SinkSettings, SyncMode};
 use crate::units::{ByteSize, Span};
 
 /// Type of a setting's value in the API.
@@ -350,6 +350,13 @@ fn mode_name(mode: SyncMode) -> &'static str {
     }
 }
 
+fn refused_name(action: OnRefused) -> &'static str {
+    match action {
+        OnRefused::Reject => "reject",
+        OnRefused::DeadLetter => "dead_letter",
+    }
+}
+
 /// Sorted by key, which [`Registry::get`] relies on and a test checks.
 static SETTINGS: &[Setting] = &[
     setting!(
@@ -519,7 +526,7 @@ static SETTINGS: &[Setting] = &[
         } else {
             SyncMode::Disk
         },
-        "What an acknowledgement means: the record survived fsync (disk), or is in the operating system's cache (cache)."
+        "What an acknowledgement means at least: the record survived fsync (disk), or is in the operating system's cache (cache). A volume whose log syncs (log.sync) always answers after fsync."
     ),
     setting!(
         "local.encoding.sync.uncompressedBytesTrigger",
@@ -542,6 +549,32 @@ static SETTINGS: &[Setting] = &[
         Value::from,
         |s, v| s.sync.wait = v,
         "Whether the answer waits until the record is safe; without it the answer is 202 and a crash can lose the record."
+    ),
+    setting!(
+        "local.mapping.refused.action",
+        String,
+        Rule::OneOf(&["reject", "dead_letter"]),
+        false,
+        Text,
+        |s| refused_name(s.refused.action),
+        shown,
+        |s, v| s.refused.action = if v == "dead_letter" {
+            OnRefused::DeadLetter
+        } else {
+            OnRefused::Reject
+        },
+        "What becomes of a record that the mapping refuses: its sender is told so (reject), or it is accepted and kept with its error (dead_letter)."
+    ),
+    setting!(
+        "local.mapping.refused.deadLettersMax",
+        String,
+        Rule::Size(ByteSize::kb(1), ByteSize::mb(10 * 1024)),
+        false,
+        Size,
+        |s| s.refused.dead_letters_max,
+        shown,
+        |s, v| s.refused.dead_letters_max = v,
+        "Compressed bytes of dead letters on a volume; from there on refused records are rejected until some are replayed or dropped."
     ),
     setting!(
         "local.volume.assignment.count",

@@ -17,11 +17,11 @@ fn problem(key: &str, value: Value) -> String {
 }
 
 #[test]
-fn the_registry_is_sorted_and_has_the_27_keys() {
+fn the_registry_is_sorted_and_has_the_29_keys() {
     let keys: Vec<_> = Registry::all().iter().map(|s| s.key).collect();
     assert!(keys.is_sorted());
-    assert_eq!(keys.len(), 27);
-    assert_eq!(Registry::all().iter().filter(|s| !s.protected).count(), 7);
+    assert_eq!(keys.len(), 29);
+    assert_eq!(Registry::all().iter().filter(|s| !s.protected).count(), 9);
     assert!(Registry::get("storage.level.nothing").is_none());
 }
 

@@ -31,7 +31,7 @@ async fn all_settings_are_shown_sorted() {
             .iter()
             .map(|s| s["key"].as_str().unwrap())
             .collect();
-        assert_eq!(keys.len(), 27);
+        assert_eq!(keys.len(), 29);
         assert!(keys.is_sorted());
         let fields: Vec<String> = find(&shown, SIZE)
             .as_object()
@@ -220,5 +220,5 @@ async fn bad_keys_are_refused() {
         "\"key\" is missing from body.settings[1]",
     );
     let free = Registry::all().iter().filter(|s| !s.protected).count();
-    assert_eq!(free, 7);
+    assert_eq!(free, 9);
 }

@@ -11,8 +11,8 @@ use forebay_meta::repo::runtime::{Node, Volume};
 use forebay_meta::store::LeaseId;
 use forebay_meta::{EmbeddedOptions, EmbeddedStore, Repo};
 use forebay_model::{
-    Clock, ColumnKind, ManualClock, Mapping, NodeId, Sink, SinkSettings, TableBackend, Timestamp,
-    VolumeId,
+    Clock, ColumnKind, LetterId, ManualClock, Mapping, NodeId, Sink, SinkKey, SinkSettings,
+    TableBackend, Timestamp, VolumeId,
 };
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
@@ -21,7 +21,8 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 use crate::api::{
-    Api, ApiConfig, ApiDeps, ColumnProblem, Mapper, TestCell, TestError, TestRecord, TestTable,
+    Api, ApiConfig, ApiDeps, Choice, ColumnProblem, Discard, KeptLetter, LetterFailure, Letters,
+    Mapper, Replay, TestCell, TestError, TestRecord, TestTable,
 };
 use crate::auth::{ConfiguredTokens, TokenConfig};
 
@@ -136,6 +137,7 @@ impl World {
         let api = Api::new(ApiDeps {
             repo: repo.clone(),
             mapper: Arc::new(SmallMapper),
+            letters: Arc::new(OneLetter),
             auth: Arc::new(ConfiguredTokens::new(&tokens).unwrap()),
             clock: clock.clone(),
             random: Box::new(move || random.next_u64()),
@@ -283,6 +285,74 @@ impl Mapper for SmallMapper {
             rows: vec![sink.table.mapping.columns.iter().map(cell).collect()],
         };
         Ok(sinks.iter().map(table).collect())
+    }
+}
+
+/// Has one letter, which is refused again whenever it is replayed.
+struct OneLetter;
+
+impl OneLetter {
+    fn letter() -> KeptLetter {
+        KeptLetter {
+            id: LetterId {
+                volume: VolumeId("vol1".to_owned()),
+                number: 7,
+            },
+            received_at: Timestamp::MIN,
+            client_ip: "1.2.3.4".to_owned(),
+            headers: vec![("A".to_owned(), "b".to_owned())],
+            line: Some(3),
+            body: vec![0xff].into(),
+            column: "c".to_owned(),
+            error: "pathNotFound".to_owned(),
+            message: "Column \"c\": path \"x\" not found in the body.".to_owned(),
+        }
+    }
+
+    fn chosen(which: &Choice) -> Result<Vec<LetterId>, LetterFailure> {
+        let own = Self::letter().id;
+        match which {
+            Choice::After(None) => Ok(vec![own]),
+            Choice::After(Some(after)) => Ok(Some(own).filter(|o| o > after).into_iter().collect()),
+            Choice::These(ids) => match ids.iter().find(|id| **id != own) {
+                Some(other) => Err(LetterFailure::NotFound(other.clone())),
+                None => Ok(ids.clone()),
+            },
+        }
+    }
+}
+
+#[async_trait]
+impl Letters for OneLetter {
+    async fn list(
+        &self,
+        _: &SinkKey,
+        after: Option<&LetterId>,
+        limit: usize,
+    ) -> Result<Vec<KeptLetter>, LetterFailure> {
+        let chosen = Self::chosen(&Choice::After(after.cloned()))?;
+        Ok(chosen.iter().take(limit).map(|_| Self::letter()).collect())
+    }
+
+    async fn get(&self, _: &SinkKey, id: &LetterId) -> Result<KeptLetter, LetterFailure> {
+        Self::chosen(&Choice::These(vec![id.clone()]))?;
+        Ok(Self::letter())
+    }
+
+    async fn replay(&self, _: &SinkKey, which: &Choice) -> Result<Replay, LetterFailure> {
+        let refused = Self::chosen(which)?.into_iter();
+        Ok(Replay {
+            refused: refused.map(|id| (id, "still".to_owned())).collect(),
+            ..Replay::default()
+        })
+    }
+
+    async fn discard(&self, _: &SinkKey, which: &Choice) -> Result<Discard, LetterFailure> {
+        let chosen = Self::chosen(which)?;
+        Ok(Discard {
+            dropped: chosen.len() as u64,
+            more_after: chosen.into_iter().next(),
+        })
     }
 }
 

@@ -66,10 +66,9 @@ fn status_of(results: &[SinkResult]) -> u16 {
 
 /// Whether any row is in a sink, or may be.
 fn is_stored(result: &SinkResult) -> bool {
-    matches!(
-        result.fate,
-        Fate::Processed | Fate::Accepted | Fate::Unknown(_)
-    )
+    [&result.fate, &result.kept.fate]
+        .iter()
+        .any(|f| matches!(f, Fate::Processed | Fate::Accepted | Fate::Unknown(_)))
 }
 
 /// The answer to a request that is one record.
@@ -137,6 +136,7 @@ fn sink_report<'a>(sink_id: &'a str, result: &'a SinkResult) -> SinkReport<'a> {
             column: Some(&refusal.error.column),
             message: refusal.error.to_string(),
         },
+        None if result.kept.fate != Fate::Nothing => kept_report(sink_id, result),
         None => SinkReport {
             sink_id,
             status_code: result.fate.status(),
@@ -144,6 +144,23 @@ fn sink_report<'a>(sink_id: &'a str, result: &'a SinkResult) -> SinkReport<'a> {
             column: None,
             message: result.fate.message(),
         },
+    }
+}
+
+/// Of a record that is kept as a dead letter, or should have been.
+fn kept_report<'a>(sink_id: &'a str, result: &'a SinkResult) -> SinkReport<'a> {
+    let fate = &result.kept.fate;
+    let cause = result.kept.records.first.first().map(|r| &r.error);
+    let message = match (fate.error(), cause) {
+        (None, Some(cause)) => format!("dead letter: {cause}"),
+        _ => fate.message(),
+    };
+    SinkReport {
+        sink_id,
+        status_code: fate.status(),
+        error: fate.error().map(|e| format!("stream.in.{e}")),
+        column: cause.map(|c| c.column.as_str()),
+        message,
     }
 }
 
@@ -193,6 +210,14 @@ struct BatchSink<'a> {
     message: String,
     accepted: u32,
     refused: usize,
+    /// Records that are kept as dead letters; not among the accepted rows.
+    #[serde(skip_serializing_if = "is_zero")]
+    dead: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde asks for")]
+fn is_zero(n: &usize) -> bool {
+    *n == 0
 }
 
 /// The answer to a batch of `records`.
@@ -206,9 +231,11 @@ pub(super) fn batch(
     let status = status_of(results).max(broken_status);
     let mut refused: BTreeSet<usize> = broken.iter().map(|b| b.index).collect();
     refused.extend(results.iter().flat_map(|r| &r.refused.indices));
-    let failed = results
-        .iter()
-        .any(|r| matches!(r.fate, Fate::Failed(_) | Fate::Unknown(_)));
+    let failed = results.iter().any(|r| {
+        [&r.fate, &r.kept.fate]
+            .iter()
+            .any(|f| matches!(f, Fate::Failed(_) | Fate::Unknown(_)))
+    });
     let accepted = if failed { 0 } else { records - refused.len() };
     let stored = results.iter().any(is_stored);
     let body = Batch {
@@ -298,6 +325,11 @@ fn batch_sinks<'a>(target: &'a Target, results: &'a [SinkResult]) -> Vec<BatchSi
                 message: result.fate.message(),
                 accepted: if stored { result.rows } else { 0 },
                 refused: result.refused.count(),
+                dead: if result.kept.fate == Fate::Processed {
+                    result.kept.records.count()
+                } else {
+                    0
+                },
             }
         })
         .collect()

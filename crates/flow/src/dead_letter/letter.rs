@@ -1,0 +1,226 @@
+//! What dead letters are on disk: a block for those of one request, a line of JSON for what they
+//! have in common and one for each of them, compressed as rows are. Described in
+//! `docs/formats/dead-letter.md`.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use forebay_model::Timestamp;
+use forebay_record::{BodyFormat, Headers, RecordContext, RecordError, RequestInfo};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// A record that a mapping has refused, with all that it takes to map it again.
+#[derive(Clone, Debug)]
+pub struct Letter {
+    /// When it was received, from whom, with which headers.
+    pub request: Arc<RequestInfo>,
+    /// It was one of a batch: JSON, whatever the content type.
+    pub of_batch: bool,
+    /// Its line in the batch, from 1, where the batch had lines.
+    pub line: Option<usize>,
+    /// The record.
+    pub body: Bytes,
+    /// The column that could not be made.
+    pub column: String,
+    /// Name of the refusal, like `pathNotFound`.
+    pub error: String,
+    /// Why, with the column's name.
+    pub message: String,
+}
+
+/// What letters of a block have in common.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RequestForm {
+    received: Timestamp,
+    client_ip: IpAddr,
+    /// Canonical names, sorted, first values.
+    headers: Vec<(String, String)>,
+}
+
+/// A letter.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct LetterForm {
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    of_batch: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    line: Option<usize>,
+    column: String,
+    error: String,
+    message: String,
+    /// The body, if it is UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    body: Option<String>,
+    /// The body, if it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    body_base64: Option<String>,
+}
+
+impl Letter {
+    /// Of a record and why it was refused.
+    #[must_use]
+    pub fn new(record: &RecordContext, error: &RecordError) -> Self {
+        Self {
+            request: Arc::clone(record.request()),
+            of_batch: record.is_of_batch(),
+            line: record.line(),
+            body: record.body().clone(),
+            column: error.column.clone(),
+            error: error.kind.name().to_owned(),
+            message: error.to_string(),
+        }
+    }
+
+    /// The record as it was received.
+    #[must_use]
+    pub fn record(&self) -> RecordContext {
+        let headers = &self.request.headers;
+        let format = if self.of_batch {
+            BodyFormat::Json
+        } else {
+            BodyFormat::of(headers.get("content-type").map(str::as_bytes))
+        };
+        RecordContext::with_format(Arc::clone(&self.request), self.body.clone(), format)
+    }
+
+    fn form(&self) -> LetterForm {
+        let text = std::str::from_utf8(&self.body).ok().map(str::to_owned);
+        LetterForm {
+            of_batch: self.of_batch,
+            line: self.line,
+            column: self.column.clone(),
+            error: self.error.clone(),
+            message: self.message.clone(),
+            body_base64: text.is_none().then(|| STANDARD.encode(&self.body)),
+            body: text,
+        }
+    }
+
+    fn of(request: &Arc<RequestInfo>, form: LetterForm) -> Result<Self, String> {
+        let body = match (form.body, form.body_base64) {
+            (Some(text), None) => text.into_bytes(),
+            (None, Some(text)) => STANDARD.decode(text).map_err(|e| e.to_string())?,
+            _ => return Err("a letter has not exactly one body".to_owned()),
+        };
+        Ok(Self {
+            request: Arc::clone(request),
+            of_batch: form.of_batch,
+            line: form.line,
+            body: body.into(),
+            column: form.column,
+            error: form.error,
+            message: form.message,
+        })
+    }
+}
+
+/// A block of letters, which are all of the same request.
+///
+/// # Errors
+/// None that is known: serialising texts into memory does not fail.
+pub(crate) fn write_block(
+    request: &RequestInfo,
+    letters: &[Letter],
+) -> serde_json::Result<Vec<u8>> {
+    let mut out = Vec::new();
+    let common = RequestForm {
+        received: request.received,
+        client_ip: request.client_ip,
+        headers: request.headers.entries().to_vec(),
+    };
+    serde_json::to_writer(&mut out, &common)?;
+    out.push(b'\n');
+    for letter in letters {
+        serde_json::to_writer(&mut out, &letter.form())?;
+        out.push(b'\n');
+    }
+    Ok(out)
+}
+
+/// The letters of a block.
+///
+/// # Errors
+/// When it is none of ours, for people.
+pub(crate) fn read_block(text: &[u8]) -> Result<Vec<Letter>, String> {
+    fn line<T: DeserializeOwned>(line: &[u8]) -> Result<T, String> {
+        serde_json::from_slice(line).map_err(|e| e.to_string())
+    }
+    let mut lines = text.split_inclusive(|b| *b == b'\n');
+    let common: RequestForm = line(lines.next().unwrap_or_default())?;
+    let request = Arc::new(RequestInfo {
+        received: common.received,
+        client_ip: common.client_ip,
+        headers: Headers::from_entries(common.headers),
+    });
+    lines.map(|l| Letter::of(&request, line(l)?)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn letter(body: &'static [u8]) -> Letter {
+        let headers = vec![("Content-Type".to_owned(), "application/json".to_owned())];
+        Letter {
+            request: Arc::new(RequestInfo {
+                received: Timestamp::from_millis(1_700_000_000_123),
+                client_ip: IpAddr::from([127, 0, 0, 1]),
+                headers: Headers::from_entries(headers),
+            }),
+            of_batch: false,
+            line: Some(3),
+            body: Bytes::from_static(body),
+            column: "x".to_owned(),
+            error: "pathNotFound".to_owned(),
+            message: "Column \"x\": path \"a\" not found in the body.".to_owned(),
+        }
+    }
+
+    #[test]
+    fn any_body_comes_back() {
+        let bodies = [
+            &b"{\"a\":\n1}"[..],
+            b"",
+            b"\xff\xfe\n\0",
+            "ž\u{2028}".as_bytes(),
+        ];
+        let letters = bodies.map(letter);
+        let block = write_block(&letters[0].request, &letters).unwrap();
+        let read = read_block(&block).unwrap();
+        assert_eq!(read.len(), bodies.len());
+        for (read, (letter, body)) in read.iter().zip(letters.iter().zip(bodies)) {
+            assert_eq!(&read.body[..], body);
+            let texts = |l: &Letter| (l.column.clone(), l.error.clone(), l.message.clone(), l.line);
+            assert_eq!(texts(read), texts(letter));
+            let record = read.record();
+            assert_eq!(&record.body()[..], body);
+            assert_eq!(*record.format(), BodyFormat::Json);
+            assert_eq!(record.request().received, letter.request.received);
+            let headers = |r: &RequestInfo| r.headers.entries().to_vec();
+            assert_eq!(headers(record.request()), headers(&letter.request));
+        }
+    }
+
+    #[test]
+    fn what_is_no_block_of_letters_is_refused() {
+        for text in [&b""[..], b"{}", b"[]", b"\xff"] {
+            assert!(read_block(text).is_err());
+        }
+        let letter = letter(b"x");
+        let block = write_block(&letter.request, std::slice::from_ref(&letter)).unwrap();
+        let text = String::from_utf8(block).unwrap();
+        for body in [
+            "",
+            "\"body\":\"x\",\"bodyBase64\":\"eA==\"",
+            "\"bodyBase64\":\"?\"",
+        ] {
+            let other = text.replace("\"body\":\"x\"", body);
+            assert!(read_block(other.as_bytes()).is_err(), "{other}");
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Records that a mapping refuses, kept and replayed with the command line.
+
+use serde_json::Value;
+
+use crate::server::{Server, run};
+
+const EVENTS: &str = "\
+sources:
+  - name: events
+    sinks:
+      - table: in.demo.events
+        settings: { local.mapping.refused.action: dead_letter }
+        columns:
+          - { name: user, type: path, path: user.id, rawString: true }
+          - { name: total, type: template, template: 'Body(\"price\") * 2' }
+";
+
+#[test]
+fn refused_records_are_kept_mended_and_delivered_once_over_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let server = Server::start(&data);
+    let file = dir.path().join("events.yaml");
+    let apply = |server: &Server, text: &str| {
+        std::fs::write(&file, text).unwrap();
+        server.ok(&["apply", "-f", file.to_str().unwrap()])
+    };
+    let said = apply(&server, EVENTS);
+    assert!(
+        said.contains("settings of sink events/events updated (values)"),
+        "{said}"
+    );
+    let said = apply(&server, EVENTS);
+    assert!(
+        said.contains("settings of sink events/events unchanged"),
+        "{said}"
+    );
+    let path = server.path("events");
+    server.post(&path, r#"{"user":{"id":"ada"},"price":1}"#);
+    server.post(&path, r#"{"user":{"id":"bob"}}"#);
+    server.post(&path, r#"{"price":3}"#);
+    server.post(&path, "no JSON");
+    let dead = |server: &Server| -> Vec<Value> {
+        let said = server.ok(&["dead", "ls", "events", "events", "--json"]);
+        serde_json::from_str(&said).unwrap()
+    };
+    let letters = dead(&server);
+    let why: Vec<&str> = letters
+        .iter()
+        .map(|l| l["error"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        why,
+        [
+            "stream.in.pathNotFound",
+            "stream.in.pathNotFound",
+            "stream.in.badRequest"
+        ]
+    );
+    let id = letters[1]["letterId"].as_str().unwrap().to_owned();
+    let shown = server.ok(&["dead", "show", "events", "events", &id]);
+    assert!(shown.ends_with("\n{\"price\":3}\n"), "{shown}");
+    assert!(
+        shown.contains("Column \"user\": path \"user.id\" not found"),
+        "{shown}"
+    );
+    server.kill();
+
+    let server = Server::start(&data);
+    assert_eq!(dead(&server).len(), 3, "they outlive the process");
+    let last = letters[2]["letterId"].as_str().unwrap();
+    let said = server.ok(&["dead", "drop", "events", "events", last]);
+    assert_eq!(said, "1 dropped\n");
+    let refused = run(&mut server.command(&["dead", "replay", "events", "events", "--all"]));
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert_eq!(refused.stdout, "0 replayed, 2 refused again\n");
+
+    let mended = EVENTS
+        .replace("path: user.id,", "path: user.id, defaultValue: nobody,")
+        .replace("Body(\"price\") * 2", "Body(\"price\", 0) * 2");
+    apply(&server, &mended);
+    let said = server.ok(&["dead", "replay", "events", "events", "--all"]);
+    assert_eq!(said, "2 replayed, 0 refused again\n");
+    let said = server.ok(&["dead", "replay", "events", "events", "--all"]);
+    assert_eq!(said, "0 replayed, 0 refused again\n");
+    let balance = server.settled("events", "events", 3);
+    for (name, count) in [
+        ("accepted", 4),
+        ("imported", 3),
+        ("dead", 0),
+        ("expired", 1),
+    ] {
+        assert_eq!(balance[name], count, "{name}: {balance}");
+    }
+    assert_eq!(balance["holds"], true);
+    let sql = "SELECT user, total FROM \"in.demo.events\" ORDER BY user";
+    assert_eq!(
+        server.ok(&["query", sql, "--format", "csv"]),
+        "user,total\nada,2\nbob,0\nnobody,6\n"
+    );
+    assert_eq!(dead(&server).len(), 0);
+}

@@ -1,0 +1,179 @@
+//! Dead letters in the repository: replayed and dropped once, in the balance at every moment.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use common::{at, sink_key, volumes, with_sink};
+use forebay_meta::repo::letters::{Finished, LETTER_RANGES_MAX, LetterEnd, LetterError};
+use forebay_meta::repo::{Repo, SLICES_MAX};
+use forebay_meta::stored::letters::LetterCounts;
+use forebay_meta::{FileError, keys};
+use forebay_model::{SinkKey, SliceState, Statistics, VolumeId};
+
+fn sink() -> SinkKey {
+    sink_key("src", "snk")
+}
+
+fn volume() -> VolumeId {
+    volumes(1).remove(0)
+}
+
+fn counts(taken: u64) -> LetterCounts {
+    LetterCounts { taken, lost: 0 }
+}
+
+fn rows(records: u64) -> Statistics {
+    Statistics {
+        records,
+        ..Statistics::default()
+    }
+}
+
+fn finished(letters: impl IntoIterator<Item = u64>, end: LetterEnd) -> Finished {
+    Finished {
+        letters: letters.into_iter().collect(),
+        lost: Vec::new(),
+        counts: counts(10),
+        end,
+    }
+}
+
+/// accepted, imported, dead, expired, lost, in flight
+async fn balance(repo: &Repo) -> [u64; 6] {
+    let b = repo.balance(&sink()).await.unwrap();
+    assert!(b.holds(), "{b:?}");
+    [
+        b.accepted,
+        b.imported,
+        b.dead,
+        b.expired,
+        b.lost,
+        b.in_flight,
+    ]
+}
+
+#[tokio::test]
+async fn a_letter_is_dead_until_it_is_replayed_or_dropped() {
+    let (repo, _dir) = with_sink().await;
+    let reported = [(sink(), volume(), counts(10))];
+    repo.report_letters(&reported).await.unwrap();
+    assert_eq!(balance(&repo).await, [10, 0, 10, 0, 0, 0]);
+
+    let (slice, file) = repo.replay_slice(&sink(), &volume(), at(50)).await.unwrap();
+    assert_eq!(slice.file, file.key);
+    let replay = finished([1, 3], LetterEnd::Replayed(slice.clone(), rows(2)));
+    repo.finish_letters(&sink(), &volume(), &replay, at(51))
+        .await
+        .unwrap();
+    let read = repo.slice(&slice).await.unwrap();
+    assert_eq!(
+        (read.state, read.statistics.records),
+        (SliceState::Uploading, 2)
+    );
+    assert_eq!(balance(&repo).await, [10, 0, 8, 0, 0, 2]);
+
+    let drop = finished([0, 9], LetterEnd::Dropped);
+    repo.finish_letters(&sink(), &volume(), &drop, at(52))
+        .await
+        .unwrap();
+    assert_eq!(balance(&repo).await, [10, 0, 6, 2, 0, 2]);
+    let book = repo.letter_book(&sink(), &volume()).await.unwrap();
+    assert_eq!(book.floor(), 2);
+
+    let again = finished([4, 3], LetterEnd::Dropped);
+    let error = repo
+        .finish_letters(&sink(), &volume(), &again, at(53))
+        .await;
+    assert!(matches!(error, Err(LetterError::Done(3))), "{error:?}");
+    assert_eq!(balance(&repo).await, [10, 0, 6, 2, 0, 2]);
+}
+
+#[tokio::test]
+async fn lost_letters_are_no_obstacle_and_counted() {
+    let (repo, _dir) = with_sink().await;
+    let lossy = Finished {
+        lost: vec![(0, 4)],
+        counts: LetterCounts { taken: 10, lost: 4 },
+        ..finished([4], LetterEnd::Dropped)
+    };
+    repo.finish_letters(&sink(), &volume(), &lossy, at(1))
+        .await
+        .unwrap();
+    assert_eq!(balance(&repo).await, [10, 0, 5, 1, 4, 0]);
+    let book = repo.letter_book(&sink(), &volume()).await.unwrap();
+    assert_eq!(book.floor(), 5);
+}
+
+#[tokio::test]
+async fn a_replay_into_a_file_that_was_rotated_changes_nothing() {
+    let (repo, _dir) = with_sink().await;
+    let (slice, file) = repo.replay_slice(&sink(), &volume(), at(50)).await.unwrap();
+    repo.rotate_file(&file.key, &volumes(1), at(60))
+        .await
+        .unwrap();
+    let replay = finished([0], LetterEnd::Replayed(slice, rows(1)));
+    let error = repo
+        .finish_letters(&sink(), &volume(), &replay, at(61))
+        .await;
+    let conflict = LetterError::File(FileError::Conflict);
+    assert_eq!(error.unwrap_err().to_string(), conflict.to_string());
+    let book = repo.letter_book(&sink(), &volume()).await.unwrap();
+    assert_eq!((book.ranges(), book.replayed), (0, 0));
+    let stored = repo
+        .store()
+        .range(keys::LETTER_BOOKS, None, 10)
+        .await
+        .unwrap();
+    assert!(stored.entries.is_empty());
+}
+
+#[tokio::test]
+async fn two_replays_at_the_same_moment_take_different_slices() {
+    let (repo, _dir) = with_sink().await;
+    let (first, _) = repo.replay_slice(&sink(), &volume(), at(50)).await.unwrap();
+    let replay = finished([0], LetterEnd::Replayed(first.clone(), rows(1)));
+    repo.finish_letters(&sink(), &volume(), &replay, at(50))
+        .await
+        .unwrap();
+    let (second, _) = repo.replay_slice(&sink(), &volume(), at(50)).await.unwrap();
+    assert!(second.opened_at > first.opened_at);
+    // And so does a rotation of the open slice.
+    let files = repo.active_files(Some(&sink())).await.unwrap();
+    let mut slices = files.iter().flat_map(|f| &f.slices);
+    let open = slices.find(|s| s.slice.state == SliceState::Writing);
+    let rotated = repo
+        .rotate_slice(&open.unwrap().slice.key, at(60))
+        .await
+        .unwrap();
+    assert!(rotated.opened.key.opened_at > first.opened_at);
+}
+
+#[tokio::test]
+async fn a_book_and_a_file_have_their_limits() {
+    let (repo, _dir) = with_sink().await;
+    let scattered = |n: usize| (0..n as u64).map(|i| i * 2);
+    let most = finished(scattered(LETTER_RANGES_MAX), LetterEnd::Dropped);
+    repo.finish_letters(&sink(), &volume(), &most, at(1))
+        .await
+        .unwrap();
+    let more = finished([LETTER_RANGES_MAX as u64 * 2 + 1], LetterEnd::Dropped);
+    let error = repo.finish_letters(&sink(), &volume(), &more, at(2)).await;
+    assert!(matches!(error, Err(LetterError::TooScattered)));
+    let between = finished([1], LetterEnd::Dropped);
+    repo.finish_letters(&sink(), &volume(), &between, at(3))
+        .await
+        .unwrap();
+
+    for i in 1..SLICES_MAX {
+        let now = at(i64::try_from(i).unwrap());
+        let (slice, _) = repo.replay_slice(&sink(), &volume(), now).await.unwrap();
+        let letter = 10_000 + i as u64;
+        let replay = finished([letter], LetterEnd::Replayed(slice, rows(1)));
+        // A run of letters is one range.
+        repo.finish_letters(&sink(), &volume(), &replay, now)
+            .await
+            .unwrap();
+    }
+    let error = repo.replay_slice(&sink(), &volume(), at(999)).await;
+    assert!(matches!(error, Err(FileError::SliceLimit(_))), "{error:?}");
+}
