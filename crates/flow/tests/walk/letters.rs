@@ -204,7 +204,7 @@ async fn letters_are_delivered_once_after_the_mapping_was_mended() {
     assert_eq!(rest.replayed, 2);
     assert_eq!(balance(&node).await, [4, 0, 0, 4]);
     let row = format!("\"none\",\"{NOW}\"");
-    assert_eq!(replayed(&machine, &node).await, [&row[..], &row, &row]);
+    assert_eq!(replayed(&machine, &node).await, [row.as_str(), &row, &row]);
 
     // Each once.
     let again = desk.replay(&key, Which::From(0, 100)).await.unwrap();

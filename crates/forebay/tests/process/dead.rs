@@ -15,22 +15,30 @@ sources:
           - { name: total, type: template, template: 'Body(\"price\") * 2' }
 ";
 
+/// The sink's dead letters.
+fn dead(server: &Server) -> Vec<Value> {
+    let said = server.ok(&["dead", "ls", "events", "events", "--json"]);
+    serde_json::from_str(&said).unwrap()
+}
+
+/// Applies a definition.
+fn apply(server: &Server, dir: &std::path::Path, text: &str) -> String {
+    let file = dir.join("events.yaml");
+    std::fs::write(&file, text).unwrap();
+    server.ok(&["apply", "-f", file.to_str().unwrap()])
+}
+
 #[test]
 fn refused_records_are_kept_mended_and_delivered_once_over_a_kill() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let server = Server::start(&data);
-    let file = dir.path().join("events.yaml");
-    let apply = |server: &Server, text: &str| {
-        std::fs::write(&file, text).unwrap();
-        server.ok(&["apply", "-f", file.to_str().unwrap()])
-    };
-    let said = apply(&server, EVENTS);
+    let said = apply(&server, dir.path(), EVENTS);
     assert!(
         said.contains("settings of sink events/events updated (values)"),
         "{said}"
     );
-    let said = apply(&server, EVENTS);
+    let said = apply(&server, dir.path(), EVENTS);
     assert!(
         said.contains("settings of sink events/events unchanged"),
         "{said}"
@@ -40,10 +48,6 @@ fn refused_records_are_kept_mended_and_delivered_once_over_a_kill() {
     server.post(&path, r#"{"user":{"id":"bob"}}"#);
     server.post(&path, r#"{"price":3}"#);
     server.post(&path, "no JSON");
-    let dead = |server: &Server| -> Vec<Value> {
-        let said = server.ok(&["dead", "ls", "events", "events", "--json"]);
-        serde_json::from_str(&said).unwrap()
-    };
     let letters = dead(&server);
     let why: Vec<&str> = letters
         .iter()
@@ -78,20 +82,14 @@ fn refused_records_are_kept_mended_and_delivered_once_over_a_kill() {
     let mended = EVENTS
         .replace("path: user.id,", "path: user.id, defaultValue: nobody,")
         .replace("Body(\"price\") * 2", "Body(\"price\", 0) * 2");
-    apply(&server, &mended);
+    apply(&server, dir.path(), &mended);
     let said = server.ok(&["dead", "replay", "events", "events", "--all"]);
     assert_eq!(said, "2 replayed, 0 refused again\n");
     let said = server.ok(&["dead", "replay", "events", "events", "--all"]);
     assert_eq!(said, "0 replayed, 0 refused again\n");
     let balance = server.settled("events", "events", 3);
-    for (name, count) in [
-        ("accepted", 4),
-        ("imported", 3),
-        ("dead", 0),
-        ("expired", 1),
-    ] {
-        assert_eq!(balance[name], count, "{name}: {balance}");
-    }
+    let counts = ["accepted", "imported", "dead", "expired"].map(|n| balance[n].as_u64());
+    assert_eq!(counts, [4, 3, 0, 1].map(Some), "{balance}");
     assert_eq!(balance["holds"], true);
     let sql = "SELECT user, total FROM \"in.demo.events\" ORDER BY user";
     assert_eq!(
