@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use forebay_model::{ColumnKind, SliceState, SourceKind};
 
-use crate::node::{Machine, Node, sink_key, table, volume_id};
-use crate::volume::{Volume, rows};
+use crate::node::{Machine, Node, sink_key, table};
+use crate::volume::{Volume, rows, volume_id};
 use crate::world::{SECRET, path, stream};
 
 /// All rows of a sink, over all its slices.

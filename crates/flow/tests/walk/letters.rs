@@ -11,8 +11,8 @@ use forebay_record::Limits;
 use serde_json::json;
 
 use crate::client::post;
-use crate::node::{Machine, Node, sink_key, table, volume_id};
-use crate::volume::rows;
+use crate::node::{Machine, Node, sink_key, table};
+use crate::volume::{rows, volume_id};
 use crate::world::{NOW, SinkDef, World, config, path, plain, stream};
 
 const NDJSON: &str = "Content-Type: application/x-ndjson\r\n";

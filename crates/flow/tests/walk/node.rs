@@ -15,7 +15,7 @@ use forebay_meta::session::Session;
 use forebay_meta::{EmbeddedOptions, EmbeddedStore, Repo, Revision, Store};
 use forebay_model::{
     BranchKey, By, ColumnKind, NodeId, SettingsPatch, SinkKey, SinkSettings, Slice, SliceKey,
-    SliceState, SourceKey, SourceKind, Stamp, TableBackend, TableSink, Timestamp, VolumeId,
+    SliceState, SourceKey, SourceKind, Stamp, TableBackend, TableSink, Timestamp,
 };
 use forebay_record::Limits;
 use tempfile::TempDir;
@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::client::Client;
-use crate::volume::Volume;
+use crate::volume::{Volume, volume_id};
 use crate::world::{NOW, SECRET, config, mapping};
 
 /// What outlives a process.
@@ -44,10 +44,6 @@ pub(crate) struct Node {
     pub(crate) follower: JoinHandle<Result<(), FollowError>>,
     stop: CancellationToken,
     session: JoinHandle<()>,
-}
-
-pub(crate) fn volume_id() -> VolumeId {
-    VolumeId("vol".to_owned())
 }
 
 pub(crate) fn sink_key(id: &str) -> SinkKey {

@@ -5,17 +5,19 @@ use std::sync::Arc;
 
 use forebay_flow::pipeline::{Appender, LocalLog};
 use forebay_log::{Env, Item, Log, LogConfig, MemEnv, StdEnv};
-use forebay_model::{Compression, SliceKey};
+use forebay_model::{Compression, SliceKey, VolumeId};
 use forebay_record::block::decode;
 use tempfile::TempDir;
-
-use crate::node::volume_id;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Volume {
     pub(crate) log: Log,
     appender: Arc<LocalLog>,
     dir: Arc<TempDir>,
+}
+
+pub(crate) fn volume_id() -> VolumeId {
+    VolumeId("vol".to_owned())
 }
 
 fn small() -> LogConfig {
