@@ -42,7 +42,7 @@ impl Queue {
         answered
     }
 
-    fn write_for_ever(&self, file: &std::fs::File, sync: bool) -> anyhow::Result<()> {
+    fn write_for_ever(&self, file: &std::fs::File) -> anyhow::Result<()> {
         let mut offset = 0;
         loop {
             let batch = {
@@ -57,9 +57,7 @@ impl Queue {
             }
             file.write_all_at(&batch.bytes, offset)?;
             offset += batch.bytes.len() as u64;
-            if sync {
-                file.sync_data()?;
-            }
+            file.sync_data()?;
             for answer in batch.answers {
                 // The client may have gone.
                 let _ = answer.send(());
@@ -69,7 +67,7 @@ impl Queue {
 }
 
 /// Serves until the process is killed.
-pub async fn serve(address: SocketAddr, directory: &Path, sync: bool) -> anyhow::Result<()> {
+pub async fn serve(address: SocketAddr, directory: &Path) -> anyhow::Result<()> {
     let mut file = std::fs::File::options()
         .create(true)
         .truncate(true)
@@ -84,7 +82,7 @@ pub async fn serve(address: SocketAddr, directory: &Path, sync: bool) -> anyhow:
     let queue = Arc::new(Queue::default());
     let writer = Arc::clone(&queue);
     std::thread::spawn(move || {
-        if let Err(e) = writer.write_for_ever(&file, sync) {
+        if let Err(e) = writer.write_for_ever(&file) {
             eprintln!("the limit's writer ended: {e}");
         }
     });

@@ -28,19 +28,32 @@ pub fn request(path: &str, kind: &str, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
-/// Posts `request` over `connections` connections for `duration`. Any answer but 200 is an error.
+/// Posts `request` over one connection, so many times.
+pub async fn send(address: SocketAddr, request: &[u8], times: usize) -> anyhow::Result<()> {
+    let mut stream = TcpStream::connect(address).await.context("connect")?;
+    let mut buffer = vec![0; 1 << 20];
+    for _ in 0..times {
+        stream.write_all(request).await?;
+        read_answer(&mut stream, &mut buffer).await?;
+    }
+    Ok(())
+}
+
+/// Posts `requests`, each connection beginning with another one, over `connections` connections for `duration`. Any answer but 200 is an error.
 pub async fn run(
     address: SocketAddr,
-    request: Vec<u8>,
+    requests: Vec<Vec<u8>>,
     connections: usize,
     duration: Duration,
 ) -> anyhow::Result<Run> {
-    let request: Arc<[u8]> = request.into();
+    let requests: Arc<[Vec<u8>]> = requests.into();
     let stop = Arc::new(AtomicBool::new(false));
     let mut tasks = JoinSet::new();
     let start = Instant::now();
-    for _ in 0..connections {
-        tasks.spawn(connection(address, Arc::clone(&request), Arc::clone(&stop)));
+    for number in 0..connections {
+        let first = number * requests.len() / connections;
+        let requests = Arc::clone(&requests);
+        tasks.spawn(connection(address, requests, first, Arc::clone(&stop)));
     }
     tokio::time::sleep(duration).await;
     stop.store(true, Ordering::Relaxed);
@@ -66,16 +79,21 @@ pub async fn run(
 
 async fn connection(
     address: SocketAddr,
-    request: Arc<[u8]>,
+    requests: Arc<[Vec<u8>]>,
+    first: usize,
     stop: Arc<AtomicBool>,
 ) -> anyhow::Result<Vec<u32>> {
     let mut stream = TcpStream::connect(address).await.context("connect")?;
     stream.set_nodelay(true)?;
     let mut micros = Vec::with_capacity(1 << 16);
     let mut buffer = vec![0; 16 << 10];
-    while !stop.load(Ordering::Relaxed) {
+    let rotation = requests.iter().cycle().skip(first);
+    for request in rotation {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
         let sent = Instant::now();
-        stream.write_all(&request).await?;
+        stream.write_all(request).await?;
         read_answer(&mut stream, &mut buffer).await?;
         micros.push(sent.elapsed().as_micros() as u32);
     }

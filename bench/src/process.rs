@@ -39,14 +39,35 @@ impl Server {
 
     /// Peak resident memory of the process, MB.
     pub fn peak_mb(&self) -> anyhow::Result<f64> {
+        self.status_mb("VmHWM:")
+    }
+
+    /// Resident memory of the process now, MB.
+    pub fn memory_mb(&self) -> anyhow::Result<f64> {
+        self.status_mb("VmRSS:")
+    }
+
+    fn status_mb(&self, name: &str) -> anyhow::Result<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
         let line = status
             .lines()
-            .find_map(|l| l.strip_prefix("VmHWM:"))
-            .context("VmHWM")?;
+            .find_map(|l| l.strip_prefix(name))
+            .context("no such line")?;
         let kb: f64 = line.trim().trim_end_matches(" kB").parse()?;
         Ok(kb / 1024.0)
     }
+}
+
+/// CPU seconds so far of this process.
+pub fn own_cpu_seconds() -> f64 {
+    // SAFETY: zeroes are a valid `rusage`, and the pointer is valid during the call.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
+        usage
+    };
+    let seconds = |t: libc::timeval| t.tv_sec as f64 + t.tv_usec as f64 / 1e6;
+    seconds(usage.ru_utime) + seconds(usage.ru_stime)
 }
 
 /// A process and its direct children.

@@ -1,7 +1,7 @@
 //! What upload and import share: due things are looked for whenever something changes, some of
 //! them are worked on at once, each of them by one worker.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::hash::Hash;
@@ -77,16 +77,25 @@ pub(crate) async fn work<K, D, C, F, A, B>(
     let mut busy: HashSet<K> = HashSet::new();
     // What was done as of which version: the view still shows that one for a moment afterwards.
     let mut done: HashMap<K, Revision> = HashMap::new();
+    let mut queue: VecDeque<Due<K>> = VecDeque::new();
+    // Looking costs as much as there is to look through, so it is not done for each worker's end.
+    let (mut look, mut skipped) = (true, false);
     loop {
-        let found = due(&busy);
-        done.retain(|key, revision| {
-            busy.contains(key) || found.iter().any(|(k, r)| k == key && r == revision)
-        });
-        for (key, revision) in found {
-            if workers.len() >= limit {
+        if std::mem::take(&mut look) {
+            queue = due(&busy).into();
+            let found: HashMap<&K, &Revision> = queue.iter().map(|(k, r)| (k, r)).collect();
+            done.retain(|key, revision| busy.contains(key) || found.get(key) == Some(&&*revision));
+        }
+        while workers.len() < limit {
+            let Some((key, revision)) = queue.pop_front() else {
                 break;
+            };
+            if busy.contains(&key) {
+                // It has changed while it is being worked on.
+                skipped = true;
+                continue;
             }
-            if busy.contains(&key) || done.contains_key(&key) {
+            if done.contains_key(&key) {
                 continue;
             }
             busy.insert(key.clone());
@@ -100,19 +109,31 @@ pub(crate) async fn work<K, D, C, F, A, B>(
         tokio::select! {
             () = stop.cancelled() => break,
             ended = workers.join_next(), if !workers.is_empty() => match ended {
-                Some(Ok(key)) => drop(busy.remove(&key)),
+                Some(Ok(key)) => {
+                    busy.remove(&key);
+                    look |= std::mem::take(&mut skipped);
+                }
                 Some(Err(error)) => {
                     tracing::error!(%error, "a worker ended before its work was done");
                     // Whose it was is not known: nothing is under way any more once all have ended.
                     if workers.is_empty() {
                         busy.clear();
+                        look = true;
                     }
                 }
                 None => {}
             },
-            is_open = changed() => if !is_open { break },
+            is_open = changed() => {
+                if !is_open {
+                    break;
+                }
+                look = true;
+            },
             // One whose outcome could not be noted is done again.
-            _ = tick.tick() => done.retain(|key, _| busy.contains(key)),
+            _ = tick.tick() => {
+                done.retain(|key, _| busy.contains(key));
+                look = true;
+            },
         }
     }
     while workers.join_next().await.is_some() {}

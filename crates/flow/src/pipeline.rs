@@ -32,6 +32,11 @@ use state::{Parcel, Put, Ready, State, Taken, Triggers};
 /// larger ones on a thread that nobody else waits for.
 const INLINE_SEAL_MAX: usize = 512 << 10;
 
+/// Blocks of fewer bytes than this are stored as they are. The upload joins them and compresses
+/// what they have become; to compress each of them before would be the dearest part of a record
+/// that comes alone.
+const PLAIN_BELOW: usize = 32 << 10;
+
 /// What became of rows.
 #[derive(Debug)]
 pub enum Append {
@@ -191,7 +196,8 @@ impl Pipeline {
             let (result, buffer) = self.compress(taken);
             let mut state = self.lock();
             if let Ok(ready) = &result {
-                state.learn(&ready.block.sealed, buffer, &self.triggers);
+                let compressed = ready.block.compression != Compression::None;
+                state.learn(&ready.block.sealed, compressed, buffer, &self.triggers);
             }
             state.sealed(number, result, |state, ready| self.hand_over(state, ready));
             // A block that was refused wakes no driver: what gathered behind it goes on from here.
@@ -214,24 +220,24 @@ impl Pipeline {
             parcel,
             ..
         } = taken;
-        let encoded = self
-            .shared
-            .encoders
-            .take(self.compression)
-            .and_then(|mut encoder| {
-                let encoded = encoder.encode(&rows)?;
-                self.shared.encoders.put(self.compression, encoder);
-                Ok(encoded)
-            });
+        let encoded = if rows.len() < PLAIN_BELOW {
+            Ok((rows.clone(), Compression::None))
+        } else {
+            let encoders = &self.shared.encoders;
+            encoders.take(self.compression).and_then(|mut encoder| {
+                let payload = encoder.encode(&rows)?;
+                encoders.put(self.compression, encoder);
+                Ok((payload, self.compression))
+            })
+        };
         match encoded {
-            Ok(payload) => {
+            Ok((payload, compression)) => {
                 let sealed = SealedBlock {
                     payload,
                     raw_len: rows.len(),
                     records,
                 };
                 self.measure(&sealed);
-                let compression = self.compression;
                 let block = BlockToAppend {
                     sealed,
                     first_at,

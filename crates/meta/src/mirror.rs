@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::repo::Revised;
@@ -21,6 +22,11 @@ use crate::stored::Stored;
 const RETRY_INITIAL: Duration = Duration::from_millis(50);
 /// The longest wait.
 const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// Between two snapshots, for each entry: both the next snapshot and what its readers do with it
+/// cost some microseconds an entry. With few entries every change shows at once; with 10,000 that
+/// change all the time, ten times a second.
+const PAUSE_PER_ENTRY: Duration = Duration::from_micros(10);
 
 /// What the store had at one moment.
 #[derive(Debug)]
@@ -237,14 +243,21 @@ impl<T: Stored + Send + Sync + 'static> MirrorTask<T> {
             self.publish(&mut next);
             *progress = true;
         }
+        let mut not_before = Instant::now();
         loop {
-            let Some(batch) = watch.next().await else {
-                return Err(WatchError::Compacted { oldest: from });
-            };
+            let ended = || WatchError::Compacted { oldest: from };
+            let batch = watch.next().await.ok_or_else(ended)?;
             self.apply(&mut next, batch?);
+            while Instant::now() < not_before
+                && let Ok(more) = timeout_at(not_before, watch.next()).await
+            {
+                self.apply(&mut next, more.ok_or_else(ended)??);
+            }
             if next.revision >= until {
                 self.publish(&mut next);
                 *progress = true;
+                let entries = u32::try_from(next.entries.len()).unwrap_or(u32::MAX);
+                not_before = Instant::now() + PAUSE_PER_ENTRY * entries;
             }
         }
     }

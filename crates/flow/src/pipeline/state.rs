@@ -243,8 +243,14 @@ impl State {
 
     /// Learns from a block how well rows compress, and keeps its buffer for the next one if there
     /// is a next one: an idle pipeline keeps nothing.
-    pub(super) fn learn(&mut self, block: &SealedBlock, mut buffer: Vec<u8>, triggers: &Triggers) {
-        if block.raw_len >= 1024 {
+    pub(super) fn learn(
+        &mut self,
+        block: &SealedBlock,
+        compressed: bool,
+        mut buffer: Vec<u8>,
+        triggers: &Triggers,
+    ) {
+        if compressed && block.raw_len >= 1024 {
             self.per_kb = block.payload.len() as u64 * 1024 / block.raw_len as u64;
         }
         // That of one very large batch is not worth keeping.

@@ -1,17 +1,17 @@
-//! Blocks of a stream as the bytes of an object. Small blocks, which a sink with little traffic
-//! has, are joined: a gzip member a row would be larger than the row.
+//! Blocks of a stream as the bytes of an object. Small blocks, which a sink with little traffic has,
+//! are in the log as they came; here they are joined and compressed.
 
 use std::io;
 
 use bytes::Bytes;
 use forebay_log::{Item, Reader};
 use forebay_model::Compression;
-use forebay_record::block::{Encoder, decode};
+use forebay_record::block::Encoder;
+
+use crate::pipeline::compression as compression_of;
 use tokio::sync::mpsc::Sender;
 
-/// Blocks of fewer bytes than this are joined...
-const SMALL_BYTES: usize = 16 << 10;
-/// ...until they have so many bytes before compression.
+/// Small blocks are joined until they have so many bytes before compression.
 const JOINED_BYTES: usize = 256 << 10;
 
 /// What was read of a stream.
@@ -64,15 +64,15 @@ fn send_all(
             }
             Item::Block(block) => {
                 read.records += u64::from(block.records);
-                if block.payload.len() >= SMALL_BYTES {
+                let is_plain = compression_of(block.codec) == Some(Compression::None);
+                if !is_plain || compression == Compression::None {
                     if let Some(bytes) = joined.take()? {
                         send(bytes)?;
                     }
                     send(block.payload)?;
                     continue;
                 }
-                let rows = decode(&block.payload, compression, block.raw_len as usize)?;
-                joined.rows.extend(rows);
+                joined.rows.extend_from_slice(&block.payload);
                 if joined.rows.len() >= JOINED_BYTES
                     && let Some(bytes) = joined.take()?
                 {

@@ -107,12 +107,14 @@ pub(crate) fn rows(log: &Log, slice: &SliceKey) -> Vec<String> {
         let Item::Block(block) = item.unwrap() else {
             panic!("lost records");
         };
-        assert_eq!(block.codec, 1);
-        let raw = decode(
-            &block.payload,
-            Compression::Gzip { level: 1 },
-            block.raw_len as usize,
-        );
+        let compression = match block.codec {
+            0 => Compression::None,
+            codec => {
+                assert_eq!(codec, 1);
+                Compression::Gzip { level: 1 }
+            }
+        };
+        let raw = decode(&block.payload, compression, block.raw_len as usize);
         text.push_str(&String::from_utf8(raw.unwrap()).unwrap());
         records += block.records as usize;
     }
