@@ -3,6 +3,8 @@
 
 use std::io::Read;
 
+use crate::csv;
+
 /// What is wrong with a file.
 #[derive(Debug, thiserror::Error)]
 pub enum CsvError {
@@ -147,17 +149,15 @@ impl<R: Read> CsvReader<R> {
                 return Err(self.syntax(0, "the end of the file within a value"));
             }
             let text = &self.buffer[self.pos..self.len];
-            let quote = memchr::memchr(b'"', text);
-            let plain = quote.unwrap_or(text.len());
-            if record.text.len() + plain > self.row_max {
+            self.pos += csv::push_unescaped(text, &mut record.text);
+            if record.text.len() > self.row_max {
                 return Err(CsvError::TooLarge {
                     offset: start,
                     max: self.row_max,
                 });
             }
-            record.text.extend_from_slice(&text[..plain]);
-            self.pos += plain;
-            if quote.is_some() {
+            if self.pos < self.len {
+                // A quote: that of the value's end, or the first of two at the end of the buffer.
                 self.pos += 1;
                 match self.next()? {
                     Some(b'"') => record.text.push(b'"'),
