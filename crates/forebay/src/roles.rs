@@ -51,7 +51,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::SystemClock;
+use crate::clock::{SteadyClock, SystemClock};
 use crate::config::{Config, Environment, Role, TableDefault};
 use crate::failure::Failure;
 use crate::health::Health;
@@ -96,7 +96,10 @@ struct Base {
     repo: Repo,
     node: NodeId,
     volume: VolumeId,
+    /// What records and definitions are stamped with.
     clock: Arc<dyn Clock>,
+    /// What ages are measured by.
+    steady: Arc<dyn Clock>,
     log: Log,
     templates: Arc<TemplatePool>,
     staging: Staging,
@@ -232,6 +235,8 @@ impl Base {
         let store = EmbeddedStore::open(dir, EmbeddedOptions::default()).map_err(Failure::new)?;
         let store: Arc<dyn Store> = Arc::new(store);
         let repo = Repo::new(store, config.storage.level.0.clone());
+        let latest = repo.latest_time().await.map_err(Failure::new)?;
+        let steady: Arc<dyn Clock> = Arc::new(SteadyClock::new(Box::new(SystemClock), latest));
         let (log, volume) = open_log(config, dir)?;
         let staging = config
             .staging
@@ -249,6 +254,7 @@ impl Base {
             node: NodeId(config.node_id.clone()),
             volume,
             clock,
+            steady,
             log,
             templates: Arc::new(TemplatePool::new(config.templates.resolve(), command)),
             staging,
@@ -342,7 +348,7 @@ impl Base {
     fn deliver(&self, config: &Config, tasks: &mut JoinSet<Ended>) {
         let delivery = Delivery {
             repo: self.repo.clone(),
-            clock: Arc::clone(&self.clock),
+            clock: Arc::clone(&self.steady),
             random: random::narrow(),
             backoff: config.coordinator.backoff(),
         };
@@ -395,7 +401,7 @@ impl Base {
     fn coordinate(&self, config: &Config, tasks: &mut JoinSet<Ended>) {
         let coordinator = Coordinator::new(
             self.repo.clone(),
-            Arc::clone(&self.clock),
+            Arc::clone(&self.steady),
             random::narrow(),
             config.coordinator.clone(),
             TaskRetention::default(),
@@ -421,7 +427,7 @@ impl Base {
             log: self.log.clone(),
             volume: self.volume.clone(),
             appender: Arc::clone(appender),
-            clock: Arc::clone(&self.clock),
+            clock: Arc::clone(&self.steady),
             templates: Some(Arc::clone(&self.templates)),
             random: random::wide(),
             limits: Limits::default(),

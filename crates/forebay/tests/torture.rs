@@ -11,6 +11,7 @@
     reason = "a test of a real process waits for it with the real clock; each wait is for a condition"
 )]
 
+#[allow(dead_code, reason = "the overload test uses the rest of it")]
 #[path = "torture/http.rs"]
 mod http;
 #[path = "torture/server.rs"]

@@ -75,7 +75,17 @@ impl Server {
 
     /// Starts it with further arguments, and waits until it is ready.
     pub(crate) fn start_with(data: &Path, args: &[&str]) -> Self {
+        Self::start_in(data, args, &[])
+    }
+
+    /// Starts it with further variables of its environment.
+    pub(crate) fn start_faked(data: &Path, variables: &[(&str, &str)]) -> Self {
+        Self::start_in(data, &[], variables)
+    }
+
+    fn start_in(data: &Path, args: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut command = forebay();
+        command.envs(variables.iter().copied());
         command.args(["serve", "--data-dir", data.to_str().unwrap()]);
         command.args([
             "--api-listen",
@@ -138,6 +148,36 @@ impl Server {
         (response.status, String::from_utf8(response.body).unwrap())
     }
 
+    /// The same of something that is there, as JSON.
+    pub(crate) fn api_get(&self, path: &str) -> Value {
+        let (status, text) = self.get(path);
+        assert_eq!(status, 200, "{path}: {text}");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// Where the records of a sink are.
+    pub(crate) fn balance(&self, source: &str, sink: &str) -> Value {
+        let sink = format!("sources/{source}/sinks/{sink}");
+        self.api_get(&format!("/v1/branches/default/{sink}/statistics/balance"))
+    }
+
+    /// Peak resident memory of the process.
+    pub(crate) fn peak_kb(&self) -> u64 {
+        self.status_kb("VmHWM:")
+    }
+
+    /// Resident memory of the process.
+    pub(crate) fn rss_kb(&self) -> u64 {
+        self.status_kb("VmRSS:")
+    }
+
+    fn status_kb(&self, name: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.unwrap();
+        let line = status.lines().find_map(|l| l.strip_prefix(name)).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// A client command against this server.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = forebay();
@@ -193,9 +233,8 @@ impl Server {
 
     /// Waits until the sink has counted at least so many records and none of them is on its way.
     pub(crate) fn settled(&self, source: &str, sink: &str, records: usize) -> Value {
-        let path = format!("/v1/branches/default/sources/{source}/sinks/{sink}/statistics/balance");
         wait_for("records in the table", || {
-            let balance: Value = serde_json::from_str(&self.get(&path).1).unwrap();
+            let balance = self.balance(source, sink);
             // What was just acknowledged is counted with the next report.
             let counted = balance["accepted"].as_u64().unwrap() >= records as u64;
             (counted && balance["inFlight"] == 0).then_some(balance)
