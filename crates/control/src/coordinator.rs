@@ -16,11 +16,13 @@ use tokio_util::sync::CancellationToken;
 mod cleanup;
 mod config;
 mod decide;
+mod pace;
 mod view;
 
 pub use config::CoordinatorConfig;
 
 use decide::Reason;
+use pace::Pace;
 use view::{Step, Views};
 
 /// Transactions that are under way at once. The embedded store commits them together.
@@ -77,6 +79,7 @@ impl Coordinator {
     async fn decide(&self, mut views: Views, stop: &CancellationToken) {
         let mut look = interval(self.config.check_interval.0);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut pace = Pace::new(self.config.aged_rotations_per_second);
         let mut clean = interval(self.config.cleanup_interval.0);
         clean.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -94,13 +97,14 @@ impl Coordinator {
             if is_cleanup {
                 self.clean().await;
             } else {
-                self.step(&views).await;
+                self.step(&views, &mut pace).await;
             }
         }
     }
 
-    async fn step(&self, views: &Views) {
-        let steps = views.steps(&self.config, self.clock.now());
+    async fn step(&self, views: &Views, pace: &mut Pace) {
+        let mut steps = views.steps(&self.config, self.clock.now());
+        pace.keep(&mut steps);
         if steps.is_empty() {
             return;
         }

@@ -21,6 +21,10 @@ pub struct CoordinatorConfig {
     /// Files of one sink that may be on their way into the table before a further one is held
     /// back to grow instead. 1 to 100.
     pub import_job_limit: u32,
+    /// Files and slices that are closed for their age alone, a second, the oldest first: with
+    /// thousands of busy sinks each of them is closed a little later, instead of the node being
+    /// busy with nothing else. 1 to 100000.
+    pub aged_rotations_per_second: u32,
     /// How long a rotation may take. 30s to 15m.
     pub slice_rotation_timeout: Span,
     /// How long a closing slice may wait for the nodes to leave it before that is reported; it is
@@ -51,6 +55,7 @@ impl Default for CoordinatorConfig {
             import_min_interval: Span::secs(1),
             import_max_slices: 100,
             import_job_limit: 2,
+            aged_rotations_per_second: 200,
             slice_rotation_timeout: Span::mins(5),
             slice_close_timeout: Span::mins(1),
             file_close_timeout: Span::mins(1),
@@ -103,6 +108,12 @@ impl CoordinatorConfig {
             out_of_range("retryMax", c.retry_max, ms(10), h(24)),
             out_of_range("importMaxSlices", c.import_max_slices, 50, 120),
             out_of_range("importJobLimit", c.import_job_limit, 1, 100),
+            out_of_range(
+                "agedRotationsPerSecond",
+                c.aged_rotations_per_second,
+                1,
+                100_000,
+            ),
             out_of_range(
                 "archivedFileRetentionPerSink",
                 c.archived_file_retention_per_sink,

@@ -68,6 +68,7 @@ pub(crate) struct Server {
     lines: Arc<Mutex<Vec<String>>>,
 }
 
+#[allow(dead_code, reason = "the overload tests use the rest of it")]
 impl Server {
     pub(crate) fn start(data: &Path) -> Self {
         Self::start_with(data, &[])

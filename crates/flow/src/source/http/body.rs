@@ -26,7 +26,7 @@ pub(super) enum BodyProblem {
 /// Reads the body; what it takes is charged before it is read, or as it comes in when it does not
 /// say how long it is.
 pub(super) async fn read(
-    mut body: Incoming,
+    body: &mut Incoming,
     max: usize,
     charge: &mut Charge,
 ) -> Result<Bytes, BodyProblem> {
@@ -88,7 +88,7 @@ fn problem(error: &hyper::Error) -> BodyProblem {
 
 /// Reads and forgets what is left of a body, if it is not too much: a client that is still sending
 /// would otherwise meet a reset connection instead of the answer.
-pub(super) async fn discard(mut body: Incoming, max: usize) -> bool {
+pub(super) async fn discard(body: &mut Incoming, max: usize) -> bool {
     let mut left = max;
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else {

@@ -104,12 +104,23 @@ impl Receiver {
 
     /// Refuses a request without having looked at its body.
     async fn refuse(&self, request: Request<Incoming>, refusal: Refusal) -> Answer {
-        let body = request.into_body();
+        let mut body = request.into_body();
+        self.refuse_body(&mut body, &refusal).await
+    }
+
+    /// Refuses a request whose body is not read to its end.
+    async fn refuse_body(&self, body: &mut Incoming, refusal: &Refusal) -> Answer {
         let mut answer = refusal.answer();
-        let small = body.size_hint().upper().is_some_and(|n| n <= DISCARD_MAX);
+        // Whoever was waited for is not waited for any longer.
+        let is_late = matches!(
+            refusal,
+            Refusal::SlowBody | Refusal::Gone | Refusal::Malformed(_)
+        );
+        let small = body.size_hint().upper().is_some_and(|n| n <= DISCARD_MAX) && !is_late;
         let deadline = Instant::now() + self.config.header_read_timeout.0;
         let max = usize::try_from(DISCARD_MAX).unwrap_or(usize::MAX);
-        let drained = small && matches!(timeout_at(deadline, discard(body, max)).await, Ok(true));
+        let drained = body.is_end_stream()
+            || small && matches!(timeout_at(deadline, discard(body, max)).await, Ok(true));
         if !drained {
             answer::set(
                 &mut answer,
@@ -129,12 +140,22 @@ impl Receiver {
     ) -> Result<Answer, Refusal> {
         let started = Instant::now();
         let deadline = started + self.config.request_timeout.0;
-        let (mut head, body) = request.into_parts();
-        let gzip = is_gzip(&head.headers)?;
+        let (mut head, mut body) = request.into_parts();
+        let gzip = match is_gzip(&head.headers) {
+            Ok(gzip) => gzip,
+            Err(refusal) => return Ok(self.refuse_body(&mut body, &refusal).await),
+        };
         let query = head.uri.query().unwrap_or_default();
         let (verbose, batch) = (has_flag(query, "verbose"), has_flag(query, "batch"));
         let mut charge = self.deps.budget.charge(0);
-        let bytes = self.read_body(body, gzip, deadline, &mut charge).await?;
+        let bytes = match self.read_body(&mut body, gzip, deadline, &mut charge).await {
+            Ok(bytes) => bytes,
+            Err(refusal) => {
+                // What there is no room for is not held while the rest of it comes in.
+                drop(charge);
+                return Ok(self.refuse_body(&mut body, &refusal).await);
+            }
+        };
         let read = Instant::now();
         if head.version == Version::HTTP_2 {
             add_host(&mut head.headers, &head.uri);
@@ -169,7 +190,7 @@ impl Receiver {
 
     async fn read_body(
         &self,
-        body: Incoming,
+        body: &mut Incoming,
         gzip: bool,
         deadline: Instant,
         charge: &mut Charge,
