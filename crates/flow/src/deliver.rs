@@ -98,7 +98,10 @@ pub(crate) async fn work<K, D, C, F, A, B>(
             });
         }
         tokio::select! {
+            biased;
             () = stop.cancelled() => break,
+            // One whose outcome could not be noted is done again.
+            _ = tick.tick() => done.retain(|key, _| busy.contains(key)),
             ended = workers.join_next(), if !workers.is_empty() => match ended {
                 Some(Ok(key)) => drop(busy.remove(&key)),
                 Some(Err(error)) => {
@@ -111,8 +114,6 @@ pub(crate) async fn work<K, D, C, F, A, B>(
                 None => {}
             },
             is_open = changed() => if !is_open { break },
-            // One whose outcome could not be noted is done again.
-            _ = tick.tick() => done.retain(|key, _| busy.contains(key)),
         }
     }
     while workers.join_next().await.is_some() {}

@@ -106,12 +106,13 @@ impl Janitor {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let all = tokio::select! {
+                biased;
                 () = stop.cancelled() => break,
+                _ = tick.tick() => true,
                 change = changes.next() => match change {
                     Ok(_) => false,
                     Err(_) => break,
                 },
-                _ = tick.tick() => true,
             };
             let snapshot = slices.snapshot();
             let imported: Vec<Arc<Slice>> = snapshot

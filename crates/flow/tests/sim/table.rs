@@ -25,8 +25,8 @@ pub(crate) enum Fault {
     RowByRow,
     /// The ledger has an import whose rows are not there.
     LedgerFirst,
-    /// The ledger knows a file only by its last part.
-    ForgetsTheEnd,
+    /// The last row of an import is not there.
+    DropsTheLastRow,
 }
 
 #[derive(Debug, Default)]
@@ -89,7 +89,7 @@ impl SimTable {
         let table = import.table.to_string();
         match self.fault {
             Fault::LedgerFirst => {}
-            Fault::ForgetsTheEnd if rows.len() > 1 => {
+            Fault::DropsTheLastRow if rows.len() > 1 => {
                 self.insert(&table, &rows[..rows.len() - 1]);
             }
             Fault::RowByRow => {}

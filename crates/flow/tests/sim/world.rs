@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use forebay_flow::dispatch::{self, Batch, SinkResult};
 use forebay_log::{Call, Env, MemEnv};
-use forebay_meta::{Repo, SinkContent, SourceContent};
+use forebay_meta::{SinkContent, SourceContent};
 use forebay_model::{
     By, Clock, Column, ColumnKind, Mapping, PathColumn, SinkKey, SliceState, SourceKey, SourceKind,
     Stamp, TableBackend, TableSink,
@@ -47,7 +47,7 @@ pub(crate) enum Broken {
 }
 
 /// What a run is.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
     pub(crate) seed: u64,
     pub(crate) broken: Broken,
@@ -68,6 +68,19 @@ pub(crate) struct Done {
     pub(crate) unknown: u64,
     /// Named as lost on a disk that lied.
     pub(crate) lost: u64,
+}
+
+impl Done {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.trace ^= other.trace;
+        self.steps += other.steps;
+        self.lives += other.lives;
+        self.sent += other.sent;
+        self.stored += other.stored;
+        self.refused += other.refused;
+        self.unknown += other.unknown;
+        self.lost += other.lost;
+    }
 }
 
 /// How often what happens, in a hundred steps; drawn once a run, so that runs differ in kind.
@@ -422,10 +435,10 @@ impl World {
         let request = Arc::new(RequestInfo {
             received: self.around.clock.now(),
             client_ip: [127, 0, 0, 1].into(),
-            headers: Headers::from_entries(vec![(
-                "content-type".to_owned(),
-                "application/json".to_owned(),
-            )]),
+            headers: Headers::from(http::HeaderMap::from_iter([(
+                http::header::CONTENT_TYPE,
+                http::HeaderValue::from_static("application/json"),
+            )])),
         });
         let count = 1 + self.random.below(3);
         let first = self.next_record;
@@ -537,7 +550,7 @@ impl World {
                 self.note(&what.unwrap_or_default());
                 continue;
             }
-            if round % 5 == 0 && self.has_arrived(&node.repo).await {
+            if round % 5 == 0 && self.has_arrived(node).await {
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_secs(2)).await;
@@ -554,14 +567,20 @@ impl World {
         answer
     }
 
-    async fn has_arrived(&self, repo: &Repo) -> bool {
-        let Ok(files) = self.open_gates(repo.active_files(None)).await else {
+    /// Nothing is left in the log, but what lost a part on a disk that lied.
+    async fn has_arrived(&self, node: &Node) -> bool {
+        let Ok(files) = self.open_gates(node.repo.active_files(None)).await else {
             return false;
         };
-        files.iter().flat_map(|f| &f.slices).all(|s| {
-            (s.slice.state == SliceState::Writing && s.statistics.records == 0)
-                || (self.has_lied && s.slice.retry.parked)
-        })
+        let slices = files.iter().flat_map(|f| &f.slices).map(|s| &s.slice);
+        let parked: Vec<String> = slices
+            .filter(|s| self.has_lied && s.retry.parked)
+            .map(|s| s.key.to_string())
+            .collect();
+        let mut slices = files.iter().flat_map(|f| &f.slices).map(|s| &s.slice);
+        let mut streams = node.log.streams().into_iter();
+        slices.all(|s| s.state == SliceState::Writing || parked.contains(&s.key.to_string()))
+            && streams.all(|s| s.records == 0 || parked.contains(&s.name))
     }
 
     async fn check_end(&mut self, node: &Node) -> Result<(), String> {
