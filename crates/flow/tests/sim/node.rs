@@ -44,6 +44,8 @@ pub(crate) struct SimClock {
     /// What it showed when the process began, jumps since then included.
     shown: AtomicI64,
     began: std::sync::Mutex<Option<Instant>>,
+    /// The latest that it has ever shown.
+    latest: AtomicI64,
 }
 
 impl SimClock {
@@ -51,6 +53,7 @@ impl SimClock {
         Arc::new(Self {
             shown: AtomicI64::new(1_800_000_000_000),
             began: std::sync::Mutex::new(None),
+            latest: AtomicI64::new(0),
         })
     }
 
@@ -73,11 +76,19 @@ impl SimClock {
     pub(crate) fn jump(&self, ms: i64) {
         self.shown.fetch_add(ms, Ordering::SeqCst);
     }
+
+    /// Shows no less than it ever has, so that nothing was opened in the future. Between processes.
+    pub(crate) fn catch_up(&self) {
+        let latest = self.latest.load(Ordering::SeqCst);
+        self.shown.fetch_max(latest, Ordering::SeqCst);
+    }
 }
 
 impl Clock for SimClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.shown.load(Ordering::SeqCst) + self.elapsed_ms())
+        let now = self.shown.load(Ordering::SeqCst) + self.elapsed_ms();
+        self.latest.fetch_max(now, Ordering::SeqCst);
+        Timestamp::from_millis(now)
     }
 }
 

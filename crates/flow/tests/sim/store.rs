@@ -12,7 +12,7 @@ use forebay_meta::store::{
     Batch, Entry, Event, Expect, LeaseId, Op, Page, RANGE_ENTRIES_MAX, Revision, Store, StoreError,
     Txn, TxnError, Watch, WatchError, check_key,
 };
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use crate::gate::{Gates, Step, Verdict};
 
@@ -75,7 +75,8 @@ pub(crate) struct SimStore(Arc<Shared>);
 struct Shared {
     disk: Disk,
     session: Mutex<Session>,
-    head: watch::Sender<Revision>,
+    /// Wakes the watches in the order in which they wait; a `watch` channel would not.
+    committed: Notify,
     clock: Arc<dyn Elapsed>,
     gates: Gates,
 }
@@ -100,12 +101,11 @@ impl SimStore {
             first: kept.head.0 + 1,
             ..Session::default()
         };
-        let head = watch::Sender::new(kept.head);
         drop(kept);
         Self(Arc::new(Shared {
             disk: disk.clone(),
             session: Mutex::new(session),
-            head,
+            committed: Notify::new(),
             clock,
             gates,
         }))
@@ -185,7 +185,7 @@ impl Shared {
         }
         kept.head = revision;
         self.session().past.push(Arc::new(events));
-        self.head.send_replace(revision);
+        self.committed.notify_waiters();
         Ok(revision)
     }
 
@@ -310,29 +310,25 @@ impl Store for SimStore {
     async fn watch(&self, prefix: &str, from: Revision) -> Result<Watch, WatchError> {
         self.available()?;
         self.0.batch(prefix, from)?;
-        let shared = Arc::clone(&self.0);
-        let head = shared.head.subscribe();
-        let state = (shared, head, prefix.to_owned(), Some(from));
+        let state = (Arc::clone(&self.0), prefix.to_owned(), Some(from));
         Ok(Box::pin(futures::stream::unfold(
             state,
-            |(shared, mut head, prefix, from)| async move {
+            |(shared, prefix, from)| async move {
                 let mut at = from?;
                 let item = loop {
-                    head.borrow_and_update();
+                    // It misses nothing from here on.
+                    let committed = shared.committed.notified();
                     match shared.batch(&prefix, at) {
                         Ok(Some(batch)) => {
                             at = batch.revision.next();
                             break Ok(batch);
                         }
                         Err(e) => break Err(e),
-                        Ok(None) => {
-                            // The sender lives in `shared`.
-                            head.changed().await.ok()?;
-                        }
+                        Ok(None) => committed.await,
                     }
                 };
                 let next = item.is_ok().then_some(at);
-                Some((item, (shared, head, prefix, next)))
+                Some((item, (shared, prefix, next)))
             },
         )))
     }
