@@ -189,6 +189,8 @@ impl Janitor {
         let mut unknown = 0_u32;
         for name in streams.into_iter().filter(|n| !known.contains(n)) {
             let Ok(slice) = name.parse::<SliceKey>() else {
+                unknown += 1;
+                tracing::warn!(stream = name, "this stream is no slice's, it is kept");
                 continue;
             };
             let sink = &slice.file.sink;
