@@ -12,6 +12,7 @@
 
 mod disk;
 mod gate;
+mod lies;
 mod model;
 mod node;
 mod random;

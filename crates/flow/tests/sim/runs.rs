@@ -113,7 +113,7 @@ fn a_disk_that_does_not_sync_is_found() {
 
 #[test]
 fn an_acknowledgement_before_the_sync_is_found() {
-    found(Broken::Acknowledgement, 200, "the log has accepted another number");
+    found(Broken::Acknowledgement, 200, "missing");
 }
 
 #[test]
