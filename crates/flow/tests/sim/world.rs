@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use forebay_flow::dispatch::{self, Batch, SinkResult};
 use forebay_log::{Call, Env, MemEnv};
-use forebay_meta::{SinkContent, SourceContent};
+use forebay_meta::{ActiveFile, SinkContent, SourceContent};
 use forebay_model::{
     Balance, By, Clock, Column, ColumnKind, Mapping, PathColumn, SinkKey, SliceState, SourceKey, SourceKind,
     Stamp, TableBackend, TableSink,
@@ -630,20 +630,23 @@ impl World {
         answer
     }
 
-    /// Nothing is left in the log, but what lost a part on a disk that lied.
+    /// Nothing is left in the log, but where a person is called for after a disk has lied: a slice
+    /// or file is parked then, and holds back the later ones of its sink.
     async fn has_arrived(&self, node: &Node) -> bool {
         let Ok(files) = self.open_gates(node.repo.active_files(None)).await else {
             return false;
         };
-        let slices = files.iter().flat_map(|f| &f.slices).map(|s| &s.slice);
-        let parked: Vec<String> = slices
-            .filter(|s| self.has_lied && s.retry.parked)
-            .map(|s| s.key.to_string())
-            .collect();
+        let is_parked = |file: &&ActiveFile| {
+            let slices = &file.slices;
+            file.file.retry.parked || slices.iter().any(|s| s.slice.retry.parked)
+        };
+        let parked = files.iter().filter(|f| self.has_lied && is_parked(f));
+        let stuck: Vec<String> = parked.map(|f| format!("{}/", f.file.key.sink)).collect();
         let mut slices = files.iter().flat_map(|f| &f.slices).map(|s| &s.slice);
         let mut streams = node.log.streams().into_iter();
-        slices.all(|s| s.state == SliceState::Writing || parked.contains(&s.key.to_string()))
-            && streams.all(|s| s.records == 0 || is_unnamed(&s.name) || parked.contains(&s.name))
+        let is_stuck = |name: &str| stuck.iter().any(|sink| name.starts_with(sink));
+        slices.all(|s| s.state == SliceState::Writing || is_stuck(&s.key.to_string()))
+            && streams.all(|s| s.records == 0 || is_unnamed(&s.name) || is_stuck(&s.name))
     }
 
     async fn check_end(&mut self, node: &Node) -> Result<(), String> {
