@@ -1,7 +1,7 @@
 //! What a disk can do to bytes that it has said are safe: forget them, put others in their place,
 //! or keep them altered. Done to the files of a log that nobody has open.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use forebay_log::MemEnv;
 
@@ -44,10 +44,13 @@ pub(crate) fn lie(disk: &MemEnv, random: &mut Random) -> Option<String> {
     };
     let used = used(&bytes);
     disk.put(&path, bytes);
-    Some(format!("sector {} of {name} with {used} bytes {what}", at / SECTOR))
+    Some(format!(
+        "sector {} of {name} with {used} bytes {what}",
+        at / SECTOR
+    ))
 }
 
-fn is_segment(path: &PathBuf) -> bool {
+fn is_segment(path: &Path) -> bool {
     let name = path.file_name().and_then(|n| n.to_str());
     name.is_some_and(|n| n.starts_with("segment-"))
 }

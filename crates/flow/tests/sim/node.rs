@@ -23,9 +23,7 @@ use forebay_meta::repo::tasks::TaskRetention;
 use forebay_meta::session::Session;
 use forebay_meta::store::LeaseId;
 use forebay_meta::{Repo, Store};
-use forebay_model::{
-    Clock, NodeId, SinkSettings, Span, TableBackend, Timestamp, VolumeId,
-};
+use forebay_model::{Clock, NodeId, SinkSettings, Span, TableBackend, Timestamp, VolumeId};
 use forebay_record::Limits;
 use forebay_remote::staging::Staging;
 use tokio::task::JoinSet;

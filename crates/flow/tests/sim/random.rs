@@ -19,12 +19,13 @@ impl Random {
 
     /// 0 to `n` - 1.
     pub(crate) fn below(&mut self, n: usize) -> usize {
-        (self.next() % n.max(1) as u64) as usize
+        let below = self.next() % n.max(1) as u64;
+        usize::try_from(below).expect("less than n")
     }
 
     /// True `percent` times in a hundred.
-    pub(crate) fn percent(&mut self, percent: u32) -> bool {
-        self.below(100) < percent as usize
+    pub(crate) fn percent(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
     }
 
     pub(crate) fn pick<'t, T>(&mut self, of: &'t [T]) -> &'t T {

@@ -196,7 +196,7 @@ impl Shared {
                 oldest: Revision(session.first),
             });
         };
-        let past = session.past.iter().skip(skip as usize);
+        let past = session.past.iter().skip(usize::try_from(skip).unwrap());
         let mut batch = Batch {
             events: Vec::new(),
             revision: Revision(session.first + session.past.len() as u64 - 1),

@@ -159,7 +159,9 @@ impl Table for SimTable {
 
     async fn forget(&self, imports: &[String]) -> Result<(), TableError> {
         if self.gates.pass(Step::Forget, "").await == Verdict::Fail {
-            return Err(TableError::Retryable("the ledger was not written".to_owned()));
+            return Err(TableError::Retryable(
+                "the ledger was not written".to_owned(),
+            ));
         }
         self.available()?;
         let mut kept = self.lock();
