@@ -23,6 +23,14 @@ clippy:
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --all-features
 
+# Each fuzz target for a fixed number of inputs. One for longer: `fuzz/run TARGET`.
+fuzz:
+    fuzz/ci
+
+# The whole path on simulated surroundings, many seeds: `just simulate 100000`.
+simulate SEEDS="10000":
+    FOREBAY_SIM_SEEDS={{SEEDS}} cargo test -p forebay-flow --test sim -- --nocapture runs::seeds
+
 # Licences, sources, advisories.
 deny:
     scripts/deny

@@ -1,6 +1,8 @@
-//! Any bytes are rows or an error; rows that were written come back.
+//! Any bytes are rows or an error; rows that were written come back, from our reader and from one
+//! that others use.
 #![no_main]
 
+use ::csv as csv_library;
 use forebay_record::{CsvReader, CsvRecord, csv};
 use libfuzzer_sys::fuzz_target;
 
@@ -14,6 +16,17 @@ fn read(text: &[u8]) -> Option<Vec<Vec<Vec<u8>>>> {
     Some(rows)
 }
 
+/// What the `csv` library makes of it.
+fn read_by_others(text: &[u8]) -> Vec<Vec<Vec<u8>>> {
+    let mut reader = csv_library::ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .from_reader(text);
+    let rows = reader.byte_records().map(|row| row.expect("CSV"));
+    rows.map(|row| row.iter().map(<[u8]>::to_vec).collect())
+        .collect()
+}
+
 fuzz_target!(|data: &[u8]| {
     // What is read is what would be written.
     if let Some(rows) = read(data) {
@@ -22,6 +35,7 @@ fuzz_target!(|data: &[u8]| {
             csv::write_row(row.iter().map(Vec::as_slice), &mut text);
         }
         assert_eq!(text, data);
+        assert_eq!(read_by_others(data), rows);
     }
     let rows: Vec<Vec<&[u8]>> = data
         .split(|b| *b == 1)
@@ -32,4 +46,5 @@ fuzz_target!(|data: &[u8]| {
         csv::write_row(row.iter().copied(), &mut text);
     }
     assert_eq!(read(&text).expect("what was written"), rows);
+    assert_eq!(read_by_others(&text), rows);
 });

@@ -84,6 +84,7 @@ impl Coordinator {
         clean.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let is_cleanup = tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 _ = clean.tick() => true,
                 _ = look.tick() => false,

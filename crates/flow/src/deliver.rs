@@ -107,7 +107,13 @@ pub(crate) async fn work<K, D, C, F, A, B>(
             });
         }
         tokio::select! {
+            biased;
             () = stop.cancelled() => break,
+            // One whose outcome could not be noted is done again.
+            _ = tick.tick() => {
+                done.retain(|key, _| busy.contains(key));
+                look = true;
+            }
             ended = workers.join_next(), if !workers.is_empty() => match ended {
                 Some(Ok(key)) => {
                     busy.remove(&key);
@@ -128,12 +134,7 @@ pub(crate) async fn work<K, D, C, F, A, B>(
                     break;
                 }
                 look = true;
-            },
-            // One whose outcome could not be noted is done again.
-            _ = tick.tick() => {
-                done.retain(|key, _| busy.contains(key));
-                look = true;
-            },
+            }
         }
     }
     while workers.join_next().await.is_some() {}

@@ -167,6 +167,7 @@ impl Follower {
         let mut tasks = JoinSet::new();
         let mirrors = Mirrors::start(&self.deps.repo, &mut tasks, &stop_mirrors);
         let result = tokio::select! {
+            biased;
             () = stop.cancelled() => Ok(()),
             result = self.follow(&mirrors) => result,
         };
@@ -201,11 +202,12 @@ impl Follower {
             let retry = !complete || !told || state.pipelines.has_failed();
             let stopped = |_| FollowError::Stopped;
             tokio::select! {
+                biased;
+                left = state.pipelines.left() => state.unreported.extend(left),
                 r = changes.0.next() => drop(r.map_err(stopped)?),
                 r = changes.1.next() => drop(r.map_err(stopped)?),
                 r = changes.2.next() => drop(r.map_err(stopped)?),
                 r = changes.3.next() => drop(r.map_err(stopped)?),
-                left = state.pipelines.left() => state.unreported.extend(left),
                 () = tokio::time::sleep(RETRY), if retry => state.pipelines.retry(),
             }
             view = mirrors.view().await?;

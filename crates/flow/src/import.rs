@@ -250,16 +250,23 @@ impl Importer {
     /// the object is written anew and the import tried again, soon.
     async fn write_again(&self, slice: &Slice, error: &TableError) -> Result<u64, Failed> {
         tracing::warn!(slice = %slice.key, %error, "the slice is uploaded again");
-        match self.uploader.upload(slice).await {
-            Ok(_) => Err(Failed {
-                reason: format!("{error}; it was uploaded again"),
-                terminal: false,
-            }),
-            Err(e) => Err(Failed {
-                reason: format!("{error}; uploading it again failed: {e}"),
-                terminal: e.is_terminal(),
-            }),
-        }
+        let uploaded = self.uploader.upload(slice).await.map_err(|e| Failed {
+            reason: format!("{error}; uploading it again failed: {e}"),
+            terminal: e.is_terminal(),
+        })?;
+        // The log may have lost records since: the next attempt must not look for them.
+        let repo = &self.delivery.repo;
+        let noted = repo
+            .slice_uploaded_again(&slice.key, uploaded.bytes, uploaded.lost_records)
+            .await;
+        let reason = match noted {
+            Ok(_) => format!("{error}; it was uploaded again"),
+            Err(e) => format!("{error}; it was uploaded again, which could not be noted: {e}"),
+        };
+        Err(Failed {
+            reason,
+            terminal: false,
+        })
     }
 
     /// The file's slices in the order in which they were opened.

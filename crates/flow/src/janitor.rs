@@ -106,12 +106,13 @@ impl Janitor {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let all = tokio::select! {
+                biased;
                 () = stop.cancelled() => break,
+                _ = tick.tick() => true,
                 change = changes.next() => match change {
                     Ok(_) => false,
                     Err(_) => break,
                 },
-                _ = tick.tick() => true,
             };
             let snapshot = slices.snapshot();
             let imported: Vec<Arc<Slice>> = snapshot
@@ -188,6 +189,8 @@ impl Janitor {
         let mut unknown = 0_u32;
         for name in streams.into_iter().filter(|n| !known.contains(n)) {
             let Ok(slice) = name.parse::<SliceKey>() else {
+                unknown += 1;
+                tracing::warn!(stream = name, "this stream is no slice's, it is kept");
                 continue;
             };
             let sink = &slice.file.sink;

@@ -2,7 +2,7 @@
 //! once for all when they are left. The numbers are the log's own, so they are exact after any
 //! crash.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub struct Reporter {
     node: NodeId,
     appender: Arc<dyn Appender>,
     /// Slices that are written, with what was reported of them.
-    open: Mutex<HashMap<SliceKey, Statistics>>,
+    open: Mutex<BTreeMap<SliceKey, Statistics>>,
     /// What was reported of dead letters.
     letters: Mutex<HashMap<(SinkKey, VolumeId), LetterCounts>>,
 }
@@ -49,6 +49,7 @@ impl Reporter {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let stopping = tokio::select! {
+                biased;
                 () = stop.cancelled() => true,
                 _ = tick.tick() => false,
             };

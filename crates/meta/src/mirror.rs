@@ -205,6 +205,7 @@ impl<T: Stored + Send + Sync + 'static> MirrorTask<T> {
     /// Follows the store until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         tokio::select! {
+            biased;
             () = stop.cancelled() => {}
             () = self.follow() => {}
         }

@@ -43,6 +43,7 @@ impl Session {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => break,
                 _ = tick.tick() => {}
             }

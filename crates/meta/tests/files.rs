@@ -137,6 +137,36 @@ async fn what_has_no_records_needs_no_object_and_no_import() {
 }
 
 #[tokio::test]
+async fn what_the_log_has_lost_since_the_upload_is_counted_as_lost() {
+    let (repo, _dir) = with_sink().await;
+    let (file, slices) = open_file(&repo).await;
+    let slice = &slices[0];
+    let again = repo.slice_uploaded_again(slice, 10, 2).await;
+    assert_eq!(again, Err(FileError::SliceNotFound(slice.clone())));
+    repo.rotate_file(&file.key, &volumes(1), at(1))
+        .await
+        .unwrap();
+    upload(&repo, slice, 5).await;
+    repo.file_importing(&file.key, at(102)).await.unwrap();
+    let again = repo.slice_uploaded_again(slice, 10, 2).await.unwrap();
+    assert_eq!(
+        (again.statistics.records, again.statistics.lost_records),
+        (3, 2)
+    );
+    assert_eq!(
+        (again.state, again.staging_bytes),
+        (SliceState::Uploaded, 10)
+    );
+    repo.file_imported(&file.key, 3, at(103)).await.unwrap();
+    let balance = repo.balance(&sink()).await.unwrap();
+    assert_eq!(
+        (balance.accepted, balance.imported, balance.lost),
+        (5, 3, 2)
+    );
+    assert!(balance.holds());
+}
+
+#[tokio::test]
 async fn only_the_next_step_is_taken() {
     let (repo, _dir) = with_sink().await;
     let (file, slices) = open_file(&repo).await;

@@ -70,6 +70,17 @@ impl Staging {
         }
     }
 
+    /// On any object store, all of it. `name` is what errors call it.
+    #[must_use]
+    pub fn on(store: Arc<dyn ObjectStore>, name: &str) -> Self {
+        let place = Place {
+            name: name.to_owned(),
+            root: Path::default(),
+            local: None,
+        };
+        Self::new(store, place)
+    }
+
     fn new(store: Arc<dyn ObjectStore>, place: Place) -> Self {
         Self {
             store,

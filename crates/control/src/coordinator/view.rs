@@ -94,6 +94,7 @@ impl Views {
     /// for the next look. False when the mirrors have stopped.
     pub(super) async fn changed(&mut self) -> bool {
         tokio::select! {
+            biased;
             change = self.file_changes.next() => change.is_ok(),
             change = self.slice_changes.next() => change.is_ok(),
             change = self.processed_changes.next() => change.is_ok(),

@@ -124,10 +124,28 @@ impl Repo {
     ) -> Result<Revised<Slice>, FileError> {
         self.change_slice(key, false, |slice| {
             slice.transition(SliceState::Uploaded, now)?;
-            slice.staging_bytes = staging_bytes;
-            let lost = lost_records.min(slice.statistics.records);
-            slice.statistics.records -= lost;
-            slice.statistics.lost_records += lost;
+            uploaded(slice, staging_bytes, lost_records);
+            Ok(())
+        })
+        .await
+    }
+
+    /// The object of an `uploaded` slice was written again, because staging had lost or damaged it.
+    /// `lost_records` are those that the log has lost since the slice was uploaded.
+    ///
+    /// # Errors
+    /// [`FileError::SliceNotFound`], also when it is not `uploaded`, or the store.
+    pub async fn slice_uploaded_again(
+        &self,
+        key: &SliceKey,
+        staging_bytes: u64,
+        lost_records: u64,
+    ) -> Result<Revised<Slice>, FileError> {
+        self.change_slice(key, false, |slice| {
+            if slice.state != SliceState::Uploaded {
+                return Err(FileError::SliceNotFound(key.clone()));
+            }
+            uploaded(slice, staging_bytes, lost_records);
             Ok(())
         })
         .await
@@ -185,4 +203,12 @@ impl Repo {
             }
         }
     }
+}
+
+/// What is in staging, and what the log could not give any more.
+fn uploaded(slice: &mut Slice, staging_bytes: u64, lost_records: u64) {
+    slice.staging_bytes = staging_bytes;
+    let lost = lost_records.min(slice.statistics.records);
+    slice.statistics.records -= lost;
+    slice.statistics.lost_records += lost;
 }

@@ -1,0 +1,167 @@
+//! What lies between a pipeline and the disk: the real log, whose blocks wait at a gate; and disks
+//! and logs that say "synced" when nothing is.
+
+use std::io::{self, IoSlice};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use forebay_flow::pipeline::{
+    AppendError, Appender, BlockStream, BlockTicket, BlockToAppend, LocalLog, Outcome,
+};
+use forebay_log::{Access, Env, File, LockGuard, MemEnv};
+use forebay_meta::stored::letters::LetterCounts;
+use forebay_model::{SinkKey, SliceKey, Statistics, VolumeId};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use crate::gate::{Gates, Step};
+
+/// The node's log, as pipelines see it.
+#[derive(Debug)]
+pub(crate) struct SimAppender {
+    pub(crate) log: LocalLog,
+    pub(crate) gates: Gates,
+    /// Broken: says that a block is stored as soon as it is handed over.
+    pub(crate) acknowledges_early: bool,
+}
+
+impl Appender for SimAppender {
+    fn open(&self, slice: &SliceKey) -> Result<Arc<dyn BlockStream>, AppendError> {
+        Ok(Arc::new(SimStream {
+            stream: self.log.open(slice)?,
+            slice: slice.to_string(),
+            gates: self.gates.clone(),
+            acknowledges_early: self.acknowledges_early,
+        }))
+    }
+
+    fn letters(&self, sink: &SinkKey) -> Arc<dyn BlockStream> {
+        Arc::new(SimStream {
+            stream: self.log.letters(sink),
+            slice: sink.to_string(),
+            gates: self.gates.clone(),
+            acknowledges_early: self.acknowledges_early,
+        })
+    }
+
+    fn letter_bytes(&self, sink: &SinkKey) -> u64 {
+        self.log.letter_bytes(sink)
+    }
+
+    fn letter_counts(&self) -> Vec<(SinkKey, VolumeId, LetterCounts)> {
+        self.log.letter_counts()
+    }
+
+    fn statistics(&self, slice: &SliceKey) -> Option<Statistics> {
+        self.log.statistics(slice)
+    }
+
+    fn close(&self, slice: &SliceKey) -> BoxFuture<'static, Result<Statistics, AppendError>> {
+        let (gates, name) = (self.gates.clone(), slice.to_string());
+        let close = self.log.close(slice);
+        async move {
+            gates.pass(Step::Close, &name).await;
+            close.await
+        }
+        .boxed()
+    }
+}
+
+#[derive(Debug)]
+struct SimStream {
+    stream: Arc<dyn BlockStream>,
+    slice: String,
+    gates: Gates,
+    acknowledges_early: bool,
+}
+
+impl BlockStream for SimStream {
+    fn append(&self, block: BlockToAppend) -> Result<BlockTicket, AppendError> {
+        let ticket = self.stream.append(block)?;
+        if self.acknowledges_early {
+            return Ok(async { Outcome::Stored }.boxed());
+        }
+        let (gates, slice) = (self.gates.clone(), self.slice.clone());
+        Ok(async move {
+            // The log has no thread: whoever waits for a ticket writes and syncs.
+            gates.pass(Step::Sync, &slice).await;
+            ticket.await
+        }
+        .boxed())
+    }
+}
+
+/// A disk whose syncs do nothing, and say that they have.
+pub(crate) struct NeverSyncs(pub(crate) MemEnv);
+
+struct NeverSynced(Arc<dyn File>);
+
+impl Env for NeverSyncs {
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        self.0.create_dir(dir)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.0.list(dir)
+    }
+
+    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>> {
+        let file = self.0.open(path, access)?;
+        Ok(Arc::new(NeverSynced(file)))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.0.remove(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.0.sync_dir(dir)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<LockGuard>> {
+        self.0.lock(path)
+    }
+
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        self.0.free_bytes(dir)
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.0.now_ms()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    fn random(&self) -> u64 {
+        self.0.random()
+    }
+}
+
+impl File for NeverSynced {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buf, offset)
+    }
+
+    fn write_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        self.0.write_at(bufs, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+}

@@ -1,0 +1,182 @@
+//! A table in memory: rows and ledger in one transaction, as the trait demands; and tables that
+//! break what it demands, each in its own way.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use forebay_model::{Mapping, TableBackend, TableId};
+use forebay_remote::table::{Import, Imported, RowStream, Table, TableError};
+use futures::StreamExt;
+
+use crate::gate::{Gates, Step, Verdict};
+
+/// A row: its cells.
+pub(crate) type Row = Vec<Vec<u8>>;
+
+/// How a table breaks its promises.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Fault {
+    #[default]
+    None,
+    /// Rows are there, the ledger never has the import.
+    ForgetsItsLedger,
+    /// Rows are there before the transaction, each in its own.
+    RowByRow,
+    /// The ledger has an import whose rows are not there.
+    LedgerFirst,
+    /// The last row of an import is not there.
+    DropsTheLastRow,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    rows: BTreeMap<String, Vec<Row>>,
+    ledger: BTreeMap<String, u64>,
+    outage: bool,
+}
+
+/// The database. Clones are the same; it outlives every process.
+#[derive(Clone, Debug)]
+pub(crate) struct SimTable {
+    kept: Arc<Mutex<Kept>>,
+    gates: Gates,
+    fault: Fault,
+}
+
+impl SimTable {
+    pub(crate) fn new(gates: Gates, fault: Fault) -> Self {
+        let kept = Arc::default();
+        Self { kept, gates, fault }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_outage(&self, outage: bool) {
+        self.lock().outage = outage;
+    }
+
+    /// The rows of a table, in the order in which they were imported.
+    pub(crate) fn rows(&self, table: &str) -> Vec<Row> {
+        self.lock().rows.get(table).cloned().unwrap_or_default()
+    }
+
+    fn available(&self) -> Result<(), TableError> {
+        if self.lock().outage {
+            return Err(TableError::Retryable("outage".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn known(&self, id: &str) -> Option<Imported> {
+        let rows = *self.lock().ledger.get(id)?;
+        Some(Imported {
+            rows,
+            already_done: true,
+            replaced_cells: 0,
+        })
+    }
+
+    fn insert(&self, table: &str, rows: &[Row]) {
+        let mut kept = self.lock();
+        let table = kept.rows.entry(table.to_owned()).or_default();
+        table.extend_from_slice(rows);
+    }
+
+    fn commit(&self, import: &Import, rows: &[Row]) {
+        let table = import.table.to_string();
+        match self.fault {
+            Fault::LedgerFirst => {}
+            Fault::DropsTheLastRow if rows.len() > 1 => {
+                self.insert(&table, &rows[..rows.len() - 1]);
+            }
+            Fault::RowByRow => {}
+            _ => self.insert(&table, rows),
+        }
+        if self.fault != Fault::ForgetsItsLedger {
+            let count = rows.len() as u64;
+            self.lock().ledger.insert(import.id.clone(), count);
+        }
+    }
+}
+
+async fn read(mut stream: RowStream<'_>) -> Result<Vec<Row>, TableError> {
+    let mut rows = Vec::new();
+    while let Some(batch) = stream.next().await {
+        let batch = batch?;
+        if batch.has_partial_row() {
+            return Err(TableError::Terminal("a row lacks cells".to_owned()));
+        }
+        let cells: Vec<&[u8]> = batch.cells().collect();
+        let whole = cells.chunks(batch.columns());
+        rows.extend(whole.map(|row| row.iter().map(|c| c.to_vec()).collect::<Row>()));
+    }
+    Ok(rows)
+}
+
+#[async_trait]
+impl Table for SimTable {
+    fn backend(&self) -> TableBackend {
+        TableBackend::Sqlite
+    }
+
+    async fn prepare(&self, _: &TableId, _: &Mapping) -> Result<(), TableError> {
+        self.available()
+    }
+
+    async fn import(&self, import: &Import, rows: RowStream<'_>) -> Result<Imported, TableError> {
+        self.available()?;
+        if let Some(known) = self.known(&import.id) {
+            return Ok(known);
+        }
+        let rows = read(rows).await?;
+        if self.fault == Fault::RowByRow {
+            self.insert(&import.table.to_string(), &rows);
+        }
+        if self.gates.pass(Step::Import, &import.id).await == Verdict::Fail {
+            return Err(TableError::Retryable("the commit failed".to_owned()));
+        }
+        self.available()?;
+        // Two at once: the second to commit finds the entry of the first.
+        if let Some(known) = self.known(&import.id) {
+            return Ok(known);
+        }
+        self.commit(import, &rows);
+        if self.gates.pass(Step::Imported, &import.id).await == Verdict::Fail {
+            return Err(TableError::Retryable("the answer was lost".to_owned()));
+        }
+        if self.fault == Fault::LedgerFirst {
+            self.insert(&import.table.to_string(), &rows);
+        }
+        Ok(Imported {
+            rows: rows.len() as u64,
+            already_done: false,
+            replaced_cells: 0,
+        })
+    }
+
+    async fn forget(&self, imports: &[String]) -> Result<(), TableError> {
+        if self.gates.pass(Step::Forget, "").await == Verdict::Fail {
+            return Err(TableError::Retryable(
+                "the ledger was not written".to_owned(),
+            ));
+        }
+        self.available()?;
+        let mut kept = self.lock();
+        for id in imports {
+            kept.ledger.remove(id);
+        }
+        Ok(())
+    }
+
+    async fn imported(&self, import_id: &str) -> Result<Option<u64>, TableError> {
+        self.available()?;
+        Ok(self.lock().ledger.get(import_id).copied())
+    }
+
+    async fn check(&self) -> Result<(), TableError> {
+        self.available()
+    }
+}

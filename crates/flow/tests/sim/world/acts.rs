@@ -1,0 +1,122 @@
+//! What can happen in a step.
+
+use std::time::Duration;
+
+use forebay_log::Call;
+
+use super::{ENDS, End, World};
+use crate::gate::{Step, Verdict};
+use crate::node::Node;
+
+const EIO: i32 = 5;
+
+const ENOSPC: i32 = 28;
+
+const DAY_MS: i64 = 86_400_000;
+
+impl World {
+    /// One thing.
+    pub(super) async fn step(&mut self, node: &mut Node) -> Option<End> {
+        let w = &self.weather;
+        let shares = [w.send, w.pass, w.disk, w.outage, w.end, w.jump, w.staging];
+        let mut drawn = self.random.below(100);
+        let which = shares.iter().position(|share| {
+            let hit = drawn < *share;
+            drawn = drawn.saturating_sub(*share);
+            hit
+        });
+        match which {
+            Some(0) => self.send(node),
+            Some(1) => self.pass_time().await,
+            Some(2) => self.break_disk(),
+            Some(3) => self.outage(),
+            Some(4) => return Some(*self.random.pick(&ENDS)),
+            Some(5) => self.jump(),
+            Some(6) => {
+                if let Some(what) = self.around.staging.damage(&mut self.random).await {
+                    self.note(&what);
+                }
+            }
+            _ => self.let_one_through(),
+        }
+        None
+    }
+
+    fn let_one_through(&mut self) {
+        let waiting = self.around.gates.waiting();
+        if waiting.is_empty() {
+            return;
+        }
+        let (id, step) = *self.random.pick(&waiting);
+        // Only what can fail.
+        let can_fail = !matches!(step, Step::Sync | Step::Close);
+        let verdict = if can_fail && self.random.percent(self.weather.fail) {
+            Verdict::Fail
+        } else {
+            Verdict::Pass
+        };
+        if let Some(what) = self.around.gates.release(id, verdict) {
+            self.note(&format!("{verdict:?} {what}"));
+        }
+    }
+
+    async fn pass_time(&mut self) {
+        let ms = *self
+            .random
+            .pick(&[5, 100, 1000, 1000, 5000, 11_000, 40_000]);
+        self.note(&format!("{ms} ms pass"));
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+    }
+
+    fn jump(&mut self) {
+        let ms = *self.random.pick(&[DAY_MS, -DAY_MS, 7000, -7000]);
+        self.note(&format!("the clock jumps by {ms} ms"));
+        self.around.clock.jump(ms);
+    }
+
+    fn break_disk(&mut self) {
+        let calls = [
+            Call::Write,
+            Call::Sync,
+            Call::Open,
+            Call::SetLen,
+            Call::Rename,
+            Call::SyncDir,
+        ];
+        match self.random.below(8) {
+            0 => {
+                let used: usize = self.disk.files().iter().map(|(_, b)| b.len()).sum();
+                let left = self.random.below(20_000);
+                self.note(&format!("the disk has {left} bytes left"));
+                self.disk.set_capacity(Some((used + left) as u64));
+            }
+            1 => {
+                self.note("the disk has room");
+                self.disk.set_capacity(None);
+            }
+            2 => {
+                let read_only = self.random.percent(30);
+                self.note(&format!("read only: {read_only}"));
+                self.disk.set_read_only(read_only);
+            }
+            _ => {
+                let call = *self.random.pick(&calls);
+                let after = self.random.below(6) as u64;
+                let errno = *self.random.pick(&[EIO, EIO, ENOSPC]);
+                self.note(&format!("{call:?} number {after} will fail with {errno}"));
+                self.disk.fail(Some(call), after, errno);
+            }
+        }
+    }
+
+    fn outage(&mut self) {
+        let out = self.random.percent(40);
+        let which = self.random.below(3);
+        self.note(&format!("outage of {which}: {out}"));
+        match which {
+            0 => self.around.meta.set_outage(out),
+            1 => self.around.staging.set_outage(out),
+            _ => self.around.table.set_outage(out),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! The source and its sinks.
+
+use forebay_meta::{SinkContent, SourceContent};
+use forebay_model::{
+    By, Column, ColumnKind, Mapping, PathColumn, SinkKey, SourceKey, SourceKind, Stamp,
+    TableBackend, TableSink, Timestamp,
+};
+
+use crate::node::Node;
+
+pub(super) const SECRET: &str = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKL";
+
+pub(super) const SINKS: [&str; 2] = ["a", "b"];
+
+/// A source with two sinks: one takes everything, one refuses records without `v`.
+pub(super) async fn define(node: &Node) {
+    let stamp = Stamp {
+        at: Timestamp::from_millis(1_790_000_000_000),
+        by: By::system(),
+    };
+    let key: SourceKey = "1/2/s".parse().unwrap();
+    node.repo
+        .ensure_branch(&key.branch, true, &stamp)
+        .await
+        .unwrap();
+    let source = SourceContent {
+        kind: SourceKind::Http {
+            secret: SECRET.to_owned(),
+        },
+        name: "s".to_owned(),
+        description: String::new(),
+        settings: [].into(),
+    };
+    node.repo
+        .create_source(&key, source, "New source.", &stamp)
+        .await
+        .unwrap();
+    let columns = [
+        vec![column("body", ColumnKind::Body)],
+        vec![column("id", path("id")), column("v", path("v"))],
+    ];
+    for (sink, columns) in SINKS.iter().zip(columns) {
+        let content = SinkContent {
+            name: (*sink).to_owned(),
+            description: String::new(),
+            table: TableSink {
+                backend: TableBackend::Sqlite,
+                table: table_id(sink).parse().unwrap(),
+                mapping: Mapping { columns },
+            },
+            settings: [].into(),
+        };
+        let volumes = std::slice::from_ref(&node.volume);
+        let key = sink_key(sink);
+        let made = node
+            .repo
+            .create_sink(&key, content, "New sink.", volumes, &stamp);
+        made.await.unwrap();
+    }
+}
+
+pub(super) fn sink_key(sink: &str) -> SinkKey {
+    format!("1/2/s/{sink}").parse().unwrap()
+}
+
+pub(super) fn table_id(sink: &str) -> String {
+    format!("in.c-b.{sink}")
+}
+
+fn column(name: &str, kind: ColumnKind) -> Column {
+    Column {
+        name: name.to_owned(),
+        primary_key: false,
+        kind,
+    }
+}
+
+fn path(path: &str) -> ColumnKind {
+    ColumnKind::Path(PathColumn {
+        path: path.to_owned(),
+        default_value: None,
+        raw_string: true,
+    })
+}

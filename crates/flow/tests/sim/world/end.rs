@@ -1,0 +1,170 @@
+//! The end of a run: everything works again, all of it arrives, and then it is counted.
+
+use std::hash::Hasher;
+use std::time::Duration;
+
+use forebay_meta::ActiveFile;
+use forebay_model::{Balance, SliceState};
+
+use super::definitions::{SINKS, sink_key, table_id};
+use super::{Done, World, is_unnamed, runtime, settle};
+use crate::model::{Fate, Missing};
+use crate::node::Node;
+
+/// Steps after which everything must have arrived once all is healed; what a run needs is a tenth.
+const ROUNDS_MAX: u32 = 4000;
+
+impl World {
+    /// Heals everything, lets all of it arrive, and checks what is true then.
+    pub(super) fn settle_all(&mut self) -> Result<(), String> {
+        self.heal();
+        self.around.clock.catch_up();
+        let runtime = runtime();
+        let result = runtime.block_on(async {
+            let mut node = None;
+            for _ in 0..3 {
+                node = self.start().await?;
+                if node.is_some() {
+                    break;
+                }
+            }
+            let node = node.ok_or("no start with everything healed")?;
+            self.drain(&node).await?;
+            self.check_end(&node).await
+        });
+        self.disk.kill();
+        drop(runtime);
+        result
+    }
+
+    /// Lets everything through in its order until nothing is on its way.
+    async fn drain(&mut self, node: &Node) -> Result<(), String> {
+        let mut quiet = 0;
+        for round in 0..ROUNDS_MAX {
+            settle().await;
+            self.note_all();
+            if self.let_first_through() {
+                continue;
+            }
+            quiet += 1;
+            // Often enough that all statistics were reported, too.
+            if quiet % 5 == 0 && self.has_arrived(node).await {
+                self.done.rounds = self.done.rounds.max(round.into());
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+        let active = self.open_gates(node.repo.active_files(None)).await;
+        let mut why = String::from("not all has arrived");
+        for file in active.map_err(|e| e.to_string())? {
+            let f = &file.file;
+            why += &format!("\n  file {} {:?}: {:?}", f.key, f.state, f.retry.reason);
+            for slice in &file.slices {
+                let (s, held) = (&slice.slice, slice.statistics.records);
+                let reason = &s.retry.reason;
+                why += &format!("\n    {} {:?} {held}: {reason:?}", s.key, s.state);
+            }
+        }
+        for stream in node.log.streams() {
+            why += &format!("\n  stream {} {}", stream.name, stream.records);
+        }
+        Err(why)
+    }
+
+    /// Asks the store something with open gates.
+    async fn open_gates<T>(&self, ask: impl Future<Output = T>) -> T {
+        self.around.gates.set_open(true);
+        let answer = ask.await;
+        self.around.gates.set_open(false);
+        answer
+    }
+
+    /// Nothing is left in the log, but where a person is called for after a disk has lied: a slice
+    /// or file is parked then, and holds back the later ones of its sink.
+    async fn has_arrived(&self, node: &Node) -> bool {
+        let Ok(files) = self.open_gates(node.repo.active_files(None)).await else {
+            return false;
+        };
+        let is_parked = |file: &&ActiveFile| {
+            let slices = &file.slices;
+            file.file.retry.parked || slices.iter().any(|s| s.slice.retry.parked)
+        };
+        let parked = files.iter().filter(|f| self.has_lied && is_parked(f));
+        let stuck: Vec<String> = parked.map(|f| format!("{}/", f.file.key.sink)).collect();
+        let mut slices = files.iter().flat_map(|f| &f.slices).map(|s| &s.slice);
+        let mut streams = node.log.streams().into_iter();
+        let is_stuck = |name: &str| stuck.iter().any(|sink| name.starts_with(sink));
+        slices.all(|s| s.state == SliceState::Writing || is_stuck(&s.key.to_string()))
+            && streams.all(|s| s.records == 0 || is_unnamed(&s.name) || is_stuck(&s.name))
+    }
+
+    async fn check_end(&mut self, node: &Node) -> Result<(), String> {
+        let missing = self.check_tables()?;
+        let (mut gone, mut named) = (0, self.named_only);
+        for (sink, missing) in SINKS.iter().zip(missing) {
+            let key = sink_key(sink);
+            let balance = self.open_gates(node.repo.balance(&key)).await;
+            let balance = balance.map_err(|e| e.to_string())?;
+            self.note(&format!("sink {sink}: {balance:?} {missing:?}"));
+            self.check_sink(sink, &balance, missing)
+                .map_err(|what| format!("sink {sink}: {what}: {balance:?}, {missing:?}"))?;
+            gone += missing.stored;
+            named += balance.lost + balance.in_flight;
+            self.done.lost += balance.lost;
+        }
+        if gone > named && !self.has_uncounted {
+            return Err(format!(
+                "{gone} acknowledged records are missing, {named} are called lost or still to be read, and no damage was reported"
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_sink(
+        &self,
+        sink: &str,
+        balance: &Balance,
+        missing: Missing,
+    ) -> Result<(), &'static str> {
+        if !balance.holds() {
+            return Err("the balance does not hold");
+        }
+        let models = self.models.lock().unwrap();
+        let model = &models[sink];
+        let rows = self.around.table.rows(&table_id(sink)).len() as u64;
+        if balance.imported != rows {
+            return Err("the table has another number of rows than were imported");
+        }
+        let stored = model.count(|f| matches!(f, Fate::Stored(_)));
+        let unknown = model.count(|f| *f == Fate::Unknown);
+        if balance.accepted > stored + unknown {
+            return Err("more was accepted than was sent");
+        }
+        // What was never acknowledged may be torn by a power cut, and is counted then.
+        if balance.lost > missing.stored + missing.unknown {
+            return Err("records are called lost that are in the table");
+        }
+        if self.has_lied {
+            return Ok(());
+        }
+        if missing.stored > 0 {
+            return Err("acknowledged records are missing");
+        }
+        if balance.accepted < stored || balance.in_flight > 0 {
+            return Err("not all has arrived");
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(mut self) -> Done {
+        let models = self.models.lock().unwrap();
+        for model in models.values() {
+            self.done.stored += model.count(|f| matches!(f, Fate::Stored(_)));
+            self.done.refused += model.count(|f| *f == Fate::Refused);
+            self.done.unknown += model.count(|f| *f == Fate::Unknown);
+        }
+        drop(models);
+        self.done.trace = self.trace.finish();
+        self.done
+    }
+}

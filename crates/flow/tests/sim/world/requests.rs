@@ -1,0 +1,132 @@
+//! What senders send, and what they are told.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use forebay_flow::dispatch::{self, Batch, SinkResult};
+use forebay_model::Clock;
+use forebay_record::headers::Headers;
+use forebay_record::{RecordContext, RequestInfo};
+
+use super::definitions::{SECRET, SINKS};
+use super::{Broken, World};
+use crate::model::{Fate, Model, Record};
+use crate::node::Node;
+use crate::table::Row;
+
+impl World {
+    /// Sends a request of some records.
+    pub(super) fn send(&mut self, node: &mut Node) {
+        if self.plan.broken == Broken::Store && self.random.percent(10) {
+            self.around.meta.remember();
+        }
+        let request = Arc::new(RequestInfo {
+            received: self.around.clock.now(),
+            client_ip: [127, 0, 0, 1].into(),
+            headers: Headers::from(http::HeaderMap::from_iter([(
+                http::header::CONTENT_TYPE,
+                http::HeaderValue::from_static("application/json"),
+            )])),
+        });
+        let count = 1 + self.random.below(3);
+        let first = self.next_record;
+        let mut records = Vec::new();
+        for _ in 0..count {
+            let body = self.record();
+            records.push(RecordContext::new(Arc::clone(&request), body.into()));
+        }
+        self.done.sent += count as u64;
+        self.note(&format!(
+            "records {first} to {} are sent",
+            first + count as u64 - 1
+        ));
+        let batch = Batch {
+            records,
+            broken: Vec::new(),
+            charge: node.budget.charge(0),
+        };
+        let ids: Vec<u64> = (first..self.next_record).collect();
+        let (models, moment) = (Arc::clone(&self.models), Arc::clone(&self.moment));
+        let lines = Arc::clone(&self.lines);
+        let dispatcher = Arc::clone(&node.dispatcher);
+        // It ends with the process, as a connection does.
+        drop(tokio::spawn(async move {
+            let results = match dispatcher.find(1, "s", SECRET) {
+                Some(target) => dispatcher.dispatch(&target, batch).await,
+                None => Vec::new(),
+            };
+            let now = moment.fetch_add(1, Ordering::SeqCst);
+            let mut models = models.lock().unwrap();
+            for (sink, result) in SINKS.iter().zip(padded(results)) {
+                let model = models.get_mut(sink).unwrap();
+                answer(model, &ids, result.as_ref(), now);
+            }
+            let fates: Vec<_> = SINKS
+                .iter()
+                .map(|s| models[s].records[&ids[0]].fate)
+                .collect();
+            lines
+                .lock()
+                .unwrap()
+                .push(format!("answer to {}: {fates:?}", ids[0]));
+        }));
+    }
+
+    /// A new record; what each sink makes of it is noted.
+    fn record(&mut self) -> Vec<u8> {
+        let id = self.next_record;
+        self.next_record += 1;
+        let pieces = ["x", "\"", ",", "\n", "ž", "value", "\r\n", ";"];
+        let mut text: String = (0..self.random.below(12))
+            .map(|_| *self.random.pick(&pieces))
+            .collect();
+        if self.random.percent(3) {
+            // More than is joined with others on the way to staging, and hard to compress.
+            let more = (0..1300).map(|_| format!("{:016x}", self.random.next()));
+            text.extend(more);
+        }
+        let body = if self.random.percent(15) {
+            format!("{{\"id\":{id}}}")
+        } else {
+            format!(
+                "{{\"id\":{id},\"v\":{}}}",
+                serde_json::to_string(&text).unwrap()
+            )
+        };
+        let sent = self.moment.load(Ordering::SeqCst);
+        let mut models = self.models.lock().unwrap();
+        let row: [Row; 2] = [
+            vec![body.clone().into_bytes()],
+            vec![id.to_string().into_bytes(), text.into_bytes()],
+        ];
+        for (sink, row) in SINKS.iter().zip(row) {
+            let fate = Fate::Pending;
+            let record = Record { sent, fate, row };
+            models.get_mut(sink).unwrap().records.insert(id, record);
+        }
+        body.into_bytes()
+    }
+}
+
+fn padded(results: Vec<SinkResult>) -> impl Iterator<Item = Option<SinkResult>> {
+    results
+        .into_iter()
+        .map(Some)
+        .chain(std::iter::repeat_with(|| None))
+}
+
+/// Notes what the sender was told.
+fn answer(model: &mut Model, ids: &[u64], result: Option<&SinkResult>, now: u64) {
+    for (i, id) in ids.iter().enumerate() {
+        let record = model.records.get_mut(id).unwrap();
+        record.fate = match result {
+            None => Fate::Refused,
+            Some(r) if r.refused.indices.contains(&i) => Fate::Refused,
+            Some(r) => match &r.fate {
+                dispatch::Fate::Processed => Fate::Stored(now),
+                dispatch::Fate::Accepted | dispatch::Fate::Unknown(_) => Fate::Unknown,
+                dispatch::Fate::Nothing | dispatch::Fate::Failed(_) => Fate::Refused,
+            },
+        };
+    }
+}

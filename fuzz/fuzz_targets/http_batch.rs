@@ -1,0 +1,116 @@
+//! A batch request as the source takes it: what it is by its content type, inflated, divided into
+//! records, each of them parsed and made a row, which a CSV reader of others reads back.
+//!
+//! The input's first byte says what the request says of itself; the rest is its body.
+#![no_main]
+
+use std::sync::{Arc, LazyLock};
+
+use bytes::Bytes;
+use forebay_model::{Column, ColumnKind, Mapping, PathColumn, Timestamp};
+use forebay_record::body::{inflate, split};
+use forebay_record::headers::Headers;
+use forebay_record::{
+    BodyFormat, BodyMode, CompiledMapping, Limits, RecordContext, RequestInfo, TemplateError,
+};
+use libfuzzer_sys::fuzz_target;
+
+const RECORDS_MAX: usize = 100;
+const TYPES: [&str; 4] = [
+    "application/x-ndjson",
+    "application/json",
+    "application/x-www-form-urlencoded; charset=utf-8",
+    "text/plain",
+];
+
+static MAPPING: LazyLock<CompiledMapping> = LazyLock::new(|| {
+    let path = |path: &str, raw_string, default: Option<&str>| {
+        ColumnKind::Path(PathColumn {
+            path: path.to_owned(),
+            default_value: default.map(str::to_owned),
+            raw_string,
+        })
+    };
+    let kinds = [
+        ColumnKind::Body,
+        path("id", false, None),
+        path("a.b[0]", true, Some("none")),
+        path("", false, Some("")),
+    ];
+    let columns = kinds.into_iter().enumerate().map(|(i, kind)| Column {
+        name: format!("c{i}"),
+        primary_key: false,
+        kind,
+    });
+    let mapping = Mapping {
+        columns: columns.collect(),
+    };
+    CompiledMapping::compile_checked(&mapping, &Limits::default())
+});
+
+/// The record's row, which is one row for everybody, with the cells that it was made of.
+fn check_row(record: &RecordContext) {
+    let none: &[Result<Vec<u8>, TemplateError>] = &[];
+    let mut text = b"before\n".to_vec();
+    let rendered = MAPPING.render(record, none, &mut || 0, &mut text);
+    let Some(row) = text.strip_prefix(b"before\n") else {
+        panic!("what was there before has changed");
+    };
+    let Ok(()) = rendered else {
+        assert!(row.is_empty(), "a refused record leaves nothing");
+        return;
+    };
+    let cells = MAPPING.render_cells(record, none, &mut || 0);
+    let cells = cells.expect("what has a row has cells");
+    assert_eq!(cells[0], record.body()[..]);
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .from_reader(row);
+    let mut rows = reader.byte_records();
+    let read = rows.next().expect("a row").expect("CSV");
+    assert!(rows.next().is_none(), "one row a record");
+    assert!(read.iter().eq(cells.iter().map(Vec::as_slice)));
+}
+
+fuzz_target!(|data: &[u8]| {
+    let Some((flags, sent)) = data.split_first() else {
+        return;
+    };
+    let body = if flags & 4 == 0 {
+        Bytes::copy_from_slice(sent)
+    } else {
+        match inflate(sent, 1 << 16) {
+            Ok(body) => body,
+            Err(_) => return,
+        }
+    };
+    let format = BodyFormat::of(Some(TYPES[usize::from(flags & 3)].as_bytes()));
+    let mode = match format {
+        BodyFormat::Ndjson => BodyMode::Ndjson,
+        _ if flags & 8 != 0 => BodyMode::JsonArray,
+        _ => BodyMode::Single,
+    };
+    let info = Arc::new(RequestInfo {
+        received: Timestamp::from_millis(0),
+        client_ip: [127, 0, 0, 1].into(),
+        headers: Headers::default(),
+    });
+    if mode == BodyMode::Single {
+        return check_row(&RecordContext::with_format(info, body, format));
+    }
+    let Ok(parts) = split(&body, mode, RECORDS_MAX) else {
+        return;
+    };
+    assert!(parts.len() <= RECORDS_MAX);
+    let inside = body.as_ptr_range();
+    for part in parts {
+        let range = part.body.as_ptr_range();
+        assert!(part.body.is_empty() || (inside.start <= range.start && range.end <= inside.end));
+        let record = RecordContext::of_batch(Arc::clone(&info), part);
+        // An array was parsed to find its elements.
+        assert!(mode == BodyMode::Ndjson || record.document().is_ok());
+        if record.document().is_ok() {
+            check_row(&record);
+        }
+    }
+});
