@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use forebay_meta::repo::tasks::TaskRetention;
 use forebay_meta::{FileError, Repo};
+use forebay_model::failpoint::{self, Point};
 use forebay_model::{Clock, FileKey, SliceKey, VolumeId};
 use futures::StreamExt;
 use tokio::task::JoinSet;
@@ -136,12 +137,16 @@ impl Coordinator {
                 // they put there before are final.
                 let reported = self.repo.reported_statistics(Some(&key.file.sink)).await?;
                 let counts = reported.get(&key).copied().unwrap_or_default();
+                failpoint::at(Point::UploadDeciding);
                 self.repo.slice_uploading(&key, counts, now).await?;
+                failpoint::at(Point::UploadDecided);
                 tracing::debug!(slice = %key, records = counts.records, "slice complete");
                 Ok(())
             }
             Step::Import(key) => {
+                failpoint::at(Point::ImportDeciding);
                 let file = self.repo.file_importing(&key, now).await?;
+                failpoint::at(Point::ImportDecided);
                 tracing::debug!(file = %key, state = file.state.name(), "file is in staging");
                 Ok(())
             }
@@ -156,15 +161,19 @@ impl Coordinator {
         reason: Reason,
         volumes: &[VolumeId],
     ) -> Result<(), FileError> {
+        failpoint::at(Point::FileRotating);
         self.repo
             .rotate_file(key, volumes, self.clock.now())
             .await?;
+        failpoint::at(Point::FileRotated);
         tracing::debug!(file = %key, ?reason, "file rotated");
         Ok(())
     }
 
     async fn rotate_slice(&self, key: &SliceKey, reason: Reason) -> Result<(), FileError> {
+        failpoint::at(Point::SliceRotating);
         self.repo.rotate_slice(key, self.clock.now()).await?;
+        failpoint::at(Point::SliceRotated);
         tracing::debug!(slice = %key, ?reason, "slice rotated");
         Ok(())
     }

@@ -15,6 +15,7 @@ use std::time::Duration;
 use forebay_meta::repo::files::FileError;
 use forebay_meta::store::LeaseId;
 use forebay_meta::{Mirror, Repo, Revision, Snapshot, StoreError, keys};
+use forebay_model::failpoint::{self, Point};
 use forebay_model::{File, NodeId, Sink, Slice, Source, VolumeId};
 use forebay_record::Limits;
 use tokio::sync::watch;
@@ -241,7 +242,10 @@ impl State<'_> {
         if !self.unreported.is_empty() {
             let all: Vec<_> = self.unreported.iter().map(Left::statistics).collect();
             match self.deps.reporter.report_final(&all).await {
-                Ok(()) => self.pipelines.told(self.unreported.drain(..)),
+                Ok(()) => {
+                    failpoint::at(Point::FinalsReported);
+                    self.pipelines.told(self.unreported.drain(..));
+                }
                 Err(FileError::Store(e)) => return retry_or_end(e, "final statistics"),
                 Err(error) => {
                     tracing::error!(%error, "final statistics could not be stored");
@@ -258,6 +262,7 @@ impl State<'_> {
         } = self.deps;
         match repo.report_processed(node, processed, *lease).await {
             Ok(()) => {
+                failpoint::at(Point::SlicesLeftReported);
                 self.reported = Some(processed);
                 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
                 metrics::gauge!(PROCESSED_REVISION).set(processed.0 as f64);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use forebay_model::failpoint::{self, Point};
 use forebay_model::{File, SinkKey};
 
 use super::{Coordinator, decide};
@@ -34,7 +35,9 @@ impl Coordinator {
         let mut removed = 0;
         for files in by_sink.values() {
             for file in decide::expired(files, &self.config, self.clock.now()) {
+                failpoint::at(Point::FileRemoving);
                 self.repo.remove_imported(&file.key).await?;
+                failpoint::at(Point::FileRemoved);
                 removed += 1;
             }
         }

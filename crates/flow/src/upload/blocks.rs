@@ -6,6 +6,7 @@ use std::io;
 use bytes::Bytes;
 use forebay_log::{Item, Reader};
 use forebay_model::Compression;
+use forebay_model::failpoint::{self, Point};
 use forebay_record::block::{Encoder, decode};
 use tokio::sync::mpsc::Sender;
 
@@ -64,6 +65,7 @@ fn send_all(
             }
             Item::Block(block) => {
                 read.records += u64::from(block.records);
+                failpoint::at(Point::UploadReading);
                 if block.payload.len() >= SMALL_BYTES {
                     if let Some(bytes) = joined.take()? {
                         send(bytes)?;
