@@ -17,11 +17,13 @@ use tokio_util::sync::CancellationToken;
 mod cleanup;
 mod config;
 mod decide;
+mod forward;
 mod view;
 
 pub use config::CoordinatorConfig;
 
 use decide::Reason;
+use forward::ForwardClock;
 use view::{Step, Views};
 
 /// Transactions that are under way at once. The embedded store commits them together.
@@ -30,7 +32,7 @@ const CONCURRENCY: usize = 16;
 /// Decides about all files and slices.
 pub struct Coordinator {
     repo: Repo,
-    clock: Arc<dyn Clock>,
+    clock: ForwardClock,
     config: CoordinatorConfig,
     retention: TaskRetention,
     /// For the jitter of retries.
@@ -57,7 +59,7 @@ impl Coordinator {
     ) -> Self {
         Self {
             repo,
-            clock,
+            clock: ForwardClock::new(clock),
             config,
             retention,
             random,
@@ -101,7 +103,8 @@ impl Coordinator {
     }
 
     async fn step(&self, views: &Views) {
-        let steps = views.steps(&self.config, self.clock.now());
+        let now = self.clock.now_after(views.newest());
+        let steps = views.steps(&self.config, now);
         if steps.is_empty() {
             return;
         }

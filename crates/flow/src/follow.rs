@@ -239,7 +239,8 @@ impl State<'_> {
 
     /// Tells the store what is left: first what the slices hold, then up to which revision.
     async fn tell(&mut self, view: &View) -> Result<bool, FollowError> {
-        if !self.unreported.is_empty() {
+        let has_left = !self.unreported.is_empty();
+        if has_left {
             let all: Vec<_> = self.unreported.iter().map(Left::statistics).collect();
             match self.deps.reporter.report_final(&all).await {
                 Ok(()) => {
@@ -262,7 +263,9 @@ impl State<'_> {
         } = self.deps;
         match repo.report_processed(node, processed, *lease).await {
             Ok(()) => {
-                failpoint::at(Point::SlicesLeftReported);
+                if has_left {
+                    failpoint::at(Point::SlicesLeftReported);
+                }
                 self.reported = Some(processed);
                 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
                 metrics::gauge!(PROCESSED_REVISION).set(processed.0 as f64);

@@ -50,7 +50,6 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::SystemClock;
 use crate::config::{Config, Environment, Role, TableDefault};
 use crate::failure::Failure;
 use crate::health::Health;
@@ -109,10 +108,11 @@ impl Node {
     pub(crate) async fn start(
         config: &Config,
         environment: &Environment,
+        clock: Arc<dyn Clock>,
         auth: Arc<dyn Authenticate>,
         metrics: Router,
     ) -> Result<Self, Failure> {
-        let base = Base::open(config, environment).await?;
+        let base = Base::open(config, environment, clock).await?;
         let mut tasks = JoinSet::new();
         let lease = base.register(config, &mut tasks).await?;
         let appender: Arc<dyn Appender> = Arc::new(LocalLog::new(base.log.clone()));
@@ -223,9 +223,12 @@ impl Node {
 }
 
 impl Base {
-    async fn open(config: &Config, environment: &Environment) -> Result<Self, Failure> {
+    async fn open(
+        config: &Config,
+        environment: &Environment,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Failure> {
         let dir = config.data_dir.as_path();
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = EmbeddedStore::open(dir, EmbeddedOptions::default()).map_err(Failure::new)?;
         let store: Arc<dyn Store> = Arc::new(store);
         let repo = Repo::new(store, config.storage.level.0.clone());
@@ -478,3 +481,6 @@ async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -
         .await;
     ("the API's listener", served.map_err(|e| e.to_string()))
 }
+
+#[cfg(test)]
+mod tests;

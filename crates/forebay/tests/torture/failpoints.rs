@@ -43,11 +43,16 @@ fn died(server: &mut Server, point: Point) {
 
 /// One walk. Says whether it took place.
 fn walk(setup: Setup, point: Point, test: &str) {
+    let began = Instant::now();
     let root = tempfile::tempdir().unwrap();
     let mut launch = Launch::new(root.path())
         .set("coordinator.cleanupInterval", "1s")
         .set("coordinator.archivedFileExpiration", "1m")
         .set("coordinator.archivedFileRetentionPerSink", 0);
+    if matches!(point, Point::SliceRotating | Point::SliceRotated) {
+        // A file that is due goes with its slices; only an older one has slices that go alone.
+        launch = launch.set("storage.level.target.import.trigger.interval", "3s");
+    }
     let Some(world) = World::new(setup, test, &mut launch) else {
         return;
     };
@@ -81,6 +86,7 @@ fn walk(setup: Setup, point: Point, test: &str) {
         "{run}: nothing was acknowledged"
     );
     verify(&server, &world.tables, &[sent], &run);
+    eprintln!("torture: {run}, {:.1} s", began.elapsed().as_secs_f32());
 }
 
 /// Walks of all these points, some at a time.

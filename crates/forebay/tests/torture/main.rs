@@ -14,6 +14,7 @@
 )]
 
 mod client;
+mod disks;
 #[cfg(feature = "failpoints")]
 mod failpoints;
 mod http;

@@ -51,6 +51,13 @@ impl Launch {
         self
     }
 
+    /// With its logs in another directory, which is made.
+    pub(crate) fn logging_to(mut self, logs: &Path) -> Self {
+        std::fs::create_dir(logs).unwrap();
+        self.logs = logs.to_owned();
+        self
+    }
+
     fn log(&self, start: u32) -> PathBuf {
         self.logs.join(format!("stderr.{start}"))
     }

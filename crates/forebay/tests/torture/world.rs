@@ -89,7 +89,10 @@ impl World {
             ("storage.level.target.import.trigger.interval", "1s"),
         ];
         for (key, value) in settings {
-            *launch = launch.clone().set(key, value);
+            let given = format!("{key}=");
+            if !launch.args.iter().any(|a| a.starts_with(&given)) {
+                *launch = launch.clone().set(key, value);
+            }
         }
         if let Some(s3) = s3 {
             world.stage_in(&s3, launch);

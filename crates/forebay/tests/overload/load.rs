@@ -1,0 +1,219 @@
+//! Clients by the thousand: as many at a time as can be answered, or at a rate whatever the answers.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+
+/// Longer than any answer takes.
+const PATIENCE: Duration = Duration::from_secs(40);
+/// Requests under way at a time; more are not begun, as their clients would have no socket.
+const AT_ONCE: usize = 4000;
+
+/// What clients were told.
+#[derive(Debug, Default)]
+pub(crate) struct Answers {
+    /// How long each accepted request took, ascending once all are there.
+    latencies: Vec<Duration>,
+    /// 429 and 503.
+    pub(crate) refused: u64,
+    pub(crate) without_retry_after: u64,
+    /// Statuses that were not expected.
+    pub(crate) other: Vec<u16>,
+    /// Connections that were closed, or not answered.
+    pub(crate) broken: u64,
+}
+
+impl Answers {
+    pub(crate) fn accepted(&self) -> u64 {
+        self.latencies.len() as u64
+    }
+
+    pub(crate) fn p99(&self) -> Duration {
+        let place = self.latencies.len().saturating_sub(1) * 99 / 100;
+        self.latencies.get(place).copied().unwrap_or_default()
+    }
+
+    fn count(&mut self, answer: &Answer, took: Duration) {
+        match answer.status {
+            200 => self.latencies.push(took),
+            429 | 503 => {
+                self.refused += 1;
+                self.without_retry_after += u64::from(!answer.retry_after);
+            }
+            status => self.other.push(status),
+        }
+    }
+}
+
+impl fmt::Display for Answers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let p99 = self.p99().as_millis();
+        write!(
+            f,
+            "{} accepted (p99 {p99} ms), {} refused, {} broken",
+            self.accepted(),
+            self.refused,
+            self.broken
+        )
+    }
+}
+
+struct Answer {
+    status: u16,
+    retry_after: bool,
+    closes: bool,
+}
+
+fn request(source: SocketAddr, path: &str, size: usize) -> Vec<u8> {
+    let body = format!("{{\"n\": 1, \"pad\": \"{}\"}}", "x".repeat(size));
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: {source}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    [head, body].concat().into_bytes()
+}
+
+async fn send(stream: &mut TcpStream, request: &[u8]) -> std::io::Result<Answer> {
+    let (mut read, mut write) = stream.split();
+    // A refusal may come before all was sent, and the connection be closed then.
+    let sent = write.write_all(request);
+    let received = async {
+        let mut bytes = Vec::with_capacity(1024);
+        loop {
+            if let Some(end) = bytes.windows(4).position(|w| w == b"\r\n\r\n") {
+                let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
+                let value = |name: &str| {
+                    let mut lines = head.lines();
+                    lines.find_map(|l| l.strip_prefix(name)?.strip_prefix(": "))
+                };
+                let length = value("content-length").and_then(|n| n.parse().ok());
+                if bytes.len() >= end + 4 + length.unwrap_or(0) {
+                    return Ok(Answer {
+                        status: head
+                            .split(' ')
+                            .nth(1)
+                            .and_then(|s| s.parse().ok())
+                            .unwrap_or(0),
+                        retry_after: value("retry-after").is_some(),
+                        closes: value("connection") == Some("close"),
+                    });
+                }
+            }
+            if read.read_buf(&mut bytes).await? == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    };
+    tokio::pin!(received, sent);
+    tokio::select! {
+        biased;
+        answer = &mut received => answer,
+        _ = &mut sent => received.await,
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+/// Clients that each wait for their answer; returns how many requests a second are accepted.
+pub(crate) fn closed_loop(source: SocketAddr, path: &str, size: usize, time: Duration) -> f64 {
+    let request: Arc<[u8]> = request(source, path, size).into();
+    let accepted = runtime().block_on(async {
+        let end = Instant::now() + time;
+        let mut clients = JoinSet::new();
+        for _ in 0..32 {
+            let request = Arc::clone(&request);
+            clients.spawn(async move {
+                let mut stream = TcpStream::connect(source).await.unwrap();
+                let mut accepted = 0_u32;
+                while Instant::now() < end {
+                    let answer = send(&mut stream, &request).await.unwrap();
+                    accepted += u32::from(answer.status == 200);
+                    if answer.closes {
+                        stream = TcpStream::connect(source).await.unwrap();
+                    }
+                }
+                accepted
+            });
+        }
+        clients.join_all().await.into_iter().sum::<u32>()
+    });
+    f64::from(accepted) / time.as_secs_f64()
+}
+
+/// So many requests a second, whether those before are answered or not.
+pub(crate) fn open_loop(
+    source: SocketAddr,
+    path: &str,
+    size: usize,
+    rate: f64,
+    time: Duration,
+) -> Answers {
+    let request: Arc<[u8]> = request(source, path, size).into();
+    let idle: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
+    let answers: Arc<Mutex<Answers>> = Arc::default();
+    runtime().block_on(async {
+        let begin = Instant::now();
+        let mut tick = interval(Duration::from_millis(5));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut clients, mut begun) = (JoinSet::new(), 0.0);
+        while begin.elapsed() < time {
+            tick.tick().await;
+            while clients.try_join_next().is_some() {}
+            while begun < begin.elapsed().as_secs_f64() * rate {
+                begun += 1.0;
+                if clients.len() >= AT_ONCE {
+                    continue;
+                }
+                let (request, idle, answers) = (
+                    Arc::clone(&request),
+                    Arc::clone(&idle),
+                    Arc::clone(&answers),
+                );
+                clients.spawn(async move {
+                    let started = Instant::now();
+                    let exchange = exchange(source, &request, &idle);
+                    let answer = timeout(PATIENCE, exchange).await;
+                    let mut answers = answers.lock().unwrap();
+                    match answer {
+                        Ok(Ok(answer)) => answers.count(&answer, started.elapsed()),
+                        Ok(Err(_)) | Err(_) => answers.broken += 1,
+                    }
+                });
+            }
+        }
+        sleep_until(begin + time).await;
+        clients.join_all().await;
+    });
+    let mut answers = Arc::try_unwrap(answers).unwrap().into_inner().unwrap();
+    answers.latencies.sort_unstable();
+    answers
+}
+
+async fn exchange(
+    source: SocketAddr,
+    request: &[u8],
+    idle: &Mutex<Vec<TcpStream>>,
+) -> std::io::Result<Answer> {
+    let open = idle.lock().unwrap().pop();
+    let mut stream = match open {
+        Some(open) => open,
+        None => TcpStream::connect(source).await?,
+    };
+    let answer = send(&mut stream, request).await?;
+    if !answer.closes && answer.status == 200 {
+        idle.lock().unwrap().push(stream);
+    }
+    Ok(answer)
+}
