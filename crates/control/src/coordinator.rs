@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use forebay_meta::repo::tasks::TaskRetention;
 use forebay_meta::{FileError, Repo};
+use forebay_model::failpoint::{self, Point};
 use forebay_model::{Clock, FileKey, SliceKey, VolumeId};
 use futures::StreamExt;
 use tokio::task::JoinSet;
@@ -16,12 +17,14 @@ use tokio_util::sync::CancellationToken;
 mod cleanup;
 mod config;
 mod decide;
+mod forward;
 mod pace;
 mod view;
 
 pub use config::CoordinatorConfig;
 
 use decide::Reason;
+use forward::ForwardClock;
 use pace::Pace;
 use view::{Step, Views};
 
@@ -31,7 +34,7 @@ const CONCURRENCY: usize = 16;
 /// Decides about all files and slices.
 pub struct Coordinator {
     repo: Repo,
-    clock: Arc<dyn Clock>,
+    clock: ForwardClock,
     config: CoordinatorConfig,
     retention: TaskRetention,
     /// For the jitter of retries.
@@ -58,7 +61,7 @@ impl Coordinator {
     ) -> Self {
         Self {
             repo,
-            clock,
+            clock: ForwardClock::new(clock),
             config,
             retention,
             random,
@@ -104,7 +107,8 @@ impl Coordinator {
     }
 
     async fn step(&self, views: &Views, pace: &mut Pace) {
-        let mut steps = views.steps(&self.config, self.clock.now());
+        let now = self.clock.now_after(views.newest());
+        let mut steps = views.steps(&self.config, now);
         pace.keep(&mut steps);
         if steps.is_empty() {
             return;
@@ -141,12 +145,16 @@ impl Coordinator {
                 // they put there before are final.
                 let reported = self.repo.reported_statistics(Some(&key.file.sink)).await?;
                 let counts = reported.get(&key).copied().unwrap_or_default();
+                failpoint::at(Point::UploadDeciding);
                 self.repo.slice_uploading(&key, counts, now).await?;
+                failpoint::at(Point::UploadDecided);
                 tracing::debug!(slice = %key, records = counts.records, "slice complete");
                 Ok(())
             }
             Step::Import(key) => {
+                failpoint::at(Point::ImportDeciding);
                 let file = self.repo.file_importing(&key, now).await?;
+                failpoint::at(Point::ImportDecided);
                 tracing::debug!(file = %key, state = file.state.name(), "file is in staging");
                 Ok(())
             }
@@ -161,15 +169,19 @@ impl Coordinator {
         reason: Reason,
         volumes: &[VolumeId],
     ) -> Result<(), FileError> {
+        failpoint::at(Point::FileRotating);
         self.repo
             .rotate_file(key, volumes, self.clock.now())
             .await?;
+        failpoint::at(Point::FileRotated);
         tracing::debug!(file = %key, ?reason, "file rotated");
         Ok(())
     }
 
     async fn rotate_slice(&self, key: &SliceKey, reason: Reason) -> Result<(), FileError> {
+        failpoint::at(Point::SliceRotating);
         self.repo.rotate_slice(key, self.clock.now()).await?;
+        failpoint::at(Point::SliceRotated);
         tracing::debug!(slice = %key, ?reason, "slice rotated");
         Ok(())
     }

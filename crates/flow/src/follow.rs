@@ -15,6 +15,7 @@ use std::time::Duration;
 use forebay_meta::repo::files::FileError;
 use forebay_meta::store::LeaseId;
 use forebay_meta::{Mirror, Repo, Revision, Snapshot, StoreError, keys};
+use forebay_model::failpoint::{self, Point};
 use forebay_model::{File, NodeId, Sink, Slice, Source, VolumeId};
 use forebay_record::Limits;
 use tokio::sync::watch;
@@ -240,10 +241,14 @@ impl State<'_> {
 
     /// Tells the store what is left: first what the slices hold, then up to which revision.
     async fn tell(&mut self, view: &View) -> Result<bool, FollowError> {
-        if !self.unreported.is_empty() {
+        let has_left = !self.unreported.is_empty();
+        if has_left {
             let all: Vec<_> = self.unreported.iter().map(Left::statistics).collect();
             match self.deps.reporter.report_final(&all).await {
-                Ok(()) => self.pipelines.told(self.unreported.drain(..)),
+                Ok(()) => {
+                    failpoint::at(Point::FinalsReported);
+                    self.pipelines.told(self.unreported.drain(..));
+                }
                 Err(FileError::Store(e)) => return retry_or_end(e, "final statistics"),
                 Err(error) => {
                     tracing::error!(%error, "final statistics could not be stored");
@@ -260,6 +265,9 @@ impl State<'_> {
         } = self.deps;
         match repo.report_processed(node, processed, *lease).await {
             Ok(()) => {
+                if has_left {
+                    failpoint::at(Point::SlicesLeftReported);
+                }
                 self.reported = Some(processed);
                 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
                 metrics::gauge!(PROCESSED_REVISION).set(processed.0 as f64);

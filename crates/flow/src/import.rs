@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use forebay_meta::{FileError, Mirror, Revised, keys};
+use forebay_model::failpoint::{self, Point};
 use forebay_model::{File, FileKey, FileState, SinkKey, Slice, Span, out_of_range};
 use forebay_remote::staging::Staging;
 use forebay_remote::table::{Import, TableError};
@@ -196,7 +197,9 @@ impl Importer {
         let noted = match imported {
             Ok(rows) => {
                 metrics::imported(rows);
-                self.delivery.repo.file_imported(key, rows, now).await
+                let noted = self.delivery.repo.file_imported(key, rows, now).await;
+                failpoint::at(Point::ImportNoted);
+                noted
             }
             Err(error) => {
                 metrics::import_failed();
@@ -227,6 +230,7 @@ impl Importer {
         };
         let slices = self.slices(&file.key).await?;
         table.prepare(&import.table, &import.mapping).await?;
+        failpoint::at(Point::TablePrepared);
         let columns = import.mapping.columns.len();
         let (rows, unreadable) = rows::rows(self.staging.clone(), slices, columns);
         match table.import(&import, rows).await {

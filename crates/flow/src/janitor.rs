@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use forebay_log::Log;
 use forebay_meta::{FileError, Mirror, keys};
+use forebay_model::failpoint::{self, Point};
 use forebay_model::{
     File, FileKey, SinkKey, Slice, SliceKey, Span, TableBackend, Timestamp, VolumeId, out_of_range,
 };
@@ -138,6 +139,7 @@ impl Janitor {
             if self.cleaned.contains(&slice.key) {
                 continue;
             }
+            failpoint::at(Point::TrimBegun);
             if slice.key.volume == self.volume {
                 self.delete_stream(&slice.key.to_string()).await;
             }
@@ -147,6 +149,7 @@ impl Janitor {
                 tracing::warn!(slice = %slice.key, %error, "a staged slice could not be deleted");
                 continue;
             }
+            failpoint::at(Point::ObjectDeleted);
             self.cleaned.insert(slice.key.clone());
         }
     }
@@ -162,6 +165,7 @@ impl Janitor {
         if let Err(error) = deleted {
             tracing::warn!(stream = name, error, "a stream could not be deleted");
         }
+        failpoint::at(Point::StreamDeleted);
     }
 
     async fn look_through(&mut self, imported: &[Arc<Slice>]) {
@@ -241,7 +245,10 @@ impl Janitor {
                 .map(|k| import_id(&self.cluster_id, k))
                 .collect();
             match table.forget(&ids).await {
-                Ok(()) => self.forgotten.extend(keys.into_iter().cloned()),
+                Ok(()) => {
+                    failpoint::at(Point::LedgerForgotten);
+                    self.forgotten.extend(keys.into_iter().cloned());
+                }
                 Err(error) => tracing::warn!(%error, "old ledger entries could not be removed"),
             }
         }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use forebay_log::Log;
 use forebay_meta::{FileError, Mirror, keys};
+use forebay_model::failpoint::{self, Point};
 use forebay_model::{Slice, SliceKey, SliceState, Span, VolumeId, out_of_range};
 use forebay_remote::staging::{Staging, StagingErrorKind};
 use futures::StreamExt;
@@ -194,11 +195,15 @@ impl Uploader {
         let now = self.delivery.clock.now();
         let noted = match uploaded {
             Ok(object) => {
+                failpoint::at(Point::UploadWritten);
                 metrics::uploaded(object.bytes);
-                self.delivery
+                let noted = self
+                    .delivery
                     .repo
                     .slice_uploaded(key, object.bytes, object.lost_records, now)
-                    .await
+                    .await;
+                failpoint::at(Point::UploadNoted);
+                noted
             }
             Err(error) => {
                 metrics::upload_failed();

@@ -24,5 +24,25 @@ mod token;
 mod version;
 
 fn main() -> ExitCode {
+    #[cfg(feature = "failpoints")]
+    if let Err(problem) = arm_failpoint() {
+        #[expect(
+            clippy::print_stderr,
+            reason = "there is no command yet that could say it"
+        )]
+        {
+            eprintln!("FAILPOINT: {problem}");
+        }
+        return ExitCode::from(2);
+    }
     cli::main()
+}
+
+/// The variable is no setting of Forebay: a binary that users have does not know it.
+#[cfg(feature = "failpoints")]
+fn arm_failpoint() -> Result<(), String> {
+    match std::env::var("FAILPOINT") {
+        Ok(name) => forebay_model::failpoint::arm(&name),
+        Err(_) => Ok(()),
+    }
 }

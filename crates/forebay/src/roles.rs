@@ -51,7 +51,6 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::{SteadyClock, SystemClock};
 use crate::config::{Config, Environment, Role, TableDefault};
 use crate::failure::Failure;
 use crate::health::Health;
@@ -96,10 +95,7 @@ struct Base {
     repo: Repo,
     node: NodeId,
     volume: VolumeId,
-    /// What records and definitions are stamped with.
     clock: Arc<dyn Clock>,
-    /// What ages are measured by.
-    steady: Arc<dyn Clock>,
     log: Log,
     templates: Arc<TemplatePool>,
     staging: Staging,
@@ -114,10 +110,11 @@ impl Node {
     pub(crate) async fn start(
         config: &Config,
         environment: &Environment,
+        clock: Arc<dyn Clock>,
         auth: Arc<dyn Authenticate>,
         metrics: Router,
     ) -> Result<Self, Failure> {
-        let base = Base::open(config, environment).await?;
+        let base = Base::open(config, environment, clock).await?;
         let mut tasks = JoinSet::new();
         let lease = base.register(config, &mut tasks).await?;
         let appender: Arc<dyn Appender> =
@@ -229,14 +226,15 @@ impl Node {
 }
 
 impl Base {
-    async fn open(config: &Config, environment: &Environment) -> Result<Self, Failure> {
+    async fn open(
+        config: &Config,
+        environment: &Environment,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Failure> {
         let dir = config.data_dir.as_path();
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = EmbeddedStore::open(dir, EmbeddedOptions::default()).map_err(Failure::new)?;
         let store: Arc<dyn Store> = Arc::new(store);
         let repo = Repo::new(store, config.storage.level.0.clone());
-        let latest = repo.latest_time().await.map_err(Failure::new)?;
-        let steady: Arc<dyn Clock> = Arc::new(SteadyClock::new(Box::new(SystemClock), latest));
         let (log, volume) = open_log(config, dir)?;
         let staging = config
             .staging
@@ -254,7 +252,6 @@ impl Base {
             node: NodeId(config.node_id.clone()),
             volume,
             clock,
-            steady,
             log,
             templates: Arc::new(TemplatePool::new(config.templates.resolve(), command)),
             staging,
@@ -348,7 +345,7 @@ impl Base {
     fn deliver(&self, config: &Config, tasks: &mut JoinSet<Ended>) {
         let delivery = Delivery {
             repo: self.repo.clone(),
-            clock: Arc::clone(&self.steady),
+            clock: Arc::clone(&self.clock),
             random: random::narrow(),
             backoff: config.coordinator.backoff(),
         };
@@ -401,7 +398,7 @@ impl Base {
     fn coordinate(&self, config: &Config, tasks: &mut JoinSet<Ended>) {
         let coordinator = Coordinator::new(
             self.repo.clone(),
-            Arc::clone(&self.steady),
+            Arc::clone(&self.clock),
             random::narrow(),
             config.coordinator.clone(),
             TaskRetention::default(),
@@ -427,7 +424,7 @@ impl Base {
             log: self.log.clone(),
             volume: self.volume.clone(),
             appender: Arc::clone(appender),
-            clock: Arc::clone(&self.steady),
+            clock: Arc::clone(&self.clock),
             templates: Some(Arc::clone(&self.templates)),
             random: random::wide(),
             limits: Limits::default(),
@@ -500,3 +497,6 @@ async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -
         .await;
     ("the API's listener", served.map_err(|e| e.to_string()))
 }
+
+#[cfg(test)]
+mod tests;

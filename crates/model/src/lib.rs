@@ -3,6 +3,7 @@
 
 pub mod column;
 pub mod definition;
+pub mod failpoint;
 pub mod file;
 pub mod id;
 pub mod limits;

@@ -10,6 +10,7 @@
 
 use secrecy::SecretString;
 
+pub mod faults;
 pub mod proxy;
 
 /// The PostgreSQL server of the tests.

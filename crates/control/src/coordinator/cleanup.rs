@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use forebay_model::failpoint::{self, Point};
 use forebay_model::{File, SinkKey};
 
 use super::{Coordinator, decide};
@@ -12,7 +13,7 @@ impl Coordinator {
         if let Err(error) = self.clean_files().await {
             tracing::warn!(%error, "old files could not be removed");
         }
-        let now = self.clock.now();
+        let now = self.clock.wall();
         match self.repo.fail_abandoned_tasks(now).await {
             Ok(0) => {}
             Ok(tasks) => tracing::info!(tasks, "tasks of nodes that are gone were ended"),
@@ -33,8 +34,10 @@ impl Coordinator {
         }
         let mut removed = 0;
         for files in by_sink.values() {
-            for file in decide::expired(files, &self.config, self.clock.now()) {
+            for file in decide::expired(files, &self.config, self.clock.wall()) {
+                failpoint::at(Point::FileRemoving);
                 self.repo.remove_imported(&file.key).await?;
+                failpoint::at(Point::FileRemoved);
                 removed += 1;
             }
         }

@@ -101,6 +101,13 @@ impl Views {
         }
     }
 
+    /// When the newest slice was opened.
+    pub(super) fn newest(&self) -> Timestamp {
+        let slices = self.slices.snapshot();
+        let opened = slices.entries.values().map(|s| s.key.opened_at);
+        opened.max().unwrap_or(Timestamp::MIN)
+    }
+
     /// What is due now; at most one step a file, so that no two get in each other's way.
     pub(super) fn steps(&self, config: &CoordinatorConfig, now: Timestamp) -> Vec<Step> {
         let files = self.files.snapshot();

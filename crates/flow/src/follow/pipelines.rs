@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use forebay_meta::{Revised, Revision, keys};
+use forebay_model::failpoint::{self, Point};
 use forebay_model::{File, Mapping, SinkKey, Slice, SliceKey, SliceState, Statistics};
 use forebay_record::CompiledMapping;
 use tokio::sync::Semaphore;
@@ -241,8 +242,12 @@ async fn leave(
     if let Some(pipeline) = pipeline {
         pipeline.retire().await;
     }
+    failpoint::at(Point::SliceLeft);
     match deps.appender.close(&slice).await {
-        Ok(statistics) => Ok(Left { slice, statistics }),
+        Ok(statistics) => {
+            failpoint::at(Point::StreamClosed);
+            Ok(Left { slice, statistics })
+        }
         Err(error) => Err((slice, error)),
     }
 }

@@ -6,10 +6,11 @@ use std::io;
 use bytes::Bytes;
 use forebay_log::{Item, Reader};
 use forebay_model::Compression;
+use forebay_model::failpoint::{self, Point};
 use forebay_record::block::Encoder;
+use tokio::sync::mpsc::Sender;
 
 use crate::pipeline::compression as compression_of;
-use tokio::sync::mpsc::Sender;
 
 /// Small blocks are joined until they have so many bytes before compression.
 const JOINED_BYTES: usize = 256 << 10;
@@ -64,6 +65,7 @@ fn send_all(
             }
             Item::Block(block) => {
                 read.records += u64::from(block.records);
+                failpoint::at(Point::UploadReading);
                 let is_plain = compression_of(block.codec) == Some(Compression::None);
                 if !is_plain || compression == Compression::None {
                     if let Some(bytes) = joined.take()? {

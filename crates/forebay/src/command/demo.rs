@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::serve;
 use crate::api::{ApiClient, SOURCES};
+use crate::clock::SystemClock;
 use crate::config::{self, Config, Environment, LogFormat, Sources, url_of};
 use crate::definitions::Plan;
 use crate::demo::gauge::Gauge;
@@ -144,6 +145,7 @@ async fn show(args: &Args, dir: &Path) -> Result<(), Failure> {
     let mut node = Box::pin(Node::start(
         &config,
         &environment,
+        Arc::new(SystemClock),
         auth,
         axum::Router::new(),
     ))

@@ -8,6 +8,7 @@ use forebay_control::auth::{Authenticate, ConfiguredTokens, TokenConfig};
 
 use super::common::Place;
 use crate::banner::{self, Started};
+use crate::clock::SystemClock;
 use crate::config::{Config, Environment, Flags, Loaded};
 use crate::failure::Failure;
 use crate::roles::Node;
@@ -128,7 +129,7 @@ async fn serve(loaded: &Loaded, started: &Started) -> Result<(), Failure> {
     let token = token::of_server(config)?;
     let auth = authenticate(config, &token)?;
     let mut node = tokio::select! {
-        started = Box::pin(Node::start(config, &loaded.env, auth, metrics.router())) => started?,
+        started = Box::pin(Node::start(config, &loaded.env, Arc::new(SystemClock), auth, metrics.router())) => started?,
         // Nothing was taken yet, so there is nothing to bring to an end.
         signal = signals.next() => {
             tracing::info!(signal, "stopped while starting");

@@ -1,135 +1,219 @@
-//! Many times the rate that can be sustained.
+//! Clients by the thousand: as many at a time as can be answered, or at a rate whatever the answers.
 
+use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use crate::http::Client;
-use crate::server::Server;
-use crate::{count, define, rows};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
-/// What is sent with each record, so that bytes in flight and not requests are what is short.
-const PADDING: usize = 64 << 10;
-/// So much may be in flight, and so long each sync takes at least: 10 MB/s can be sustained.
-const LIMITS: [&str; 8] = [
-    "--set",
-    "source.http.maxBytesInFlight=1MB",
-    "--set",
-    "source.http.maxRequestBodySize=100KB",
-    "--set",
-    "source.http.maxInflatedBodySize=100KB",
-    "--set",
-    "log.syncInterval=100ms",
-];
+/// Longer than any answer takes.
+const PATIENCE: Duration = Duration::from_secs(40);
+/// Requests under way at a time; more are not begun, as their clients would have no socket.
+const AT_ONCE: usize = 4000;
 
-/// What a number of clients met.
-#[derive(Default)]
-struct Met {
-    accepted: Vec<u64>,
-    refused: u64,
-    millis: Vec<u128>,
+/// What clients were told.
+#[derive(Debug, Default)]
+pub(crate) struct Answers {
+    /// How long each accepted request took, ascending once all are there.
+    latencies: Vec<Duration>,
+    /// 429 and 503.
+    pub(crate) refused: u64,
+    pub(crate) without_retry_after: u64,
+    /// Statuses that were not expected.
+    pub(crate) other: Vec<u16>,
+    /// Connections that were closed, or not answered.
+    pub(crate) broken: u64,
 }
 
-/// Each client posts again as soon as it is answered, or after a pause.
-fn run(
-    address: SocketAddr,
-    path: &str,
-    clients: usize,
-    pause: Duration,
-    seconds: u64,
-    numbers: &Arc<AtomicU64>,
-) -> Met {
-    let stop = Arc::new(AtomicBool::new(false));
-    let padding = "x".repeat(PADDING);
-    let work = || {
-        let mut client = Client::new(address);
-        let mut met = Met::default();
-        while !stop.load(Ordering::Relaxed) {
-            let n = numbers.fetch_add(1, Ordering::Relaxed);
-            let body = format!("{{\"n\":{n},\"padding\":\"{padding}\"}}");
-            let headers = [("Content-Type", "application/json")];
-            let sent = Instant::now();
-            let answer = client.send("POST", path, &headers, body.as_bytes());
-            let answer = answer.expect("an answer, whatever it says");
-            match answer.status {
-                200 => {
-                    met.accepted.push(n);
-                    met.millis.push(sent.elapsed().as_millis());
-                }
-                429 => {
-                    assert_eq!(answer.header("retry-after"), Some("1"), "a hint");
-                    met.refused += 1;
-                }
-                other => panic!("{other}: {}", String::from_utf8_lossy(&answer.body)),
-            }
-            if !pause.is_zero() {
-                std::thread::sleep(pause);
-            }
-        }
-        met
-    };
-    std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..clients).map(|_| scope.spawn(work)).collect();
-        std::thread::sleep(Duration::from_secs(seconds));
-        stop.store(true, Ordering::Relaxed);
-        let mut all = Met::default();
-        for client in clients {
-            let met = client.join().unwrap();
-            all.accepted.extend(met.accepted);
-            all.refused += met.refused;
-            all.millis.extend(met.millis);
-        }
-        all.millis.sort_unstable();
-        all
-    })
-}
+impl Answers {
+    pub(crate) fn accepted(&self) -> u64 {
+        self.latencies.len() as u64
+    }
 
-impl Met {
-    fn p99(&self) -> u128 {
-        self.millis[self.millis.len() * 99 / 100]
+    pub(crate) fn p99(&self) -> Duration {
+        let place = self.latencies.len().saturating_sub(1) * 99 / 100;
+        self.latencies.get(place).copied().unwrap_or_default()
+    }
+
+    fn count(&mut self, answer: &Answer, took: Duration) {
+        match answer.status {
+            200 => self.latencies.push(took),
+            429 | 503 => {
+                self.refused += 1;
+                self.without_retry_after += u64::from(!answer.retry_after);
+            }
+            status => self.other.push(status),
+        }
     }
 }
 
-#[test]
-fn too_much_is_refused_with_a_hint_in_bounded_memory_and_what_is_accepted_is_as_fast() {
-    let seconds = std::env::var("FOREBAY_OVERLOAD_SECONDS");
-    let seconds = seconds.map_or(5, |s| s.parse().unwrap());
-    let dir = tempfile::tempdir().unwrap();
-    let server = Server::start_with(dir.path(), &LIMITS);
-    let path = define(&server, "load", &["--column", "all=body"]);
-    let numbers = Arc::new(AtomicU64::new(0));
-    let at = |clients, pause, seconds| {
-        let pause = Duration::from_millis(pause);
-        run(server.source, &path, clients, pause, seconds, &numbers)
+impl fmt::Display for Answers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let p99 = self.p99().as_millis();
+        write!(
+            f,
+            "{} accepted (p99 {p99} ms), {} refused, {} broken",
+            self.accepted(),
+            self.refused,
+            self.broken
+        )
+    }
+}
+
+struct Answer {
+    status: u16,
+    retry_after: bool,
+    closes: bool,
+}
+
+fn request(source: SocketAddr, path: &str, size: usize) -> Vec<u8> {
+    let body = format!("{{\"n\": 1, \"pad\": \"{}\"}}", "x".repeat(size));
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: {source}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    [head, body].concat().into_bytes()
+}
+
+async fn send(stream: &mut TcpStream, request: &[u8]) -> std::io::Result<Answer> {
+    let (mut read, mut write) = stream.split();
+    // A refusal may come before all was sent, and the connection be closed then.
+    let sent = write.write_all(request);
+    let received = async {
+        let mut bytes = Vec::with_capacity(1024);
+        loop {
+            if let Some(end) = bytes.windows(4).position(|w| w == b"\r\n\r\n") {
+                let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
+                let value = |name: &str| {
+                    let mut lines = head.lines();
+                    lines.find_map(|l| l.strip_prefix(name)?.strip_prefix(": "))
+                };
+                let length = value("content-length").and_then(|n| n.parse().ok());
+                if bytes.len() >= end + 4 + length.unwrap_or(0) {
+                    return Ok(Answer {
+                        status: head
+                            .split(' ')
+                            .nth(1)
+                            .and_then(|s| s.parse().ok())
+                            .unwrap_or(0),
+                        retry_after: value("retry-after").is_some(),
+                        closes: value("connection") == Some("close"),
+                    });
+                }
+            }
+            if read.read_buf(&mut bytes).await? == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+        }
     };
-    let calm = at(3, 50, 2);
-    assert_eq!(calm.refused, 0, "a rate that can be sustained");
-    let before = server.peak_kb();
-    let flood = at(60, 20, seconds);
-    let sustained = flood.accepted.len() as f64 / seconds as f64;
-    let demanded = (flood.refused as f64 + flood.accepted.len() as f64) / seconds as f64;
-    println!(
-        "{demanded:.0} requests/s demanded, {sustained:.0} accepted; p99 {} ms, calm {} ms; peak {} KB, calm {before} KB",
-        flood.p99(),
-        calm.p99(),
-        server.peak_kb()
-    );
-    let times = demanded / sustained;
-    assert!(times > 10.0, "{times:.0} times what can be sustained");
-    // The budget, once more for what the sockets and the parser hold, and the threads' own.
-    let allowed = before + (3 + 60 * 2 * 64 / 1024 + 32) * 1024;
-    assert!(server.peak_kb() < allowed, "{} KB", server.peak_kb());
-    // 60 clients share two cores with the server; a queue that grew would take seconds.
-    assert!(
-        flood.p99() < 5 * calm.p99().max(200),
-        "accepted ones wait {} ms instead of {} ms",
-        flood.p99(),
-        calm.p99()
-    );
-    let mut accepted = [calm.accepted, flood.accepted].concat();
-    accepted.sort_unstable();
-    let balance = server.settled("load", "load", accepted.len());
-    assert_eq!(count(&balance, "imported"), accepted.len() as u64);
-    assert_eq!(rows(&server, "load"), accepted);
+    tokio::pin!(received, sent);
+    tokio::select! {
+        biased;
+        answer = &mut received => answer,
+        _ = &mut sent => received.await,
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+/// Clients that each wait for their answer; returns how many requests a second are accepted.
+pub(crate) fn closed_loop(source: SocketAddr, path: &str, size: usize, time: Duration) -> f64 {
+    let request: Arc<[u8]> = request(source, path, size).into();
+    let accepted = runtime().block_on(async {
+        let end = Instant::now() + time;
+        let mut clients = JoinSet::new();
+        for _ in 0..32 {
+            let request = Arc::clone(&request);
+            clients.spawn(async move {
+                let mut stream = TcpStream::connect(source).await.unwrap();
+                let mut accepted = 0_u32;
+                while Instant::now() < end {
+                    let answer = send(&mut stream, &request).await.unwrap();
+                    accepted += u32::from(answer.status == 200);
+                    if answer.closes {
+                        stream = TcpStream::connect(source).await.unwrap();
+                    }
+                }
+                accepted
+            });
+        }
+        clients.join_all().await.into_iter().sum::<u32>()
+    });
+    f64::from(accepted) / time.as_secs_f64()
+}
+
+/// So many requests a second, whether those before are answered or not.
+pub(crate) fn open_loop(
+    source: SocketAddr,
+    path: &str,
+    size: usize,
+    rate: f64,
+    time: Duration,
+) -> Answers {
+    let request: Arc<[u8]> = request(source, path, size).into();
+    let idle: Arc<Mutex<Vec<TcpStream>>> = Arc::default();
+    let answers: Arc<Mutex<Answers>> = Arc::default();
+    runtime().block_on(async {
+        let begin = Instant::now();
+        let mut tick = interval(Duration::from_millis(5));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut clients, mut begun) = (JoinSet::new(), 0.0);
+        while begin.elapsed() < time {
+            tick.tick().await;
+            while clients.try_join_next().is_some() {}
+            while begun < begin.elapsed().as_secs_f64() * rate {
+                begun += 1.0;
+                if clients.len() >= AT_ONCE {
+                    continue;
+                }
+                let (request, idle, answers) = (
+                    Arc::clone(&request),
+                    Arc::clone(&idle),
+                    Arc::clone(&answers),
+                );
+                clients.spawn(async move {
+                    let started = Instant::now();
+                    let exchange = exchange(source, &request, &idle);
+                    let answer = timeout(PATIENCE, exchange).await;
+                    let mut answers = answers.lock().unwrap();
+                    match answer {
+                        Ok(Ok(answer)) => answers.count(&answer, started.elapsed()),
+                        Ok(Err(_)) | Err(_) => answers.broken += 1,
+                    }
+                });
+            }
+        }
+        sleep_until(begin + time).await;
+        clients.join_all().await;
+    });
+    let mut answers = Arc::try_unwrap(answers).unwrap().into_inner().unwrap();
+    answers.latencies.sort_unstable();
+    answers
+}
+
+async fn exchange(
+    source: SocketAddr,
+    request: &[u8],
+    idle: &Mutex<Vec<TcpStream>>,
+) -> std::io::Result<Answer> {
+    let open = idle.lock().unwrap().pop();
+    let mut stream = match open {
+        Some(open) => open,
+        None => TcpStream::connect(source).await?,
+    };
+    let answer = send(&mut stream, request).await?;
+    if !answer.closes && answer.status == 200 {
+        idle.lock().unwrap().push(stream);
+    }
+    Ok(answer)
 }

@@ -68,7 +68,6 @@ pub(crate) struct Server {
     lines: Arc<Mutex<Vec<String>>>,
 }
 
-#[allow(dead_code, reason = "the overload tests use the rest of it")]
 impl Server {
     pub(crate) fn start(data: &Path) -> Self {
         Self::start_with(data, &[])
@@ -76,17 +75,7 @@ impl Server {
 
     /// Starts it with further arguments, and waits until it is ready.
     pub(crate) fn start_with(data: &Path, args: &[&str]) -> Self {
-        Self::start_in(data, args, &[])
-    }
-
-    /// Starts it with further variables of its environment.
-    pub(crate) fn start_faked(data: &Path, variables: &[(&str, &str)]) -> Self {
-        Self::start_in(data, &[], variables)
-    }
-
-    fn start_in(data: &Path, args: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut command = forebay();
-        command.envs(variables.iter().copied());
         command.args(["serve", "--data-dir", data.to_str().unwrap()]);
         command.args([
             "--api-listen",
@@ -160,23 +149,6 @@ impl Server {
     pub(crate) fn balance(&self, source: &str, sink: &str) -> Value {
         let sink = format!("sources/{source}/sinks/{sink}");
         self.api_get(&format!("/v1/branches/default/{sink}/statistics/balance"))
-    }
-
-    /// Peak resident memory of the process.
-    pub(crate) fn peak_kb(&self) -> u64 {
-        self.status_kb("VmHWM:")
-    }
-
-    /// Resident memory of the process.
-    pub(crate) fn rss_kb(&self) -> u64 {
-        self.status_kb("VmRSS:")
-    }
-
-    fn status_kb(&self, name: &str) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
-        let status = status.unwrap();
-        let line = status.lines().find_map(|l| l.strip_prefix(name)).unwrap();
-        line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     /// A client command against this server.

@@ -10,18 +10,10 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(crate) struct Response {
     pub(crate) status: u16,
-    /// Names in lower case.
-    headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
 }
 
 impl Response {
-    /// The value of a header; names are in lower case.
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        let found = self.headers.iter().find(|(n, _)| n == name);
-        found.map(|(_, value)| value.as_str())
-    }
-
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or(serde_json::Value::Null)
     }
@@ -94,7 +86,6 @@ fn read_response(from: &mut BufReader<TcpStream>) -> Result<(Response, bool), Er
         .and_then(|s| s.parse().ok())
         .ok_or_else(|| invalid(&line))?;
     let (mut length, mut chunked, mut keep) = (0, false, true);
-    let mut headers = Vec::new();
     loop {
         let mut header = String::new();
         if from.read_line(&mut header)? == 0 {
@@ -107,7 +98,6 @@ fn read_response(from: &mut BufReader<TcpStream>) -> Result<(Response, bool), Er
         let Some((name, value)) = header.split_once(':') else {
             break;
         };
-        headers.push((name.to_owned(), value.trim().to_owned()));
         match (name, value.trim()) {
             ("content-length", n) => length = n.parse().map_err(|_| invalid(&header))?,
             ("transfer-encoding", "chunked") => chunked = true,
@@ -132,10 +122,5 @@ fn read_response(from: &mut BufReader<TcpStream>) -> Result<(Response, bool), Er
         body.resize(length, 0);
         from.read_exact(&mut body)?;
     }
-    let response = Response {
-        status,
-        headers,
-        body,
-    };
-    Ok((response, keep))
+    Ok((Response { status, body }, keep))
 }

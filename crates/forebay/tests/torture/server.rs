@@ -2,21 +2,119 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::http::Client;
+use super::http::{Client, Response};
 
 /// How long anything may take that is waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What a server is started with.
+#[derive(Clone, Debug)]
+pub(crate) struct Launch {
+    /// Its data directory. What it logs goes beside that, into `stderr.<start>`.
+    pub(crate) data: PathBuf,
+    /// Further arguments of `forebay serve`.
+    pub(crate) args: Vec<String>,
+    /// Its whole environment.
+    pub(crate) env: Vec<(String, String)>,
+    logs: PathBuf,
+    api: SocketAddr,
+    source: SocketAddr,
+}
+
+impl Launch {
+    /// On `data` below `root`, which also takes the logs.
+    pub(crate) fn new(root: &Path) -> Self {
+        Self::on(&root.join("data"), root)
+    }
+
+    /// With data and logs in different places.
+    pub(crate) fn on(data: &Path, logs: &Path) -> Self {
+        Self {
+            data: data.to_owned(),
+            args: Vec::new(),
+            env: Vec::new(),
+            logs: logs.to_owned(),
+            api: free_address(),
+            source: free_address(),
+        }
+    }
+
+    /// With a setting of the configuration.
+    pub(crate) fn set(mut self, key: &str, value: impl std::fmt::Display) -> Self {
+        self.args
+            .extend(["--set".to_owned(), format!("{key}={value}")]);
+        self
+    }
+
+    /// With its logs in another directory, which is made.
+    pub(crate) fn logging_to(mut self, logs: &Path) -> Self {
+        std::fs::create_dir(logs).unwrap();
+        self.logs = logs.to_owned();
+        self
+    }
+
+    fn log(&self, start: u32) -> PathBuf {
+        self.logs.join(format!("stderr.{start}"))
+    }
+
+    fn spawn(&self, start: u32) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_forebay"))
+            .arg("serve")
+            // Settings of whoever runs the tests are none of the server's.
+            .env_clear()
+            .envs(self.env.iter().cloned())
+            .arg("--data-dir")
+            .arg(&self.data)
+            .args(["--api-listen", &self.api.to_string()])
+            .args(["--source-listen", &self.source.to_string()])
+            .args(&self.args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(self.log(start)).unwrap())
+            .spawn()
+            .unwrap()
+    }
+
+    /// Starts it where it can't start; returns its exit code and what it said.
+    pub(crate) fn fails(&self) -> (Option<i32>, String) {
+        let mut child = self.spawn(0);
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            if Instant::now() > deadline {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                panic!("forebay has started where it should not");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        let said = std::fs::read_to_string(self.log(0)).unwrap_or_default();
+        (status.code(), said)
+    }
+
+    /// Starts it and waits until it is ready.
+    pub(crate) fn start(self) -> Server {
+        let child = self.spawn(0);
+        let mut server = Server {
+            launch: self,
+            child,
+            starts: 0,
+        };
+        server.wait_until_ready();
+        server
+    }
+}
+
+/// A running server.
 pub(crate) struct Server {
-    pub(crate) api: SocketAddr,
-    pub(crate) source: SocketAddr,
-    data: PathBuf,
-    extra: Vec<String>,
+    pub(crate) launch: Launch,
     child: Child,
     starts: u32,
 }
@@ -29,39 +127,56 @@ fn free_address() -> SocketAddr {
         .unwrap()
 }
 
+/// Waits until `check` has something.
+pub(crate) fn wait_for<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = check() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited too long for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 impl Server {
-    /// Starts it; `extra` are further arguments of `forebay serve`.
-    pub(crate) fn start(data: &Path, extra: &[String]) -> Self {
-        let (api, source) = (free_address(), free_address());
-        let child = spawn(data, api, source, extra, 0);
-        let mut server = Self {
-            api,
-            source,
-            data: data.to_owned(),
-            extra: extra.to_vec(),
-            child,
-            starts: 0,
-        };
-        server.wait_until_ready();
-        server
+    pub(crate) fn source(&self) -> SocketAddr {
+        self.launch.source
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// SIGKILL, then a new process on the same directory and ports.
     pub(crate) fn kill_and_restart(&mut self) {
-        self.child.kill().unwrap();
+        self.kill();
+        self.restart();
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        // It may be dead already.
+        drop(self.child.kill());
         self.child.wait().unwrap();
+    }
+
+    /// A new process on the same directory and ports, after the end of the one before.
+    pub(crate) fn restart(&mut self) {
         self.starts += 1;
-        self.child = spawn(&self.data, self.api, self.source, &self.extra, self.starts);
+        self.child = self.launch.spawn(self.starts);
         self.wait_until_ready();
+    }
+
+    /// How it has ended, if it has.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 
     fn wait_until_ready(&mut self) {
         let deadline = Instant::now() + PATIENCE;
-        let mut client = Client::new(self.api);
         loop {
-            if let Ok(response) = client.send("GET", "/health/ready", &[], b"")
-                && response.status == 200
-            {
+            if self.is_ready() {
                 return;
             }
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -80,16 +195,32 @@ impl Server {
         }
     }
 
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.data.join(format!("stderr.{}", self.starts)))
-            .unwrap_or_default()
+    /// Whether it says that it is ready.
+    pub(crate) fn is_ready(&self) -> bool {
+        let answer = Client::new(self.launch.api).send("GET", "/health/ready", &[], b"");
+        answer.is_ok_and(|a| a.status == 200)
+    }
+
+    /// What this process has logged.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.launch.log(self.starts)).unwrap_or_default()
+    }
+
+    fn token(&self) -> String {
+        let token = std::fs::read_to_string(self.launch.data.join("token")).unwrap();
+        token.trim().to_owned()
+    }
+
+    /// A `GET` of the management API, with an answer of any kind.
+    pub(crate) fn get(&self, path: &str) -> std::io::Result<Response> {
+        let headers = [("X-StorageApi-Token", &*self.token())];
+        Client::new(self.launch.api).send("GET", path, &headers, b"")
     }
 
     /// A call of the management API; panics on anything but success.
     pub(crate) fn call(&self, method: &str, path: &str, body: &Value) -> Value {
-        let token = std::fs::read_to_string(self.data.join("token")).unwrap();
         let headers = [
-            ("X-StorageApi-Token", token.trim()),
+            ("X-StorageApi-Token", &*self.token()),
             ("Content-Type", "application/json"),
         ];
         let body = if body.is_null() {
@@ -97,7 +228,7 @@ impl Server {
         } else {
             body.to_string().into_bytes()
         };
-        let response = Client::new(self.api)
+        let response = Client::new(self.launch.api)
             .send(method, path, &headers, &body)
             .unwrap();
         assert!(
@@ -111,20 +242,16 @@ impl Server {
 
     /// A call that starts a task; returns when the task has succeeded.
     pub(crate) fn task(&self, method: &str, path: &str, body: &Value) {
-        let id = self.call(method, path, body)["taskId"]
-            .as_str()
-            .unwrap()
-            .to_owned();
-        let deadline = Instant::now() + PATIENCE;
-        loop {
+        let id = self.call(method, path, body)["taskId"].clone();
+        let id = id.as_str().unwrap();
+        wait_for("a task", || {
             let task = self.call("GET", &format!("/v1/tasks/{id}"), &Value::Null);
-            if task["isFinished"] == json!(true) {
-                assert_eq!(task["status"], "success", "{task}");
-                return;
+            if task["isFinished"] != json!(true) {
+                return None;
             }
-            assert!(Instant::now() < deadline, "{task}");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+            assert_eq!(task["status"], "success", "{task}");
+            Some(())
+        });
     }
 }
 
@@ -134,25 +261,4 @@ impl Drop for Server {
         drop(self.child.kill());
         drop(self.child.wait());
     }
-}
-
-fn spawn(data: &Path, api: SocketAddr, source: SocketAddr, extra: &[String], start: u32) -> Child {
-    let stderr = std::fs::File::create(data.join(format!("stderr.{start}"))).unwrap();
-    Command::new(env!("CARGO_BIN_EXE_forebay"))
-        .arg("serve")
-        // Settings of whoever runs the tests are none of the server's.
-        .env_clear()
-        .args(["--data-dir", data.to_str().unwrap()])
-        .args([
-            "--api-listen",
-            &api.to_string(),
-            "--source-listen",
-            &source.to_string(),
-        ])
-        .args(extra)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(stderr)
-        .spawn()
-        .unwrap()
 }

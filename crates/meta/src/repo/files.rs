@@ -431,21 +431,6 @@ impl Repo {
         Ok(by_key.into_values().collect())
     }
 
-    /// The latest time at which anything has happened to a file.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn latest_time(&self) -> Result<Timestamp, FileError> {
-        let books = self.read_all::<Book>(keys::BOOKS).await?;
-        let files = self.read_all::<File>(keys::FILES).await?;
-        let opened = books.iter().filter_map(|b| b.last_opened_at);
-        let changed = files.iter().flat_map(|f| {
-            let steps = [f.closing_at, f.importing_at, f.retry.last_failed_at];
-            steps.into_iter().flatten()
-        });
-        Ok(opened.chain(changed).max().unwrap_or(Timestamp::MIN))
-    }
-
     /// Imported files that are still remembered, oldest first; of one sink or of all.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 
 use bytes::Bytes;
+use forebay_model::failpoint::{self, Point};
 use futures::{SinkExt, StreamExt};
 use tokio_postgres::CopyInSink;
 
@@ -49,8 +50,11 @@ pub(super) async fn run(
     } else {
         upsert(connection, import, &fit, rows, &action).await?
     };
+    failpoint::at(Point::RowsWritten);
     ledger::note(connection, import, done).await?;
+    failpoint::at(Point::LedgerWritten);
     connection.execute(&action, "COMMIT").await?;
+    failpoint::at(Point::RowsCommitted);
     Ok(done)
 }
 

@@ -1,5 +1,6 @@
 //! One import: rows and ledger entry in one transaction.
 
+use forebay_model::failpoint::{self, Point};
 use rusqlite::{Statement, Transaction, TransactionBehavior};
 use tokio::sync::mpsc;
 
@@ -52,9 +53,12 @@ pub(super) fn run(
         }
     }
     drop(insert);
+    failpoint::at(Point::RowsWritten);
     ledger::note(&transaction, import, done).map_err(failed())?;
+    failpoint::at(Point::LedgerWritten);
     guard.check()?;
     transaction.commit().map_err(failed())?;
+    failpoint::at(Point::RowsCommitted);
     Ok(done)
 }
 

@@ -1,0 +1,138 @@
+//! A whole node by a clock that jumps: what was acknowledged gets into its table all the same, and
+//! soon.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use forebay_control::auth::{ConfiguredTokens, TokenConfig};
+use forebay_model::Timestamp;
+use serde_json::json;
+
+use super::*;
+use crate::api::{ApiClient, SOURCES};
+use crate::clock::SystemClock;
+use crate::config::{self, Sources};
+
+const DAY_MILLIS: i64 = 86_400_000;
+const TOKEN: &str = "1-token-of-the-test";
+/// A day is what must not be waited for; this is more than a busy machine takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The system's clock, so far off.
+#[derive(Debug, Default)]
+struct JumpingClock(AtomicI64);
+
+impl Clock for JumpingClock {
+    fn now(&self) -> Timestamp {
+        let off = self.0.load(Ordering::SeqCst);
+        Timestamp::from_millis(SystemClock.now().as_millis() + off)
+    }
+}
+
+async fn start(dir: &Path, clock: Arc<JumpingClock>) -> Node {
+    let flags = [
+        ("dataDir", dir.to_str().unwrap()),
+        ("api.listen", "127.0.0.1:0"),
+        ("source.http.listen", "127.0.0.1:0"),
+    ];
+    let flags = flags.map(|(key, value)| ("the test", key.to_owned(), value.to_owned()));
+    let sources = Sources {
+        flags: flags.to_vec(),
+        ..Sources::default()
+    };
+    let config = config::load(&sources).unwrap().config;
+    let own = TokenConfig {
+        id: "main".to_owned(),
+        project: 1,
+        branch: 1,
+        description: String::new(),
+        admin: true,
+        sha256: ConfiguredTokens::hash(TOKEN.as_bytes()),
+    };
+    let auth = Arc::new(ConfiguredTokens::new(&[own]).unwrap());
+    let environment = Environment::default();
+    let node = Node::start(&config, &environment, clock, auth, Router::new());
+    Box::pin(node).await.unwrap()
+}
+
+fn api(node: &Node) -> ApiClient {
+    ApiClient::at(&format!("http://{}", node.api), TOKEN).unwrap()
+}
+
+/// Makes a source with one sink; returns where to post to.
+async fn define(api: &ApiClient) -> String {
+    let source = json!({"type": "http", "name": "Clock", "sourceId": "clock"});
+    api.task(reqwest::Method::POST, SOURCES, Some(&source))
+        .await
+        .unwrap();
+    let sink = json!({"type": "table", "name": "n", "sinkId": "n", "table": {"type": "keboola",
+        "tableId": "in.clock.n", "mapping": {"columns": [{"type": "path", "name": "n", "path": "n"}]}}});
+    let sinks = format!("{SOURCES}/clock/sinks");
+    api.task(reqwest::Method::POST, &sinks, Some(&sink))
+        .await
+        .unwrap();
+    let source = api.get(&format!("{SOURCES}/clock")).await.unwrap();
+    source["http"]["url"].as_str().unwrap().to_owned()
+}
+
+async fn post(url: &str, records: u64) {
+    let http = reqwest::Client::new();
+    for n in 0..records {
+        let request = http.post(url).json(&json!({"n": n}));
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+    }
+}
+
+/// Waits until so many records are in the table and none on its way.
+async fn imported(api: &ApiClient, records: u64, when: &str) {
+    let path = format!("{SOURCES}/clock/sinks/n/statistics/balance");
+    let mut balance = serde_json::Value::Null;
+    let settled = async {
+        loop {
+            balance = api.get(&path).await.unwrap();
+            if balance["imported"] == records && balance["inFlight"] == 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(PATIENCE, settled).await;
+    assert!(in_time.is_ok(), "{when}: {records} expected, {balance}");
+    assert_eq!(balance["holds"], true, "{when}: {balance}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_jumps_a_day_forwards_and_backwards_holds_nothing_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(JumpingClock::default());
+    let node = start(dir.path(), Arc::clone(&clock)).await;
+    let client = api(&node);
+    let url = define(&client).await;
+    post(&url, 5).await;
+    imported(&client, 5, "before").await;
+    let jumps = [
+        ("a day forwards", DAY_MILLIS),
+        ("a day back", 0),
+        ("another day back", -DAY_MILLIS),
+    ];
+    let mut all = 5;
+    for (when, off) in jumps {
+        // Some of a slice before the jump, some after it.
+        post(&url, 5).await;
+        clock.0.store(off, Ordering::SeqCst);
+        post(&url, 5).await;
+        all += 10;
+        imported(&client, all, when).await;
+        // And the next one begins by the new clock.
+        post(&url, 5).await;
+        all += 5;
+        imported(&client, all, when).await;
+    }
+    // While the process is away, too: what it finds was opened tomorrow.
+    post(&url, 5).await;
+    assert!(node.stop(PATIENCE).await);
+    clock.0.store(-2 * DAY_MILLIS, Ordering::SeqCst);
+    let node = start(dir.path(), clock).await;
+    imported(&api(&node), all + 5, "a day back while it was away").await;
+    assert!(node.stop(PATIENCE).await);
+}

@@ -1,0 +1,260 @@
+//! Disks as people have them: full, read-only, copied while they were written, damaged.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::http::{Client, Response};
+use super::server::{Launch, Server, wait_for};
+use super::world::{self, balance};
+
+/// A file system in memory, unmounted with this.
+struct Volume(PathBuf);
+
+impl Volume {
+    /// Nothing when this process may not mount; then the test says so and passes, except in CI.
+    fn mount(at: PathBuf, size: &str, test: &str) -> Option<Self> {
+        std::fs::create_dir_all(&at).unwrap();
+        let options = format!("size={size}");
+        let mut mount = Command::new("mount");
+        mount
+            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+            .arg(&at);
+        match mount.output() {
+            Ok(done) if done.status.success() => Some(Self(at)),
+            failed => {
+                let why = failed.map(|o| String::from_utf8_lossy(&o.stderr).trim().to_owned());
+                eprintln!("SKIPPED: {test}: a file system can't be mounted: {why:?}");
+                None
+            }
+        }
+    }
+
+    fn remount(&self, option: &str) -> bool {
+        let options = format!("remount,{option}");
+        let mut mount = Command::new("mount");
+        let done = mount.args(["-o", &options]).arg(&self.0).status();
+        done.unwrap().success()
+    }
+}
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        // Lazily: a server that still has files open must not keep it.
+        drop(Command::new("umount").arg("-l").arg(&self.0).status());
+    }
+}
+
+fn post(server: &Server, path: &str, number: u64, pad: usize) -> Response {
+    let id = format!("0-{number}");
+    let check = super::client::check_of(&id);
+    let pad = "x".repeat(pad);
+    let body = serde_json::json!({"id": id, "nested": {"check": check}, "pad": pad}).to_string();
+    let headers = [("Content-Type", "application/json")];
+    let mut client = Client::new(server.source());
+    client
+        .send("POST", path, &headers, body.as_bytes())
+        .unwrap()
+}
+
+/// Waits until all of these, and nothing else, are in both tables.
+fn settled(server: &Server, acknowledged: u64) {
+    for (sink, _) in world::SINKS {
+        wait_for("all acknowledged records in the table", || {
+            let balance = balance(server, sink);
+            let imported = balance["imported"].as_u64().unwrap();
+            assert!(imported <= acknowledged, "{balance}");
+            (imported == acknowledged && balance["inFlight"] == 0).then_some(())
+        });
+    }
+}
+
+/// The sentence after `error: `, without hints.
+fn sentence(said: &str) -> &str {
+    let (_, sentence) = said
+        .split_once("error: ")
+        .unwrap_or_else(|| panic!("{said}"));
+    sentence
+}
+
+#[test]
+fn a_full_volume_is_answered_507_and_goes_on_when_there_is_room() {
+    let test = "a_full_volume_is_answered_507_and_goes_on_when_there_is_room";
+    let root = tempfile::tempdir().unwrap();
+    let Some(volume) = Volume::mount(root.path().join("volume"), "96m", test) else {
+        return;
+    };
+    let launch = Launch::on(&volume.0.join("data"), root.path())
+        .set("log.segmentSize", "4MB")
+        .set("log.minFreeBytes", "16MB");
+    let server = launch.start();
+    let path = world::define(&server);
+    let mut number = 0;
+    while number < 5 {
+        assert_eq!(post(&server, &path, number, 0).status, 200);
+        number += 1;
+    }
+    // Somebody else takes the room.
+    let filler = volume.0.join("filler");
+    let free = || {
+        let out = Command::new("df")
+            .args(["--output=avail", "-B1"])
+            .arg(&volume.0)
+            .output();
+        let text = String::from_utf8(out.unwrap().stdout).unwrap();
+        text.lines().last().unwrap().trim().parse::<u64>().unwrap()
+    };
+    // All but 8 MB, which is less than what the log leaves for others.
+    let leave = 8 << 20;
+    let size = free().saturating_sub(leave);
+    std::fs::write(&filler, vec![1; usize::try_from(size).unwrap()]).unwrap();
+    let refused = wait_for("a refusal for want of room", || {
+        let answer = post(&server, &path, number, 0);
+        let is_stored = answer.status == 200;
+        number += u64::from(is_stored);
+        (!is_stored).then_some(answer)
+    });
+    assert_eq!(refused.status, 507, "{}", refused.json());
+    std::fs::remove_file(&filler).unwrap();
+    wait_for("room", || {
+        (post(&server, &path, number, 0).status == 200).then_some(())
+    });
+    settled(&server, number + 1);
+}
+
+#[test]
+fn a_volume_that_turns_read_only_loses_nothing_that_was_acknowledged() {
+    let test = "a_volume_that_turns_read_only_loses_nothing_that_was_acknowledged";
+    let root = tempfile::tempdir().unwrap();
+    let Some(volume) = Volume::mount(root.path().join("volume"), "256m", test) else {
+        return;
+    };
+    let data = volume.0.join("data");
+    let mut server = Launch::on(&data, root.path())
+        .set("log.segmentSize", "4MB")
+        .set("log.minFreeBytes", "1MB")
+        .start();
+    let path = world::define(&server);
+    for number in 0..5 {
+        assert_eq!(post(&server, &path, number, 0).status, 200);
+    }
+    server.kill();
+    // A file system with files open for writing can't be made read-only; it turns so by itself when
+    // its disk fails. At the start both look the same.
+    assert!(volume.remount("ro"));
+    let (code, said) = server
+        .launch
+        .clone()
+        .logging_to(&root.path().join("ro"))
+        .fails();
+    assert_eq!(code, Some(1), "{said}");
+    let said = sentence(&said);
+    assert!(
+        said.contains("ead-only") && said.contains(data.to_str().unwrap()),
+        "{said}"
+    );
+    assert!(volume.remount("rw"));
+    server.restart();
+    assert_eq!(post(&server, &path, 5, 0).status, 200);
+    settled(&server, 6);
+}
+
+fn copy(from: &Path, to: &Path) {
+    let done = Command::new("cp").arg("-a").arg(from).arg(to).status();
+    assert!(done.unwrap().success());
+}
+
+#[test]
+fn a_directory_copied_from_a_running_node_starts_elsewhere() {
+    let root = tempfile::tempdir().unwrap();
+    let server = Launch::new(root.path()).start();
+    let path = world::define(&server);
+    for number in 0..20 {
+        assert_eq!(post(&server, &path, number, 100).status, 200);
+    }
+    settled(&server, 20);
+    for number in 20..30 {
+        assert_eq!(post(&server, &path, number, 100).status, 200);
+    }
+    let other = root.path().join("copy");
+    copy(&root.path().join("data"), &other);
+    drop(server);
+    let logs = root.path().join("logs");
+    std::fs::create_dir(&logs).unwrap();
+    let elsewhere = Launch::on(&other, &logs).start();
+    // What was acknowledged before the copy was begun is in it.
+    settled(&elsewhere, 30);
+    assert_eq!(
+        post(&elsewhere, &world::path(&elsewhere), 30, 0).status,
+        200
+    );
+    settled(&elsewhere, 31);
+}
+
+#[test]
+fn damaged_metadata_is_named_and_the_log_is_left_alone() {
+    let root = tempfile::tempdir().unwrap();
+    let mut server = Launch::new(root.path()).start();
+    let path = world::define(&server);
+    for number in 0..20 {
+        assert_eq!(post(&server, &path, number, 100).status, 200);
+    }
+    server.kill();
+    let data = server.launch.data.clone();
+    let file = data.join("meta.db");
+    let whole = root.path().join("whole");
+    copy(&data, &whole);
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes.iter_mut().take(4096).for_each(|b| *b = !*b);
+    std::fs::write(&file, bytes).unwrap();
+    let damaged = server
+        .launch
+        .clone()
+        .logging_to(&root.path().join("damaged"));
+    let (code, said) = damaged.fails();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(sentence(&said).contains(file.to_str().unwrap()), "{said}");
+    // With the file from a backup all of it is there.
+    for name in ["meta.db", "meta.db-wal", "meta.db-shm"] {
+        drop(std::fs::remove_file(data.join(name)));
+        if whole.join(name).exists() {
+            std::fs::copy(whole.join(name), data.join(name)).unwrap();
+        }
+    }
+    server.restart();
+    settled(&server, 20);
+}
+
+#[test]
+fn missing_metadata_leaves_the_acknowledged_records_in_the_log() {
+    let root = tempfile::tempdir().unwrap();
+    let mut server = Launch::new(root.path()).start();
+    let path = world::define(&server);
+    // Unknown to the new metadata, and not in a table yet.
+    for number in 0..20 {
+        assert_eq!(post(&server, &path, number, 100).status, 200);
+    }
+    server.kill();
+    let data = server.launch.data.clone();
+    for name in ["meta.db", "meta.db-wal", "meta.db-shm"] {
+        drop(std::fs::remove_file(data.join(name)));
+    }
+    server.restart();
+    // The log's streams are known by nobody: they are kept, and it is said.
+    wait_for("a word about the unknown streams", || {
+        let log = server.log();
+        log.contains("the store does not know this stream, it is kept")
+            .then_some(())
+    });
+    let metrics = server.get("/metrics").unwrap();
+    let metrics = String::from_utf8(metrics.body).unwrap();
+    let mut lines = metrics.lines();
+    let unknown = lines.find(|l| l.starts_with("forebay_streams_unknown "));
+    let count = unknown.and_then(|l| l.rsplit(' ').next()?.parse::<f64>().ok());
+    assert!(count.is_some_and(|n| n >= 1.0), "{unknown:?}");
+    assert_eq!(
+        server.call("GET", world::SOURCES, &Value::Null)["sources"],
+        serde_json::json!([])
+    );
+}

@@ -1,0 +1,141 @@
+//! Each point between two steps of a record's way: the process dies exactly there, is started again,
+//! and the counts hold. A point that the process never comes to fails the test, so the list stays
+//! the list of the code.
+
+use std::os::unix::process::ExitStatusExt;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use forebay_model::failpoint::Point;
+
+use super::client::{self, Load};
+use super::server::{Launch, Server};
+use super::verify::verify;
+use super::world::{self, Setup, World};
+
+/// Walks at a time: each of them waits most of its time.
+const AT_ONCE: usize = 8;
+/// The last points come when the ledger's entry is 20 s old and the file's metadata a minute.
+const PATIENCE: Duration = Duration::from_secs(150);
+
+/// SIGABRT: no destructor has run.
+const ABORTED: i32 = 6;
+
+fn died(server: &mut Server, point: Point) {
+    let deadline = Instant::now() + PATIENCE;
+    let status = loop {
+        if let Some(status) = server.ended() {
+            break status;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "the process has never come to the point {}",
+            point.name()
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let log = server.log();
+    assert_eq!(status.signal(), Some(ABORTED), "{status}: {log}");
+    let says = format!("died at the fail point {}", point.name());
+    assert!(log.contains(&says), "{says}: {log}");
+}
+
+/// One walk. Says whether it took place.
+fn walk(setup: Setup, point: Point, test: &str) {
+    let began = Instant::now();
+    let root = tempfile::tempdir().unwrap();
+    let mut launch = Launch::new(root.path())
+        .set("coordinator.cleanupInterval", "1s")
+        .set("coordinator.archivedFileExpiration", "1m")
+        .set("coordinator.archivedFileRetentionPerSink", 0);
+    if matches!(point, Point::SliceRotating | Point::SliceRotated) {
+        // A file that is due goes with its slices; only an older one has slices that go alone.
+        launch = launch.set("storage.level.target.import.trigger.interval", "3s");
+    }
+    let Some(world) = World::new(setup, test, &mut launch) else {
+        return;
+    };
+    launch.env = vec![("FAILPOINT".to_owned(), point.name().to_owned())];
+    let mut server = launch.start();
+    let path = world::define(&server);
+    let (stop, acknowledged) = (AtomicBool::new(false), AtomicU64::new(0));
+    let load = Load {
+        source: server.source(),
+        path: &path,
+        seed: 1,
+        stop: &stop,
+        pause: Duration::from_millis(20),
+        acknowledged: &acknowledged,
+    };
+    let sent = std::thread::scope(|scope| {
+        let client = scope.spawn(|| client::run(0, &load));
+        let died = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            died(&mut server, point);
+            server.launch.env.clear();
+            server.restart();
+        }));
+        stop.store(true, Ordering::Relaxed);
+        let sent = client.join().unwrap();
+        died.unwrap_or_else(|e| std::panic::resume_unwind(e));
+        sent
+    });
+    let run = format!("{}, died at {}", setup.name(), point.name());
+    assert!(
+        acknowledged.into_inner() > 0,
+        "{run}: nothing was acknowledged"
+    );
+    verify(&server, &world.tables, &[sent], &run);
+    eprintln!("torture: {run}, {:.1} s", began.elapsed().as_secs_f32());
+}
+
+/// Walks of all these points, some at a time.
+fn walk_all(setup: Setup, points: &[Point], test: &str) {
+    // The last ones take longest.
+    let queue = Mutex::new(points.iter());
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                loop {
+                    let next = queue.lock().unwrap().next_back();
+                    let Some(point) = next else {
+                        return;
+                    };
+                    walk(setup, *point, test);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn the_counts_hold_wherever_the_process_dies() {
+    let (s3, postgres) = (false, false);
+    let test = "the_counts_hold_wherever_the_process_dies";
+    walk_all(Setup { s3, postgres }, Point::ALL, test);
+}
+
+#[test]
+fn the_counts_hold_wherever_an_import_into_postgres_dies() {
+    let (s3, postgres) = (false, true);
+    let test = "the_counts_hold_wherever_an_import_into_postgres_dies";
+    let points = [
+        Point::TablePrepared,
+        Point::RowsWritten,
+        Point::LedgerWritten,
+        Point::RowsCommitted,
+        Point::ImportNoted,
+        Point::LedgerForgotten,
+    ];
+    walk_all(Setup { s3, postgres }, &points, test);
+}
+
+#[test]
+fn a_fail_point_that_is_not_there_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let mut launch = Launch::new(root.path());
+    launch.env = vec![("FAILPOINT".to_owned(), "nowhere".to_owned())];
+    let (code, said) = launch.fails();
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("no fail point \"nowhere\""), "{said}");
+}
