@@ -5,6 +5,9 @@
 
 mod limit;
 mod load;
+mod log;
+mod log_backlog;
+mod log_limit;
 mod process;
 
 use std::net::{SocketAddr, TcpListener};
@@ -39,6 +42,8 @@ enum Bench {
         #[arg(long, value_delimiter = ',', default_values_t = [64, 512])]
         connections: Vec<usize>,
     },
+    /// Appending to the log beside a plain loop of writes and syncs, and opening a backlog again.
+    Log(log::Options),
     /// The limit as a server of its own (started by the bench).
     #[command(hide = true)]
     Limit {
@@ -60,6 +65,7 @@ async fn main() -> anyhow::Result<()> {
             directory,
             no_sync,
         } => limit::serve(listen, &directory, !no_sync).await,
+        Bench::Log(options) => log::run(&options),
         Bench::Http {
             forebay,
             seconds,
