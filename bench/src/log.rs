@@ -16,6 +16,9 @@ use crate::log_limit::Plain;
 /// Bytes of a message.
 const MESSAGE: usize = 100;
 
+/// Bytes that are not trimmed.
+const KEPT: u64 = 256 << 20;
+
 #[derive(Args)]
 pub struct Options {
     /// Seconds a case.
@@ -70,6 +73,16 @@ impl Sink for Forebay {
             payload: batch.clone(),
         };
         let ticket = self.log.append_wait(block).expect("the disk has room");
+        // As when files are delivered: what is older goes, and its segments are used again. The
+        // limit writes its file over in turn.
+        let keep = KEPT / (MESSAGE * self.streams.len()) as u64;
+        let end = ticket.next_seq();
+        if end % (keep / 4) < u64::from(messages) {
+            let trim = self
+                .log
+                .trim(self.streams[writer], end.saturating_sub(keep));
+            drop(trim.expect("the queue has room for changes"));
+        }
         if wait {
             ticket.wait().expect("the disk works");
         }

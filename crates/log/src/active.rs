@@ -280,7 +280,15 @@ impl Active {
         {
             return Err(Fail::Full);
         }
-        match write_zeroes(&*self.file, self.allocated, target) {
+        // Zeroes keep metadata out of the syncs of many small batches. What a large batch is about
+        // to write over is not worth writing twice.
+        let large = to - self.allocated >= room.step;
+        let made = if large {
+            self.file.allocate(self.allocated, target)
+        } else {
+            write_zeroes(&*self.file, self.allocated, target)
+        };
+        match made {
             Ok(()) => {
                 self.allocated = target;
                 Ok(())
