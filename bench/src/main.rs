@@ -9,6 +9,9 @@ mod forebay;
 mod http;
 mod limit;
 mod load;
+mod log;
+mod log_backlog;
+mod log_limit;
 mod process;
 mod sinks;
 mod sync;
@@ -84,6 +87,8 @@ enum Bench {
         #[command(flatten)]
         common: Common,
     },
+    /// Appending to the log beside a plain loop of writes and syncs, and opening a backlog again.
+    Log(log::Options),
     /// The limit as a server of its own (started by the bench).
     #[command(hide = true)]
     Limit {
@@ -98,6 +103,7 @@ enum Bench {
 async fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Bench::Limit { listen, directory } => limit::serve(listen, &directory).await,
+        Bench::Log(options) => log::run(&options),
         Bench::Http {
             common,
             connections,

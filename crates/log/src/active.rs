@@ -10,7 +10,8 @@ use crate::block::{self, Header, Kind};
 use crate::bytefields::{to_u32, to_usize};
 use crate::catalog::Catalog;
 use crate::env::{Env, File, write_all_vectored, write_full, write_zeroes};
-use crate::index::{self, Line};
+use crate::extent::Extents;
+use crate::index::{self, LINE_LEN, Line};
 use crate::segment::{FOOT_LEN, HEAD_LEN, Head};
 
 /// Why something could not be written.
@@ -75,9 +76,11 @@ pub(crate) struct Active {
     synced: u64,
     /// Nothing but the catalog is in it.
     fresh: bool,
-    lines: Vec<Line>,
-    /// Lines of what is written, without the batch.
-    settled: usize,
+    /// The index of what is written and of the batch, as it will stand on disk.
+    index: Vec<u8>,
+    extents: Extents,
+    /// Lines of the batch's blocks, in order.
+    batch: Vec<Line>,
     scratch: Vec<u8>,
     pieces: Vec<Piece>,
     /// Where the run of copied bytes that is still growing began.
@@ -103,8 +106,9 @@ impl Active {
             start: 0,
             synced: 0,
             fresh: true,
-            lines: Vec::new(),
-            settled: 0,
+            index: Vec::new(),
+            extents: Extents::default(),
+            batch: Vec::new(),
             scratch: head.encode().to_vec(),
             pieces: Vec::new(),
             run: 0,
@@ -139,15 +143,19 @@ impl Active {
                 });
             }
         }
-        self.settled = self.lines.len();
+        self.batch.clear();
+    }
+
+    fn lines(&self) -> usize {
+        self.index.len() / LINE_LEN
     }
 
     /// Takes a block into the batch; `false` when the segment is too full for it.
     pub(crate) fn push(&mut self, draft: &Draft<'_>) -> bool {
         let end = self.end + block::block_len(draft.payload.len());
-        let needed = end + index::seal_len(self.lines.len() + 1);
+        let needed = end + index::seal_len(self.lines() + 1, &self.extents);
         if needed > self.capacity {
-            let alone = self.fresh && self.lines.len() == self.settled;
+            let alone = self.fresh && self.batch.is_empty();
             if !alone {
                 return false;
             }
@@ -185,18 +193,26 @@ impl Active {
         }
         let padding = block::padding(draft.payload.len());
         self.scratch.resize(self.scratch.len() + padding, 0);
-        self.lines.push(Line::of(&header, false));
+        let line = Line::of(&header, false);
+        let at = self.index.len();
+        line.encode(&mut self.index);
+        self.extents
+            .add(&line, self.index.get(at..).unwrap_or_default());
+        self.batch.push(line);
         self.end += header.block_len();
     }
 
     /// Lines of the batch's blocks, in order.
     pub(crate) fn batch(&self) -> &[Line] {
-        self.lines.get(self.settled..).unwrap_or_default()
+        &self.batch
     }
 
     /// Writes the batch. Space is made first: a full disk is met before a block is touched.
     pub(crate) fn write(&mut self, room: &Room<'_>) -> Result<u64, Fail> {
-        self.allocate(self.end + index::seal_len(self.lines.len()), room)?;
+        self.allocate(
+            self.end + index::seal_len(self.lines(), &self.extents),
+            room,
+        )?;
         self.pieces
             .push(Piece::Copied(self.run..self.scratch.len()));
         let mut slices: Vec<IoSlice<'_>> = self
@@ -230,15 +246,18 @@ impl Active {
 
     /// What was written belongs to the segment now.
     pub(crate) fn settle(&mut self) {
-        self.fresh = self.fresh && self.lines.len() == self.settled;
-        self.settled = self.lines.len();
+        self.fresh = self.fresh && self.batch.is_empty();
+        self.batch.clear();
     }
 
     /// Gives the blocks of the batch up; none was written.
     pub(crate) fn abandon(&mut self) {
         // The head and catalog of a fresh segment must stay in the scratch buffer, and sorting
         // that out is not worth it: the writer drops a fresh segment as a whole.
-        self.lines.truncate(self.settled);
+        let kept = self.lines() - self.batch.len();
+        self.index.truncate(kept * LINE_LEN);
+        self.batch.clear();
+        self.extents = Extents::of(&index::lines(&self.index).unwrap_or_default());
         self.scratch.clear();
         self.pieces.clear();
         self.run = 0;
@@ -261,7 +280,15 @@ impl Active {
         {
             return Err(Fail::Full);
         }
-        match write_zeroes(&*self.file, self.allocated, target) {
+        // Zeroes keep metadata out of the syncs of many small batches. What a large batch is about
+        // to write over is not worth writing twice.
+        let large = to - self.allocated >= room.step;
+        let made = if large {
+            self.file.allocate(self.allocated, target)
+        } else {
+            write_zeroes(&*self.file, self.allocated, target)
+        };
+        match made {
             Ok(()) => {
                 self.allocated = target;
                 Ok(())
@@ -271,23 +298,25 @@ impl Active {
         }
     }
 
-    /// Writes the index and the foot. Space that nobody used is given back if it is much.
-    pub(crate) fn seal(&mut self, room: &Room<'_>, now_ms: i64) -> Result<u64, Fail> {
-        let full = self.end + index::seal_len(self.lines.len());
+    /// Writes index, extents and foot. Space that nobody used is given back if it is much. The
+    /// length of the file, and the extents.
+    pub(crate) fn seal(&mut self, room: &Room<'_>, now_ms: i64) -> Result<(u64, Extents), Fail> {
+        let full = self.end + index::seal_len(self.lines(), &self.extents);
         self.allocate(full, room)?;
-        let (index, foot) = index::encode(&self.lines, self.id, self.end, now_ms);
+        let (extents, foot) = index::encode(&self.index, &self.extents, self.id, self.end, now_ms);
         let much = self.allocated - full > self.capacity / 8;
         let len = if much { full } else { self.allocated };
         let sealed = (|| {
             if much {
                 self.file.set_len(len)?;
             }
-            write_full(&*self.file, &index, self.end)?;
+            let mut tail = [IoSlice::new(&self.index), IoSlice::new(&extents)];
+            write_all_vectored(&*self.file, &mut tail, self.end)?;
             write_full(&*self.file, &foot, len - FOOT_LEN as u64)?;
             self.file.sync_data()
         })();
         sealed.map_err(|source| self.failed("sealing a segment", source))?;
-        Ok(len)
+        Ok((len, std::mem::take(&mut self.extents)))
     }
 
     fn failed(&self, during: &'static str, source: io::Error) -> Fail {

@@ -111,6 +111,16 @@ pub trait File: Send + Sync {
     /// Those of the operating system.
     fn set_len(&self, len: u64) -> io::Result<()>;
 
+    /// Takes disk space for a range behind the end of the file, which then reads as zeroes. Cheaper
+    /// than writing zeroes where the range is about to be written anyway; yet the first sync of
+    /// what is written there carries metadata.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn allocate(&self, from: u64, to: u64) -> io::Result<()> {
+        write_zeroes(self, from, to)
+    }
+
     /// Length of the file.
     ///
     /// # Errors
@@ -141,7 +151,7 @@ pub(crate) fn read_full(file: &dyn File, buf: &mut [u8], offset: u64) -> io::Res
 }
 
 /// Writes all of one buffer.
-pub(crate) fn write_full(file: &dyn File, buf: &[u8], offset: u64) -> io::Result<()> {
+pub(crate) fn write_full<F: File + ?Sized>(file: &F, buf: &[u8], offset: u64) -> io::Result<()> {
     write_all_vectored(file, &mut [IoSlice::new(buf)], offset)
 }
 
@@ -149,8 +159,8 @@ pub(crate) fn write_full(file: &dyn File, buf: &[u8], offset: u64) -> io::Result
 const SLICES_PER_CALL: usize = 1024;
 
 /// Writes all of many buffers, with as few calls as possible.
-pub(crate) fn write_all_vectored(
-    file: &dyn File,
+pub(crate) fn write_all_vectored<F: File + ?Sized>(
+    file: &F,
     mut bufs: &mut [IoSlice<'_>],
     mut offset: u64,
 ) -> io::Result<()> {
@@ -171,7 +181,7 @@ pub(crate) fn write_all_vectored(
 }
 
 /// Writes zeroes, so that the blocks of the disk are there and later syncs carry no metadata.
-pub(crate) fn write_zeroes(file: &dyn File, from: u64, to: u64) -> io::Result<()> {
+pub(crate) fn write_zeroes<F: File + ?Sized>(file: &F, from: u64, to: u64) -> io::Result<()> {
     static ZEROES: [u8; 256 * 1024] = [0; 256 * 1024];
     let mut at = from;
     while at < to {
@@ -315,6 +325,15 @@ impl File for fs::File {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         Self::set_len(self, len)
+    }
+
+    fn allocate(&self, from: u64, to: u64) -> io::Result<()> {
+        use rustix::fs::{FallocateFlags, fallocate};
+        use rustix::io::Errno;
+        match fallocate(self, FallocateFlags::empty(), from, to - from) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => write_zeroes(self, from, to),
+            done => Ok(done?),
+        }
     }
 
     fn len(&self) -> io::Result<u64> {

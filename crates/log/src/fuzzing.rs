@@ -5,6 +5,7 @@ use std::io::{self, IoSlice};
 use crate::block::Header;
 use crate::catalog::{Catalog, Control};
 use crate::env::File;
+use crate::extent::{Extents, entries};
 use crate::scan;
 use crate::segment::{Foot, Head};
 
@@ -58,6 +59,10 @@ pub fn block(data: &[u8]) {
     if let Some(head) = Head::decode(data) {
         assert_eq!(Head::decode(&head.encode()), Some(head));
     }
+    if let Some(extents) = Extents::decode(data) {
+        let again = Extents::decode(&extents.encode()).expect("it was written just now");
+        assert_eq!(again.all, extents.all);
+    }
     if let Some(foot) = Foot::decode(data) {
         assert_eq!(Foot::decode(&foot.encode()), Some(foot));
     }
@@ -70,10 +75,16 @@ pub fn block(data: &[u8]) {
 pub fn segment(data: &[u8]) {
     for scan in [
         scan::segment(&Bytes(data), 1),
+        scan::outline(&Bytes(data), 1),
         scan::by_blocks(&Bytes(data), 1),
     ] {
         let scan = scan.expect("reading memory does not fail");
         assert!(scan.lines.is_sorted_by_key(|l| l.offset));
         assert!(scan.end <= (data.len() as u64).max(64));
+        for extent in &scan.extents.all {
+            let found = entries(&Bytes(data), 1, scan.end, extent.stream, &extent.place);
+            let found = found.expect("reading memory does not fail");
+            assert!(found.is_none_or(|found| found.len() <= 1024));
+        }
     }
 }

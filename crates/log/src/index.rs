@@ -2,7 +2,8 @@
 
 use crate::block::{Header, Kind};
 use crate::bytefields::{Fields, aligned, to_u32, to_usize};
-use crate::segment::{FOOT_LEN, Foot};
+use crate::extent::Extents;
+use crate::segment::{FOOT_LEN, Foot, Section};
 
 /// Bytes of one line.
 pub(crate) const LINE_LEN: usize = 56;
@@ -49,7 +50,12 @@ impl Line {
         self.first_seq.saturating_add(u64::from(self.records))
     }
 
-    fn encode(&self, out: &mut Vec<u8>) {
+    /// Whether it is of a block of records that is not known to be damaged.
+    pub(crate) fn is_readable(&self) -> bool {
+        self.kind.has_records() && !self.damaged && self.records > 0
+    }
+
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.stream.to_le_bytes());
         out.extend_from_slice(&self.first_seq.to_le_bytes());
         out.extend_from_slice(&self.records.to_le_bytes());
@@ -63,7 +69,7 @@ impl Line {
         out.extend_from_slice(&[self.kind as u8 | damaged, self.codec, 0, 0]);
     }
 
-    fn decode(f: &mut Fields<'_>) -> Option<Self> {
+    pub(crate) fn decode(f: &mut Fields<'_>) -> Option<Self> {
         let mut line = Self {
             stream: f.u64()?,
             first_seq: f.u64()?,
@@ -87,30 +93,41 @@ impl Line {
     }
 }
 
-/// Bytes that an index of so many lines takes, its foot included.
-pub(crate) fn seal_len(lines: usize) -> u64 {
-    aligned((lines * LINE_LEN + FOOT_LEN) as u64)
+/// Bytes behind the blocks of a segment with so many lines: index, extents, foot.
+pub(crate) fn seal_len(lines: usize, extents: &Extents) -> u64 {
+    aligned((lines * LINE_LEN + FOOT_LEN) as u64 + extents.room())
 }
 
-/// The index, and the foot that points to it.
-pub(crate) fn encode(
-    lines: &[Line],
-    segment: u64,
-    index_at: u64,
-    now_ms: i64,
-) -> (Vec<u8>, [u8; FOOT_LEN]) {
+/// The index of these lines.
+pub(crate) fn bytes(lines: &[Line]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(lines.len() * LINE_LEN);
     for line in lines {
         line.encode(&mut bytes);
     }
+    bytes
+}
+
+/// The extents of an index, and the foot that points to both.
+pub(crate) fn encode(
+    index: &[u8],
+    extents: &Extents,
+    segment: u64,
+    index_at: u64,
+    now_ms: i64,
+) -> (Vec<u8>, [u8; FOOT_LEN]) {
+    let extents = extents.encode();
     let foot = Foot {
         segment,
         index_at,
-        index_len: to_u32(bytes.len()),
-        index_crc: crc32c::crc32c(&bytes),
+        index_len: to_u32(index.len()),
+        index_crc: crc32c::crc32c(index),
         sealed_at_ms: now_ms,
+        extents: Some(Section {
+            len: to_u32(extents.len()),
+            crc: crc32c::crc32c(&extents),
+        }),
     };
-    (bytes, foot.encode())
+    (extents, foot.encode())
 }
 
 /// Reads an index whose foot was found. `None`: it is damaged.
@@ -121,6 +138,11 @@ pub(crate) fn decode(bytes: &[u8], foot: &Foot) -> Option<Vec<Line>> {
     {
         return None;
     }
+    lines(bytes)
+}
+
+/// The lines of an index. `None`: these are no lines.
+pub(crate) fn lines(bytes: &[u8]) -> Option<Vec<Line>> {
     let mut f = Fields::new(bytes);
     let mut lines = Vec::with_capacity(bytes.len() / LINE_LEN);
     while !f.is_empty() {
@@ -136,7 +158,8 @@ pub(crate) fn foot_at(file_len: u64) -> Option<u64> {
 
 /// Whether the foot's index lies within the file.
 pub(crate) fn plausible(foot: &Foot, segment: u64, file_len: u64) -> bool {
-    let end = foot.index_at.saturating_add(u64::from(foot.index_len));
+    let extents = foot.extents.map_or(0, |section| section.len);
+    let end = foot.extents_at().saturating_add(u64::from(extents));
     foot.segment == segment
         && foot_at(file_len).is_some_and(|at| end <= at)
         && to_usize(u64::from(foot.index_len)).is_multiple_of(LINE_LEN)

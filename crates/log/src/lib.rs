@@ -73,13 +73,16 @@ mod env;
 #[cfg(feature = "sim")]
 mod env_mem;
 mod error;
+mod extent;
 #[cfg(feature = "sim")]
 #[doc(hidden)]
 pub mod fuzzing;
 mod index;
 pub mod inspect;
+mod locate;
 mod log;
 mod open;
+mod place;
 mod queue;
 mod read;
 mod reclaim;
@@ -89,7 +92,9 @@ mod scan;
 mod segment;
 mod spares;
 mod stats;
+mod stream;
 mod table;
+mod unfold;
 mod volume;
 mod writer;
 

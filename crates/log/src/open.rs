@@ -99,11 +99,14 @@ fn mend(
     }
     for (id, read) in &recovered.unsealed {
         let path = dir.join(segment_name(*id));
-        let len = seal(env, *id, read).map_err(|e| sort(dir, &path, e))?;
+        let (len, sealed) = seal(env, *id, read).map_err(|e| sort(dir, &path, e))?;
         if let Some(segment) = recovered.table.segments.get_mut(id) {
             // Nothing is appended to it any more, whether it has an index or not.
             segment.sealed = true;
             segment.file_len = len;
+        }
+        if sealed {
+            recovered.table.fold_segment(*id, &read.scan.extents);
         }
     }
     let mut ready = Vec::new();
@@ -129,8 +132,9 @@ fn remove(env: &dyn Env, dir: &Path, name: &str) -> Result<(), OpenError> {
     }
 }
 
-/// Makes the end of a segment durable and gives it its index.
-fn seal(env: &dyn Env, id: u64, read: &Read) -> io::Result<u64> {
+/// Makes the end of a segment durable and gives it its index. The length of the file, and whether
+/// there was room for the index.
+fn seal(env: &dyn Env, id: u64, read: &Read) -> io::Result<(u64, bool)> {
     let (file, scan) = (&*read.file, &read.scan);
     // What a failed or unfinished sync left may be in memory only, marked clean: we would read
     // it now and lose it later. Written again it is dirty, and the sync below means something.
@@ -139,18 +143,20 @@ fn seal(env: &dyn Env, id: u64, read: &Read) -> io::Result<u64> {
     let n = read_full(file, &mut tail, from)?;
     write_full(file, tail.get(..n).unwrap_or_default(), from)?;
     file.sync_data()?;
-    let len = scan.end + index::seal_len(scan.lines.len());
-    let (index, foot) = index::encode(&scan.lines, id, scan.end, env.now_ms());
+    let len = scan.end + index::seal_len(scan.lines.len(), &scan.extents);
+    let index = index::bytes(&scan.lines);
+    let (extents, foot) = index::encode(&index, &scan.extents, id, scan.end, env.now_ms());
     let sealed = (|| {
         file.set_len(len)?;
         write_full(file, &index, scan.end)?;
+        write_full(file, &extents, scan.end + index.len() as u64)?;
         write_full(file, &foot, len - FOOT_LEN as u64)?;
         file.sync_data()
     })();
     match sealed {
         // The index only saves time.
-        Err(e) if is_full(&e) => file.len(),
-        sealed => sealed.map(|()| len),
+        Err(e) if is_full(&e) => Ok((file.len()?, false)),
+        sealed => sealed.map(|()| (len, true)),
     }
 }
 

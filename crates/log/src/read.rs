@@ -12,9 +12,10 @@ use crate::bytefields::to_usize;
 use crate::catalog::Range;
 use crate::env::{File, read_full};
 use crate::error::ReadError;
+use crate::locate::{Located, locate};
 use crate::queue::StreamId;
 use crate::segment::segment_name;
-use crate::table::{Entry, Table};
+use crate::table::{Entry, Run, Table};
 
 /// The committed state, and where its files are.
 pub(crate) struct Store {
@@ -105,7 +106,13 @@ pub struct Reader {
     on_lost: Option<OnLost>,
     stream: u64,
     next_seq: u64,
-    ahead: VecDeque<(Entry, Arc<dyn File>)>,
+    /// Places of the next blocks, of one segment, and that segment's file.
+    ahead: VecDeque<Entry>,
+    file: Option<Arc<dyn File>>,
+    /// Up to where `ahead` should go; what is missing below is damaged.
+    ahead_end: u64,
+    /// What a search found of the stream in a segment whose index is damaged.
+    rescued: Option<(u32, Vec<Entry>)>,
     /// A stretch of a segment: its id, where it begins, its bytes.
     span: (u32, u64, Bytes),
     /// The stream was there. Before that it may only be declared.
@@ -115,6 +122,8 @@ pub struct Reader {
 enum Look {
     Gap(Gap),
     Ahead,
+    /// The places are in the segment, whose blocks end there.
+    Folded(Run, u64),
     End,
 }
 
@@ -126,6 +135,9 @@ impl Reader {
             stream,
             next_seq: from,
             ahead: VecDeque::new(),
+            file: None,
+            ahead_end: 0,
+            rescued: None,
             span: (0, 0, Bytes::new()),
             seen: false,
         }
@@ -138,17 +150,23 @@ impl Reader {
     }
 
     fn step(&mut self) -> Result<Option<Item>, ReadError> {
-        if self.ahead.is_empty() {
+        if self.ahead.is_empty() && self.next_seq >= self.ahead_end {
             match self.look_ahead()? {
                 Look::End => return Ok(None),
                 Look::Gap(gap) => {
                     self.next_seq = gap.first_seq + gap.records;
                     return Ok(Some(Item::Gap(gap)));
                 }
+                Look::Folded(run, index_at) => self.load(&run, index_at)?,
                 Look::Ahead => {}
             }
         }
-        let Some((entry, file)) = self.ahead.front().cloned() else {
+        let next = self.ahead.front().copied();
+        let until = next.map_or(self.ahead_end, |entry| entry.first_seq);
+        if until > self.next_seq {
+            return Ok(Some(Item::Gap(self.missing(until))));
+        }
+        let (Some(entry), Some(file)) = (next, self.file.clone()) else {
             return Ok(None);
         };
         let block = self.block(&entry, &*file)?;
@@ -157,9 +175,14 @@ impl Reader {
         if self.ahead.is_empty() {
             // Else an idle reader would keep the memory, and a removed segment's file.
             self.span = (0, 0, Bytes::new());
+            self.ahead = VecDeque::new();
+            self.file = None;
         }
         Ok(Some(block.map_or_else(
-            || Item::Gap(self.damaged(&entry)),
+            || {
+                let place = (u64::from(entry.segment), u64::from(entry.offset));
+                Item::Gap(self.damaged(entry.range(), Some(place)))
+            },
             Item::Block,
         )))
     }
@@ -176,25 +199,20 @@ impl Reader {
         };
         self.seen = true;
         self.next_seq = self.next_seq.max(stream.line.trimmed_to);
-        let from = stream.position(self.next_seq);
-        let mut at = self.next_seq;
-        for entry in stream.blocks.range(from..).take(AHEAD) {
-            if entry.first_seq > at {
-                break;
-            }
-            let Some(segment) = table.segments.get(&u64::from(entry.segment)) else {
-                break;
+        let run = stream.runs.get(stream.position(self.next_seq));
+        if let Some(run) = run.filter(|run| run.first_seq <= self.next_seq)
+            && let Some(segment) = table.segments.get(&u64::from(run.segment))
+        {
+            self.file = Some(segment.file.clone());
+            let Some(entries) = &run.entries else {
+                return Ok(Look::Folded(run.clone(), segment.end));
             };
-            self.ahead.push_back((*entry, segment.file.clone()));
-            at = entry.end_seq();
-        }
-        if !self.ahead.is_empty() {
+            let from = entries.partition_point(|e| e.end_seq() <= self.next_seq);
+            self.ahead.extend(entries.range(from..).take(AHEAD));
+            self.ahead_end = self.ahead.back().map_or(self.next_seq, Entry::end_seq);
             return Ok(Look::Ahead);
         }
-        let until = stream
-            .blocks
-            .get(from)
-            .map_or(stream.line.next_seq, |e| e.first_seq);
+        let until = run.map_or(stream.line.next_seq, |run| run.first_seq);
         if until <= self.next_seq {
             return Ok(Look::End);
         }
@@ -205,6 +223,40 @@ impl Reader {
             records: until - self.next_seq,
             place: None,
         }))
+    }
+
+    /// Loads the places of a run's blocks.
+    fn load(&mut self, run: &Run, index_at: u64) -> Result<(), ReadError> {
+        let Some(file) = self.file.clone() else {
+            return Ok(());
+        };
+        let known = self.rescued.take().filter(|(id, _)| *id == run.segment);
+        let located = match known {
+            Some((_, entries)) => Ok(Located::ByBlocks(entries)),
+            None => locate(&*file, index_at, self.stream, run),
+        };
+        let located = located.map_err(|source| ReadError::Io {
+            path: self.store.dir.join(segment_name(u64::from(run.segment))),
+            source,
+        })?;
+        if let Located::ByBlocks(entries) = &located {
+            self.rescued = Some((run.segment, entries.clone()));
+        }
+        self.ahead = located.of(run).into();
+        let from = self.ahead.partition_point(|e| e.end_seq() <= self.next_seq);
+        self.ahead.drain(..from);
+        self.ahead_end = run.end_seq;
+        Ok(())
+    }
+
+    /// Blocks that should be there, up to `until`, and are not to be found.
+    fn missing(&mut self, until: u64) -> Gap {
+        let range = Range {
+            first: self.next_seq,
+            end: until,
+        };
+        self.next_seq = until;
+        self.damaged(range, None)
     }
 
     /// Reads one block; `None`: damaged.
@@ -240,7 +292,7 @@ impl Reader {
         let start = u64::from(first.offset);
         let mut ours = 0;
         let mut best = first.disk_len();
-        for (entry, _) in &self.ahead {
+        for entry in &self.ahead {
             let end = u64::from(entry.offset) + entry.disk_len();
             if entry.segment != first.segment
                 || u64::from(entry.offset) < start
@@ -256,18 +308,18 @@ impl Reader {
         best
     }
 
-    fn damaged(&self, entry: &Entry) -> Gap {
+    fn damaged(&self, range: Range, place: Option<(u64, u64)>) -> Gap {
         if let Some(on_lost) = &self.on_lost {
-            on_lost(self.stream, entry.range());
+            on_lost(self.stream, range);
         }
         let table = self.store.read();
         let stream = table.streams.get(&self.stream);
         Gap {
             stream: StreamId(self.stream),
             name: stream.map_or_else(String::new, |s| s.line.name.to_string()),
-            first_seq: entry.first_seq,
-            records: u64::from(entry.records),
-            place: Some((u64::from(entry.segment), u64::from(entry.offset))),
+            first_seq: range.first,
+            records: range.len(),
+            place,
         }
     }
 }

@@ -149,8 +149,17 @@ impl Writer {
             // The index does not know the blocks that the table has; nothing to gain here.
             return Err(Fail::Full);
         }
+        let live = |id| {
+            let table = shared.store.read();
+            table.segments.get(&id).map(|s| s.live_blocks)
+        };
+        let before = live(id);
         self.commit(shared, &ops, &Group::default())?;
         lock(&shared.meters).moved_blocks += ops.len() as u64;
+        // Where the places can't be read the table did not take the copies: not over and over.
+        if live(id) == before {
+            return Err(Fail::Full);
+        }
         Ok(())
     }
 }
@@ -181,10 +190,18 @@ fn copy(file: &dyn File, stream: u64, entry: &Entry, from: u64) -> std::io::Resu
 }
 
 fn is_live(table: &Table, stream: u64, entry: &Entry) -> bool {
-    let Some(stream) = table.streams.get(&stream) else {
-        return false;
-    };
-    stream.blocks.get(stream.position(entry.first_seq)) == Some(entry)
+    let run = table
+        .streams
+        .get(&stream)
+        .and_then(|stream| stream.run_of(entry.first_seq));
+    run.is_some_and(|run| {
+        let whole = run.within(&entry.range()) || entry.end_seq() <= run.end_seq;
+        let listed = run
+            .entries
+            .as_ref()
+            .is_none_or(|entries| entries.contains(entry));
+        run.segment == entry.segment && whole && listed
+    })
 }
 
 /// Sealed segments in which nothing is needed.

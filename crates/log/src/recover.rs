@@ -7,15 +7,17 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::block::{HEADER_LEN, Kind};
-use crate::catalog::{Catalog, Control, Range};
+use crate::catalog::{Catalog, Control};
 use crate::env::{Access, Env, File, read_full};
 use crate::error::OpenError;
 use crate::index::Line;
+use crate::locate::{Located, locate};
+use crate::place::place;
 use crate::queue::StreamId;
 use crate::scan::{self, Scan};
 use crate::segment::{parse_segment_name, parse_spare_name, segment_name};
 use crate::stats::{Damage, DamagedBlock, LostRun, RecoveryReport};
-use crate::table::{Entry, Segment, Stream, Table, occupy};
+use crate::table::{Entry, Run, Segment, Stream, Table, occupy};
 use crate::volume::sort;
 
 /// A segment that was read.
@@ -40,7 +42,7 @@ pub(crate) struct Recovered {
 pub(crate) fn load(env: &dyn Env, dir: &Path, access: Access) -> Result<Recovered, OpenError> {
     let names = env.list(dir).map_err(|e| sort(dir, dir, e))?;
     let spares: Vec<u64> = names.iter().filter_map(|n| parse_spare_name(n)).collect();
-    let mut segments = BTreeMap::new();
+    let mut files = Vec::new();
     for id in names.iter().filter_map(|n| parse_segment_name(n)) {
         let path = dir.join(segment_name(id));
         let file = match env.open(&path, access) {
@@ -49,10 +51,27 @@ pub(crate) fn load(env: &dyn Env, dir: &Path, access: Access) -> Result<Recovere
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
             Err(e) => return Err(sort(dir, &path, e)),
         };
-        let scan = scan::segment(&*file, id).map_err(|e| sort(dir, &path, e))?;
-        segments.insert(id, Read { file, scan });
+        files.push((id, path, file));
     }
-    let mut recovered = Replay::new(segments).run();
+    files.sort_by_key(|(id, ..)| std::cmp::Reverse(*id));
+    // All there is to know of streams stands in the newest sound catalog and behind it. The
+    // segments before it only have blocks, and their extents say where.
+    let mut segments = BTreeMap::new();
+    let mut newest = None;
+    for (id, path, file) in files {
+        let scan = match newest {
+            None => scan::segment(&*file, id),
+            Some(_) => scan::outline(&*file, id),
+        };
+        let scan = scan.map_err(|e| sort(dir, &path, e))?;
+        let read = Read { file, scan };
+        if newest.is_none() {
+            newest = catalog(&read).map(|catalog| (id, catalog));
+        }
+        segments.insert(id, read);
+    }
+    let recovered = Replay::new(segments).run(newest);
+    let mut recovered = recovered.map_err(|e| sort(dir, dir, e))?;
     recovered.spares = spares;
     Ok(recovered)
 }
@@ -110,14 +129,9 @@ impl Replay {
         }
     }
 
-    fn run(mut self) -> Recovered {
+    fn run(mut self, newest: Option<(u64, Catalog)>) -> io::Result<Recovered> {
         self.report.segments = self.segments.len();
         self.report.scanned = self.segments.values().filter(|r| !r.scan.sealed).count();
-        let newest = self
-            .segments
-            .iter()
-            .rev()
-            .find_map(|(id, read)| Some((*id, catalog(read)?)));
         // Without a catalog everything from the first segment on is replayed.
         let from = newest.as_ref().map_or(0, |(id, _)| *id);
         let listed: Option<BTreeSet<u64>> = newest
@@ -141,8 +155,8 @@ impl Replay {
             self.dropped.insert(*id);
         }
         self.note_damage(last);
-        self.collect_blocks();
-        self.finish(garbage, last)
+        self.collect_blocks()?;
+        Ok(self.finish(garbage, last))
     }
 
     /// Goes through what a segment says after the newest catalog.
@@ -203,8 +217,7 @@ impl Replay {
     fn garbage(&self, from: u64, listed: Option<&BTreeSet<u64>>) -> Vec<u64> {
         let given_up = |id: &u64, read: &Read| {
             let unlisted = *id < from && listed.is_some_and(|l| !l.contains(id));
-            let empty = read.scan.lines.is_empty() && read.scan.holes.is_empty();
-            unlisted || empty || self.dropped.contains(id)
+            unlisted || read.scan.blank || self.dropped.contains(id)
         };
         self.segments
             .iter()
@@ -270,31 +283,32 @@ impl Replay {
     }
 
     /// Gives each stream the blocks that it can read, and says what is missing between them.
-    fn collect_blocks(&mut self) {
-        let mut blocks: BTreeMap<u64, Vec<Entry>> = BTreeMap::new();
-        for (&id, read) in self
-            .segments
-            .iter()
-            .filter(|(id, _)| !self.dropped.contains(id))
-        {
-            for line in read
-                .scan
-                .lines
-                .iter()
-                .filter(|l| l.kind.has_records() && !l.damaged)
-            {
-                let wanted = |s: &Stream| line.end_seq() > s.line.trimmed_to && line.records > 0;
-                if self.table.streams.get(&line.stream).is_some_and(wanted) {
-                    blocks
-                        .entry(line.stream)
-                        .or_default()
-                        .push(Entry::of(line, id));
+    fn collect_blocks(&mut self) -> io::Result<()> {
+        let mut runs: BTreeMap<u64, Vec<Run>> = BTreeMap::new();
+        for (&id, read) in &self.segments {
+            if self.dropped.contains(&id) {
+                continue;
+            }
+            for extent in &read.scan.extents.all {
+                let wanted = |s: &Stream| extent.end_seq > s.line.trimmed_to;
+                if self.table.streams.get(&extent.stream).is_some_and(wanted) {
+                    let mut run = Run::of(extent, id);
+                    if !read.scan.sealed {
+                        // There is no index to find it in.
+                        run.place = None;
+                    }
+                    runs.entry(extent.stream).or_default().push(run);
                 }
             }
         }
         for stream in self.table.streams.values_mut() {
-            let found = blocks.remove(&stream.line.stream).unwrap_or_default();
-            let lost = place(stream, found);
+            let id = stream.line.stream;
+            let found = runs.remove(&id).unwrap_or_default();
+            let segments = &self.segments;
+            let lost = place(stream, found, |run| {
+                let read = segments.get(&u64::from(run.segment));
+                read.map_or_else(|| Ok(Vec::new()), |read| read.entries(id, run))
+            })?;
             let id = StreamId(stream.line.stream);
             self.report.lost.extend(lost.into_iter().map(|r| LostRun {
                 stream: id,
@@ -302,9 +316,10 @@ impl Replay {
                 first_seq: r.first,
                 records: r.len(),
             }));
-            self.report.blocks += stream.blocks.len() as u64;
+            self.report.blocks += stream.blocks;
         }
         self.report.lost.sort_by_key(|l| (l.stream, l.first_seq));
+        Ok(())
     }
 
     fn finish(mut self, garbage: Vec<u64>, last: u64) -> Recovered {
@@ -318,7 +333,7 @@ impl Replay {
                 end: read.scan.end,
                 file_len: read.scan.file_len,
                 sealed: read.scan.sealed,
-                data_bytes: data_bytes(&read.scan),
+                data_bytes: read.scan.extents.data_bytes,
                 live_blocks: 0,
                 live_bytes: 0,
             };
@@ -328,8 +343,9 @@ impl Replay {
             }
         }
         for stream in self.table.streams.values() {
-            for entry in &stream.blocks {
-                occupy(&mut self.table.segments, entry);
+            for run in &stream.runs {
+                let (segment, blocks) = (u64::from(run.segment), u64::from(run.blocks));
+                occupy(&mut self.table.segments, segment, blocks, run.disk_bytes);
             }
         }
         Recovered {
@@ -343,77 +359,16 @@ impl Replay {
     }
 }
 
-fn data_bytes(scan: &Scan) -> u64 {
-    let blocks = scan.lines.iter().filter(|l| l.kind.has_records());
-    blocks
-        .map(|l| crate::block::block_len(l.stored_len as usize))
-        .sum()
-}
-
-/// Puts a stream's blocks in order, each once; returns the gaps that were not known yet.
-fn place(stream: &mut Stream, mut found: Vec<Entry>) -> Vec<Range> {
-    // A copy in a newer segment comes before the original, which is about to go.
-    found.sort_by_key(|e| (e.first_seq, std::cmp::Reverse(e.segment), e.offset));
-    let known = std::mem::take(&mut stream.line.lost);
-    let inside = |e: &Entry| {
-        known
-            .iter()
-            .any(|r| r.first <= e.first_seq && e.end_seq() <= r.end)
-    };
-    let mut at = stream.line.trimmed_to;
-    let mut gaps = Vec::new();
-    for entry in found {
-        let twice = stream
-            .blocks
-            .back()
-            .is_some_and(|b| entry.first_seq < b.end_seq());
-        if twice || inside(&entry) {
-            continue;
+impl Read {
+    /// The places of a run's blocks.
+    fn entries(&self, stream: u64, run: &Run) -> io::Result<Vec<Entry>> {
+        if self.scan.lines.is_empty() || self.scan.sealed {
+            return Ok(locate(&*self.file, self.scan.end, stream, run)?.of(run));
         }
-        if entry.first_seq > at {
-            gaps.push(Range {
-                first: at,
-                end: entry.first_seq,
-            });
-        }
-        at = entry.end_seq();
-        stream.push(entry);
+        let id = u64::from(run.segment);
+        let lines = self.scan.lines.iter();
+        let ours = lines.filter(|l| l.stream == stream && l.is_readable());
+        let entries = ours.map(|line| Entry::of(line, id)).collect();
+        Ok(Located::ByBlocks(entries).of(run))
     }
-    stream.line.next_seq = stream.line.next_seq.max(at);
-    if stream.line.next_seq > at {
-        gaps.push(Range {
-            first: at,
-            end: stream.line.next_seq,
-        });
-    }
-    let new = gaps.iter().flat_map(|gap| subtract(*gap, &known)).collect();
-    for gap in gaps {
-        stream.note_lost(gap);
-    }
-    new
-}
-
-/// What of a run is in none of the others (which are in order).
-fn subtract(run: Range, known: &[Range]) -> Vec<Range> {
-    let mut left = Vec::new();
-    let mut at = run.first;
-    for k in known
-        .iter()
-        .filter(|k| k.end > run.first && k.first < run.end)
-    {
-        if k.first > at {
-            left.push(Range {
-                first: at,
-                end: k.first,
-            });
-        }
-        at = at.max(k.end);
-    }
-    if at < run.end {
-        left.push(Range {
-            first: at,
-            end: run.end,
-        });
-    }
-    left
 }

@@ -5,6 +5,7 @@ use std::io;
 use crate::block::{HEADER_LEN, Header, looks_like_header};
 use crate::bytefields::{ALIGN, to_usize};
 use crate::env::{File, read_full};
+use crate::extent::Extents;
 use crate::index::{self, Line};
 use crate::segment::{FOOT_LEN, Foot, HEAD_LEN};
 
@@ -29,18 +30,43 @@ pub(crate) struct Scan {
     /// Up to here the segment was synced, by what its blocks say.
     pub(crate) synced_to: u64,
     pub(crate) file_len: u64,
+    /// Runs of the sound blocks of records.
+    pub(crate) extents: Extents,
+    /// Nothing was ever written to it.
+    pub(crate) blank: bool,
 }
 
 /// Reads a segment by its index if that is sound, or else block by block.
 pub(crate) fn segment(file: &dyn File, id: u64) -> io::Result<Scan> {
     let file_len = file.len()?;
-    match by_index(file, id, file_len)? {
-        Some(scan) => Ok(scan),
+    let foot = foot(file, id, file_len)?;
+    match foot {
+        Some(foot) => match by_index(file, &foot, file_len)? {
+            Some(scan) => Ok(scan),
+            None => by_blocks(file, id),
+        },
         None => by_blocks(file, id),
     }
 }
 
-fn by_index(file: &dyn File, id: u64, file_len: u64) -> io::Result<Option<Scan>> {
+/// As [`segment`], but without the lines of sound blocks where the extents say enough: a few
+/// kilobytes a segment, however many blocks it has.
+pub(crate) fn outline(file: &dyn File, id: u64) -> io::Result<Scan> {
+    let file_len = file.len()?;
+    if let Some(foot) = foot(file, id, file_len)?
+        && let Some(scan) = by_extents(file, &foot, file_len)?
+    {
+        return Ok(scan);
+    }
+    let mut scan = segment(file, id)?;
+    if scan.sealed {
+        scan.lines.retain(|line| line.damaged);
+        scan.lines.shrink_to_fit();
+    }
+    Ok(scan)
+}
+
+fn foot(file: &dyn File, id: u64, file_len: u64) -> io::Result<Option<Foot>> {
     let Some(foot_at) = index::foot_at(file_len) else {
         return Ok(None);
     };
@@ -48,16 +74,39 @@ fn by_index(file: &dyn File, id: u64, file_len: u64) -> io::Result<Option<Scan>>
     if read_full(file, &mut foot, foot_at)? < FOOT_LEN {
         return Ok(None);
     }
-    let Some(foot) = Foot::decode(&foot).filter(|f| index::plausible(f, id, file_len)) else {
+    Ok(Foot::decode(&foot).filter(|f| index::plausible(f, id, file_len)))
+}
+
+fn by_extents(file: &dyn File, foot: &Foot, file_len: u64) -> io::Result<Option<Scan>> {
+    let Some(section) = foot.extents else {
         return Ok(None);
     };
+    let mut bytes = vec![0u8; section.len as usize];
+    let whole = read_full(file, &mut bytes, foot.extents_at())? == bytes.len();
+    let extents = (whole && crc32c::crc32c(&bytes) == section.crc)
+        .then(|| Extents::decode(&bytes))
+        .flatten();
+    // Where a line says that its block is damaged, that has to be told.
+    Ok(extents.filter(|e| e.damaged == 0).map(|extents| Scan {
+        sealed: true,
+        end: foot.index_at,
+        synced_to: foot.index_at,
+        file_len,
+        extents,
+        ..Scan::default()
+    }))
+}
+
+fn by_index(file: &dyn File, foot: &Foot, file_len: u64) -> io::Result<Option<Scan>> {
     let mut bytes = vec![0u8; foot.index_len as usize];
     let read = read_full(file, &mut bytes, foot.index_at)?;
     let lines = bytes
         .get(..read)
-        .and_then(|bytes| index::decode(bytes, &foot));
+        .and_then(|bytes| index::decode(bytes, foot));
     Ok(lines.map(|lines| Scan {
         sealed: true,
+        extents: Extents::of(&lines),
+        blank: lines.is_empty(),
         lines,
         holes: Vec::new(),
         end: foot.index_at,
@@ -147,6 +196,8 @@ fn finish(scan: &mut Scan, at: u64) {
     }
     scan.lines.sort_by_key(|line| line.offset);
     scan.end = scan.end.min(scan.file_len.max(HEAD_LEN as u64));
+    scan.extents = Extents::of(&scan.lines);
+    scan.blank = scan.lines.is_empty() && scan.holes.is_empty();
 }
 
 /// The next place at which a header of this segment stands.

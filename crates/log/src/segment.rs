@@ -86,9 +86,26 @@ pub(crate) struct Foot {
     pub(crate) index_len: u32,
     pub(crate) index_crc: u32,
     pub(crate) sealed_at_ms: i64,
+    /// The extents, right behind the index. Segments of before version 1.1 have none.
+    pub(crate) extents: Option<Section>,
 }
 
+/// A part of a file whose place is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Section {
+    pub(crate) len: u32,
+    pub(crate) crc: u32,
+}
+
+/// What the extents are written as. A reader that does not know the number reads the index.
+const EXTENTS_VERSION: u8 = 1;
+
 impl Foot {
+    /// Where the index ends and the extents begin.
+    pub(crate) fn extents_at(&self) -> u64 {
+        self.index_at.saturating_add(u64::from(self.index_len))
+    }
+
     pub(crate) fn encode(&self) -> [u8; FOOT_LEN] {
         let mut h = [0u8; FOOT_LEN];
         h[0..4].copy_from_slice(&FOOT_MAGIC.to_le_bytes());
@@ -98,6 +115,11 @@ impl Foot {
         h[24..28].copy_from_slice(&self.index_len.to_le_bytes());
         h[28..32].copy_from_slice(&self.index_crc.to_le_bytes());
         h[32..40].copy_from_slice(&self.sealed_at_ms.to_le_bytes());
+        if let Some(section) = self.extents {
+            h[40..44].copy_from_slice(&section.len.to_le_bytes());
+            h[44..48].copy_from_slice(&section.crc.to_le_bytes());
+            h[48] = EXTENTS_VERSION;
+        }
         let crc = crc32c::crc32c(&h[..60]);
         h[60..64].copy_from_slice(&crc.to_le_bytes());
         h
@@ -109,14 +131,20 @@ impl Foot {
         if f.u32()? != FOOT_MAGIC || f.u32()? != u32::from(FORMAT_VERSION) {
             return None;
         }
-        let foot = Self {
+        let mut foot = Self {
             segment: f.u64()?,
             index_at: f.u64()?,
             index_len: f.u32()?,
             index_crc: f.u32()?,
             sealed_at_ms: f.i64()?,
+            extents: None,
         };
-        f.bytes(20)?;
+        let section = Section {
+            len: f.u32()?,
+            crc: f.u32()?,
+        };
+        foot.extents = (f.u8()? == EXTENTS_VERSION).then_some(section);
+        f.bytes(11)?;
         (crc32c::crc32c(&h[..60]) == f.u32()?).then_some(foot)
     }
 }

@@ -46,16 +46,16 @@ pub struct StreamStats {
 impl StreamStats {
     pub(crate) fn of(stream: &Stream) -> Self {
         let line = &stream.line;
-        let first = stream.blocks.front();
+        let first = stream.runs.front();
         Self {
             id: StreamId(line.stream),
             name: line.name.to_string(),
             records: stream.records,
-            blocks: stream.blocks.len() as u64,
+            blocks: stream.blocks,
             raw_bytes: stream.raw_bytes,
             stored_bytes: stream.stored_bytes,
             first_at_ms: first.map(|e| e.first_at_ms),
-            last_at_ms: stream.blocks.back().map(|e| e.last_at_ms),
+            last_at_ms: stream.runs.back().map(|e| e.last_at_ms),
             first_seq: first.map_or(line.next_seq, |e| e.first_seq),
             next_seq: line.next_seq,
             trimmed_to: line.trimmed_to,

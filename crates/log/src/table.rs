@@ -2,150 +2,14 @@
 //!
 //! The writer changes it after a commit, under a short lock; readers look places up in it.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::block::block_len;
-use crate::catalog::{Catalog, Control, Range, StreamLine};
+use crate::catalog::{Catalog, Control, Range};
 use crate::env::File;
+use crate::extent::{Extent, Extents};
 use crate::index::Line;
-
-/// The place of a block that can be read. Kept small: there is one for each block of the backlog.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
-    pub(crate) first_seq: u64,
-    pub(crate) first_at_ms: i64,
-    pub(crate) last_at_ms: i64,
-    pub(crate) segment: u32,
-    pub(crate) offset: u32,
-    pub(crate) stored_len: u32,
-    pub(crate) raw_len: u32,
-    pub(crate) records: u32,
-    pub(crate) codec: u8,
-}
-
-impl Entry {
-    pub(crate) fn of(line: &Line, segment: u64) -> Self {
-        Self {
-            first_seq: line.first_seq,
-            first_at_ms: line.first_at_ms,
-            last_at_ms: line.last_at_ms,
-            segment: u32::try_from(segment)
-                .expect("segment ids are below 2^32, checked at rotation"),
-            offset: line.offset,
-            stored_len: line.stored_len,
-            raw_len: line.raw_len,
-            records: line.records,
-            codec: line.codec,
-        }
-    }
-
-    pub(crate) fn end_seq(&self) -> u64 {
-        self.first_seq.saturating_add(u64::from(self.records))
-    }
-
-    pub(crate) fn range(&self) -> Range {
-        Range {
-            first: self.first_seq,
-            end: self.end_seq(),
-        }
-    }
-
-    /// Bytes that it takes in its segment.
-    pub(crate) fn disk_len(&self) -> u64 {
-        block_len(self.stored_len as usize)
-    }
-}
-
-/// A stream.
-#[derive(Clone, Debug)]
-pub(crate) struct Stream {
-    pub(crate) line: StreamLine,
-    /// Blocks that can be read, by sequence.
-    pub(crate) blocks: VecDeque<Entry>,
-    /// Sums over `blocks`.
-    pub(crate) records: u64,
-    pub(crate) raw_bytes: u64,
-    pub(crate) stored_bytes: u64,
-}
-
-impl Stream {
-    pub(crate) fn new(line: StreamLine) -> Self {
-        Self {
-            line,
-            blocks: VecDeque::new(),
-            records: 0,
-            raw_bytes: 0,
-            stored_bytes: 0,
-        }
-    }
-
-    /// A stream of which nothing is known but its id and name.
-    pub(crate) fn empty(stream: u64, name: Arc<str>) -> Self {
-        Self::new(StreamLine {
-            stream,
-            name,
-            next_seq: 0,
-            trimmed_to: 0,
-            closed: false,
-            lost_before: 0,
-            total_blocks: 0,
-            total_raw_bytes: 0,
-            total_stored_bytes: 0,
-            lost: Vec::new(),
-        })
-    }
-
-    pub(crate) fn push(&mut self, entry: Entry) {
-        self.records += u64::from(entry.records);
-        self.raw_bytes += u64::from(entry.raw_len);
-        self.stored_bytes += u64::from(entry.stored_len);
-        self.blocks.push_back(entry);
-    }
-
-    fn forget(&mut self, entry: &Entry) {
-        self.records -= u64::from(entry.records);
-        self.raw_bytes -= u64::from(entry.raw_len);
-        self.stored_bytes -= u64::from(entry.stored_len);
-    }
-
-    /// Index of the first block that ends after `seq`.
-    pub(crate) fn position(&self, seq: u64) -> usize {
-        self.blocks.partition_point(|e| e.end_seq() <= seq)
-    }
-
-    /// Records lost for good, before and after the trim.
-    pub(crate) fn lost_records(&self) -> u64 {
-        self.line.lost_before + self.line.lost.iter().map(Range::len).sum::<u64>()
-    }
-
-    /// How many records below `up_to` were lost.
-    pub(crate) fn lost_below(&self, up_to: u64) -> u64 {
-        let below = |r: &Range| r.end.min(up_to).saturating_sub(r.first);
-        self.line.lost_before + self.line.lost.iter().map(below).sum::<u64>()
-    }
-
-    /// Adds a lost run, joined with its neighbours.
-    pub(crate) fn note_lost(&mut self, range: Range) {
-        let range = Range {
-            first: range.first.max(self.line.trimmed_to),
-            end: range.end,
-        };
-        if range.len() == 0 {
-            return;
-        }
-        self.line.lost.push(range);
-        self.line.lost.sort_by_key(|r| r.first);
-        let mut joined: Vec<Range> = Vec::with_capacity(self.line.lost.len());
-        for &r in &self.line.lost {
-            match joined.last_mut() {
-                Some(last) if r.first <= last.end => last.end = last.end.max(r.end),
-                _ => joined.push(r),
-            }
-        }
-        self.line.lost = joined;
-    }
-}
+pub(crate) use crate::stream::{Entry, Run, Stream};
 
 /// A segment file.
 pub(crate) struct Segment {
@@ -215,8 +79,8 @@ impl Table {
         stream.line.total_raw_bytes += u64::from(entry.raw_len);
         stream.line.total_stored_bytes += u64::from(entry.stored_len);
         if entry.end_seq() > stream.line.trimmed_to {
-            stream.push(entry);
-            occupy(&mut self.segments, &entry);
+            stream.push(entry, None);
+            occupy(&mut self.segments, segment, 1, entry.disk_len());
         }
         if let Some(segment) = self.segments.get_mut(&segment) {
             segment.data_bytes += entry.disk_len();
@@ -225,21 +89,26 @@ impl Table {
 
     /// A block was copied: from now on it is read from its new place, if anybody still needs it.
     pub(crate) fn relocate(&mut self, line: &Line, from: u64, segment: u64) {
+        let entry = Entry::of(line, segment);
         if let Some(segment) = self.segments.get_mut(&segment) {
-            segment.data_bytes += block_len(line.stored_len as usize);
+            segment.data_bytes += entry.disk_len();
         }
         let Some(stream) = self.streams.get_mut(&line.stream) else {
             return;
         };
-        let at = stream.position(line.first_seq);
-        let Some(entry) = stream.blocks.get_mut(at) else {
+        let was_there = |run: &Run| u64::from(run.segment) == from;
+        if !stream.run_of(line.first_seq).is_some_and(was_there) {
             return;
-        };
-        if entry.first_seq == line.first_seq && u64::from(entry.segment) == from {
-            vacate(&mut self.segments, entry);
-            *entry = Entry::of(line, segment);
-            occupy(&mut self.segments, &Entry::of(line, segment));
         }
+        let taken = stream.take(entry.range(), |e| e.first_seq == line.first_seq);
+        if taken.is_empty() {
+            return;
+        }
+        stream.insert_entry(entry);
+        for run in &taken {
+            vacate(&mut self.segments, run);
+        }
+        occupy(&mut self.segments, segment, 1, entry.disk_len());
     }
 
     /// A change was committed.
@@ -283,11 +152,12 @@ impl Table {
         if let Some(first) = stream.line.lost.first_mut() {
             first.first = first.first.max(up_to);
         }
-        while stream.blocks.front().is_some_and(|e| e.end_seq() <= up_to) {
-            if let Some(entry) = stream.blocks.pop_front() {
-                stream.forget(&entry);
-                vacate(&mut self.segments, &entry);
-            }
+        let range = Range {
+            first: 0,
+            end: up_to,
+        };
+        for run in stream.take(range, |e| e.end_seq() <= up_to) {
+            vacate(&mut self.segments, &run);
         }
     }
 
@@ -298,8 +168,8 @@ impl Table {
         if self.names.get(&stream.line.name) == Some(&id) {
             self.names.remove(&stream.line.name);
         }
-        for entry in &stream.blocks {
-            vacate(&mut self.segments, entry);
+        for run in &stream.runs {
+            vacate(&mut self.segments, run);
         }
     }
 
@@ -307,36 +177,113 @@ impl Table {
         let Some(stream) = self.streams.get_mut(&id) else {
             return;
         };
-        let from = stream.position(range.first);
-        let mut to = from;
-        while stream
-            .blocks
-            .get(to)
-            .is_some_and(|e| e.first_seq < range.end)
-        {
-            to += 1;
-        }
-        let gone: Vec<Entry> = stream.blocks.drain(from..to).collect();
-        for entry in &gone {
-            stream.forget(entry);
-            vacate(&mut self.segments, entry);
+        let hit = |e: &Entry| e.first_seq < range.end && range.first < e.end_seq();
+        for run in stream.take(range, hit) {
+            vacate(&mut self.segments, &run);
         }
         stream.note_lost(range);
     }
-}
 
-/// A block of this segment is needed.
-pub(crate) fn occupy(segments: &mut BTreeMap<u64, Segment>, entry: &Entry) {
-    if let Some(segment) = segments.get_mut(&u64::from(entry.segment)) {
-        segment.live_blocks += 1;
-        segment.live_bytes += entry.disk_len();
+    /// Puts the loaded entries of a run in its place.
+    pub(crate) fn unfold(&mut self, stream: u64, run: &Run, entries: Vec<Entry>) {
+        let Some(stream) = self.streams.get_mut(&stream) else {
+            return;
+        };
+        let found: u64 = entries.iter().map(Entry::disk_len).sum();
+        let blocks = entries.len() as u64;
+        if let Some(before) = stream.unfold(run, entries) {
+            vacate(&mut self.segments, &before);
+            occupy(&mut self.segments, u64::from(run.segment), blocks, found);
+        }
+    }
+
+    /// Forgets the entries of a stream's runs that can be loaded again.
+    pub(crate) fn fold(&mut self, stream: u64) {
+        if let Some(stream) = self.streams.get_mut(&stream) {
+            stream.runs.iter_mut().for_each(Run::fold);
+        }
+    }
+
+    /// A segment got its index: from now on the places of its blocks are found there.
+    pub(crate) fn fold_segment(&mut self, segment: u64, extents: &Extents) {
+        let mut of_stream: HashMap<u64, Vec<&Extent>> = HashMap::new();
+        for extent in &extents.all {
+            of_stream.entry(extent.stream).or_default().push(extent);
+        }
+        for (id, mut extents) in of_stream {
+            let Some(stream) = self.streams.get_mut(&id) else {
+                continue;
+            };
+            extents.sort_by_key(|e| e.first_seq);
+            let mut at = 0;
+            while let Some(run) = stream.runs.get_mut(at) {
+                let here = u64::from(run.segment) == segment && !run.is_folded();
+                if here && !fold_into(run, &extents) {
+                    // It goes over the border of two extents.
+                    let parts = divide(run, &extents);
+                    let n = parts.len();
+                    stream.runs.remove(at);
+                    for (i, part) in parts.into_iter().enumerate() {
+                        stream.runs.insert(at + i, part);
+                    }
+                    at += n;
+                } else {
+                    at += 1;
+                }
+            }
+        }
     }
 }
 
-/// It is not needed any more.
-fn vacate(segments: &mut BTreeMap<u64, Segment>, entry: &Entry) {
-    if let Some(segment) = segments.get_mut(&u64::from(entry.segment)) {
-        segment.live_blocks -= 1;
-        segment.live_bytes -= entry.disk_len();
+/// The extent that holds a record, of those of one stream and segment, in order.
+fn extent_of<'a>(extents: &[&'a Extent], seq: u64) -> Option<&'a Extent> {
+    let after = extents.partition_point(|e| e.first_seq <= seq);
+    let extent = extents.get(after.checked_sub(1)?)?;
+    (seq < extent.end_seq).then_some(extent)
+}
+
+/// Whether the run is of one extent; then its place is there.
+fn fold_into(run: &mut Run, extents: &[&Extent]) -> bool {
+    let extent = extent_of(extents, run.first_seq);
+    let whole = extent.filter(|e| run.end_seq <= e.end_seq);
+    if let Some(extent) = whole {
+        run.place = Some(extent.place);
+        run.fold();
+    }
+    whole.is_some()
+}
+
+/// The run cut where extents end. What is in none keeps its entries.
+fn divide(run: &mut Run, extents: &[&Extent]) -> Vec<Run> {
+    let entries = run.entries.take().map(|entries| *entries);
+    let mut parts: Vec<Run> = Vec::new();
+    let mut same: Vec<Entry> = Vec::new();
+    let mut place = None;
+    for entry in entries.into_iter().flatten() {
+        let next = extent_of(extents, entry.first_seq).map(|e| e.place);
+        if next != place {
+            parts.extend(Run::split(same.drain(..), place));
+            place = next;
+        }
+        same.push(entry);
+    }
+    parts.extend(Run::split(same, place));
+    parts.iter_mut().for_each(Run::fold);
+    parts
+}
+
+/// Blocks of this segment are needed.
+pub(crate) fn occupy(segments: &mut BTreeMap<u64, Segment>, segment: u64, blocks: u64, bytes: u64) {
+    if let Some(segment) = segments.get_mut(&segment) {
+        segment.live_blocks += blocks;
+        segment.live_bytes += bytes;
+    }
+}
+
+/// They are not needed any more.
+fn vacate(segments: &mut BTreeMap<u64, Segment>, run: &Run) {
+    if let Some(segment) = segments.get_mut(&u64::from(run.segment)) {
+        segment.live_blocks -= u64::from(run.blocks);
+        segment.live_bytes -= run.disk_bytes;
     }
 }

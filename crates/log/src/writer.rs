@@ -354,6 +354,7 @@ impl Writer {
         };
         let mut blocks = 0;
         let mut frees = false;
+        let unfolded = shared.unfold(ops);
         let mut table = shared.store.write();
         for (line, op) in active.batch().iter().zip(ops) {
             match op {
@@ -371,6 +372,9 @@ impl Writer {
         if let Some(segment) = table.segments.get_mut(&active.id) {
             segment.end = active.end;
             segment.file_len = active.allocated;
+        }
+        for stream in unfolded {
+            table.fold(stream);
         }
         drop(table);
         active.settle();
@@ -480,11 +484,14 @@ impl Writer {
         let Some(active) = &mut self.active else {
             return Ok(());
         };
-        let len = active.seal(&shared.space_room(), shared.env.now_ms())?;
-        if let Some(segment) = shared.store.write().segments.get_mut(&active.id) {
+        let (len, extents) = active.seal(&shared.space_room(), shared.env.now_ms())?;
+        let mut table = shared.store.write();
+        if let Some(segment) = table.segments.get_mut(&active.id) {
             segment.sealed = true;
             segment.file_len = len;
         }
+        table.fold_segment(active.id, &extents);
+        drop(table);
         self.active = None;
         shared.reclaim.store(true, Ordering::Relaxed);
         Ok(())

@@ -1,4 +1,5 @@
-//! Files of format version 1, as they were written once, are read as they were meant.
+//! Files of format version 1, as they were written once, are read as they were meant: those of 1.0,
+//! whose sealed segments have no extents, and those of 1.1, which is what is written today.
 //!
 //! `FOREBAY_LOG_GOLDEN=1` writes them anew: only for a new format version, beside the old ones.
 
@@ -12,8 +13,13 @@ use forebay_log::{Item, Log, LogConfig, MemEnv, NewBlock};
 
 const DIR: &str = "/data";
 
-fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1")
+/// What is written today.
+const TODAY: &str = "v1.1";
+
+fn golden(version: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(version)
 }
 
 fn config() -> LogConfig {
@@ -28,7 +34,7 @@ fn config() -> LogConfig {
     }
 }
 
-/// Two sealed segments and an open one; data, trim, close, delete and a loss in them.
+/// Some sealed segments and an open one; data, trim, close, delete and a loss in them.
 fn write() -> MemEnv {
     let env = MemEnv::new(1);
     let (log, _) = Log::open(Arc::new(env.clone()), Path::new(DIR), config()).unwrap();
@@ -54,22 +60,31 @@ fn write() -> MemEnv {
 }
 
 #[test]
-fn version_1_is_read() {
+fn version_1_0_is_read() {
+    is_read("v1", 3);
+}
+
+#[test]
+fn version_1_1_is_read() {
     if std::env::var_os("FOREBAY_LOG_GOLDEN").is_some() {
-        std::fs::create_dir_all(golden()).unwrap();
+        std::fs::create_dir_all(golden(TODAY)).unwrap();
         for (path, bytes) in write().files() {
-            std::fs::write(golden().join(path.file_name().unwrap()), bytes).unwrap();
+            std::fs::write(golden(TODAY).join(path.file_name().unwrap()), bytes).unwrap();
         }
     }
+    is_read(TODAY, 4);
+}
+
+fn is_read(version: &str, segments: usize) {
     let env = MemEnv::new(2);
-    for file in std::fs::read_dir(golden()).unwrap() {
+    for file in std::fs::read_dir(golden(version)).unwrap() {
         let path = file.unwrap().path();
         let bytes = std::fs::read(&path).unwrap();
         env.put(&Path::new(DIR).join(path.file_name().unwrap()), bytes);
     }
     let (log, report) = Log::open(Arc::new(env), Path::new(DIR), config()).unwrap();
     assert!(report.is_clean(), "{report:?}");
-    assert_eq!((report.segments, report.scanned), (3, 1));
+    assert_eq!((report.segments, report.scanned), (segments, 1));
     let eu = log.stats(log.find("orders/eu").unwrap()).unwrap();
     let us = log.stats(log.find("orders/us").unwrap()).unwrap();
     assert!(log.find("gone").is_none());
@@ -102,10 +117,10 @@ fn version_1_is_read() {
 
 /// What is written today is, byte by byte, what was written then.
 #[test]
-fn version_1_is_written() {
+fn version_1_1_is_written() {
     for (path, bytes) in write().files() {
         let name = path.file_name().unwrap();
-        let then = std::fs::read(golden().join(name)).unwrap();
+        let then = std::fs::read(golden(TODAY).join(name)).unwrap();
         assert!(
             then == bytes,
             "{} differs: that is a new format version",

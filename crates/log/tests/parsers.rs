@@ -5,10 +5,14 @@ use proptest::prelude::*;
 
 /// Real structures to start from: noise alone gets past no checksum.
 fn golden() -> Vec<Vec<u8>> {
-    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1");
-    let files = std::fs::read_dir(dir).expect("the golden files are in the repository");
-    let read = |f: std::io::Result<std::fs::DirEntry>| std::fs::read(f?.path());
-    let files: Result<Vec<_>, _> = files.map(read).collect();
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
+    let of_version = |version| {
+        let files = std::fs::read_dir(format!("{dir}/{version}"));
+        let files = files.expect("the golden files are in the repository");
+        files.map(|f| std::fs::read(f?.path()))
+    };
+    let files: Result<Vec<_>, std::io::Error> =
+        ["v1", "v1.1"].into_iter().flat_map(of_version).collect();
     files.expect("the golden files can be read")
 }
 
