@@ -11,7 +11,7 @@ use forebay_model::{Mapping, TableBackend, TableId};
 mod error;
 mod rows;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
-mod shape;
+pub(crate) mod shape;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod text;
 
