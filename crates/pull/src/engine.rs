@@ -17,9 +17,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::convert::Converter;
 use crate::definition::{Definition, Destination, Source};
 use crate::record::{Dead, Origin, Position, Record, Settled, Stage};
 use crate::source::api::ApiSource;
+use crate::source::files::FileSource;
 use crate::source::replay::{self, Selection};
 use crate::stage::Poster;
 use crate::state::{State, StateError};
@@ -28,11 +30,11 @@ use crate::store::TableWriter;
 pub(crate) mod outcome;
 pub(crate) mod queue;
 pub(crate) mod retry;
-mod settle;
+pub(crate) mod settle;
 
 use outcome::{Control, Failure, Progress, add};
 use queue::{Giver, Taker, queue};
-use settle::{Book, settle};
+use settle::{Book, FileBook, settle};
 
 /// What is settled waits here to be noted.
 const SETTLED_AHEAD: usize = 256;
@@ -144,7 +146,32 @@ pub async fn run(definition: &Definition, state: State, around: &Surroundings) -
             noting.end(&run).await;
             read
         }
-        Source::Files(_) => false,
+        Source::Files(files) => {
+            let book = Arc::new(FileBook::default());
+            let noting = Noting::begin(&run, settled, Book::Files(Arc::clone(&book)));
+            let source = FileSource {
+                run: Arc::clone(&run),
+                files: files.clone(),
+                book,
+                converter: match &definition.destination {
+                    Destination::Table(table) if definition.processing.is_none() => {
+                        Some(Arc::new(Converter::new(table)))
+                    }
+                    Destination::Table(_) | Destination::Http(_) => None,
+                },
+                concurrency: definition.concurrency(),
+            };
+            let read = async |out| source.read(around, out).await;
+            let read = with_stages(&run, definition, true, read).await;
+            noting.end(&run).await;
+            if read
+                && run.control.failure().is_none()
+                && let Err(e) = run.state.forget_files().await
+            {
+                run.control.fail(run.state_failed()(e));
+            }
+            read
+        }
     };
     end(&run, is_complete)
 }

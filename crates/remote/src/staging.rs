@@ -17,6 +17,8 @@ mod s3;
 mod upload;
 
 pub use config::{LocalStaging, S3Staging, StagingConfig};
+#[cfg(feature = "s3")]
+pub use s3::bucket;
 pub use error::{StagingError, StagingErrorKind};
 
 /// Bytes on their way to staging. Chunks may have any size; errors are the reader's own.

@@ -15,7 +15,7 @@ use crate::state::{FilePoint, Settle};
 /// Messages that go into one transaction.
 const TOGETHER: usize = 512;
 /// How often it is noted how far files are done: what a killed job reads again.
-const CHECKPOINT_EVERY: Duration = Duration::from_millis(500);
+const CHECKPOINT_EVERY: Duration = Duration::from_millis(100);
 
 /// How a source's records are noted.
 #[derive(Clone)]

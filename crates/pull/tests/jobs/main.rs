@@ -9,4 +9,6 @@ mod api;
 mod apis;
 mod dead;
 mod definition;
+mod files;
+mod s3;
 mod world;

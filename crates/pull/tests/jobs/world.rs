@@ -124,6 +124,10 @@ impl Running {
         (end, self.progress.summary(Duration::from_secs(1)))
     }
 
+    pub fn is_over(&self) -> bool {
+        self.task.is_finished()
+    }
+
     /// As a kill does: nothing of it runs on, nothing is finished.
     pub async fn kill(self) {
         self.task.abort();
