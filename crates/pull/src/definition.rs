@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use forebay_model::Span;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -102,7 +103,10 @@ pub struct Lookup {
     /// What is served under which path.
     #[schemars(length(min = 1))]
     pub routes: Vec<Route>,
-    /// Rows that are kept in memory; 0 for none.
+    /// How long the table may take to answer. 1ms to 1h.
+    #[serde(default = "timeout")]
+    pub timeout: Span,
+    /// Rows that are kept in memory.
     #[serde(default)]
     pub cache: RowCache,
 }
@@ -128,7 +132,7 @@ pub struct RowCache {
     #[schemars(range(max = 10_000_000))]
     pub rows: u64,
     /// For so long; a row may be as old as that. 0 to 24h.
-    pub ttl: forebay_model::Span,
+    pub ttl: Span,
 }
 
 impl Lookup {
@@ -156,4 +160,8 @@ fn queue() -> u32 {
 
 fn listen() -> std::net::SocketAddr {
     std::net::SocketAddr::from(([127, 0, 0, 1], 8080))
+}
+
+fn timeout() -> Span {
+    Span::secs(5)
 }

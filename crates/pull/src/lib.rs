@@ -6,6 +6,7 @@
 //! | [`definition`] | the YAML file of a job, validated by its own types |
 //! | [`engine`] | stages between bounded queues |
 //! | [`limit`] | the rate limit of an API |
+//! | [`lookup`] | the service that answers rows by key |
 //! | [`state`] | what a job remembers: its position, its inbox, its dead letters |
 //! | `source`, `stage`, `store` | where records come from, the APIs they are posted to, the tables |
 //!
@@ -18,6 +19,7 @@ pub mod definition;
 pub mod engine;
 mod http;
 pub mod limit;
+pub mod lookup;
 mod record;
 mod source;
 mod stage;

@@ -181,6 +181,7 @@ pub(super) fn lookup(lookup: &Lookup) -> Vec<String> {
             found.add(format!("routes[{i}].path is \"{path}\", and an earlier one too"));
         }
     }
+    found.wait("timeout", lookup.timeout);
     found.span("cache.ttl", lookup.cache.ttl, Span::default(), Span::hours(24));
     if lookup.cache.rows > 0 && lookup.cache.ttl.0 == Duration::ZERO {
         found.add("cache.rows needs a cache.ttl".to_owned());

@@ -10,5 +10,6 @@ mod apis;
 mod dead;
 mod definition;
 mod files;
+mod lookup;
 mod s3;
 mod world;
