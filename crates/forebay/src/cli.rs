@@ -46,6 +46,9 @@ enum Command {
     Source(command::source::Command),
     Query(command::query::Args),
     #[command(subcommand)]
+    Job(command::job::Command),
+    Lookup(command::lookup::Args),
+    #[command(subcommand)]
     Log(command::log::Command),
     #[command(subcommand)]
     Config(command::config::Command),
@@ -91,6 +94,8 @@ fn run(command: Command, env: Environment) -> Result<(), Failure> {
         Command::Apply(args) => command::apply::run(args, env),
         Command::Source(command) => command::source::run(command, env),
         Command::Query(args) => command::query::run(&args, env),
+        Command::Job(command) => command::job::run(command, env),
+        Command::Lookup(args) => command::lookup::run(&args, &env),
         Command::Log(command) => command::log::run(&command, env),
         Command::Config(command) => command::config::run(command, env),
         Command::Completions(args) => command::completions::run(&args),
