@@ -26,10 +26,41 @@ pub fn open(store: &Store) -> Result<Arc<dyn KeyedTable>, String> {
     }
 }
 
-fn postgres(_url: &str) -> Result<Arc<dyn KeyedTable>, String> {
-    Err("this build has no PostgreSQL".to_owned())
+#[cfg(feature = "postgres")]
+fn postgres(url: &str) -> Result<Arc<dyn KeyedTable>, String> {
+    use forebay_remote::table::postgres::{PostgresConfig, PostgresKeyed};
+    let store = PostgresKeyed::open(&PostgresConfig::new(url)).map_err(|e| e.to_string())?;
+    Ok(Arc::new(store))
 }
 
+#[cfg(not(feature = "postgres"))]
+fn postgres(_url: &str) -> Result<Arc<dyn KeyedTable>, String> {
+    Err("this build has no PostgreSQL (cargo feature `postgres`)".to_owned())
+}
+
+#[cfg(feature = "cassandra")]
+fn cassandra(store: &Store) -> Result<Arc<dyn KeyedTable>, String> {
+    use forebay_remote::keyed::cassandra::{CassandraConfig, CassandraKeyed};
+    let Store::Cassandra {
+        nodes,
+        user,
+        password,
+        replication,
+        in_flight,
+    } = store
+    else {
+        return Err("not a Cassandra store".to_owned());
+    };
+    let mut config = CassandraConfig::new(nodes.clone());
+    config.replication = *replication;
+    config.in_flight = *in_flight as usize;
+    if let (Some(user), Some(password)) = (user, password) {
+        config.login = Some((user.clone(), password.expose().into()));
+    }
+    Ok(Arc::new(CassandraKeyed::new(config)))
+}
+
+#[cfg(not(feature = "cassandra"))]
 fn cassandra(_store: &Store) -> Result<Arc<dyn KeyedTable>, String> {
-    Err("this build has no Cassandra".to_owned())
+    Err("this build has no Cassandra (cargo feature `cassandra`)".to_owned())
 }

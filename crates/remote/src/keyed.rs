@@ -15,6 +15,8 @@ mod value;
 
 #[cfg(any(test, feature = "test-services"))]
 pub mod conformance;
+#[cfg(feature = "cassandra")]
+pub mod cassandra;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
