@@ -122,6 +122,9 @@ pub struct Route {
     /// Its key column; without it the one that the table has.
     #[serde(default)]
     pub key: Option<String>,
+    /// Columns of text that hold JSON, and are answered as such; for stores without a JSON type.
+    #[serde(default)]
+    pub json: Vec<String>,
 }
 
 /// Rows that are kept in memory.

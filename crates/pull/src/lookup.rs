@@ -11,7 +11,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use axum::routing::get;
 use bytes::Bytes;
-use forebay_remote::keyed::{KeyedTable, Row, Shape, Value};
+use forebay_remote::keyed::{KeyedTable, Row, Shape, Value, ValueType};
 use metrics::{counter, histogram};
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -60,12 +60,13 @@ impl Service {
         for route in &config.routes {
             let shape = store.describe(&route.table).await;
             let shape = shape.map_err(|e| CantServe(e.to_string()))?;
-            let Some(shape) = shape else {
+            let Some(mut shape) = shape else {
                 let place = store.place();
                 let text = format!("there is no table \"{}\" in {place}", route.table);
                 return Err(CantServe(text));
             };
             check_key(&shape, route.key.as_deref())?;
+            mark_json(&mut shape, &route.json)?;
             shapes.push((route.path.clone(), shape.clone()));
             let served = Arc::new(Served {
                 store: Arc::clone(&store),
@@ -112,6 +113,27 @@ impl Service {
             .with_graceful_shutdown(stop)
             .await
     }
+}
+
+/// Takes columns of text for JSON.
+fn mark_json(shape: &mut Shape, names: &[String]) -> Result<(), CantServe> {
+    for name in names {
+        let column = shape.columns.iter_mut().find(|c| c.name == *name);
+        match column {
+            Some(column) if matches!(column.kind, ValueType::Text | ValueType::Json) => {
+                column.kind = ValueType::Json;
+            }
+            Some(column) => {
+                let text = format!("column \"{name}\" is {}, JSON is kept as text", column.kind);
+                return Err(CantServe(text));
+            }
+            None => {
+                let text = format!("table \"{}\" has no column \"{name}\"", shape.table);
+                return Err(CantServe(text));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn check_key(shape: &Shape, wanted: Option<&str>) -> Result<(), CantServe> {
@@ -204,7 +226,7 @@ struct Found {
 impl Found {
     fn new(shape: &Shape, row: &Row) -> Self {
         let cells = shape.columns.iter().zip(&row.0);
-        let cells = cells.map(|(c, v)| format!("{}:{}", json!(c.name), json_text(v)));
+        let cells = cells.map(|(c, v)| format!("{}:{}", json!(c.name), json_text(v, c.kind)));
         let body = format!("{{{}}}", cells.collect::<Vec<_>>().join(","));
         let hash = Sha256::digest(&body);
         let hash: String = hash.iter().take(12).map(|b| format!("{b:02x}")).collect();
@@ -235,16 +257,16 @@ impl Found {
 }
 
 /// A value as JSON: numbers as numbers, JSON as it is.
-fn json_text(value: &Value) -> String {
+fn json_text(value: &Value, kind: ValueType) -> String {
     match value {
         Value::Null => "null".to_owned(),
         Value::Integer(n) => n.to_string(),
         Value::Boolean(b) => b.to_string(),
         Value::Double(n) => json!(n).to_string(),
         Value::Timestamp(t) => json!(t.to_string()).to_string(),
-        Value::Text(text) => json!(text).to_string(),
+        Value::Text(text) if kind != ValueType::Json => json!(text).to_string(),
         // Not from us when it is none: then it is a text.
-        Value::Json(text) => match serde_json::from_str::<&RawValue>(text) {
+        Value::Text(text) | Value::Json(text) => match serde_json::from_str::<&RawValue>(text) {
             Ok(_) => text.clone(),
             Err(_) => json!(text).to_string(),
         },

@@ -7,6 +7,7 @@
 
 mod api;
 mod apis;
+mod cache;
 mod dead;
 mod definition;
 mod files;
