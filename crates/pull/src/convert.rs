@@ -189,9 +189,15 @@ mod tests {
             Ok(Value::Text("12.0".to_owned()))
         );
         for (text, said) in [
-            (r#"{"ok":true}"#, "column \"id\": the record has no value at `id`"),
+            (
+                r#"{"ok":true}"#,
+                "column \"id\": the record has no value at `id`",
+            ),
             (r#"{"id":null,"ok":true}"#, "no value at `id`"),
-            (r#"{"id":"7","ok":true}"#, "`id` is \"7\", it has to be a whole number"),
+            (
+                r#"{"id":"7","ok":true}"#,
+                "`id` is \"7\", it has to be a whole number",
+            ),
             (r#"{"id":7.5,"ok":true}"#, "is 7.5"),
             (r#"{"id":99999999999999999999,"ok":true}"#, "64 bits"),
             (r#"{"id":1}"#, "no value at `ok`"),

@@ -213,7 +213,10 @@ async fn begin(
     around: &Surroundings,
     unit: usize,
 ) -> Result<(Arc<Run>, mpsc::Receiver<Settled>), Failure> {
-    let id = state.id().await.map_err(|e| Failure::State(e.to_string()))?;
+    let id = state
+        .id()
+        .await
+        .map_err(|e| Failure::State(e.to_string()))?;
     let (sender, receiver) = mpsc::channel(SETTLED_AHEAD);
     let run = Run {
         state,

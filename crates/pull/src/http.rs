@@ -66,7 +66,10 @@ impl Client {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             let name = HeaderName::try_from(name).map_err(|e| e.to_string())?;
-            map.insert(name, HeaderValue::try_from(value).map_err(|e| e.to_string())?);
+            map.insert(
+                name,
+                HeaderValue::try_from(value).map_err(|e| e.to_string())?,
+            );
         }
         if let Some(auth) = auth {
             let token = auth.token.expose();
@@ -198,7 +201,11 @@ fn cause(error: &dyn std::error::Error) -> String {
 
 /// How long `Retry-After` asks to wait: seconds, or a date.
 fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let text = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.trim();
+    let text = headers
+        .get(http::header::RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .trim();
     if let Ok(seconds) = text.parse::<u32>() {
         return Some(Duration::from_secs(u64::from(seconds)));
     }

@@ -93,11 +93,7 @@ impl RateLimit {
         Ok(Self::with(Some(limit), inner, Some(journal)))
     }
 
-    fn with(
-        limit: Option<(u32, Duration)>,
-        inner: Inner,
-        journal: Option<Journal>,
-    ) -> Self {
+    fn with(limit: Option<(u32, Duration)>, inner: Inner, journal: Option<Journal>) -> Self {
         Self {
             shared: Arc::new(Shared {
                 limit: limit.map(|(n, period)| (n as usize, period)),

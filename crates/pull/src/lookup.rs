@@ -96,7 +96,9 @@ impl Service {
                 "/openapi.json",
                 get(move || async move { answer(StatusCode::OK, JSON, document) }),
             )
-            .fallback(|| async { refuse(StatusCode::NOT_FOUND, "notFound", "there is nothing here") });
+            .fallback(|| async {
+                refuse(StatusCode::NOT_FOUND, "notFound", "there is nothing here")
+            });
         Ok(Self { router })
     }
 
@@ -251,7 +253,9 @@ impl Found {
         } else {
             answer(StatusCode::OK, JSON, self.body.clone())
         };
-        response.headers_mut().insert(header::ETAG, self.etag.clone());
+        response
+            .headers_mut()
+            .insert(header::ETAG, self.etag.clone());
         response
     }
 }

@@ -19,8 +19,8 @@ mod dead;
 mod files;
 mod inbox;
 
-pub use dead::{DeadLetter, DeadPage};
 pub(crate) use dead::Settle;
+pub use dead::{DeadLetter, DeadPage};
 pub(crate) use files::FilePoint;
 
 /// Version of the tables below; another one is not opened.
@@ -160,7 +160,10 @@ impl State {
         value: String,
     ) -> Result<(), StateError> {
         self.with(move |c| {
-            c.execute("INSERT OR REPLACE INTO meta VALUES (?1, ?2)", params![key, value])
+            c.execute(
+                "INSERT OR REPLACE INTO meta VALUES (?1, ?2)",
+                params![key, value],
+            )
         })
         .await
         .map(drop)

@@ -13,10 +13,10 @@ use crate::table::TableError;
 mod shape;
 mod value;
 
-#[cfg(any(test, feature = "test-services"))]
-pub mod conformance;
 #[cfg(feature = "cassandra")]
 pub mod cassandra;
+#[cfg(any(test, feature = "test-services"))]
+pub mod conformance;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 

@@ -55,7 +55,9 @@ mod redis {
         let cache = RedisCache::open(config("redis://:hunter2@127.0.0.1:1/")).unwrap();
         let error = cache.get("a", &[[1; 16]]).await.unwrap_err();
         assert!(!error.to_string().contains("hunter2"), "{error}");
-        let error = RedisCache::open(config("redis://:hunter2@/ /")).err().unwrap();
+        let error = RedisCache::open(config("redis://:hunter2@/ /"))
+            .err()
+            .unwrap();
         assert!(!error.to_string().contains("hunter2"), "{error}");
     }
 }

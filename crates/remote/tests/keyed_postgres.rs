@@ -26,7 +26,10 @@ async fn postgres_keeps_keyed_rows() {
     let odd = format!("CREATE TABLE \"{schema}\".odd (id bigint PRIMARY KEY, at point)");
     client.batch_execute(&odd).await.unwrap();
     let error = store.describe(&format!("{schema}.odd")).await.unwrap_err();
-    assert!(error.to_string().contains("\"at\" has type point"), "{error}");
+    assert!(
+        error.to_string().contains("\"at\" has type point"),
+        "{error}"
+    );
     let drop_all = format!("DROP SCHEMA \"{schema}\" CASCADE");
     client.batch_execute(&drop_all).await.unwrap();
 }

@@ -39,7 +39,10 @@ async fn a_file_that_is_missing_or_something_else_is_named() {
     let shape = conformance::shape("products");
     let error = text.prepare(&shape).await.unwrap_err();
     assert!(!error.is_retryable());
-    assert!(error.to_string().contains("not a SQLite database"), "{error}");
+    assert!(
+        error.to_string().contains("not a SQLite database"),
+        "{error}"
+    );
     let error = text.get(&shape, &[Value::Integer(1)]).await.unwrap_err();
     assert!(error.to_string().contains("text.db"), "{error}");
 }

@@ -89,9 +89,7 @@ pub(crate) fn run(command: Command, env: Environment) -> Result<(), Failure> {
             let definition = read(&args.file, &env)?;
             terminal::line(definition.plan().join("\n"))
         }
-        Command::Schema => {
-            terminal::line(format_args!("{:#}", Definition::schema()))
-        }
+        Command::Schema => terminal::line(format_args!("{:#}", Definition::schema())),
         Command::Dead(command) => dead::run(command, env),
     }
 }
@@ -106,13 +104,18 @@ fn run_job(args: RunArgs, env: Environment) -> Result<(), Failure> {
     let mut definition = read(&args.job.file, &env)?;
     definition.concurrency = args.concurrency.or(definition.concurrency);
     let fresh = args.fresh;
-    perform(&definition.name.clone(), &args.output, env, async |around| {
-        let state = State::open(&definition.state_dir()).map_err(Failure::new)?;
-        if fresh {
-            state.begin_afresh().await.map_err(Failure::new)?;
-        }
-        Ok(forebay_pull::run(&definition, state, &around).await)
-    })
+    perform(
+        &definition.name.clone(),
+        &args.output,
+        env,
+        async |around| {
+            let state = State::open(&definition.state_dir()).map_err(Failure::new)?;
+            if fresh {
+                state.begin_afresh().await.map_err(Failure::new)?;
+            }
+            Ok(forebay_pull::run(&definition, state, &around).await)
+        },
+    )
 }
 
 /// Replays dead letters.
@@ -225,12 +228,11 @@ fn conclude(end: End, signal: Option<&'static str>, summary: &Summary) -> Result
     let go_on = "the same command goes on where it was";
     match end {
         End::Complete if summary.dead == 0 => Ok(()),
-        End::Complete => Err(Failure::new(format_args!(
-            "{} records were set aside",
-            summary.dead
-        ))
-        .hint("`forebay job dead ls FILE` lists them, `… replay` tries them again")
-        .with_code(6)),
+        End::Complete => Err(
+            Failure::new(format_args!("{} records were set aside", summary.dead))
+                .hint("`forebay job dead ls FILE` lists them, `… replay` tries them again")
+                .with_code(6),
+        ),
         End::Stopped => {
             let code = if signal == Some("SIGTERM") { 143 } else { 130 };
             Err(Failure::new("stopped").hint(go_on).with_code(code))

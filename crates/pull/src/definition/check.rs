@@ -6,7 +6,7 @@ use forebay_model::{ByteSize, Span};
 use http::{HeaderName, HeaderValue};
 
 use super::{
-    Auth, Cache, Definition, Destination, HttpApi, HttpStage, Lookup, Pairs, Paging, Source, Store,
+    Auth, Cache, Definition, Destination, HttpApi, HttpStage, Lookup, Paging, Pairs, Source, Store,
 };
 
 #[derive(Default)]
@@ -67,7 +67,9 @@ impl Found {
         if auth.token.expose().is_empty() {
             self.add(format!("{at}.token is empty"));
         } else if HeaderValue::try_from(auth.token.expose()).is_err() {
-            self.add(format!("{at}.token has a character that no header can have"));
+            self.add(format!(
+                "{at}.token has a character that no header can have"
+            ));
         }
     }
 }
@@ -114,13 +116,25 @@ pub(super) fn definition(definition: &Definition) -> Vec<String> {
             if let Err(e) = table.shape().check() {
                 found.add(format!("destination: {e}"));
             }
-            store(&mut found, "destination.store", &table.store, &[&table.table]);
+            store(
+                &mut found,
+                "destination.store",
+                &table.store,
+                &[&table.table],
+            );
             let max = Span::hours(24);
-            found.span("destination.outageMax", table.outage_max, Span::default(), max);
+            found.span(
+                "destination.outageMax",
+                table.outage_max,
+                Span::default(),
+                max,
+            );
             if let Cache::Redis { url, ttl } = &table.cache {
                 let known = ["redis://", "rediss://"];
                 if !known.iter().any(|p| url.expose().starts_with(p)) {
-                    found.add("destination.cache.url has to begin with redis:// or rediss://".to_owned());
+                    found.add(
+                        "destination.cache.url has to begin with redis:// or rediss://".to_owned(),
+                    );
                 }
                 let (min, max) = (Span::secs(1), Span::hours(8760));
                 found.span("destination.cache.ttl", *ttl, min, max);
@@ -133,7 +147,10 @@ pub(super) fn definition(definition: &Definition) -> Vec<String> {
 fn http_api(found: &mut Found, api: &HttpApi) {
     found.url("source.baseUrl", &api.base_url);
     if !api.path.is_empty() && !api.path.starts_with('/') {
-        found.add(format!("source.path is \"{}\": it has to begin with /", api.path));
+        found.add(format!(
+            "source.path is \"{}\": it has to begin with /",
+            api.path
+        ));
     }
     found.headers("source.headers", &api.headers);
     found.auth("source.auth", api.auth.as_ref());
@@ -171,18 +188,31 @@ pub(super) fn lookup(lookup: &Lookup) -> Vec<String> {
     for (i, route) in lookup.routes.iter().enumerate() {
         let path = &route.path;
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/');
-        if !path.starts_with('/') || path.len() < 2 || path.ends_with('/') || !path.chars().all(plain) {
-            found.add(format!("routes[{i}].path is \"{path}\": it has to be like /product"));
+        if !path.starts_with('/')
+            || path.len() < 2
+            || path.ends_with('/')
+            || !path.chars().all(plain)
+        {
+            found.add(format!(
+                "routes[{i}].path is \"{path}\": it has to be like /product"
+            ));
         }
         if taken.iter().any(|t| path.starts_with(t)) {
             found.add(format!("routes[{i}].path is \"{path}\", which is taken"));
         }
         if lookup.routes.iter().take(i).any(|r| r.path == *path) {
-            found.add(format!("routes[{i}].path is \"{path}\", and an earlier one too"));
+            found.add(format!(
+                "routes[{i}].path is \"{path}\", and an earlier one too"
+            ));
         }
     }
     found.wait("timeout", lookup.timeout);
-    found.span("cache.ttl", lookup.cache.ttl, Span::default(), Span::hours(24));
+    found.span(
+        "cache.ttl",
+        lookup.cache.ttl,
+        Span::default(),
+        Span::hours(24),
+    );
     if lookup.cache.rows > 0 && lookup.cache.ttl.0 == Duration::ZERO {
         found.add("cache.rows needs a cache.ttl".to_owned());
     }
@@ -203,9 +233,16 @@ fn store(found: &mut Found, at: &str, store: &Store, tables: &[&str]) {
                 found.add(format!("{at}.url is empty"));
             }
         }
-        Store::Cassandra { nodes, user, password, .. } => {
+        Store::Cassandra {
+            nodes,
+            user,
+            password,
+            ..
+        } => {
             if !cfg!(feature = "cassandra") {
-                found.add(format!("{at}: this build has no Cassandra (cargo feature `cassandra`)"));
+                found.add(format!(
+                    "{at}: this build has no Cassandra (cargo feature `cassandra`)"
+                ));
             }
             if nodes.is_empty() {
                 found.add(format!("{at}.nodes is empty"));
@@ -215,7 +252,9 @@ fn store(found: &mut Found, at: &str, store: &Store, tables: &[&str]) {
             }
             for table in tables {
                 if table.split('.').count() != 2 {
-                    found.add(format!("table \"{table}\" has to be KEYSPACE.TABLE for Cassandra"));
+                    found.add(format!(
+                        "table \"{table}\" has to be KEYSPACE.TABLE for Cassandra"
+                    ));
                 }
             }
         }

@@ -39,7 +39,10 @@ pub(super) fn convert(document: &Value) -> Result<Value, Vec<String>> {
     let mut problems: Vec<String> = Vec::new();
     for name in fields.keys().filter(|n| !names.contains(n)) {
         let hint = nearest(name, &names).map(|n| format!("; did you mean {n}?"));
-        problems.push(format!("{name} is not a known key{}", hint.unwrap_or_default()));
+        problems.push(format!(
+            "{name} is not a known key{}",
+            hint.unwrap_or_default()
+        ));
     }
     let text = |name: &str| fields.get(name).and_then(Value::as_str);
     for name in ["sourceApiBaseUrl", "storageApiBaseUrl"] {

@@ -25,7 +25,10 @@ pub(super) fn plan(definition: &Definition) -> Vec<String> {
         Destination::Http(stage) => http_stage(&mut lines, "posts each record to", stage),
         Destination::Table(destination) => table(&mut lines, destination),
     }
-    lines.push(format!("keeps its state in {}", definition.state_dir().display()));
+    lines.push(format!(
+        "keeps its state in {}",
+        definition.state_dir().display()
+    ));
     lines
 }
 
@@ -37,7 +40,10 @@ fn http_api(lines: &mut Vec<String>, api: &HttpApi) {
     };
     lines.push(format!("reads {}{} with {auth}", api.base_url, api.path));
     let paging = match &api.paging {
-        Paging::Cursor { cursor, param: None } => format!("the cursor `{cursor}` in the path"),
+        Paging::Cursor {
+            cursor,
+            param: None,
+        } => format!("the cursor `{cursor}` in the path"),
         Paging::Cursor {
             cursor,
             param: Some(param),

@@ -125,10 +125,7 @@ impl<'a> Checker<'a> {
                 .filter_map(Value::as_str)
                 .map(str::to_owned)
                 .collect();
-            if !value
-                .as_str()
-                .is_some_and(|v| names.iter().any(|n| n == v))
-            {
+            if !value.as_str().is_some_and(|v| names.iter().any(|n| n == v)) {
                 self.refuse_name(at, value, &names);
             }
         }

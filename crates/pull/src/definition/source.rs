@@ -94,7 +94,12 @@ pub struct RateLimit {
 
 /// How one page leads to the next.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "type", rename_all = "snake_case", rename_all_fields = "camelCase", deny_unknown_fields)]
+#[serde(
+    tag = "type",
+    rename_all = "snake_case",
+    rename_all_fields = "camelCase",
+    deny_unknown_fields
+)]
 pub enum Paging {
     /// An answer has the cursor of the next page.
     Cursor {

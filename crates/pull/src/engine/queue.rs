@@ -130,7 +130,11 @@ mod tests {
         assert_eq!((&mut free).now_or_never(), None);
         giver.wanted().await;
         assert!(giver.give(1).await);
-        assert_eq!(giver.wanted().now_or_never(), None, "the item is for the one");
+        assert_eq!(
+            giver.wanted().now_or_never(),
+            None,
+            "the item is for the one"
+        );
         assert_eq!(free.await, Some(1));
         assert_eq!(giver.wanted().now_or_never(), None, "the one is busy");
         drop(taker);

@@ -111,7 +111,11 @@ impl FileBook {
     }
 
     fn points(&self) -> Vec<FilePoint> {
-        self.lock().reached.drain().map(|(_, point)| point).collect()
+        self.lock()
+            .reached
+            .drain()
+            .map(|(_, point)| point)
+            .collect()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Parts> {

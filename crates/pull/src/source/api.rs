@@ -262,7 +262,14 @@ impl ApiSource {
             None => retry::wait(first, max, self.failures, None),
         };
         let is_limited = error.status == Some(StatusCode::TOO_MANY_REQUESTS);
-        tracing::warn!(url, error = error.text, failures = self.failures, ?wait, is_limited, "a request failed");
+        tracing::warn!(
+            url,
+            error = error.text,
+            failures = self.failures,
+            ?wait,
+            is_limited,
+            "a request failed"
+        );
         Ok(self.run.control.wait(wait).await)
     }
 

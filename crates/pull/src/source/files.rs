@@ -86,9 +86,8 @@ impl FileSource {
         };
         let (sender, receiver) = mpsc::channel(self.concurrency);
         let progress = Arc::clone(&self.run.progress);
-        let reading = tokio::task::spawn_blocking(move || {
-            chunk::read_all(jobs, &limits, &progress, &sender)
-        });
+        let reading =
+            tokio::task::spawn_blocking(move || chunk::read_all(jobs, &limits, &progress, &sender));
         let chunks = futures::stream::unfold(receiver, async |mut receiver| {
             let chunk = receiver.recv().await?;
             Some((chunk, receiver))
@@ -121,15 +120,26 @@ impl FileSource {
     async fn jobs(&self, around: &Surroundings) -> Result<Vec<Job>, Failure> {
         let files = list::list(&self.files, &*around.variable).await;
         let files = files.map_err(Failure::Source)?;
-        let known = self.run.state.files().await.map_err(self.run.state_failed())?;
+        let known = self
+            .run
+            .state
+            .files()
+            .await
+            .map_err(self.run.state_failed())?;
         let total = files.iter().map(|f| f.size).sum();
-        self.run.progress.bytes_total.store(total, Ordering::Relaxed);
+        self.run
+            .progress
+            .bytes_total
+            .store(total, Ordering::Relaxed);
         let mut jobs = Vec::new();
         for file in files {
             let noted = known.get(&*file.name).filter(|p| file.is(&p.identity));
             let (offset, lines, identity) = match noted {
                 Some(p) if p.done && is_all(&file, p) => {
-                    add(&self.run.progress.bytes, usize::try_from(file.size).unwrap_or(0));
+                    add(
+                        &self.run.progress.bytes,
+                        usize::try_from(file.size).unwrap_or(0),
+                    );
                     continue;
                 }
                 Some(p) => (p.offset, p.lines, p.identity.clone()),
@@ -198,7 +208,10 @@ impl FileSource {
             }
         }
         place.bad += bad.dead.len() as u64;
-        let last = bad.dead.last().map(|d| format!("{}: {}", d.origin, d.error));
+        let last = bad
+            .dead
+            .last()
+            .map(|d| format!("{}: {}", d.origin, d.error));
         self.run.settle(bad).await;
         if place.bad > self.files.max_errors {
             return Err(Failure::TooManyErrors(format!(

@@ -56,10 +56,7 @@ impl State {
     ) -> Result<(), StateError> {
         self.with(move |c| {
             let transaction = c.transaction()?;
-            let ended = done
-                .iter()
-                .copied()
-                .chain(dead.iter().map(|d| d.position));
+            let ended = done.iter().copied().chain(dead.iter().map(|d| d.position));
             match &kind {
                 Settle::Inbox => {
                     let mut delete =
@@ -69,7 +66,8 @@ impl State {
                     }
                 }
                 Settle::Dead => {
-                    let mut delete = transaction.prepare_cached("DELETE FROM dead WHERE id = ?1")?;
+                    let mut delete =
+                        transaction.prepare_cached("DELETE FROM dead WHERE id = ?1")?;
                     for p in ended {
                         delete.execute([signed(p.batch)])?;
                     }

@@ -50,7 +50,8 @@ impl State {
 
 /// Within the transaction that notes what was settled.
 pub(super) fn write(c: &rusqlite::Connection, points: &[FilePoint]) -> rusqlite::Result<()> {
-    let mut insert = c.prepare_cached("INSERT OR REPLACE INTO files VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    let mut insert =
+        c.prepare_cached("INSERT OR REPLACE INTO files VALUES (?1, ?2, ?3, ?4, ?5)")?;
     let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     for p in points {
         insert.execute(params![

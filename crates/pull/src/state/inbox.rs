@@ -52,8 +52,9 @@ impl State {
     /// Records that are not settled, after a number, in order; empty at the end.
     pub(crate) async fn unsettled(&self, after: u64) -> Result<Vec<(u64, Bytes)>, StateError> {
         self.with(move |c| {
-            let mut select =
-                c.prepare_cached("SELECT seq, body FROM inbox WHERE seq > ?1 ORDER BY seq LIMIT ?2")?;
+            let mut select = c.prepare_cached(
+                "SELECT seq, body FROM inbox WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+            )?;
             let after = i64::try_from(after).unwrap_or(i64::MAX);
             let rows = select.query_map(params![after, READ_AT_ONCE], |r| {
                 let seq: i64 = r.get(0)?;

@@ -76,7 +76,9 @@ impl Known {
         if prepared.is_empty {
             // Someone may have emptied it: what is known of its rows is not true any more.
             health.generation += 1;
-            let kept = run.state.set_meta("generation", health.generation.to_string());
+            let kept = run
+                .state
+                .set_meta("generation", health.generation.to_string());
             kept.await.map_err(run.state_failed())?;
         }
         let space = space(&stem, health.generation);
@@ -164,7 +166,10 @@ impl Known {
     /// The space to use now, when the cache is not left alone.
     fn space(&self) -> Option<String> {
         let mut health = self.health.lock().unwrap_or_else(|e| e.into_inner());
-        if health.rests_until.is_some_and(|until| until > Instant::now()) {
+        if health
+            .rests_until
+            .is_some_and(|until| until > Instant::now())
+        {
             return None;
         }
         health.rests_until = None;
@@ -201,7 +206,9 @@ fn space(stem: &str, generation: u64) -> String {
 fn hash(bytes: &[u8]) -> Hash {
     let digest = Sha256::digest(bytes);
     let mut hash = Hash::default();
-    hash.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+    hash.iter_mut()
+        .zip(digest)
+        .for_each(|(to, from)| *to = from);
     hash
 }
 

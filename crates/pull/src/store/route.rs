@@ -4,8 +4,8 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use tokio::sync::{Notify, mpsc};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::{Notify, mpsc};
 
 use crate::convert::Converter;
 use crate::engine::Run;
@@ -110,7 +110,10 @@ fn refused(record: Record, shape: &Shape, error: String) -> Dead {
 /// Channels of the workers.
 pub(super) fn channels(
     count: usize,
-) -> (Vec<mpsc::Sender<Vec<Record>>>, Vec<mpsc::Receiver<Vec<Record>>>) {
+) -> (
+    Vec<mpsc::Sender<Vec<Record>>>,
+    Vec<mpsc::Receiver<Vec<Record>>>,
+) {
     (0..count.max(1))
         .map(|_| mpsc::channel(BATCHES_AHEAD))
         .unzip()

@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::known::Known;
 use super::route::{Idle, channels};
 use crate::convert::Converter;
 use crate::definition::TableDestination;
@@ -17,7 +18,6 @@ use crate::engine::outcome::{Failure, add};
 use crate::engine::queue::Taker;
 use crate::engine::{Run, retry};
 use crate::record::{Dead, Record, Settled, Stage};
-use super::known::Known;
 
 /// The first wait after a store was out of reach, and the longest one.
 const OUTAGE_WAITS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
@@ -161,7 +161,9 @@ impl TableWriter {
             known.note(plan, &is_dead).await;
         }
         let alive = batch.iter().zip(&is_dead).filter(|(_, dead)| !**dead);
-        settled.done.extend(alive.map(|(record, _)| record.position));
+        settled
+            .done
+            .extend(alive.map(|(record, _)| record.position));
         self.run.settle(settled).await;
         Ok(())
     }

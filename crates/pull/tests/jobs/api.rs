@@ -39,13 +39,30 @@ async fn pages_go_through_processing_into_storage_each_record_once() {
     let world = World::new();
     let api = Messages::with(250, 40);
     let (work, storage) = (Taker::new(processed), Taker::new(echo));
-    let processing = format!("{UNTIL_EMPTY}processing: {{ url: {}, workers: 4 }}", work.serve().await);
-    let definition = world.define(&into_http(&api.serve().await, &processing, &storage.serve().await));
+    let processing = format!(
+        "{UNTIL_EMPTY}processing: {{ url: {}, workers: 4 }}",
+        work.serve().await
+    );
+    let definition = world.define(&into_http(
+        &api.serve().await,
+        &processing,
+        &storage.serve().await,
+    ));
     let (end, summary) = world.run(&definition).await;
     assert_eq!(end, End::Complete);
     assert_eq!(storage.ids(), (0..250).collect::<Vec<_>>());
-    assert!(storage.taken.lock().unwrap().iter().all(|r| r["processed"] == true));
-    assert_eq!((summary.read, summary.processed, summary.written), (250, 250, 250));
+    assert!(
+        storage
+            .taken
+            .lock()
+            .unwrap()
+            .iter()
+            .all(|r| r["processed"] == true)
+    );
+    assert_eq!(
+        (summary.read, summary.processed, summary.written),
+        (250, 250, 250)
+    );
     assert_eq!(api.cursors(), [0, 40, 80, 120, 160, 200, 240, 250]);
     // The next run goes on behind the last page.
     let (end, summary) = world.run(&definition).await;
@@ -63,7 +80,10 @@ async fn rows_of_an_api_are_in_the_table() {
     let (end, summary) = world.run(&definition).await;
     assert_eq!((end, summary.written), (End::Complete, 500));
     assert_eq!(world.number("SELECT count(*) FROM products"), 500);
-    assert_eq!(world.number("SELECT count(*) FROM products WHERE name = 'n' || id"), 500);
+    assert_eq!(
+        world.number("SELECT count(*) FROM products WHERE name = 'n' || id"),
+        500
+    );
 }
 
 #[tokio::test]
@@ -81,7 +101,10 @@ async fn an_error_is_waited_for_and_the_same_page_asked_for_again() {
     }
     let definition = world.define(&into_table(&api.serve().await, UNTIL_EMPTY));
     let (end, summary) = world.run(&definition).await;
-    assert_eq!((end, summary.written, summary.retries), (End::Complete, 30, 5));
+    assert_eq!(
+        (end, summary.written, summary.retries),
+        (End::Complete, 30, 5)
+    );
     assert_eq!(api.cursors(), [0, 0, 0, 0, 0, 0, 10, 20, 30]);
 }
 
@@ -96,7 +119,10 @@ async fn what_never_works_ends_with_the_reason_when_it_is_asked_to() {
     let End::Failed(Failure::Source(text)) = end else {
         panic!("{end:?}")
     };
-    assert!(text.contains("failed 4 times") && text.contains("Maintenance"), "{text}");
+    assert!(
+        text.contains("failed 4 times") && text.contains("Maintenance"),
+        "{text}"
+    );
     assert_eq!(api.requests(), 4);
 }
 
@@ -129,7 +155,11 @@ async fn a_cursor_that_goes_round_is_noticed_and_nothing_read_twice() {
         };
         assert!(text.contains("goes round"), "{text}");
     }
-    assert_eq!(api.cursors(), [0, 10, 20], "the second run asks for nothing");
+    assert_eq!(
+        api.cursors(),
+        [0, 10, 20],
+        "the second run asks for nothing"
+    );
     assert_eq!(world.number("SELECT count(*) FROM products"), 30);
 }
 
@@ -152,7 +182,11 @@ async fn no_request_is_made_while_no_consumer_is_free() {
     let storage = Taker::new(echo);
     // Requests of the storage API hang.
     let held = storage.gate.acquire_many(1000).await.unwrap();
-    let definition = world.define(&into_http(&api.serve().await, UNTIL_EMPTY, &storage.serve().await));
+    let definition = world.define(&into_http(
+        &api.serve().await,
+        UNTIL_EMPTY,
+        &storage.serve().await,
+    ));
     let job = world.start(&definition);
     // Three workers: two records, one of the next page; then nobody is free.
     until("all workers are busy", || api.requests() == 2).await;
@@ -175,16 +209,30 @@ async fn three_attempts_and_then_a_dead_letter() {
     let api = Messages::with(10, 10);
     let storage = Taker::new(echo);
     *storage.refuse.lock().unwrap() = [(3, 2), (7, 99)].into();
-    let definition = world.define(&into_http(&api.serve().await, UNTIL_EMPTY, &storage.serve().await));
+    let definition = world.define(&into_http(
+        &api.serve().await,
+        UNTIL_EMPTY,
+        &storage.serve().await,
+    ));
     let (end, summary) = world.run(&definition).await;
     assert_eq!(end, End::Complete);
     assert_eq!((summary.written, summary.dead, summary.retries), (9, 1, 4));
-    assert_eq!(storage.refuse.lock().unwrap()[&7], 96, "three attempts in all");
+    assert_eq!(
+        storage.refuse.lock().unwrap()[&7],
+        96,
+        "three attempts in all"
+    );
     let letters = dead(&definition.state_dir()).await;
     let letter = &letters[0];
-    assert_eq!((letters.len(), letter.status, letter.attempts), (1, Some(500), 3));
+    assert_eq!(
+        (letters.len(), letter.status, letter.attempts),
+        (1, Some(500), 3)
+    );
     assert!(letter.error.contains("not now") && letter.request.starts_with("POST http"));
-    assert_eq!((letter.stage.as_str(), letter.origin.as_str()), ("storage", "record 8"));
+    assert_eq!(
+        (letter.stage.as_str(), letter.origin.as_str()),
+        ("storage", "record 8")
+    );
 }
 
 #[tokio::test]
@@ -192,7 +240,11 @@ async fn a_killed_job_goes_on_where_it_was() {
     let world = World::new();
     let api = Messages::with(400, 20);
     let storage = Taker::new(echo);
-    let definition = world.define(&into_http(&api.serve().await, UNTIL_EMPTY, &storage.serve().await));
+    let definition = world.define(&into_http(
+        &api.serve().await,
+        UNTIL_EMPTY,
+        &storage.serve().await,
+    ));
     for kill_at in [50, 130, 250] {
         let job = world.start(&definition);
         until("some records", || storage.count() >= kill_at).await;
@@ -246,16 +298,18 @@ async fn a_token_that_is_refused_is_named_and_not_shown() {
     };
     let api = std::sync::Arc::new(api);
     let url = api.serve().await;
-    let with = |token: &str| {
-        format!("{UNTIL_EMPTY}  giveUpAfter: 1\n  auth: {{ token: \"{token}\" }}")
-    };
+    let with =
+        |token: &str| format!("{UNTIL_EMPTY}  giveUpAfter: 1\n  auth: {{ token: \"{token}\" }}");
     let good = world.define(&into_table(&url, &with("${TOKEN}")));
     assert!(!format!("{good:?} {:?}", good.plan()).contains("s3cret"));
     assert_eq!(world.run(&good).await.0, End::Complete);
     let bad = world.define(&into_table(&url, &with("wrong-token")));
     let (end, _) = world.run(&bad).await;
     let text = format!("{end:?}");
-    assert!(text.contains("401") && !text.contains("wrong-token"), "{text}");
+    assert!(
+        text.contains("401") && !text.contains("wrong-token"),
+        "{text}"
+    );
 }
 
 #[tokio::test]

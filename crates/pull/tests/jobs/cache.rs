@@ -15,7 +15,10 @@ async fn an_unchanged_row_is_not_written_again() {
     std::fs::write(world.path("a.jsonl"), lines(0, 2000)).unwrap();
     let definition = world.define(&cached("{ type: embedded }"));
     let (end, summary) = world.run(&definition).await;
-    assert_eq!((end, summary.written, summary.unchanged), (End::Complete, 2000, 0));
+    assert_eq!(
+        (end, summary.written, summary.unchanged),
+        (End::Complete, 2000, 0)
+    );
     let (_, summary) = world.run(&definition).await;
     assert_eq!((summary.written, summary.unchanged), (0, 2000));
     let changed = lines(0, 2000).replace("product 7\"", "changed\"");
@@ -59,32 +62,37 @@ mod redis {
     use std::net::SocketAddr;
 
     use forebay_remote::services;
-    use forebay_remote::services::proxy::Proxy;
 
     use super::*;
+    use crate::switch::Switch;
     use crate::world::until;
 
-    /// The server behind a proxy that can be taken away, and a definition on it.
-    async fn through_proxy(test: &str, world: &World) -> Option<(Proxy, String)> {
+    /// The server behind a switch that can be taken away, and a definition on it.
+    async fn through_switch(test: &str, world: &World) -> Option<(Switch, String)> {
         let url = services::redis(test)?;
         let address = url.trim_start_matches("redis://").trim_end_matches('/');
         let server: SocketAddr = address.parse().unwrap();
-        let proxy = Proxy::start(server).await;
+        let switch = Switch::to(server).await;
         std::fs::write(world.path("a.jsonl"), lines(0, 3000)).unwrap();
-        let yaml = cached(&format!("{{ type: redis, url: 'redis://{}/' }}", proxy.address()));
-        Some((proxy, yaml))
+        let yaml = cached(&format!(
+            "{{ type: redis, url: 'redis://{}/' }}",
+            switch.address
+        ));
+        Some((switch, yaml))
     }
 
     #[tokio::test]
     async fn redis_that_is_down_at_the_start_or_in_the_middle_loses_no_row() {
         let world = World::new();
         let test = "redis_that_is_down_at_the_start_or_in_the_middle_loses_no_row";
-        let Some((proxy, yaml)) = through_proxy(test, &world).await else {
+        let Some((switch, yaml)) = through_switch(test, &world).await else {
             return;
         };
         let definition = world.define(&yaml);
         let count = |name: &str| {
-            world.number(&format!("SELECT count(*) FROM products WHERE name LIKE '{name} %'"))
+            world.number(&format!(
+                "SELECT count(*) FROM products WHERE name LIKE '{name} %'"
+            ))
         };
         let write = |name: &str| {
             let text = lines(0, 3000).replace("product ", &format!("{name} "));
@@ -92,16 +100,19 @@ mod redis {
         };
         write("one");
         let (end, summary) = world.run(&definition).await;
-        assert_eq!((end, summary.written, count("one")), (End::Complete, 3000, 3000));
+        assert_eq!(
+            (end, summary.written, count("one")),
+            (End::Complete, 3000, 3000)
+        );
         let (_, summary) = world.run(&definition).await;
         assert_eq!(summary.unchanged, 3000);
         // Down at the start: rows of another content are written.
-        proxy.stop();
+        switch.turn(false);
         write("two");
         let (end, _) = world.run(&definition).await;
         assert_eq!((end, count("two")), (End::Complete, 3000));
         // Up again: it still knows "one" of each row, which is not true any more.
-        proxy.resume().await;
+        switch.turn(true);
         write("one");
         let (end, _) = world.run(&definition).await;
         assert_eq!((end, count("one")), (End::Complete, 3000));
@@ -111,10 +122,10 @@ mod redis {
         let progress = std::sync::Arc::clone(&job.progress);
         let written = || progress.summary(std::time::Duration::from_secs(1)).written;
         until("some rows", || written() > 0).await;
-        proxy.stop();
+        switch.turn(false);
         assert_eq!(job.end().await.0, End::Complete);
         assert_eq!(count("three"), 3000);
-        proxy.resume().await;
+        switch.turn(true);
         write("two");
         assert_eq!(world.run(&definition).await.0, End::Complete);
         assert_eq!(count("two"), 3000);

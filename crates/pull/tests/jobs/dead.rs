@@ -42,11 +42,22 @@ async fn dead_letters_are_replayed_from_the_stage_where_they_failed() {
     let (end, summary) = world.replay(&definition, Selection::All).await;
     assert_eq!(end, End::Complete);
     assert_eq!((summary.read, summary.written, summary.dead), (3, 2, 1));
-    assert_eq!(work.count(), 20, "what was processed is not processed again");
+    assert_eq!(
+        work.count(),
+        20,
+        "what was processed is not processed again"
+    );
     let mut ids = storage.ids();
     ids.dedup();
     assert_eq!(ids.len(), 19);
-    assert!(storage.taken.lock().unwrap().iter().all(|r| r["processed"] == true));
+    assert!(
+        storage
+            .taken
+            .lock()
+            .unwrap()
+            .iter()
+            .all(|r| r["processed"] == true)
+    );
 
     let letters = dead(&definition.state_dir()).await;
     assert_eq!(letters.len(), 1);
@@ -73,6 +84,10 @@ async fn a_record_that_is_no_row_is_a_dead_letter_and_the_others_are_written() {
     let (end, summary) = world.run(&definition).await;
     assert_eq!((end, summary.written, summary.dead), (End::Complete, 8, 2));
     let letters = dead(&definition.state_dir()).await;
-    assert!(letters[0].error.contains("is \"three\", it has to be a whole number"));
+    assert!(
+        letters[0]
+            .error
+            .contains("is \"three\", it has to be a whole number")
+    );
     assert!(letters[1].error.contains("no value at `id`"));
 }

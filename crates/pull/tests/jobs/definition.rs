@@ -64,7 +64,12 @@ fn what_fits_no_schema_is_said_too() {
         assert!(text.contains(part), "{part}\n--- {text}");
     }
     let missing = Definition::read(std::path::Path::new("/no/such.yaml"), &|_| Ok(None));
-    assert!(missing.unwrap_err().to_string().contains("/no/such.yaml: can't be read"));
+    assert!(
+        missing
+            .unwrap_err()
+            .to_string()
+            .contains("/no/such.yaml: can't be read")
+    );
 }
 
 #[test]
@@ -81,22 +86,37 @@ fn the_older_engines_file_is_read_as_it_is() {
         panic!("{definition:?}")
     };
     let limit = api.rate_limit.unwrap();
-    assert_eq!((limit.requests, limit.period.to_string()), (120, "1m0s".to_owned()));
-    assert_eq!((api.path.as_str(), api.timeout.to_string()), ("/messages", "5s".to_owned()));
+    assert_eq!(
+        (limit.requests, limit.period.to_string()),
+        (120, "1m0s".to_owned())
+    );
+    assert_eq!(
+        (api.path.as_str(), api.timeout.to_string()),
+        ("/messages", "5s".to_owned())
+    );
     assert_eq!(api.auth.as_ref().unwrap().header, "X-Auth-Token");
     let processing = definition.processing.as_ref().unwrap();
-    assert_eq!((processing.workers, processing.timeout.to_string()), (4, "7s".to_owned()));
+    assert_eq!(
+        (processing.workers, processing.timeout.to_string()),
+        (4, "7s".to_owned())
+    );
     let Destination::Http(storage) = &definition.destination else {
         panic!("{definition:?}")
     };
-    assert_eq!((storage.workers, storage.timeout.to_string()), (2, "6s".to_owned()));
+    assert_eq!(
+        (storage.workers, storage.timeout.to_string()),
+        (2, "6s".to_owned())
+    );
     assert_eq!(storage.retry.attempts, 3);
     // Its defaults where it says nothing.
     let least = world.define("sourceApiBaseUrl: http://a\nstorageApiBaseUrl: http://b\n");
     let Destination::Http(storage) = &least.destination else {
         panic!("{least:?}")
     };
-    assert_eq!((storage.workers, storage.timeout.to_string()), (3, "5s".to_owned()));
+    assert_eq!(
+        (storage.workers, storage.timeout.to_string()),
+        (3, "5s".to_owned())
+    );
     let text = said("sourceApiBaseURL: http://a\nsourceApiRateLimitPeriodSecs: 3\n");
     for part in [
         "did you mean sourceApiBaseUrl?",
@@ -112,7 +132,11 @@ fn the_older_engines_file_is_read_as_it_is() {
 fn the_schema_describes_every_key() {
     let schema = Definition::schema();
     let mut without = Vec::new();
-    let objects = schema["$defs"].as_object().unwrap().values().chain([&schema]);
+    let objects = schema["$defs"]
+        .as_object()
+        .unwrap()
+        .values()
+        .chain([&schema]);
     for object in objects {
         for (name, property) in object["properties"].as_object().into_iter().flatten() {
             let is_tag = property.get("const").is_some();

@@ -47,7 +47,11 @@ async fn plain_and_packed_files_are_in_the_table() {
     std::fs::write(
         world.path("data/products-2.jsonl.gz"),
         // Two members, as appending to a packed file makes.
-        [gzip(lines(1000, 2000).as_bytes()), gzip(lines(2000, 2500).as_bytes())].concat(),
+        [
+            gzip(lines(1000, 2000).as_bytes()),
+            gzip(lines(2000, 2500).as_bytes()),
+        ]
+        .concat(),
     )
     .unwrap();
     let packed = zstd::encode_all(lines(2500, 4000).as_bytes(), 1).unwrap();
@@ -59,7 +63,11 @@ async fn plain_and_packed_files_are_in_the_table() {
     for paths in ["data/products-*", "data", "'**/*.jsonl*'"] {
         let definition = world.define(&into_table(paths, ", chunkSize: 4KB"));
         let (end, summary) = world.run(&definition).await;
-        assert_eq!((end, summary.read, summary.dead), (End::Complete, 4002, 0), "{paths}");
+        assert_eq!(
+            (end, summary.read, summary.dead),
+            (End::Complete, 4002, 0),
+            "{paths}"
+        );
         assert_eq!(summary.written + summary.superseded, 4002);
         assert_eq!(world.number("SELECT count(*) FROM products"), 4000);
         assert_eq!(name(world.row(7).await).unwrap(), "new");
@@ -74,7 +82,10 @@ async fn bad_lines_are_set_aside_with_file_and_line() {
     let mut text = lines(0, 500);
     text.push_str("{\"id\": 500, \"name\"\n{\"name\":\"no id\"}\n\n{\"id\":\"x\"}\n");
     text.push_str(&lines(501, 1000));
-    text.push_str(&format!("{{\"id\":1000,\"name\":\"{}\"}}\n", "x".repeat(200_000)));
+    text.push_str(&format!(
+        "{{\"id\":1000,\"name\":\"{}\"}}\n",
+        "x".repeat(200_000)
+    ));
     text.push_str(&lines(1001, 1100));
     std::fs::write(world.path("a.jsonl.gz"), gzip(text.as_bytes())).unwrap();
     let extra = ", maxLineSize: 10KB, chunkSize: 4KB";
@@ -106,13 +117,20 @@ async fn bad_lines_are_set_aside_with_file_and_line() {
 #[tokio::test]
 async fn too_many_bad_lines_end_the_job() {
     let world = World::new();
-    std::fs::write(world.path("a.jsonl"), format!("{}nonsense\nmore\n", lines(0, 10))).unwrap();
+    std::fs::write(
+        world.path("a.jsonl"),
+        format!("{}nonsense\nmore\n", lines(0, 10)),
+    )
+    .unwrap();
     let definition = world.define(&into_table("a.jsonl", ", max_errors: 1"));
     let (end, _) = world.run(&definition).await;
     let End::Failed(Failure::TooManyErrors(text)) = end else {
         panic!("{end:?}")
     };
-    assert!(text.contains("2 bad lines, allowed are 1") && text.contains("a.jsonl:12"), "{text}");
+    assert!(
+        text.contains("2 bad lines, allowed are 1") && text.contains("a.jsonl:12"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -133,12 +151,26 @@ async fn a_packed_file_that_ends_in_the_middle_is_read_as_far_as_it_goes() {
     assert_eq!(end, End::Complete);
     let rows = world.number("SELECT count(*) FROM products WHERE id < 50000");
     assert!((10_000..50_000).contains(&rows), "{rows}");
-    assert_eq!(world.number("SELECT max(id) FROM products WHERE id < 50000"), rows - 1);
-    assert_eq!(world.number("SELECT count(*) FROM products WHERE id >= 90000"), 10);
+    assert_eq!(
+        world.number("SELECT max(id) FROM products WHERE id < 50000"),
+        rows - 1
+    );
+    assert_eq!(
+        world.number("SELECT count(*) FROM products WHERE id >= 90000"),
+        10
+    );
     let letters = dead(&definition.state_dir()).await;
     assert_eq!((letters.len() as u64, summary.dead), (3, 3), "{letters:?}");
-    assert!(letters[0].error.contains("ends in the middle"), "{letters:?}");
-    assert!(letters[0].origin.ends_with(&format!("a.jsonl.gz:{}", rows + 1)), "{letters:?} {rows}");
+    assert!(
+        letters[0].error.contains("ends in the middle"),
+        "{letters:?}"
+    );
+    assert!(
+        letters[0]
+            .origin
+            .ends_with(&format!("a.jsonl.gz:{}", rows + 1)),
+        "{letters:?} {rows}"
+    );
     assert!(letters[2].error.contains("damaged"), "{letters:?}");
 }
 
@@ -147,7 +179,11 @@ async fn a_killed_job_reads_what_it_has_not_done() {
     let world = World::new();
     let rows = 6000;
     std::fs::write(world.path("a.jsonl"), lines(0, rows / 2)).unwrap();
-    std::fs::write(world.path("b.jsonl.gz"), gzip(lines(rows / 2, rows).as_bytes())).unwrap();
+    std::fs::write(
+        world.path("b.jsonl.gz"),
+        gzip(lines(rows / 2, rows).as_bytes()),
+    )
+    .unwrap();
     let storage = Taker::new(|v: Json| v.to_string());
     let definition = world.define(&format!(
         "source: {{ type: files, paths: ['*.jsonl*'], chunkSize: 4KB }}\nqueue: 1\n\
@@ -166,7 +202,10 @@ async fn a_killed_job_reads_what_it_has_not_done() {
     }
     let (end, summary) = world.run(&definition).await;
     assert_eq!(end, End::Complete);
-    assert!(summary.read < 2500, "the last run began where the others were: {summary:?}");
+    assert!(
+        summary.read < 2500,
+        "the last run began where the others were: {summary:?}"
+    );
     let mut ids = storage.ids();
     // Three kills, each with some parts of 4 KB that were not noted.
     assert!(ids.len() < 6000 + 3 * 1500, "{}", ids.len());
@@ -194,11 +233,17 @@ async fn a_stopped_job_goes_on_in_a_file_that_has_grown() {
     assert_eq!(job.end().await.0, End::Stopped);
     let before = storage.count();
     assert!(before < 3000, "{before}");
-    let mut grown = std::fs::OpenOptions::new().append(true).open(&file).unwrap();
+    let mut grown = std::fs::OpenOptions::new()
+        .append(true)
+        .open(&file)
+        .unwrap();
     grown.write_all(lines(3000, 3200).as_bytes()).unwrap();
     let (end, summary) = world.run(&definition).await;
     assert_eq!(end, End::Complete);
-    assert!(summary.read < 2600, "it did not begin from the start: {summary:?}");
+    assert!(
+        summary.read < 2600,
+        "it did not begin from the start: {summary:?}"
+    );
     let mut ids = storage.ids();
     ids.dedup();
     assert_eq!(ids, (0..3200).collect::<Vec<_>>());
@@ -222,7 +267,10 @@ async fn another_file_of_the_same_name_is_read_from_its_start() {
 #[tokio::test]
 async fn files_that_are_not_there_are_named() {
     let world = World::new();
-    for (paths, said) in [("'no/*.jsonl'", "no file matches"), ("'[a'", "not a pattern")] {
+    for (paths, said) in [
+        ("'no/*.jsonl'", "no file matches"),
+        ("'[a'", "not a pattern"),
+    ] {
         let definition = world.define(&into_table(paths, ""));
         let (end, _) = world.run(&definition).await;
         let End::Failed(Failure::Source(text)) = end else {
@@ -246,6 +294,12 @@ async fn lines_go_through_a_processing_api() {
         work.serve().await
     ));
     let (end, summary) = world.run(&definition).await;
-    assert_eq!((end, summary.processed, summary.written), (End::Complete, 200, 200));
-    assert_eq!(world.number("SELECT count(*) FROM products WHERE name = 'processed'"), 200);
+    assert_eq!(
+        (end, summary.processed, summary.written),
+        (End::Complete, 200, 200)
+    );
+    assert_eq!(
+        world.number("SELECT count(*) FROM products WHERE name = 'processed'"),
+        200
+    );
 }

@@ -40,7 +40,10 @@ async fn filled(world: &World) -> SqliteKeyed {
     let store = SqliteKeyed::new(world.path("rows.db"));
     let shape = conformance::shape("products");
     store.prepare(&shape).await.unwrap();
-    let rows = [conformance::row(42, "Kettle ☕"), conformance::row(i64::MAX, "")];
+    let rows = [
+        conformance::row(42, "Kettle ☕"),
+        conformance::row(i64::MAX, ""),
+    ];
     store.upsert(&shape, &rows).await.unwrap();
     store
 }
@@ -53,7 +56,11 @@ async fn get(url: &str, etag: Option<&str>) -> (u16, Option<String>, String) {
     let response = request.send().await.unwrap();
     let etag = response.headers().get("etag");
     let etag = etag.map(|v| v.to_str().unwrap().to_owned());
-    (response.status().as_u16(), etag, response.text().await.unwrap())
+    (
+        response.status().as_u16(),
+        etag,
+        response.text().await.unwrap(),
+    )
 }
 
 #[tokio::test]
@@ -73,7 +80,10 @@ async fn rows_are_answered_with_their_types() {
     let (status, again, body) = get(&url("/product/42"), Some(&etag)).await;
     assert_eq!((status, again, body.as_str()), (304, Some(etag), ""));
     let (status, _, body) = get(&url("/product/9223372036854775807"), None).await;
-    assert!(status == 200 && body.starts_with("{\"id\":9223372036854775807,"), "{body}");
+    assert!(
+        status == 200 && body.starts_with("{\"id\":9223372036854775807,"),
+        "{body}"
+    );
     for (path, status, said) in [
         ("/product/43", 404, "there is no row with id 43"),
         ("/product/abc", 400, "id: \"abc\" is not a whole number"),
@@ -104,10 +114,16 @@ async fn a_row_that_is_kept_is_answered_without_the_table_for_a_while() {
     let url = |id: i64| format!("http://{address}/product/{id}");
     let shape = conformance::shape("products");
     assert_eq!(get(&url(42), None).await.0, 200);
-    store.upsert(&shape, &[conformance::row(42, "changed")]).await.unwrap();
+    store
+        .upsert(&shape, &[conformance::row(42, "changed")])
+        .await
+        .unwrap();
     assert!(get(&url(42), None).await.2.contains("Kettle"), "it is kept");
     assert_eq!(get(&url(i64::MAX), None).await.0, 200);
-    assert!(get(&url(42), None).await.2.contains("changed"), "another took its place");
+    assert!(
+        get(&url(42), None).await.2.contains("changed"),
+        "another took its place"
+    );
 }
 
 #[tokio::test]
@@ -130,20 +146,38 @@ async fn what_makes_no_sense_is_said_before_it_listens() {
     filled(&world).await;
     for (yaml, said) in [
         (CONFIG.replace("routes", "rutes"), "did you mean routes?"),
-        (CONFIG.replace("/product", "product"), "it has to be like /product"),
+        (
+            CONFIG.replace("/product", "product"),
+            "it has to be like /product",
+        ),
         (CONFIG.replace("/product", "/health"), "which is taken"),
-        (format!("{CONFIG}cache: {{ rows: 5 }}\n"), "needs a cache.ttl"),
+        (
+            format!("{CONFIG}cache: {{ rows: 5 }}\n"),
+            "needs a cache.ttl",
+        ),
     ] {
         let error = read(world.dir.path(), &yaml).unwrap_err();
         assert!(error.contains(said), "{error}");
     }
     for (yaml, said) in [
-        (CONFIG.replace("products", "orders"), "there is no table \"orders\""),
-        (CONFIG.replace("key: id", "key: name"), "has the key id, the configuration says name"),
-        (CONFIG.replace("rows.db", "no.db"), "there is no SQLite file"),
+        (
+            CONFIG.replace("products", "orders"),
+            "there is no table \"orders\"",
+        ),
+        (
+            CONFIG.replace("key: id", "key: name"),
+            "has the key id, the configuration says name",
+        ),
+        (
+            CONFIG.replace("rows.db", "no.db"),
+            "there is no SQLite file",
+        ),
     ] {
         let config = read(world.dir.path(), &yaml).unwrap();
-        let error = Service::new(&config, Arc::new(String::new)).await.err().unwrap();
+        let error = Service::new(&config, Arc::new(String::new))
+            .await
+            .err()
+            .unwrap();
         assert!(error.to_string().contains(said), "{error}");
     }
 }

@@ -13,4 +13,8 @@ mod definition;
 mod files;
 mod lookup;
 mod s3;
+#[cfg(any(feature = "cassandra", feature = "redis"))]
+mod switch;
+#[cfg(feature = "cassandra")]
+mod tables;
 mod world;

@@ -34,7 +34,11 @@ async fn objects_are_in_the_table() {
     put("products-1.jsonl", lines(0, 5000).into_bytes()).await;
     put("products-2.jsonl.gz", gzip(lines(5000, 9000).as_bytes())).await;
     put("other.jsonl", lines(20_000, 20_001).into_bytes()).await;
-    put("deeper/products-3.jsonl", lines(30_000, 30_001).into_bytes()).await;
+    put(
+        "deeper/products-3.jsonl",
+        lines(30_000, 30_001).into_bytes(),
+    )
+    .await;
     let world = World::new();
     let secret = s3.secret_key.expose_secret().to_owned();
     let pattern = format!("{prefix}/products-*");

@@ -60,7 +60,10 @@ impl World {
         let substitute = |text: &str| match text.strip_prefix("${") {
             None => Ok(None),
             Some("TOKEN}") => Ok(Some("s3cret-token".to_owned())),
-            Some(other) => Err(format!("the variable {} is not set", &other[..other.len() - 1])),
+            Some(other) => Err(format!(
+                "the variable {} is not set",
+                &other[..other.len() - 1]
+            )),
         };
         Definition::read(&file, &substitute).map_err(|e| e.to_string())
     }
@@ -76,9 +79,7 @@ impl World {
             state_dir: definition.state_dir(),
             stop: around.stop.clone(),
             progress: Arc::clone(&around.progress),
-            task: tokio::spawn(
-                async move { forebay_pull::run(&definition, state, &around).await },
-            ),
+            task: tokio::spawn(async move { forebay_pull::run(&definition, state, &around).await }),
         }
     }
 
@@ -133,7 +134,10 @@ impl Running {
         self.task.abort();
         drop(self.task.await);
         // Its tasks end when the runtime next looks at them.
-        until("the end of its tasks", || State::open(&self.state_dir).is_ok()).await;
+        until("the end of its tasks", || {
+            State::open(&self.state_dir).is_ok()
+        })
+        .await;
     }
 }
 
@@ -144,7 +148,9 @@ pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     });
-    waited.await.unwrap_or_else(|_| panic!("waited too long for {what}"));
+    waited
+        .await
+        .unwrap_or_else(|_| panic!("waited too long for {what}"));
 }
 
 /// Dead letters of a job.

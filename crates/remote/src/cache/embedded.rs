@@ -123,8 +123,8 @@ impl RowCache for EmbeddedCache {
             c.pragma_update(None, "synchronous", "FULL")?;
             let transaction = c.transaction()?;
             {
-                let mut delete =
-                    transaction.prepare_cached("DELETE FROM known WHERE space = ?1 AND key = ?2")?;
+                let mut delete = transaction
+                    .prepare_cached("DELETE FROM known WHERE space = ?1 AND key = ?2")?;
                 for key in &keys {
                     delete.execute(params![id, key])?;
                 }
@@ -141,8 +141,8 @@ impl RowCache for EmbeddedCache {
             let id = space_id(c, &space)?;
             let transaction = c.transaction()?;
             {
-                let mut insert =
-                    transaction.prepare_cached("INSERT OR REPLACE INTO known VALUES (?1, ?2, ?3)")?;
+                let mut insert = transaction
+                    .prepare_cached("INSERT OR REPLACE INTO known VALUES (?1, ?2, ?3)")?;
                 for (key, hash) in &known {
                     insert.execute(params![id, key, hash])?;
                 }

@@ -178,7 +178,12 @@ impl CassandraKeyed {
         let mut columns = String::new();
         for column in &shape.columns {
             // Writing to a String can't fail.
-            _ = write!(columns, "{} {}, ", quote(&column.name), declared(column.kind));
+            _ = write!(
+                columns,
+                "{} {}, ",
+                quote(&column.name),
+                declared(column.kind)
+            );
         }
         let key = quoted(shape.key().map(|c| &c.name));
         let table = qualified(&shape.table)?;
@@ -322,9 +327,9 @@ fn as_stored(shape: &Shape) -> Shape {
 
 /// Keyspace and table.
 fn parts(table: &str) -> Result<(&str, &str), TableError> {
-    table.split_once('.').ok_or_else(|| {
-        TableError::Terminal(format!("table \"{table}\" has to be KEYSPACE.TABLE"))
-    })
+    table
+        .split_once('.')
+        .ok_or_else(|| TableError::Terminal(format!("table \"{table}\" has to be KEYSPACE.TABLE")))
 }
 
 fn qualified(table: &str) -> Result<String, TableError> {

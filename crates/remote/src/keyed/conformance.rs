@@ -99,7 +99,10 @@ async fn writes_and_reads(store: &dyn KeyedTable, shape: &Shape) {
     assert_eq!(get(99).await, None);
     let mut cleared = row(2, "");
     cleared.0[1] = Value::Null;
-    store.upsert(shape, std::slice::from_ref(&cleared)).await.unwrap();
+    store
+        .upsert(shape, std::slice::from_ref(&cleared))
+        .await
+        .unwrap();
     assert_eq!(get(2).await, Some(cleared), "null replaces a value");
 }
 
@@ -109,7 +112,10 @@ async fn refuses_what_does_not_fit(store: &dyn KeyedTable, shape: &Shape) {
     let error = store.prepare(&other).await.unwrap_err();
     assert!(!error.is_retryable());
     let said = error.to_string();
-    assert!(said.contains("\"name\" of type text, the definition says integer"), "{said}");
+    assert!(
+        said.contains("\"name\" of type text, the definition says integer"),
+        "{said}"
+    );
     let mut lacking = shape.clone();
     lacking.columns[1].name = "title".to_owned();
     let said = store.prepare(&lacking).await.unwrap_err().to_string();

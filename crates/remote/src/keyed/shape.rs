@@ -214,15 +214,24 @@ mod tests {
         let extra = ("other", ValueType::Json, false);
         assert_eq!(fits(&[("name", ValueType::Text, false), extra, ID]), Ok(()));
         let said = fits(&[ID, extra]).unwrap_err();
-        assert!(said.contains("no column \"name\"; it has id, other"), "{said}");
+        assert!(
+            said.contains("no column \"name\"; it has id, other"),
+            "{said}"
+        );
         let said = fits(&[ID, ("name", ValueType::Double, false)]).unwrap_err();
-        assert!(said.contains("of type double, the definition says text"), "{said}");
+        assert!(
+            said.contains("of type double, the definition says text"),
+            "{said}"
+        );
         let said = fits(&[
             ("id", ValueType::Integer, false),
             ("name", ValueType::Text, true),
         ])
         .unwrap_err();
-        assert!(said.contains("has the key (name), the definition says (id)"), "{said}");
+        assert!(
+            said.contains("has the key (name), the definition says (id)"),
+            "{said}"
+        );
     }
 
     #[test]

@@ -252,10 +252,19 @@ fn create_sql(shape: &Shape) -> String {
         .collect();
     let key = quoted(shape.key().map(|c| &c.name));
     parts.push(format!("PRIMARY KEY ({key})"));
-    format!("CREATE TABLE {} ({})", quote(&shape.table), parts.join(", "))
+    format!(
+        "CREATE TABLE {} ({})",
+        quote(&shape.table),
+        parts.join(", ")
+    )
 }
 
-fn upsert(inner: &Inner, c: &mut Connection, shape: &Shape, rows: &[Row]) -> Result<(), TableError> {
+fn upsert(
+    inner: &Inner,
+    c: &mut Connection,
+    shape: &Shape,
+    rows: &[Row],
+) -> Result<(), TableError> {
     let action = format!("write into table \"{}\"", shape.table);
     let failed = || inner.failed(&action);
     let transaction = c

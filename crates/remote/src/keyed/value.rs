@@ -182,10 +182,7 @@ mod tests {
             bytes(&[text("ab"), text("c")]),
             bytes(&[text("a"), text("bc")])
         );
-        assert_ne!(
-            bytes(&[text("1")]),
-            bytes(&[Value::Json("1".to_owned())])
-        );
+        assert_ne!(bytes(&[text("1")]), bytes(&[Value::Json("1".to_owned())]));
         assert_ne!(bytes(&[Value::Null]), bytes(&[Value::Boolean(false)]));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::path::Path;
-use object_store::{ObjectStore, BackoffConfig, Certificate, ClientOptions, RetryConfig};
+use object_store::{BackoffConfig, Certificate, ClientOptions, ObjectStore, RetryConfig};
 use secrecy::ExposeSecret;
 
 use crate::staging::{Place, S3Staging, Staging, StagingError};
@@ -35,9 +35,8 @@ fn name_of(config: &S3Staging) -> String {
 
 pub(super) fn open(config: &S3Staging) -> Result<Staging, StagingError> {
     let (store, name) = bucket(config)?;
-    let root = Path::parse(&config.prefix).map_err(|e| {
-        StagingError::terminal(format!("{name}: the prefix is not valid: {e}"))
-    })?;
+    let root = Path::parse(&config.prefix)
+        .map_err(|e| StagingError::terminal(format!("{name}: the prefix is not valid: {e}")))?;
     let place = Place {
         name,
         root,

@@ -133,7 +133,9 @@ fn list(definition: &Definition, json: bool, after: u64, limit: u32) -> Result<(
                 origin,
                 ..
             } = letter;
-            terminal::line(format_args!("{id:>6}  {at}  {stage:<10}  {origin}  {error}"))?;
+            terminal::line(format_args!(
+                "{id:>6}  {at}  {stage:<10}  {origin}  {error}"
+            ))?;
         }
     }
     let shown = page.letters.len() as u64;
@@ -156,7 +158,13 @@ fn show(definition: &Definition, id: u64) -> Result<(), Failure> {
     _ = writeln!(
         out,
         "number    {}\nat        {}\nfrom      {}\nstage     {}\nrequest   {}\nstatus    {status}\nattempts  {}\nerror     {}\n",
-        letter.id, letter.at, letter.origin, letter.stage, letter.request, letter.attempts, letter.error
+        letter.id,
+        letter.at,
+        letter.origin,
+        letter.stage,
+        letter.request,
+        letter.attempts,
+        letter.error
     );
     terminal::data(out)?;
     terminal::bytes(&letter.body)?;

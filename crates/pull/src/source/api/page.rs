@@ -80,7 +80,14 @@ impl Pages {
             (Paging::Cursor { param: Some(p), .. }, At::Cursor(cursor)) => {
                 url.query_pairs_mut().append_pair(p, cursor);
             }
-            (Paging::Offset { param, size_param, size }, at) => {
+            (
+                Paging::Offset {
+                    param,
+                    size_param,
+                    size,
+                },
+                at,
+            ) => {
                 let offset = if let At::Offset(n) = at { *n } else { 0 };
                 url.query_pairs_mut()
                     .append_pair(param, &offset.to_string())
@@ -88,7 +95,8 @@ impl Pages {
             }
             (Paging::Page { param, first }, at) => {
                 let number = if let At::Page(n) = at { *n } else { *first };
-                url.query_pairs_mut().append_pair(param, &number.to_string());
+                url.query_pairs_mut()
+                    .append_pair(param, &number.to_string());
             }
             (Paging::Link, At::Url(next)) => {
                 return Url::parse(next).map_err(|e| format!("\"{next}\" is not a URL: {e}"));
@@ -246,14 +254,19 @@ mod tests {
         let url = |at: &At| pages.url(at).unwrap().to_string();
         assert_eq!(url(&At::Start), "http://api.example/v1/messages");
         let page = pages
-            .read(&At::Start, answer(r#"{"results": [{"a": 1}, 2], "cursor": 17}"#, None))
+            .read(
+                &At::Start,
+                answer(r#"{"results": [{"a": 1}, 2], "cursor": 17}"#, None),
+            )
             .unwrap();
         assert_eq!(page.records, [&b"{\"a\": 1}"[..], b"2"]);
         let next = page.next.unwrap();
         assert_eq!(url(&next), "http://api.example/v1/messages/17");
         let odd = At::Cursor("a/../b?c".to_owned());
         assert_eq!(url(&odd), "http://api.example/v1/messages/a%2F..%2Fb%3Fc");
-        let page = pages.read(&next, answer(r#"{"results": []}"#, None)).unwrap();
+        let page = pages
+            .read(&next, answer(r#"{"results": []}"#, None))
+            .unwrap();
         assert!(page.records.is_empty() && page.next.is_none());
     }
 
@@ -264,7 +277,10 @@ mod tests {
                 "paging": {"type": "cursor", "cursor": "data.next", "param": "after"}}"#,
         );
         let page = nested
-            .read(&At::Start, answer(r#"{"data": {"items": [1], "next": "k\u00e9"}}"#, None))
+            .read(
+                &At::Start,
+                answer(r#"{"data": {"items": [1], "next": "k\u00e9"}}"#, None),
+            )
             .unwrap();
         let next = page.next.unwrap();
         assert_eq!(
@@ -272,7 +288,13 @@ mod tests {
             "http://api.example/v1/items?since=x+y&after=k%C3%A9"
         );
         let offset = pages(r#"{"results": "", "paging": {"type": "offset", "size": 2}}"#);
-        assert!(offset.url(&At::Start).unwrap().as_str().ends_with("?offset=0&limit=2"));
+        assert!(
+            offset
+                .url(&At::Start)
+                .unwrap()
+                .as_str()
+                .ends_with("?offset=0&limit=2")
+        );
         let page = offset.read(&At::Offset(4), answer("[1, 2]", None)).unwrap();
         assert_eq!(page.next, Some(At::Offset(6)));
         let numbered = pages(r#"{"paging": {"type": "page"}}"#);
@@ -302,7 +324,10 @@ mod tests {
         let pages = pages("{}");
         let said = |body: &str| pages.read(&At::Start, answer(body, None)).unwrap_err();
         let html = said("<html><body>Bad gateway</body></html>");
-        assert!(html.contains("not JSON") && html.contains("Bad gateway"), "{html}");
+        assert!(
+            html.contains("not JSON") && html.contains("Bad gateway"),
+            "{html}"
+        );
         assert!(said(r#"{"items": []}"#).contains("no array at `results`"));
         assert!(said(r#"{"results": {}}"#).contains("no array at `results`"));
         assert!(said(r#"{"results": [1], "cursor": [2]}"#).contains("the cursor is [2]"));

@@ -1,8 +1,8 @@
 //! Reads files one after another and cuts them into parts of whole lines.
 
 use std::io::{self, BufReader, Read};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use flate2::bufread::MultiGzDecoder;
@@ -122,7 +122,9 @@ impl Cutter<'_> {
             };
             buffer.truncate(from + read);
             if left > 0 {
-                let skipped = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+                let skipped = usize::try_from(left)
+                    .unwrap_or(usize::MAX)
+                    .min(buffer.len());
                 drop(buffer.split_to(skipped));
                 left -= skipped as u64;
             }
@@ -197,8 +199,7 @@ impl Cutter<'_> {
         while buffer.len() >= least {
             // The first line that ends at or behind the size; else the last one before it.
             let window = buffer.get(..least).unwrap_or(buffer);
-            let Some(at) = memchr::memrchr(b'\n', window)
-                .or_else(|| memchr::memchr(b'\n', buffer))
+            let Some(at) = memchr::memrchr(b'\n', window).or_else(|| memchr::memchr(b'\n', buffer))
             else {
                 return true;
             };

@@ -70,7 +70,11 @@ pub(super) async fn list(
             ));
         }
         found.sort_by(|a, b| a.name.cmp(&b.name));
-        all.extend(found.into_iter().filter(|f| seen.insert(Arc::clone(&f.name))));
+        all.extend(
+            found
+                .into_iter()
+                .filter(|f| seen.insert(Arc::clone(&f.name))),
+        );
         if all.len() > FILES_MAX {
             return Err(format!("more than {FILES_MAX} files match {pattern}"));
         }
@@ -176,8 +180,7 @@ fn config(
     let region = region.or_else(|| first(&["AWS_REGION", "AWS_DEFAULT_REGION", "AWS_S3_REGION"]));
     let mut config = S3Staging::new(bucket, region.unwrap_or_else(|| "us-east-1".to_owned()));
     let endpoint = s3.endpoint.clone();
-    if let Some(endpoint) =
-        endpoint.or_else(|| first(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]))
+    if let Some(endpoint) = endpoint.or_else(|| first(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]))
     {
         config = config.at(endpoint);
     }
@@ -195,9 +198,14 @@ fn words(error: &object_store::Error) -> String {
     let text = error.to_string();
     let hint = if text.contains("NoSuchBucket") || text.contains("404") {
         "there is no such bucket: "
-    } else if ["InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "403"]
-        .iter()
-        .any(|code| text.contains(code))
+    } else if [
+        "InvalidAccessKeyId",
+        "SignatureDoesNotMatch",
+        "AccessDenied",
+        "403",
+    ]
+    .iter()
+    .any(|code| text.contains(code))
     {
         "the keys are not accepted: "
     } else {
