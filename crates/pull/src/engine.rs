@@ -41,13 +41,16 @@ const SETTLED_AHEAD: usize = 256;
 /// Records that go together where they may.
 const UNIT: usize = 500;
 
+/// Variables of the environment by name.
+pub type Variables = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
 /// What a run is given from outside.
 #[derive(Clone)]
 pub struct Surroundings {
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// Variables of the environment, for S3.
-    pub variable: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    pub variable: Variables,
     /// Cancelled to stop in order.
     pub stop: CancellationToken,
     /// Counts what happens.
@@ -135,7 +138,7 @@ pub async fn run(definition: &Definition, state: State, around: &Surroundings) -
     let is_complete = match &definition.source {
         Source::HttpApi(api) => {
             let noting = Noting::begin(&run, settled, Book::Inbox);
-            let read = async |out| match ApiSource::new(Arc::clone(&run), api.clone()).await {
+            let read = async |out| match ApiSource::new(Arc::clone(&run), api).await {
                 Ok(source) => source.read(out).await,
                 Err(failure) => {
                     run.control.fail(failure);

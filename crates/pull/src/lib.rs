@@ -27,6 +27,6 @@ pub mod state;
 pub mod store;
 
 pub use engine::outcome::{Failure, Progress, Summary};
-pub use engine::{End, Surroundings, replay, run};
+pub use engine::{End, Surroundings, Variables, replay, run};
 pub use record::Stage;
 pub use source::replay::Selection;

@@ -13,6 +13,7 @@ mod configuration;
 mod definitions;
 mod documents;
 mod http;
+mod job;
 mod log;
 mod query;
 mod server;

@@ -13,7 +13,7 @@ use super::Secret;
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Source {
     /// A paged HTTP API.
-    HttpApi(HttpApi),
+    HttpApi(Box<HttpApi>),
     /// Files of JSON lines, in a folder or in S3.
     Files(Files),
 }

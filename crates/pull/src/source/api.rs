@@ -73,7 +73,7 @@ pub(crate) struct ApiSource {
 
 impl ApiSource {
     /// Takes up where the state says.
-    pub(crate) async fn new(run: Arc<Run>, api: HttpApi) -> Result<Self, Failure> {
+    pub(crate) async fn new(run: Arc<Run>, api: &HttpApi) -> Result<Self, Failure> {
         let limit = match api.rate_limit {
             None => RateLimit::new(None),
             Some(limit) => {
@@ -86,7 +86,7 @@ impl ApiSource {
         let max = api.max_page_size.0;
         let client = Client::new(api.auth.as_ref(), &api.headers, api.timeout.0, max)
             .map_err(Failure::Source)?;
-        let pages = Pages::new(&api).map_err(Failure::Source)?;
+        let pages = Pages::new(api).map_err(Failure::Source)?;
         let kept = run.state.api_position().await.map_err(run.state_failed())?;
         let place = match kept {
             None => Place {
@@ -101,7 +101,7 @@ impl ApiSource {
         };
         Ok(Self {
             run,
-            api,
+            api: api.clone(),
             pages,
             client,
             limit,

@@ -180,33 +180,8 @@ impl FileSource {
         };
         self.book.begin(place.part, part.records.len(), point);
         add(&self.run.progress.read, part.records.len());
-        let mut good = Vec::with_capacity(part.records.len());
-        let mut bad = Settled::default();
-        for (index, line) in (0u32..).zip(part.records) {
-            let position = Position {
-                batch: place.part,
-                index,
-            };
-            let origin = Origin::Line(Arc::clone(&chunk.file.name), before + line.number + 1);
-            match line.row {
-                Ok(row) => good.push(Record {
-                    position,
-                    origin,
-                    body: line.body,
-                    row,
-                }),
-                Err(error) => bad.dead.push(Dead {
-                    position,
-                    origin,
-                    stage: Stage::Parse,
-                    body: line.body,
-                    request: "parse".to_owned(),
-                    status: None,
-                    error,
-                    attempts: 1,
-                }),
-            }
-        }
+        let file = Arc::clone(&chunk.file.name);
+        let (good, bad) = divided(part.records, place.part, before, &file);
         place.bad += bad.dead.len() as u64;
         let last = bad
             .dead
@@ -233,6 +208,35 @@ impl FileSource {
             }
         }
     }
+}
+
+/// The good lines of a part, and the bad ones.
+fn divided(lines: Vec<Line>, part: u64, before: u64, file: &Arc<str>) -> (Vec<Record>, Settled) {
+    let mut good = Vec::with_capacity(lines.len());
+    let mut bad = Settled::default();
+    for (index, line) in (0u32..).zip(lines) {
+        let position = Position { batch: part, index };
+        let origin = Origin::Line(Arc::clone(file), before + line.number + 1);
+        match line.row {
+            Ok(row) => good.push(Record {
+                position,
+                origin,
+                body: line.body,
+                row,
+            }),
+            Err(error) => bad.dead.push(Dead {
+                position,
+                origin,
+                stage: Stage::Parse,
+                body: line.body,
+                request: "parse".to_owned(),
+                status: None,
+                error,
+                attempts: 1,
+            }),
+        }
+    }
+    (good, bad)
 }
 
 /// A plain file may have grown since; a packed one would be another file.

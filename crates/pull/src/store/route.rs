@@ -107,13 +107,11 @@ fn refused(record: Record, shape: &Shape, error: String) -> Dead {
     }
 }
 
+type Senders = Vec<mpsc::Sender<Vec<Record>>>;
+type Receivers = Vec<mpsc::Receiver<Vec<Record>>>;
+
 /// Channels of the workers.
-pub(super) fn channels(
-    count: usize,
-) -> (
-    Vec<mpsc::Sender<Vec<Record>>>,
-    Vec<mpsc::Receiver<Vec<Record>>>,
-) {
+pub(super) fn channels(count: usize) -> (Senders, Receivers) {
     (0..count.max(1))
         .map(|_| mpsc::channel(BATCHES_AHEAD))
         .unzip()

@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 
 /// What an API answers to one request in place of what it should.
 #[derive(Clone, Debug)]
-pub enum Fault {
+pub(crate) enum Fault {
     Status(u16, &'static str),
     RetryAfter(&'static str),
     Html,
@@ -26,20 +26,20 @@ pub enum Fault {
 
 /// An API of messages: page by page, `GET /messages` and `GET /messages/{cursor}`.
 #[derive(Default)]
-pub struct Messages {
-    pub records: Mutex<Vec<Value>>,
-    pub page: usize,
-    pub token: Option<&'static str>,
+pub(crate) struct Messages {
+    pub(crate) records: Mutex<Vec<Value>>,
+    pub(crate) page: usize,
+    pub(crate) token: Option<&'static str>,
     /// For the next requests, in order.
-    pub faults: Mutex<VecDeque<Fault>>,
+    pub(crate) faults: Mutex<VecDeque<Fault>>,
     /// For all requests after those.
-    pub always: Mutex<Option<Fault>>,
+    pub(crate) always: Mutex<Option<Fault>>,
     /// When and for which cursor it was asked.
-    pub asked: Mutex<Vec<(Instant, u64)>>,
+    pub(crate) asked: Mutex<Vec<(Instant, u64)>>,
 }
 
 impl Messages {
-    pub fn with(records: usize, page: usize) -> Arc<Self> {
+    pub(crate) fn with(records: usize, page: usize) -> Arc<Self> {
         let records = (0..records).map(|n| json!({ "id": n, "name": format!("n{n}") }));
         Arc::new(Self {
             records: Mutex::new(records.collect()),
@@ -48,16 +48,16 @@ impl Messages {
         })
     }
 
-    pub fn fault(&self, fault: Fault) {
+    pub(crate) fn fault(&self, fault: Fault) {
         self.faults.lock().unwrap().push_back(fault);
     }
 
-    pub fn requests(&self) -> usize {
+    pub(crate) fn requests(&self) -> usize {
         self.asked.lock().unwrap().len()
     }
 
     /// Cursors that were answered with a page: each once, when nothing is read twice.
-    pub fn cursors(&self) -> Vec<u64> {
+    pub(crate) fn cursors(&self) -> Vec<u64> {
         self.asked.lock().unwrap().iter().map(|(_, c)| *c).collect()
     }
 
@@ -92,7 +92,7 @@ impl Messages {
         axum::Json(json!({ "results": page, "cursor": next })).into_response()
     }
 
-    pub async fn serve(self: &Arc<Self>) -> String {
+    pub(crate) async fn serve(self: &Arc<Self>) -> String {
         let app = Router::new()
             .route(
                 "/messages",
@@ -114,19 +114,19 @@ impl Messages {
 }
 
 /// An API that takes posted records: it keeps them, or answers with something else.
-pub struct Taker {
-    pub taken: Mutex<Vec<Value>>,
-    pub keys: Mutex<HashMap<String, usize>>,
+pub(crate) struct Taker {
+    pub(crate) taken: Mutex<Vec<Value>>,
+    pub(crate) keys: Mutex<HashMap<String, usize>>,
     /// How often a record with this `id` is refused before it is taken.
-    pub refuse: Mutex<HashMap<i64, usize>>,
+    pub(crate) refuse: Mutex<HashMap<i64, usize>>,
     /// Answered with success, as a processing API does.
-    pub answer: fn(Value) -> String,
+    pub(crate) answer: fn(Value) -> String,
     /// Each request holds one while it is answered.
-    pub gate: Semaphore,
+    pub(crate) gate: Semaphore,
 }
 
 impl Taker {
-    pub fn new(answer: fn(Value) -> String) -> Arc<Self> {
+    pub(crate) fn new(answer: fn(Value) -> String) -> Arc<Self> {
         Arc::new(Self {
             taken: Mutex::default(),
             keys: Mutex::default(),
@@ -136,12 +136,12 @@ impl Taker {
         })
     }
 
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.taken.lock().unwrap().len()
     }
 
     /// The ids that were taken, in order of their numbers.
-    pub fn ids(&self) -> Vec<i64> {
+    pub(crate) fn ids(&self) -> Vec<i64> {
         let taken = self.taken.lock().unwrap();
         let mut ids: Vec<i64> = taken.iter().map(|v| v["id"].as_i64().unwrap()).collect();
         ids.sort_unstable();
@@ -164,7 +164,7 @@ impl Taker {
         (self.answer)(record).into_response()
     }
 
-    pub async fn serve(self: &Arc<Self>) -> String {
+    pub(crate) async fn serve(self: &Arc<Self>) -> String {
         let app = Router::new()
             .route(
                 "/",
@@ -180,7 +180,7 @@ impl Taker {
 }
 
 /// Serves on a free port of this machine, until the test's runtime ends.
-pub async fn listen(app: Router) -> SocketAddr {
+pub(crate) async fn listen(app: Router) -> SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });

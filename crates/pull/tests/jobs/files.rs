@@ -12,19 +12,19 @@ use crate::apis::Taker;
 use crate::world::{World, dead, until};
 
 /// Lines of products with ids from `from` to `to`.
-pub fn lines(from: i64, to: i64) -> String {
+pub(crate) fn lines(from: i64, to: i64) -> String {
     (from..to)
         .map(|id| format!("{{\"id\":{id},\"name\":\"product {id}\"}}\n"))
         .collect()
 }
 
-pub fn gzip(text: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(text: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(text).unwrap();
     encoder.finish().unwrap()
 }
 
-pub fn into_table(paths: &str, extra: &str) -> String {
+pub(crate) fn into_table(paths: &str, extra: &str) -> String {
     format!(
         "source: {{ type: files, paths: [{paths}]{extra} }}\n\
          destination:\n  type: table\n  store: {{ type: sqlite, path: rows.db }}\n  table: products\n\

@@ -7,14 +7,14 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 /// Hands connections on to a server while it is on; cuts all of them when it goes off.
-pub struct Switch {
-    pub address: SocketAddr,
+pub(crate) struct Switch {
+    pub(crate) address: SocketAddr,
     on: watch::Sender<bool>,
     _task: AbortOnDropHandle<()>,
 }
 
 impl Switch {
-    pub async fn to(server: SocketAddr) -> Self {
+    pub(crate) async fn to(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (on, seen) = watch::channel(true);
@@ -43,7 +43,7 @@ impl Switch {
         }
     }
 
-    pub fn turn(&self, on: bool) {
+    pub(crate) fn turn(&self, on: bool) {
         self.on.send_replace(on);
     }
 }

@@ -26,35 +26,35 @@ impl Clock for RealClock {
 }
 
 /// A folder with a definition.
-pub struct World {
-    pub dir: tempfile::TempDir,
+pub(crate) struct World {
+    pub(crate) dir: tempfile::TempDir,
 }
 
 /// A job that runs.
-pub struct Running {
+pub(crate) struct Running {
     task: tokio::task::JoinHandle<End>,
     state_dir: PathBuf,
-    pub stop: CancellationToken,
-    pub progress: Arc<Progress>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) progress: Arc<Progress>,
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             dir: tempfile::tempdir().unwrap(),
         }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// Reads a definition, with `$NAME$` of nothing in it: references name what is in `pairs`.
-    pub fn define(&self, yaml: &str) -> Definition {
+    pub(crate) fn define(&self, yaml: &str) -> Definition {
         self.try_define(yaml).unwrap_or_else(|e| panic!("{e}"))
     }
 
-    pub fn try_define(&self, yaml: &str) -> Result<Definition, String> {
+    pub(crate) fn try_define(&self, yaml: &str) -> Result<Definition, String> {
         let file = self.path("job.yaml");
         std::fs::write(&file, yaml).unwrap();
         let substitute = |text: &str| match text.strip_prefix("${") {
@@ -62,13 +62,13 @@ impl World {
             Some("TOKEN}") => Ok(Some("s3cret-token".to_owned())),
             Some(other) => Err(format!(
                 "the variable {} is not set",
-                &other[..other.len() - 1]
+                other.trim_end_matches('}')
             )),
         };
         Definition::read(&file, &substitute).map_err(|e| e.to_string())
     }
 
-    pub fn start(&self, definition: &Definition) -> Running {
+    pub(crate) fn start(&self, definition: &Definition) -> Running {
         self.start_on(definition, State::open(&definition.state_dir()).unwrap())
     }
 
@@ -84,11 +84,15 @@ impl World {
     }
 
     /// Runs to the end, whatever that is.
-    pub async fn run(&self, definition: &Definition) -> (End, Summary) {
+    pub(crate) async fn run(&self, definition: &Definition) -> (End, Summary) {
         self.start(definition).end().await
     }
 
-    pub async fn replay(&self, definition: &Definition, selection: Selection) -> (End, Summary) {
+    pub(crate) async fn replay(
+        &self,
+        definition: &Definition,
+        selection: Selection,
+    ) -> (End, Summary) {
         let around = surroundings();
         let state = State::open(&definition.state_dir()).unwrap();
         let end = forebay_pull::replay(definition, &selection, state, &around).await;
@@ -96,14 +100,14 @@ impl World {
     }
 
     /// A row of the table `products` in `rows.db` by its id.
-    pub async fn row(&self, id: i64) -> Option<Row> {
+    pub(crate) async fn row(&self, id: i64) -> Option<Row> {
         let store = SqliteKeyed::new(self.path("rows.db"));
         let shape = store.describe("products").await.unwrap().unwrap();
         store.get(&shape, &[Value::Integer(id)]).await.unwrap()
     }
 
     /// One number that SQL answers on `rows.db`.
-    pub fn number(&self, sql: &str) -> i64 {
+    pub(crate) fn number(&self, sql: &str) -> i64 {
         let connection = rusqlite::Connection::open(self.path("rows.db")).unwrap();
         connection.query_row(sql, [], |r| r.get(0)).unwrap()
     }
@@ -119,18 +123,18 @@ fn surroundings() -> Surroundings {
 }
 
 impl Running {
-    pub async fn end(self) -> (End, Summary) {
+    pub(crate) async fn end(self) -> (End, Summary) {
         let end = tokio::time::timeout(PATIENCE, self.task).await;
         let end = end.expect("the job has to end").unwrap();
         (end, self.progress.summary(Duration::from_secs(1)))
     }
 
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.task.is_finished()
     }
 
     /// As a kill does: nothing of it runs on, nothing is finished.
-    pub async fn kill(self) {
+    pub(crate) async fn kill(self) {
         self.task.abort();
         drop(self.task.await);
         // Its tasks end when the runtime next looks at them.
@@ -142,7 +146,7 @@ impl Running {
 }
 
 /// Waits until something holds.
-pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let waited = tokio::time::timeout(PATIENCE, async {
         while !holds() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -154,7 +158,7 @@ pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// Dead letters of a job.
-pub async fn dead(dir: &Path) -> Vec<forebay_pull::state::DeadLetter> {
+pub(crate) async fn dead(dir: &Path) -> Vec<forebay_pull::state::DeadLetter> {
     let state = State::look(dir).unwrap();
     state.dead(0, 1000).await.unwrap().letters
 }
