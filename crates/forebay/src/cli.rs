@@ -48,6 +48,9 @@ enum Command {
     #[command(subcommand)]
     Dead(command::dead::Command),
     #[command(subcommand)]
+    Job(command::job::Command),
+    Lookup(command::lookup::Args),
+    #[command(subcommand)]
     Log(command::log::Command),
     #[command(subcommand)]
     Config(command::config::Command),
@@ -94,6 +97,8 @@ fn run(command: Command, env: Environment) -> Result<(), Failure> {
         Command::Source(command) => command::source::run(command, env),
         Command::Query(args) => command::query::run(&args, env),
         Command::Dead(command) => command::dead::run(command, env),
+        Command::Job(command) => command::job::run(command, env),
+        Command::Lookup(args) => command::lookup::run(&args, &env),
         Command::Log(command) => command::log::run(&command, env),
         Command::Config(command) => command::config::run(command, env),
         Command::Completions(args) => command::completions::run(&args),

@@ -40,6 +40,7 @@ pub(crate) use layers::Origin;
 pub(crate) use nearest::nearest;
 pub(crate) use problem::Problem;
 pub(crate) use secret::Secret;
+pub(crate) use substitution::substitute;
 pub(crate) use table::TableDefault;
 pub(crate) use telemetry::{LogFormat, LogOutput};
 

@@ -49,6 +49,13 @@ impl Failure {
         self
     }
 
+    /// With a code of its own, where a command tells kinds of failure apart.
+    #[must_use]
+    pub(crate) fn with_code(mut self, code: u8) -> Self {
+        self.code = code;
+        self
+    }
+
     /// What the process ends with.
     pub(crate) fn code(&self) -> u8 {
         self.code

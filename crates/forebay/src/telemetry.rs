@@ -120,7 +120,8 @@ impl Metrics {
         }
     }
 
-    fn render(&self) -> String {
+    /// All metrics, as text.
+    pub(crate) fn render(&self) -> String {
         if let Some(log) = self.log.get() {
             measure(log);
         }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 /// From each crate, the crates of ours that it may use.
-const ALLOWED: [(&str, &[&str]); 9] = [
+const ALLOWED: [(&str, &[&str]); 10] = [
     ("forebay-model", &[]),
     ("forebay-record", &["forebay-model"]),
     ("forebay-log", &[]),
@@ -24,6 +24,10 @@ const ALLOWED: [(&str, &[&str]); 9] = [
         ],
     ),
     (
+        "forebay-pull",
+        &["forebay-model", "forebay-record", "forebay-remote"],
+    ),
+    (
         "forebay-control",
         &["forebay-meta", "forebay-model", "forebay-remote"],
     ),
@@ -36,6 +40,7 @@ const ALLOWED: [(&str, &[&str]); 9] = [
             "forebay-log",
             "forebay-meta",
             "forebay-model",
+            "forebay-pull",
             "forebay-record",
             "forebay-remote",
         ],

@@ -7,12 +7,16 @@
 //! | [`staging`] | S3-compatible storage | `s3` |
 //! | `table::sqlite` | the embedded database | `sqlite` |
 //! | `table::postgres` | a PostgreSQL server | `postgres` |
+//! | [`cache`] | what is known to be in a table | `sqlite`, `redis` |
+//! | [`keyed`] | tables with typed rows that are written and read by key | one each |
 //! | `services`, `table::conformance` | what tests of real services share | `test-services` |
 //!
 //! Errors everywhere say two things: a sentence for a person, with the object or table and column
 //! in it, and whether the same call may succeed later. Addresses, keys and timeouts arrive as
 //! values; nothing here reads the environment.
 
+pub mod cache;
+pub mod keyed;
 pub mod staging;
 pub mod table;
 

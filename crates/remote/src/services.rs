@@ -75,6 +75,26 @@ pub fn s3(test: &str) -> Option<S3Service> {
     })
 }
 
+/// The address of the Redis server, by `FOREBAY_TEST_REDIS_URL`. Nothing when it is not set: then
+/// the test says so and passes.
+///
+/// # Panics
+/// When it is not set and `CI=true`: there, nothing may go untested.
+#[must_use]
+pub fn redis(test: &str) -> Option<String> {
+    variable(test, "FOREBAY_TEST_REDIS_URL")
+}
+
+/// Host and port of the Cassandra node, by `FOREBAY_TEST_CASSANDRA_NODE`. Nothing when it is not
+/// set: then the test says so and passes.
+///
+/// # Panics
+/// When it is not set and `CI=true`: there, nothing may go untested.
+#[must_use]
+pub fn cassandra(test: &str) -> Option<String> {
+    variable(test, "FOREBAY_TEST_CASSANDRA_NODE")
+}
+
 fn variable(test: &str, name: &str) -> Option<String> {
     match std::env::var(name) {
         Ok(value) if !value.is_empty() => Some(value),

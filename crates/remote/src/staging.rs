@@ -18,6 +18,8 @@ mod upload;
 
 pub use config::{LocalStaging, S3Staging, StagingConfig};
 pub use error::{StagingError, StagingErrorKind};
+#[cfg(feature = "s3")]
+pub use s3::bucket;
 
 /// Bytes on their way to staging. Chunks may have any size; errors are the reader's own.
 pub type UploadStream<'a> = BoxStream<'a, Result<Bytes, std::io::Error>>;

@@ -10,8 +10,8 @@ use forebay_model::{Mapping, TableBackend, TableId};
 
 mod error;
 mod rows;
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
-mod shape;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "cassandra"))]
+pub(crate) mod shape;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod text;
 

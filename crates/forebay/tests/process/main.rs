@@ -14,6 +14,7 @@ mod dead;
 mod definitions;
 mod documents;
 mod http;
+mod job;
 mod log;
 mod query;
 mod server;

@@ -5,30 +5,44 @@ use std::sync::Arc;
 
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::path::Path;
-use object_store::{BackoffConfig, Certificate, ClientOptions, RetryConfig};
+use object_store::{BackoffConfig, Certificate, ClientOptions, ObjectStore, RetryConfig};
 use secrecy::ExposeSecret;
 
 use crate::staging::{Place, S3Staging, Staging, StagingError};
 
-pub(super) fn open(config: &S3Staging) -> Result<Staging, StagingError> {
-    let name = match &config.endpoint {
-        Some(endpoint) => format!("bucket \"{}\" at {endpoint}", config.bucket),
-        None => format!("bucket \"{}\" in {}", config.bucket, config.region),
-    };
+/// A bucket as the library's own store, for who reads other objects than staged ones; and its name
+/// in the words of errors. Nothing is asked yet.
+///
+/// # Errors
+/// Terminal when the configuration can't work.
+pub fn bucket(config: &S3Staging) -> Result<(Arc<dyn ObjectStore>, String), StagingError> {
+    let name = name_of(config);
     let invalid =
         |cause: &dyn std::fmt::Display| StagingError::terminal(format!("{name}: {cause}"));
     if let Some(problem) = problem(config) {
         return Err(invalid(&problem));
     }
-    let root = Path::parse(&config.prefix)
-        .map_err(|e| invalid(&format!("the prefix is not valid: {e}")))?;
     let store = build(config).map_err(|e| invalid(&e))?;
+    Ok((Arc::new(store), name))
+}
+
+fn name_of(config: &S3Staging) -> String {
+    match &config.endpoint {
+        Some(endpoint) => format!("bucket \"{}\" at {endpoint}", config.bucket),
+        None => format!("bucket \"{}\" in {}", config.bucket, config.region),
+    }
+}
+
+pub(super) fn open(config: &S3Staging) -> Result<Staging, StagingError> {
+    let (store, name) = bucket(config)?;
+    let root = Path::parse(&config.prefix)
+        .map_err(|e| StagingError::terminal(format!("{name}: the prefix is not valid: {e}")))?;
     let place = Place {
-        name: name.clone(),
+        name,
         root,
         local: None,
     };
-    Ok(Staging::new(Arc::new(store), place))
+    Ok(Staging::new(store, place))
 }
 
 /// What can't work, before anything is sent.

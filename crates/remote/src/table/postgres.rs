@@ -14,12 +14,14 @@ mod connect;
 mod copy;
 mod error;
 mod import;
+mod keyed;
 mod ledger;
 mod pool;
 mod schema;
 mod tls;
 
 pub use config::{PostgresConfig, SslMode};
+pub use keyed::PostgresKeyed;
 
 use connect::Server;
 use pool::Pool;

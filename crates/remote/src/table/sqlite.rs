@@ -26,6 +26,7 @@ mod writer;
 
 pub use query::{QueryCell, QueryError, QuerySummary, QueryVisitor, query};
 
+pub(crate) use error::classify;
 use writer::{Command, RowMessage};
 
 /// Batches of rows that wait for the writer.

@@ -30,7 +30,7 @@ pub(super) fn at<'a>(
 }
 
 /// Whether it may go away by itself, and the cause in plain words.
-pub(super) fn classify(error: &Error) -> (bool, String) {
+pub(crate) fn classify(error: &Error) -> (bool, String) {
     let Some(code) = error.sqlite_error_code() else {
         return (false, error.to_string());
     };

@@ -1,0 +1,250 @@
+//! `forebay job`: jobs that pull records from an API or files.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use forebay_pull::definition::Definition;
+use forebay_pull::state::State;
+use forebay_pull::{End, Failure as JobFailure, Progress, Selection, Summary, Surroundings};
+use serde_json::json;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::SystemClock;
+use crate::config::{Environment, LogFormat, LogOutput, substitute};
+use crate::failure::Failure;
+use crate::signals::{StopSignals, end_at_once};
+use crate::{telemetry, terminal};
+
+mod bar;
+mod dead;
+
+/// Pulls records from an HTTP API or from files of JSON lines into a table or another API.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    Run(RunArgs),
+    /// Checks a job's file and prints what it will do.
+    Check(FileArgs),
+    /// Prints the JSON schema of job files.
+    Schema,
+    #[command(subcommand)]
+    Dead(dead::Command),
+}
+
+/// Runs a job to its end, or for ever.
+///
+/// SIGTERM and Ctrl-C stop in order: nothing more is read, what was begun is finished. The same
+/// command goes on where it stopped, also after a kill.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXIT_CODES)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    job: FileArgs,
+    /// Forgets where an earlier run was, and begins from the start; dead letters stay
+    #[arg(long)]
+    fresh: bool,
+    /// Parts of files that are parsed at once [default: what the file says, or one a core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
+    concurrency: Option<u32>,
+    #[command(flatten)]
+    output: Output,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    the source has no more records, and all of them are where they should be
+  1    it did not work; standard error says why
+  2    the file makes no sense: nothing was begun
+  3    the source can't be read
+  4    the destination can't be written
+  5    more bad lines than maxErrors
+  6    as 0, but some records were set aside: see `forebay job dead ls`
+  130  stopped by Ctrl-C (143: by SIGTERM)";
+
+/// What is said while and after it runs.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Output {
+    /// Prints the summary as JSON to standard output
+    #[arg(long)]
+    json: bool,
+    /// Least important log lines: error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL", default_value = "warn")]
+    log_level: String,
+}
+
+/// The job's file.
+#[derive(Debug, clap::Args)]
+pub(crate) struct FileArgs {
+    /// The job's file (YAML)
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+/// Runs it.
+pub(crate) fn run(command: Command, env: Environment) -> Result<(), Failure> {
+    match command {
+        Command::Run(args) => run_job(args, env),
+        Command::Check(args) => {
+            let definition = read(&args.file, &env)?;
+            terminal::line(definition.plan().join("\n"))
+        }
+        Command::Schema => terminal::line(format_args!("{:#}", Definition::schema())),
+        Command::Dead(command) => dead::run(command, env),
+    }
+}
+
+fn read(file: &Path, env: &Environment) -> Result<Definition, Failure> {
+    Definition::read(file, &|text| substitute(text, env)).map_err(|problems| {
+        Failure::usage(problems).hint("`forebay job schema` prints what a job's file may say")
+    })
+}
+
+fn run_job(args: RunArgs, env: Environment) -> Result<(), Failure> {
+    let mut definition = read(&args.job.file, &env)?;
+    definition.concurrency = args.concurrency.or(definition.concurrency);
+    let fresh = args.fresh;
+    perform(
+        &definition.name.clone(),
+        &args.output,
+        env,
+        async |around| {
+            let state = State::open(&definition.state_dir()).map_err(Failure::new)?;
+            if fresh {
+                state.begin_afresh().await.map_err(Failure::new)?;
+            }
+            Ok(forebay_pull::run(&definition, state, &around).await)
+        },
+    )
+}
+
+/// Replays dead letters.
+fn replay(
+    definition: &Definition,
+    selection: &Selection,
+    output: &Output,
+    env: Environment,
+) -> Result<(), Failure> {
+    perform(&definition.name, output, env, async |around| {
+        let state = State::open(&definition.state_dir()).map_err(Failure::new)?;
+        Ok(forebay_pull::replay(definition, selection, state, &around).await)
+    })
+}
+
+/// Does the work with signals, a progress bar and a summary around it.
+fn perform(
+    name: &str,
+    output: &Output,
+    env: Environment,
+    work: impl AsyncFnOnce(Surroundings) -> Result<End, Failure>,
+) -> Result<(), Failure> {
+    telemetry::start_log(&LogOutput {
+        level: output.log_level.clone(),
+        format: LogFormat::Auto,
+    })?;
+    let runtime = runtime()?;
+    let progress = Arc::new(Progress::default());
+    let (ended, signal, elapsed) = runtime.block_on(async {
+        let begin = Instant::now();
+        let stop = CancellationToken::new();
+        let around = Surroundings {
+            clock: Arc::new(SystemClock),
+            variable: Arc::new(move |name| env.get(name)),
+            stop: stop.clone(),
+            progress: Arc::clone(&progress),
+        };
+        let mut signals = StopSignals::catch()?;
+        let mut signal = None;
+        let bar = bar::Bar::new(&progress);
+        let mut working = std::pin::pin!(work(around));
+        let ended = loop {
+            tokio::select! {
+                ended = &mut working => break ended,
+                name = signals.next() => {
+                    if signal.is_some() {
+                        end_at_once();
+                    }
+                    signal = Some(name);
+                    bar.note(format_args!("{name}: finishing what was begun; once more ends at once"));
+                    stop.cancel();
+                }
+                () = bar.tick() => {}
+            }
+        };
+        bar.clear();
+        Ok::<_, Failure>((ended, signal, begin.elapsed()))
+    })?;
+    let end = ended?;
+    let summary = progress.summary(elapsed);
+    report(name, output, &end, &summary)?;
+    conclude(end, signal, &summary)
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::new(format_args!("can't start: {e}")))
+}
+
+fn report(name: &str, output: &Output, end: &End, summary: &Summary) -> Result<(), Failure> {
+    let s = summary;
+    let mut parts = vec![format!("{} read", s.read)];
+    let mut part = |n: u64, what: &str| {
+        if n > 0 {
+            parts.push(format!("{n} {what}"));
+        }
+    };
+    part(s.processed, "processed");
+    part(s.written, "written");
+    part(s.unchanged, "unchanged");
+    part(s.superseded, "superseded");
+    part(s.dead, "set aside");
+    part(s.retries, "retries");
+    let took = Duration::from_secs_f64(s.seconds);
+    terminal::note(format_args!(
+        "{name}: {} in {took:.1?} ({} rows/s)",
+        parts.join(", "),
+        s.rows_per_second
+    ));
+    if !output.json {
+        return Ok(());
+    }
+    let end = match end {
+        End::Complete => "complete",
+        End::Stopped => "stopped",
+        End::Failed(_) => "failed",
+    };
+    let mut line = json!({ "job": name, "end": end });
+    if let (Some(line), Ok(serde_json::Value::Object(fields))) =
+        (line.as_object_mut(), serde_json::to_value(summary))
+    {
+        line.extend(fields);
+    }
+    terminal::line(line)
+}
+
+fn conclude(end: End, signal: Option<&'static str>, summary: &Summary) -> Result<(), Failure> {
+    let go_on = "the same command goes on where it was";
+    match end {
+        End::Complete if summary.dead == 0 => Ok(()),
+        End::Complete => Err(
+            Failure::new(format_args!("{} records were set aside", summary.dead))
+                .hint("`forebay job dead ls FILE` lists them, `… replay` tries them again")
+                .with_code(6),
+        ),
+        End::Stopped => {
+            let code = if signal == Some("SIGTERM") { 143 } else { 130 };
+            Err(Failure::new("stopped").hint(go_on).with_code(code))
+        }
+        End::Failed(failure) => {
+            let code = match &failure {
+                JobFailure::Source(_) => 3,
+                JobFailure::Destination(_) => 4,
+                JobFailure::TooManyErrors(_) => 5,
+                JobFailure::State(_) => 1,
+            };
+            Err(Failure::new(failure).hint(go_on).with_code(code))
+        }
+    }
+}

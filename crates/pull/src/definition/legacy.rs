@@ -1,0 +1,104 @@
+//! The key names of the older collection engine, read as they are, so that its users move without
+//! an edit.
+
+use serde_json::{Map, Value, json};
+
+use super::nearest::nearest;
+
+/// All of its keys.
+const KEYS: [&str; 13] = [
+    "sourceApiBaseUrl",
+    "sourceApiAuthToken",
+    "sourceClientTimeout",
+    "sourceApiRateLimit",
+    "sourceApiRateLimitPeriodSecs",
+    "processingApiBaseUrl",
+    "processingClientTimeout",
+    "processingWorkersCount",
+    "storageApiBaseUrl",
+    "storageClientTimeout",
+    "storageWorkersCount",
+    "defaultClientTimeout",
+    "defaultWorkersCount",
+];
+
+/// Whether a document is one of the older engine: it has its keys and none of a definition.
+pub(super) fn is(document: &Value) -> bool {
+    let Some(fields) = document.as_object() else {
+        return false;
+    };
+    let has = |name: &str| fields.contains_key(name);
+    KEYS.iter().any(|k| has(k)) && !has("source") && !has("destination")
+}
+
+/// The same as a definition.
+pub(super) fn convert(document: &Value) -> Result<Value, Vec<String>> {
+    let empty = Map::new();
+    let fields = document.as_object().unwrap_or(&empty);
+    let names: Vec<String> = KEYS.iter().map(|k| (*k).to_owned()).collect();
+    let mut problems: Vec<String> = Vec::new();
+    for name in fields.keys().filter(|n| !names.contains(n)) {
+        let hint = nearest(name, &names).map(|n| format!("; did you mean {n}?"));
+        problems.push(format!(
+            "{name} is not a known key{}",
+            hint.unwrap_or_default()
+        ));
+    }
+    let text = |name: &str| fields.get(name).and_then(Value::as_str);
+    for name in ["sourceApiBaseUrl", "storageApiBaseUrl"] {
+        if text(name).is_none_or(str::is_empty) {
+            problems.push(format!("{name} is missing"));
+        }
+    }
+    let given = |name: &str| fields.get(name).filter(|v| !v.is_null()).cloned();
+    let timeout = given("defaultClientTimeout").unwrap_or_else(|| json!("5s"));
+    let workers = given("defaultWorkersCount").unwrap_or_else(|| json!(3));
+    let timeout = |name: &str| given(name).unwrap_or_else(|| timeout.clone());
+    let workers = |name: &str| given(name).unwrap_or_else(|| workers.clone());
+    let stage = |name: &str| {
+        json!({
+            "url": text(&format!("{name}ApiBaseUrl")),
+            "timeout": timeout(&format!("{name}ClientTimeout")),
+            "workers": workers(&format!("{name}WorkersCount")),
+        })
+    };
+    let mut source = json!({
+        "type": "http_api",
+        "baseUrl": text("sourceApiBaseUrl"),
+        "timeout": timeout("sourceClientTimeout"),
+    });
+    if let Some(token) = given("sourceApiAuthToken") {
+        source["auth"] = json!({ "token": token });
+    }
+    match (
+        given("sourceApiRateLimit"),
+        given("sourceApiRateLimitPeriodSecs"),
+    ) {
+        (Some(requests), period) => {
+            let seconds = period.map_or(Some(60), |p| p.as_u64());
+            match seconds {
+                Some(seconds) => {
+                    source["rateLimit"] =
+                        json!({ "requests": requests, "period": format!("{seconds}s") });
+                }
+                None => problems.push(
+                    "sourceApiRateLimitPeriodSecs has to be a whole number of seconds".to_owned(),
+                ),
+            }
+        }
+        (None, Some(_)) => {
+            problems.push("sourceApiRateLimitPeriodSecs needs sourceApiRateLimit".to_owned());
+        }
+        (None, None) => {}
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let mut destination = stage("storage");
+    destination["type"] = json!("http");
+    let mut definition = json!({ "source": source, "destination": destination });
+    if text("processingApiBaseUrl").is_some() {
+        definition["processing"] = stage("processing");
+    }
+    Ok(definition)
+}

@@ -1,0 +1,114 @@
+//! A definition in words.
+
+use super::{
+    Cache, Definition, Destination, HttpApi, HttpStage, Paging, Source, Store, TableDestination,
+};
+
+pub(super) fn plan(definition: &Definition) -> Vec<String> {
+    let mut lines = vec![format!("job {}", definition.name)];
+    match &definition.source {
+        Source::HttpApi(api) => http_api(&mut lines, api),
+        Source::Files(files) => {
+            lines.push(format!("reads JSON lines of {}", files.paths.join(", ")));
+            lines.push(format!(
+                "  {} parts of {} at once, up to {} bad lines",
+                definition.concurrency(),
+                files.chunk_size,
+                files.max_errors
+            ));
+        }
+    }
+    if let Some(stage) = &definition.processing {
+        http_stage(&mut lines, "posts each record for processing to", stage);
+    }
+    match &definition.destination {
+        Destination::Http(stage) => http_stage(&mut lines, "posts each record to", stage),
+        Destination::Table(destination) => table(&mut lines, destination),
+    }
+    lines.push(format!(
+        "keeps its state in {}",
+        definition.state_dir().display()
+    ));
+    lines
+}
+
+fn http_api(lines: &mut Vec<String>, api: &HttpApi) {
+    let auth = match &api.auth {
+        None => "no token".to_owned(),
+        Some(auth) if auth.header == "bearer" => "a bearer token".to_owned(),
+        Some(auth) => format!("a token in {}", auth.header),
+    };
+    lines.push(format!("reads {}{} with {auth}", api.base_url, api.path));
+    let paging = match &api.paging {
+        Paging::Cursor {
+            cursor,
+            param: None,
+        } => format!("the cursor `{cursor}` in the path"),
+        Paging::Cursor {
+            cursor,
+            param: Some(param),
+        } => format!("the cursor `{cursor}` in ?{param}="),
+        Paging::Offset { param, size, .. } => format!("?{param}=, {size} records each"),
+        Paging::Page { param, first } => format!("?{param}=, from {first}"),
+        Paging::Link => "the header Link".to_owned(),
+    };
+    lines.push(format!("  page after page by {paging}"));
+    lines.push(match api.rate_limit {
+        Some(limit) => format!(
+            "  at most {} requests in any {}",
+            limit.requests, limit.period
+        ),
+        None => "  without a rate limit".to_owned(),
+    });
+    let until = api.until;
+    let mut ends = Vec::new();
+    if until.empty_page {
+        ends.push("a page is empty".to_owned());
+    }
+    if until.no_next {
+        ends.push("a page names no next one".to_owned());
+    }
+    ends.extend(until.pages.map(|n| format!("{n} pages were read")));
+    ends.extend(until.records.map(|n| format!("{n} records were read")));
+    lines.push(if ends.is_empty() {
+        "  for ever".to_owned()
+    } else {
+        format!("  until {}", ends.join(" or "))
+    });
+}
+
+fn http_stage(lines: &mut Vec<String>, what: &str, stage: &HttpStage) {
+    lines.push(format!("{what} {}", stage.url));
+    lines.push(format!(
+        "  {} workers, {} attempts of {} each",
+        stage.workers, stage.retry.attempts, stage.timeout
+    ));
+}
+
+fn table(lines: &mut Vec<String>, table: &TableDestination) {
+    let store = match &table.store {
+        Store::Sqlite { path } => format!("SQLite file {}", path.display()),
+        Store::Postgres { .. } => "PostgreSQL".to_owned(),
+        Store::Cassandra { nodes, .. } => format!("Cassandra at {}", nodes.join(", ")),
+    };
+    lines.push(format!("writes rows of table {} in {store}", table.table));
+    let shape = table.shape();
+    let columns: Vec<String> = shape
+        .columns
+        .iter()
+        .map(|c| {
+            let key = if c.is_key { " key" } else { "" };
+            format!("{} {}{key}", c.name, c.kind)
+        })
+        .collect();
+    lines.push(format!("  {}", columns.join(", ")));
+    lines.push(format!(
+        "  {} workers, up to {} rows together",
+        table.workers, table.batch
+    ));
+    match &table.cache {
+        Cache::None => {}
+        Cache::Embedded => lines.push("  unchanged rows are known by a file".to_owned()),
+        Cache::Redis { .. } => lines.push("  unchanged rows are known by Redis".to_owned()),
+    }
+}

@@ -1,0 +1,160 @@
+//! From a file to a definition: parse, put values in place of references, validate.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::{Definition, Destination, Lookup, Source, Store, check, legacy, schema};
+
+/// A file is at most this long; a longer one is not a definition.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Puts values in place of the references of a text; nothing when there is none. An error names the
+/// reference and never a value.
+pub type Substitute<'a> = dyn Fn(&str) -> Result<Option<String>, String> + 'a;
+
+/// Everything that is wrong with a file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Problems {
+    /// The file, as it was named.
+    pub file: String,
+    /// At least one.
+    pub all: Vec<String>,
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.all.as_slice() {
+            [one] => write!(f, "{}: {one}", self.file),
+            many => {
+                write!(f, "{} has {} problems:", self.file, many.len())?;
+                many.iter().try_for_each(|p| write!(f, "\n  {p}"))
+            }
+        }
+    }
+}
+
+pub(super) fn read(file: &Path, substitute: &Substitute<'_>) -> Result<Definition, Problems> {
+    let refuse = |all| Problems {
+        file: file.display().to_string(),
+        all,
+    };
+    let mut document = parse(file, substitute).map_err(refuse)?;
+    if legacy::is(&document) {
+        document = legacy::convert(&document).map_err(refuse)?;
+    }
+    let mut definition: Definition = typed(&document).map_err(refuse)?;
+    if definition.name.is_empty() {
+        let stem = file.file_stem().unwrap_or_default();
+        definition.name = stem.to_string_lossy().into_owned();
+    }
+    let found = check::definition(&definition);
+    if !found.is_empty() {
+        return Err(refuse(found));
+    }
+    place(&mut definition, file.parent().unwrap_or(Path::new("")));
+    Ok(definition)
+}
+
+pub(super) fn read_lookup(file: &Path, substitute: &Substitute<'_>) -> Result<Lookup, Problems> {
+    let refuse = |all| Problems {
+        file: file.display().to_string(),
+        all,
+    };
+    let document = parse(file, substitute).map_err(refuse)?;
+    let mut lookup: Lookup = typed(&document).map_err(refuse)?;
+    let found = check::lookup(&lookup);
+    if !found.is_empty() {
+        return Err(refuse(found));
+    }
+    place_store(&mut lookup.store, file.parent().unwrap_or(Path::new("")));
+    Ok(lookup)
+}
+
+fn parse(file: &Path, substitute: &Substitute<'_>) -> Result<Value, Vec<String>> {
+    let one = |text: String| vec![text];
+    let length = file.metadata().map(|m| m.len());
+    match length {
+        Err(e) => return Err(one(format!("can't be read: {e}"))),
+        Ok(n) if n > FILE_BYTES_MAX => {
+            return Err(one(format!("has {n} bytes, allowed is {FILE_BYTES_MAX}")));
+        }
+        Ok(_) => {}
+    }
+    let text = std::fs::read_to_string(file).map_err(|e| one(format!("can't be read: {e}")))?;
+    let mut document: Value = serde_saphyr::from_str(&text).map_err(|e| {
+        let line = e.location().map_or(0, |l| l.line());
+        let text = e.without_snippet().to_string();
+        one(format!(
+            "line {line}: {}",
+            text.lines().next().unwrap_or_default()
+        ))
+    })?;
+    let mut problems = Vec::new();
+    replace(&mut document, "", substitute, &mut problems);
+    if problems.is_empty() {
+        Ok(document)
+    } else {
+        Err(problems)
+    }
+}
+
+fn replace(value: &mut Value, at: &str, substitute: &Substitute<'_>, problems: &mut Vec<String>) {
+    match value {
+        Value::String(text) => match substitute(text) {
+            Ok(None) => {}
+            Ok(Some(replaced)) => *text = replaced,
+            Err(problem) => problems.push(format!("{at}: {problem}")),
+        },
+        Value::Array(items) => {
+            for (i, item) in items.iter_mut().enumerate() {
+                replace(item, &format!("{at}[{i}]"), substitute, problems);
+            }
+        }
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                let at = if at.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{at}.{name}")
+                };
+                replace(field, &at, substitute, problems);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+fn typed<T: serde::de::DeserializeOwned + schemars::JsonSchema>(
+    document: &Value,
+) -> Result<T, Vec<String>> {
+    let problems = schema::problems(&schema::of::<T>(), document);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    // What a schema can't say: sizes and durations, which name themselves in their errors.
+    serde_json::from_value(document.clone()).map_err(|e| vec![e.to_string()])
+}
+
+/// Local paths count from the file's folder, so that a job does not depend on where it is started.
+fn place(definition: &mut Definition, folder: &Path) {
+    let state = definition.state_dir();
+    definition.state = Some(folder.join(state));
+    if let Source::Files(files) = &mut definition.source {
+        for path in &mut files.paths {
+            if !path.contains("://") {
+                *path = folder.join(&*path).to_string_lossy().into_owned();
+            }
+        }
+    }
+    if let Destination::Table(table) = &mut definition.destination {
+        place_store(&mut table.store, folder);
+    }
+}
+
+fn place_store(store: &mut Store, folder: &Path) {
+    if let Store::Sqlite { path } = store {
+        *path = folder.join(std::mem::replace(path, PathBuf::new()));
+    }
+}

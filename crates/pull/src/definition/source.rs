@@ -1,0 +1,264 @@
+//! Where records come from.
+
+use std::collections::BTreeMap;
+
+use forebay_model::{ByteSize, Span};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Secret;
+
+/// Where records come from.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Source {
+    /// A paged HTTP API.
+    HttpApi(Box<HttpApi>),
+    /// Files of JSON lines, in a folder or in S3.
+    Files(Files),
+}
+
+/// A paged HTTP API. Without further keys: `GET {baseUrl}/messages`, then
+/// `{baseUrl}/messages/{cursor}`, answered with `{"results": [...], "cursor": n}`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HttpApi {
+    /// `https://api.example.com`, without a slash at its end.
+    pub base_url: String,
+    /// Path of the first page.
+    #[serde(default = "path")]
+    pub path: String,
+    /// Parameters of each request, `name: value`.
+    #[serde(default)]
+    pub query: BTreeMap<String, String>,
+    /// Who is asking.
+    #[serde(default)]
+    pub auth: Option<Auth>,
+    /// Headers of each request, `name: value`.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// How long a request may take, its answer included. 1ms to 1h.
+    #[serde(default = "timeout")]
+    pub timeout: Span,
+    /// An answer is at most this long. 1KB to 1GB.
+    #[serde(default = "max_page_size")]
+    pub max_page_size: ByteSize,
+    /// Requests in a length of time; without it as many as there are.
+    #[serde(default)]
+    pub rate_limit: Option<RateLimit>,
+    /// How one page leads to the next.
+    #[serde(default)]
+    pub paging: Paging,
+    /// JSON path of the records in an answer; empty when the answer itself is the array.
+    #[serde(default = "results")]
+    pub results: String,
+    /// When it ends; without any condition it goes on for ever.
+    #[serde(default)]
+    pub until: Until,
+    /// How long to wait after a page without records. 1ms to 1h.
+    #[serde(default = "wait")]
+    pub empty_page_wait: Span,
+    /// How long to wait after the first failed request; doubles with each further one. 1ms to 1h.
+    #[serde(default = "wait")]
+    pub error_wait: Span,
+    /// How long to wait between failed requests at most. 1ms to 1h.
+    #[serde(default = "error_wait_max")]
+    pub error_wait_max: Span,
+    /// Failed requests in a row after which the job ends; without it, it tries for ever.
+    #[serde(default)]
+    #[schemars(range(min = 1))]
+    pub give_up_after: Option<u32>,
+}
+
+/// Who is asking: a token in a header of its own, or as `Authorization: Bearer`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Auth {
+    /// `bearer` for `Authorization: Bearer TOKEN`, else the name of the header.
+    #[serde(default = "header")]
+    pub header: String,
+    /// The token: `${API_TOKEN}` or `${file:/run/secrets/token}`.
+    pub token: Secret,
+}
+
+/// So many requests in any length of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RateLimit {
+    /// Requests at most. 1 to 100000.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub requests: u32,
+    /// In any such length of time. 1ms to 24h.
+    pub period: Span,
+}
+
+/// How one page leads to the next.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(
+    tag = "type",
+    rename_all = "snake_case",
+    rename_all_fields = "camelCase",
+    deny_unknown_fields
+)]
+pub enum Paging {
+    /// An answer has the cursor of the next page.
+    Cursor {
+        /// JSON path of the cursor in an answer.
+        #[serde(default = "cursor")]
+        cursor: String,
+        /// Parameter that takes the cursor; without it the cursor is a step of the path.
+        #[serde(default)]
+        param: Option<String>,
+    },
+    /// A parameter says how many records to skip.
+    Offset {
+        /// Its name.
+        #[serde(default = "offset")]
+        param: String,
+        /// Parameter of the page's size.
+        #[serde(default = "limit")]
+        size_param: String,
+        /// Records of a page. 1 to 100000.
+        #[serde(default = "page_size")]
+        #[schemars(range(min = 1, max = 100_000))]
+        size: u32,
+    },
+    /// A parameter says which page.
+    Page {
+        /// Its name.
+        #[serde(default = "page")]
+        param: String,
+        /// Number of the first page.
+        #[serde(default = "one")]
+        first: u64,
+    },
+    /// The answer's header `Link` has the address of the next page (`rel="next"`).
+    Link,
+}
+
+impl Default for Paging {
+    fn default() -> Self {
+        Self::Cursor {
+            cursor: cursor(),
+            param: None,
+        }
+    }
+}
+
+/// When it ends; the first condition that holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct Until {
+    /// A page has no records.
+    pub empty_page: bool,
+    /// A page names no next one.
+    pub no_next: bool,
+    /// That many pages with records were read.
+    #[schemars(range(min = 1))]
+    pub pages: Option<u64>,
+    /// At least that many records were read.
+    #[schemars(range(min = 1))]
+    pub records: Option<u64>,
+}
+
+/// Files of JSON lines: `.jsonl`, also with `.gz` or `.zst` behind it.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Files {
+    /// `data/products-*.jsonl`, `/data/**/*.jsonl.gz` or `s3://bucket/prefix/*.jsonl`; a path of
+    /// the local kind counts from the definition's folder. Files are read in the order of their
+    /// names.
+    #[schemars(length(min = 1))]
+    pub paths: Vec<String>,
+    /// The S3 server, when it is not the one of the variables `AWS_REGION`, `AWS_ENDPOINT_URL`,
+    /// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`.
+    #[serde(default)]
+    pub s3: S3,
+    /// A line is at most this long. 1KB to 1GB.
+    #[serde(default = "max_line_size")]
+    pub max_line_size: ByteSize,
+    /// Size of the parts that files are split into. 4KB to 64MB.
+    #[serde(default = "chunk_size")]
+    pub chunk_size: ByteSize,
+    /// Bad lines that are set aside before the job gives up.
+    #[serde(default = "max_errors", alias = "max_errors")]
+    pub max_errors: u64,
+}
+
+/// An S3 server; what is left out comes from the environment.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct S3 {
+    /// Region that requests are signed for.
+    pub region: Option<String>,
+    /// Address of a server other than AWS.
+    pub endpoint: Option<String>,
+    /// Access key.
+    pub access_key_id: Option<String>,
+    /// Its secret.
+    pub secret_access_key: Option<Secret>,
+}
+
+fn path() -> String {
+    "/messages".to_owned()
+}
+
+fn header() -> String {
+    "X-Auth-Token".to_owned()
+}
+
+fn results() -> String {
+    "results".to_owned()
+}
+
+fn cursor() -> String {
+    "cursor".to_owned()
+}
+
+fn offset() -> String {
+    "offset".to_owned()
+}
+
+fn limit() -> String {
+    "limit".to_owned()
+}
+
+fn page() -> String {
+    "page".to_owned()
+}
+
+fn one() -> u64 {
+    1
+}
+
+fn page_size() -> u32 {
+    100
+}
+
+fn timeout() -> Span {
+    Span::secs(5)
+}
+
+fn wait() -> Span {
+    Span::millis(500)
+}
+
+fn error_wait_max() -> Span {
+    Span::secs(30)
+}
+
+fn max_page_size() -> ByteSize {
+    ByteSize::mb(64)
+}
+
+fn max_line_size() -> ByteSize {
+    ByteSize::mb(16)
+}
+
+fn chunk_size() -> ByteSize {
+    ByteSize::kb(256)
+}
+
+fn max_errors() -> u64 {
+    100
+}

@@ -1,0 +1,257 @@
+//! What happens to a record, and where it goes.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use forebay_model::Span;
+use forebay_remote::keyed::{Column as TableColumn, Shape, ValueType};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Auth, Secret};
+
+/// Posts each record to an API. As processing its answer is the record from then on; as a
+/// destination its success is the end.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HttpStage {
+    /// Where records are posted to.
+    pub url: String,
+    /// Who is asking.
+    #[serde(default)]
+    pub auth: Option<Auth>,
+    /// Headers of each request, `name: value`.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// How long a request may take, its answer included. 1ms to 1h.
+    #[serde(default = "timeout")]
+    pub timeout: Span,
+    /// Requests at once. 1 to 1000.
+    #[serde(default = "workers")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub workers: u32,
+    /// How often a record is tried in all before it is set aside.
+    #[serde(default)]
+    pub retry: Retry,
+}
+
+/// How often something is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct Retry {
+    /// Attempts in all. 1 to 100.
+    #[schemars(range(min = 1, max = 100))]
+    pub attempts: u32,
+    /// How long to wait after the first; doubles with each further one. 1ms to 1h.
+    pub wait: Span,
+    /// How long to wait at most, also when the API asks for more with `Retry-After`. 1ms to 1h.
+    pub wait_max: Span,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            attempts: 3,
+            wait: Span::millis(500),
+            wait_max: Span::secs(60),
+        }
+    }
+}
+
+/// Where records go.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Destination {
+    /// An API that takes them one by one.
+    Http(HttpStage),
+    /// A table with a key.
+    Table(Box<TableDestination>),
+}
+
+/// A table with a key: a record is a row, and replaces the one of its key.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TableDestination {
+    /// What keeps it.
+    pub store: Store,
+    /// Its name: `products`, or `shop.products` with a schema or keyspace.
+    pub table: String,
+    /// In the order of the table.
+    #[schemars(length(min = 1))]
+    pub columns: Vec<Column>,
+    /// Batches that are written at once. 1 to 1000.
+    #[serde(default = "workers")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub workers: u32,
+    /// Rows that are written together at most. 1 to 10000.
+    #[serde(default = "batch")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub batch: u32,
+    /// How long the store may be out of reach before the job ends (and can be continued). 0 to 24h.
+    #[serde(default = "outage_max")]
+    pub outage_max: Span,
+    /// Knows what was written, so that an unchanged row is not written again.
+    #[serde(default)]
+    pub cache: Cache,
+}
+
+/// What keeps a table.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(
+    tag = "type",
+    rename_all = "snake_case",
+    rename_all_fields = "camelCase",
+    deny_unknown_fields
+)]
+pub enum Store {
+    /// An SQLite file.
+    Sqlite {
+        /// It, counted from the definition's folder; made when it is not there.
+        path: PathBuf,
+    },
+    /// A PostgreSQL server.
+    Postgres {
+        /// `postgres://user:password@host:5432/database?sslmode=verify-full`.
+        url: Secret,
+    },
+    /// A Cassandra cluster.
+    Cassandra {
+        /// Nodes to begin with, `host:port`.
+        nodes: Vec<String>,
+        /// User, where the cluster asks for one.
+        #[serde(default)]
+        user: Option<String>,
+        /// Its password.
+        #[serde(default)]
+        password: Option<Secret>,
+        /// Copies of each row, when the keyspace has to be made. 1 to 20.
+        #[serde(default = "replication")]
+        #[schemars(range(min = 1, max = 20))]
+        replication: u32,
+        /// Rows that are written at once by each worker. 1 to 4096.
+        #[serde(default = "in_flight")]
+        #[schemars(range(min = 1, max = 4096))]
+        in_flight: u32,
+    },
+}
+
+/// A column of a table.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// What it holds.
+    #[serde(default, rename = "type")]
+    pub kind: Kind,
+    /// Where its value is in the record: `id`, `price.amount`, `tags[0]`; empty for the whole
+    /// record. Without it, the column's name.
+    #[serde(default)]
+    pub path: Option<String>,
+    /// Part of the key.
+    #[serde(default)]
+    pub key: bool,
+    /// A record without it is bad. A key always is required.
+    #[serde(default)]
+    pub required: bool,
+}
+
+/// What a column holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Text; numbers and booleans are taken as they are written.
+    #[default]
+    Text,
+    /// A whole number of 64 bits.
+    Integer,
+    /// A floating point number of 64 bits.
+    Double,
+    /// True or false.
+    Boolean,
+    /// `2006-01-02T15:04:05Z`, or milliseconds since 1970.
+    Timestamp,
+    /// Any JSON value.
+    Json,
+}
+
+impl From<Kind> for ValueType {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Text => Self::Text,
+            Kind::Integer => Self::Integer,
+            Kind::Double => Self::Double,
+            Kind::Boolean => Self::Boolean,
+            Kind::Timestamp => Self::Timestamp,
+            Kind::Json => Self::Json,
+        }
+    }
+}
+
+/// Knows what was written.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(
+    tag = "type",
+    rename_all = "snake_case",
+    rename_all_fields = "camelCase",
+    deny_unknown_fields
+)]
+pub enum Cache {
+    /// Nothing does: each row is written.
+    #[default]
+    None,
+    /// A file in the job's state directory.
+    Embedded,
+    /// A Redis server.
+    Redis {
+        /// `redis://user:password@host:6379/0`.
+        url: Secret,
+        /// How long it knows a row. 1s to 8760h.
+        #[serde(default = "ttl")]
+        ttl: Span,
+    },
+}
+
+impl TableDestination {
+    /// The table, for its store.
+    #[must_use]
+    pub fn shape(&self) -> Shape {
+        let column = |c: &Column| TableColumn {
+            name: c.name.clone(),
+            kind: c.kind.into(),
+            is_key: c.key,
+        };
+        Shape {
+            table: self.table.clone(),
+            columns: self.columns.iter().map(column).collect(),
+        }
+    }
+}
+
+fn timeout() -> Span {
+    Span::secs(5)
+}
+
+fn workers() -> u32 {
+    3
+}
+
+fn batch() -> u32 {
+    500
+}
+
+fn outage_max() -> Span {
+    Span::mins(5)
+}
+
+fn replication() -> u32 {
+    1
+}
+
+fn in_flight() -> u32 {
+    64
+}
+
+fn ttl() -> Span {
+    Span::hours(24 * 30)
+}

@@ -1,0 +1,137 @@
+//! How a run stands, and how it ends.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+/// Why a run ended before its end. In each case the next run goes on where this one was.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The source can't be read.
+    #[error("{0}")]
+    Source(String),
+    /// The destination can't be prepared or was out of reach for too long.
+    #[error("{0}")]
+    Destination(String),
+    /// More bad records than the definition allows.
+    #[error("{0}")]
+    TooManyErrors(String),
+    /// The job's own state can't be read or written.
+    #[error("{0}")]
+    State(String),
+}
+
+/// What a run has done so far; read at any time.
+#[derive(Debug, Default)]
+pub struct Progress {
+    pub(crate) read: AtomicU64,
+    pub(crate) processed: AtomicU64,
+    pub(crate) written: AtomicU64,
+    pub(crate) unchanged: AtomicU64,
+    pub(crate) superseded: AtomicU64,
+    pub(crate) dead: AtomicU64,
+    pub(crate) retries: AtomicU64,
+    pub(crate) requests: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+    pub(crate) bytes_total: AtomicU64,
+}
+
+pub(crate) fn add(counter: &AtomicU64, n: usize) {
+    counter.fetch_add(n as u64, Ordering::Relaxed);
+}
+
+impl Progress {
+    /// Bytes that were read of files, and how many there are in all (as they are stored).
+    #[must_use]
+    pub fn bytes(&self) -> (u64, u64) {
+        let get = |c: &AtomicU64| c.load(Ordering::Relaxed);
+        (get(&self.bytes), get(&self.bytes_total))
+    }
+
+    /// What it has done in so much time.
+    #[must_use]
+    pub fn summary(&self, elapsed: Duration) -> Summary {
+        let get = |c: &AtomicU64| c.load(Ordering::Relaxed);
+        let seconds = elapsed.as_secs_f64();
+        let settled = get(&self.written) + get(&self.unchanged) + get(&self.superseded);
+        Summary {
+            read: get(&self.read),
+            processed: get(&self.processed),
+            written: get(&self.written),
+            unchanged: get(&self.unchanged),
+            superseded: get(&self.superseded),
+            dead: get(&self.dead),
+            retries: get(&self.retries),
+            requests: get(&self.requests),
+            seconds: (seconds * 1000.0).round() / 1000.0,
+            rows_per_second: (settled as f64 / seconds.max(0.001)).round(),
+        }
+    }
+}
+
+/// What a run has done.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Summary {
+    /// Records that came from the source, bad ones included.
+    pub read: u64,
+    /// Records that the processing API has answered.
+    pub processed: u64,
+    /// Records that the destination took.
+    pub written: u64,
+    /// Rows that were there already, as the cache knows.
+    pub unchanged: u64,
+    /// Rows that a later one of the same batch and key replaced before they were written.
+    pub superseded: u64,
+    /// Records that were set aside, bad lines included.
+    pub dead: u64,
+    /// Attempts after the first, of requests and of writes.
+    pub retries: u64,
+    /// Requests to the source.
+    pub requests: u64,
+    /// How long it took.
+    pub seconds: f64,
+    /// Records that were settled a second.
+    pub rows_per_second: f64,
+}
+
+/// How the parts of a run tell each other to end.
+#[derive(Debug)]
+pub(crate) struct Control {
+    /// Ask for no more records; finish what was begun; wait for nothing.
+    pub(crate) stop: CancellationToken,
+    failure: Mutex<Option<Failure>>,
+}
+
+impl Control {
+    pub(crate) fn new(stop: CancellationToken) -> Self {
+        Self {
+            stop,
+            failure: Mutex::new(None),
+        }
+    }
+
+    /// Ends the run; the first reason counts.
+    pub(crate) fn fail(&self, failure: Failure) {
+        let mut first = self.failure.lock().unwrap_or_else(|e| e.into_inner());
+        first.get_or_insert(failure);
+        drop(first);
+        self.stop.cancel();
+    }
+
+    pub(crate) fn failure(&self) -> Option<Failure> {
+        let first = self.failure.lock().unwrap_or_else(|e| e.into_inner());
+        first.clone()
+    }
+
+    /// Waits, unless it ends before. False when it ends.
+    pub(crate) async fn wait(&self, time: Duration) -> bool {
+        tokio::select! {
+            () = tokio::time::sleep(time) => true,
+            () = self.stop.cancelled() => false,
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Attempts and the waits between them.
+
+use std::time::Duration;
+
+use crate::definition::Retry;
+
+/// The wait after failure number `failures` (from 1): twice the one before, at most `max`; what the
+/// API asks for when that is longer, but never more than `max`.
+pub(crate) fn wait(
+    first: Duration,
+    max: Duration,
+    failures: u32,
+    asked: Option<Duration>,
+) -> Duration {
+    let doubled = first.saturating_mul(1u32 << failures.saturating_sub(1).min(20));
+    doubled.max(asked.unwrap_or_default()).min(max)
+}
+
+impl Retry {
+    /// The wait after failure number `failures` (from 1).
+    pub(crate) fn wait_after(&self, failures: u32, asked: Option<Duration>) -> Duration {
+        wait(self.wait.0, self.wait_max.0, failures, asked)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_to_a_maximum_and_respect_what_is_asked() {
+        let s = Duration::from_secs;
+        let after = |n, asked| wait(s(1), s(30), n, asked);
+        assert_eq!(
+            [1, 2, 3, 9].map(|n| after(n, None)),
+            [s(1), s(2), s(4), s(30)]
+        );
+        assert_eq!(after(u32::MAX, None), s(30));
+        assert_eq!(after(1, Some(s(7))), s(7));
+        assert_eq!(after(1, Some(s(7000))), s(30));
+    }
+}

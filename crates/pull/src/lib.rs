@@ -1,0 +1,32 @@
+//! Pull: rate-limited APIs and files of JSON lines into tables and other APIs, and the service that
+//! looks rows up.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`definition`] | the YAML file of a job, validated by its own types |
+//! | [`engine`] | stages between bounded queues |
+//! | [`limit`] | the rate limit of an API |
+//! | [`lookup`] | the service that answers rows by key |
+//! | [`state`] | what a job remembers: its position, its inbox, its dead letters |
+//! | `source`, `stage`, `store` | where records come from, the APIs they are posted to, the tables |
+//!
+//! The walk of a record: a source reads it and notes it in the state; it goes through the stages;
+//! it is *settled*, that is delivered or a dead letter, and that is noted too. A job that is killed
+//! at any moment goes on with what is not settled.
+
+mod convert;
+pub mod definition;
+pub mod engine;
+mod http;
+pub mod limit;
+pub mod lookup;
+mod record;
+mod source;
+mod stage;
+pub mod state;
+pub mod store;
+
+pub use engine::outcome::{Failure, Progress, Summary};
+pub use engine::{End, Surroundings, Variables, replay, run};
+pub use record::Stage;
+pub use source::replay::Selection;

@@ -1,0 +1,370 @@
+//! The lookup service: rows of tables by key, as JSON.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use axum::routing::get;
+use bytes::Bytes;
+use forebay_remote::keyed::{KeyedTable, Row, Shape, Value, ValueType};
+use metrics::{counter, histogram};
+use serde_json::json;
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+
+use crate::definition::{Lookup, RowCache};
+use crate::store;
+
+mod openapi;
+
+/// Answers of the health check are at most this old: a flood of them does not reach the table.
+const HEALTH_AGE: Duration = Duration::from_secs(1);
+
+/// What the service serves, ready to listen.
+pub struct Service {
+    router: Router,
+}
+
+/// A table under a path.
+struct Served {
+    store: Arc<dyn KeyedTable>,
+    shape: Shape,
+    path: String,
+    timeout: Duration,
+    kept: Kept,
+}
+
+/// Why the service can't begin.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct CantServe(String);
+
+impl Service {
+    /// Looks at the tables. `metrics` answers the process's metrics as text.
+    ///
+    /// # Errors
+    /// When a table is not there, can't be read or has another key.
+    pub async fn new(
+        config: &Lookup,
+        metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    ) -> Result<Self, CantServe> {
+        let store = store::open(&config.store).map_err(CantServe)?;
+        let mut router = Router::new();
+        let mut shapes = Vec::new();
+        for route in &config.routes {
+            let shape = store.describe(&route.table).await;
+            let shape = shape.map_err(|e| CantServe(e.to_string()))?;
+            let Some(mut shape) = shape else {
+                let place = store.place();
+                let text = format!("there is no table \"{}\" in {place}", route.table);
+                return Err(CantServe(text));
+            };
+            check_key(&shape, route.key.as_deref())?;
+            mark_json(&mut shape, &route.json)?;
+            shapes.push((route.path.clone(), shape.clone()));
+            let served = Arc::new(Served {
+                store: Arc::clone(&store),
+                shape,
+                path: route.path.clone(),
+                timeout: config.timeout.0,
+                kept: Kept::new(config.cache),
+            });
+            let path = format!("{}/{{key}}", route.path);
+            router = router.merge(Router::new().route(&path, get(look_up)).with_state(served));
+        }
+        let document = Bytes::from(openapi::document(&shapes).to_string());
+        let health = Arc::new(Health {
+            store,
+            last: tokio::sync::Mutex::new(None),
+        });
+        let router = router
+            .route("/health", get(move || async move { health.answer().await }))
+            .route(
+                "/metrics",
+                get(move || async move {
+                    let kind = "text/plain; version=0.0.4";
+                    answer(StatusCode::OK, kind, Bytes::from(metrics()))
+                }),
+            )
+            .route(
+                "/openapi.json",
+                get(move || async move { answer(StatusCode::OK, JSON, document) }),
+            )
+            .fallback(|| async {
+                refuse(StatusCode::NOT_FOUND, "notFound", "there is nothing here")
+            });
+        Ok(Self { router })
+    }
+
+    /// Serves until `stop`, and finishes what was begun.
+    ///
+    /// # Errors
+    /// When the listener fails.
+    pub async fn serve(
+        self,
+        listener: tokio::net::TcpListener,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> std::io::Result<()> {
+        axum::serve(listener, self.router)
+            .with_graceful_shutdown(stop)
+            .await
+    }
+}
+
+/// Takes columns of text for JSON.
+fn mark_json(shape: &mut Shape, names: &[String]) -> Result<(), CantServe> {
+    for name in names {
+        let column = shape.columns.iter_mut().find(|c| c.name == *name);
+        match column {
+            Some(column) if matches!(column.kind, ValueType::Text | ValueType::Json) => {
+                column.kind = ValueType::Json;
+            }
+            Some(column) => {
+                let text = format!("column \"{name}\" is {}, JSON is kept as text", column.kind);
+                return Err(CantServe(text));
+            }
+            None => {
+                let text = format!("table \"{}\" has no column \"{name}\"", shape.table);
+                return Err(CantServe(text));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_key(shape: &Shape, wanted: Option<&str>) -> Result<(), CantServe> {
+    let names: Vec<&str> = shape.key().map(|c| c.name.as_str()).collect();
+    let refuse = |text: String| Err(CantServe(format!("table \"{}\" {text}", shape.table)));
+    match (names.as_slice(), wanted) {
+        ([one], None) if !one.is_empty() => Ok(()),
+        ([one], Some(wanted)) if *one == wanted => Ok(()),
+        ([one], Some(wanted)) => refuse(format!(
+            "has the key {one}, the configuration says {wanted}: rows are found by the key alone"
+        )),
+        (many, _) => refuse(format!(
+            "has a key of {} columns ({}), a path has one",
+            many.len(),
+            many.join(", ")
+        )),
+    }
+}
+
+const JSON: &str = "application/json";
+
+/// `GET /product/{id}`.
+async fn look_up(
+    State(served): State<Arc<Served>>,
+    Path(text): Path<String>,
+    headers: HeaderMap,
+) -> Response<Body> {
+    let begin = Instant::now();
+    let answer = served.answer(&text, &headers).await;
+    let (path, status) = (served.path.clone(), answer.status().as_str().to_owned());
+    counter!("forebay_lookup_requests_total", "path" => path.clone(), "status" => status)
+        .increment(1);
+    histogram!("forebay_lookup_duration_seconds", "path" => path)
+        .record(begin.elapsed().as_secs_f64());
+    answer
+}
+
+impl Served {
+    async fn answer(&self, text: &str, headers: &HeaderMap) -> Response<Body> {
+        let Some(column) = self.shape.key().next() else {
+            return refuse(StatusCode::NOT_FOUND, "notFound", "the table has no key");
+        };
+        let key = match column.kind.parse(text) {
+            Ok(key) => key,
+            Err(e) => {
+                let text = format!("{}: {e}", column.name);
+                return refuse(StatusCode::BAD_REQUEST, "badRequest", &text);
+            }
+        };
+        let shown = key.to_string();
+        if let Some(found) = self.kept.get(&shown) {
+            counter!("forebay_lookup_cache_hits_total", "path" => self.path.clone()).increment(1);
+            return found.answer(headers);
+        }
+        let looked = tokio::time::timeout(self.timeout, self.store.get(&self.shape, &[key])).await;
+        match looked {
+            Ok(Ok(Some(row))) => {
+                let found = Arc::new(Found::new(&self.shape, &row));
+                self.kept.put(shown, &found);
+                found.answer(headers)
+            }
+            Ok(Ok(None)) => {
+                let text = format!("there is no row with {} {shown}", column.name);
+                refuse(StatusCode::NOT_FOUND, "notFound", &text)
+            }
+            // The cause is for who runs the service, not for who asks it.
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "a row can't be looked up");
+                unavailable()
+            }
+            Err(_) => {
+                tracing::warn!(timeout = ?self.timeout, "a row can't be looked up in time");
+                unavailable()
+            }
+        }
+    }
+}
+
+fn unavailable() -> Response<Body> {
+    let text = "the table can't be read now";
+    refuse(StatusCode::SERVICE_UNAVAILABLE, "unavailable", text)
+}
+
+/// A row as it is sent.
+struct Found {
+    body: Bytes,
+    etag: HeaderValue,
+}
+
+impl Found {
+    fn new(shape: &Shape, row: &Row) -> Self {
+        let cells = shape.columns.iter().zip(&row.0);
+        let cells = cells.map(|(c, v)| format!("{}:{}", json!(c.name), json_text(v, c.kind)));
+        let body = format!("{{{}}}", cells.collect::<Vec<_>>().join(","));
+        let hash = Sha256::digest(&body);
+        let hash: String = hash.iter().take(12).map(|b| format!("{b:02x}")).collect();
+        let etag = HeaderValue::from_str(&format!("\"{hash}\""));
+        Self {
+            body: Bytes::from(body),
+            etag: etag.unwrap_or(HeaderValue::from_static("\"\"")),
+        }
+    }
+
+    fn answer(&self, headers: &HeaderMap) -> Response<Body> {
+        let known = headers.get_all(header::IF_NONE_MATCH).iter();
+        let is_known = known
+            .filter_map(|v| v.to_str().ok())
+            .flat_map(|v| v.split(','))
+            .map(|tag| tag.trim().trim_start_matches("W/"))
+            .any(|tag| tag == "*" || tag.as_bytes() == self.etag.as_bytes());
+        let mut response = if is_known {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            response
+        } else {
+            answer(StatusCode::OK, JSON, self.body.clone())
+        };
+        response
+            .headers_mut()
+            .insert(header::ETAG, self.etag.clone());
+        response
+    }
+}
+
+/// A value as JSON: numbers as numbers, JSON as it is.
+fn json_text(value: &Value, kind: ValueType) -> String {
+    match value {
+        Value::Null => "null".to_owned(),
+        Value::Integer(n) => n.to_string(),
+        Value::Boolean(b) => b.to_string(),
+        Value::Double(n) => json!(n).to_string(),
+        Value::Timestamp(t) => json!(t.to_string()).to_string(),
+        Value::Text(text) if kind != ValueType::Json => json!(text).to_string(),
+        // Not from us when it is none: then it is a text.
+        Value::Text(text) | Value::Json(text) => match serde_json::from_str::<&RawValue>(text) {
+            Ok(_) => text.clone(),
+            Err(_) => json!(text).to_string(),
+        },
+    }
+}
+
+fn answer(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+fn refuse(status: StatusCode, error: &str, message: &str) -> Response<Body> {
+    let body = json!({ "statusCode": status.as_u16(), "error": error, "message": message });
+    answer(status, JSON, Bytes::from(body.to_string()))
+}
+
+struct Health {
+    store: Arc<dyn KeyedTable>,
+    last: tokio::sync::Mutex<Option<(Instant, bool)>>,
+}
+
+impl Health {
+    async fn answer(&self) -> Response<Body> {
+        let mut last = self.last.lock().await;
+        let is_well = match *last {
+            Some((at, is_well)) if at.elapsed() < HEALTH_AGE => is_well,
+            _ => {
+                let checked = self.store.check().await;
+                if let Err(error) = &checked {
+                    tracing::warn!(%error, "the table can't be reached");
+                }
+                *last = Some((Instant::now(), checked.is_ok()));
+                checked.is_ok()
+            }
+        };
+        if is_well {
+            let body = Bytes::from_static(b"{\"status\":\"ok\"}");
+            answer(StatusCode::OK, JSON, body)
+        } else {
+            unavailable()
+        }
+    }
+}
+
+/// Rows that were looked up, bounded in number and age.
+struct Kept {
+    config: RowCache,
+    rows: Mutex<KeptRows>,
+}
+
+#[derive(Default)]
+struct KeptRows {
+    by_key: HashMap<String, (Instant, Arc<Found>)>,
+    /// Keys in the order in which they came, each with its time: the oldest goes first.
+    order: VecDeque<(Instant, String)>,
+}
+
+impl Kept {
+    fn new(config: RowCache) -> Self {
+        Self {
+            config,
+            rows: Mutex::default(),
+        }
+    }
+
+    fn get(&self, key: &str) -> Option<Arc<Found>> {
+        if self.config.rows == 0 {
+            return None;
+        }
+        let rows = self.rows.lock().unwrap_or_else(|e| e.into_inner());
+        let (at, found) = rows.by_key.get(key)?;
+        (at.elapsed() < self.config.ttl.0).then(|| Arc::clone(found))
+    }
+
+    fn put(&self, key: String, found: &Arc<Found>) {
+        if self.config.rows == 0 {
+            return;
+        }
+        let now = Instant::now();
+        let mut rows = self.rows.lock().unwrap_or_else(|e| e.into_inner());
+        rows.by_key.insert(key.clone(), (now, Arc::clone(found)));
+        rows.order.push_back((now, key));
+        while rows.order.len() as u64 > self.config.rows {
+            let Some((at, key)) = rows.order.pop_front() else {
+                return;
+            };
+            // A row that was put again since has a later place too.
+            if rows.by_key.get(&key).is_some_and(|(kept, _)| *kept == at) {
+                rows.by_key.remove(&key);
+            }
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Workers that post records to an API: the processing stage, and a destination that is one.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use reqwest::Url;
+
+use forebay_record::json::Document;
+
+use crate::convert::not_json;
+use crate::definition::HttpStage;
+use crate::engine::Run;
+use crate::engine::outcome::{Failure, add};
+use crate::engine::queue::{Giver, Taker};
+use crate::http::{CallError, Client, quote};
+use crate::record::{Dead, Record, Stage};
+
+/// An answer of a processing API is at most this long.
+const ANSWER_BYTES_MAX: u64 = 64 << 20;
+
+/// An API that records are posted to.
+pub(crate) struct Poster {
+    run: Arc<Run>,
+    config: HttpStage,
+    client: Client,
+    url: Url,
+    stage: Stage,
+}
+
+/// What has become of a record.
+enum Posted {
+    Answered(Bytes),
+    GivenUp(CallError, u32),
+    /// The run ends; the record stays where it was.
+    Stopped,
+}
+
+impl Poster {
+    pub(crate) fn new(run: Arc<Run>, config: &HttpStage, stage: Stage) -> Result<Self, Failure> {
+        let refuse = |text: String| match stage {
+            Stage::Parse | Stage::Processing => Failure::Source(text),
+            Stage::Storage => Failure::Destination(text),
+        };
+        let client = Client::new(
+            config.auth.as_ref(),
+            &config.headers,
+            config.timeout.0,
+            ANSWER_BYTES_MAX,
+        )
+        .map_err(refuse)?;
+        let url = Url::parse(&config.url).map_err(|e| refuse(format!("{}: {e}", config.url)))?;
+        Ok(Self {
+            run,
+            config: config.clone(),
+            client,
+            url,
+            stage,
+        })
+    }
+
+    /// How many workers there are.
+    pub(crate) fn workers(&self) -> usize {
+        self.config.workers as usize
+    }
+
+    /// A worker. Records that the API has answered go to the next stage, or are done when there is
+    /// none.
+    pub(crate) async fn work(
+        self: Arc<Self>,
+        records: Taker<Vec<Record>>,
+        next: Option<Giver<Vec<Record>>>,
+    ) {
+        while let Some(batch) = records.take().await {
+            for record in batch {
+                let answer = match self.post(&record).await {
+                    Posted::Answered(answer) => answer,
+                    Posted::GivenUp(error, attempts) => {
+                        self.run.dead(self.dead(record, error, attempts)).await;
+                        continue;
+                    }
+                    Posted::Stopped => continue,
+                };
+                match &next {
+                    None => {
+                        add(&self.run.progress.written, 1);
+                        self.run.done(vec![record.position]).await;
+                    }
+                    Some(next) => {
+                        add(&self.run.progress.processed, 1);
+                        let processed = Record {
+                            body: answer,
+                            ..record
+                        };
+                        // All takers are gone only when the run has failed: the record is read again.
+                        next.give(vec![processed]).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn post(&self, record: &Record) -> Posted {
+        let key = self.run.idempotency_key(&record.origin);
+        let mut attempt = 1;
+        loop {
+            let now = self.run.clock.now();
+            let body = record.body.clone();
+            let answer = self.client.post(self.url.clone(), body, &key, now).await;
+            let error = match answer.and_then(|answer| self.check(answer.body)) {
+                Ok(body) => return Posted::Answered(body),
+                Err(error) => error,
+            };
+            if attempt >= self.config.retry.attempts {
+                return Posted::GivenUp(error, attempt);
+            }
+            let wait = self.config.retry.wait_after(attempt, error.retry_after);
+            if !self.run.control.wait(wait).await {
+                return Posted::Stopped;
+            }
+            attempt += 1;
+            add(&self.run.progress.retries, 1);
+        }
+    }
+
+    /// An answer of a processing API is the record from then on, so it has to be one.
+    fn check(&self, body: Bytes) -> Result<Bytes, CallError> {
+        if self.stage == Stage::Storage {
+            return Ok(body);
+        }
+        match Document::parse(body.clone()) {
+            Ok(_) => Ok(body),
+            Err(e) => Err(CallError {
+                status: None,
+                retry_after: None,
+                text: format!("the answer is {}{}", not_json(&e), quote(&body)),
+            }),
+        }
+    }
+
+    fn dead(&self, record: Record, error: CallError, attempts: u32) -> Dead {
+        Dead {
+            position: record.position,
+            origin: record.origin,
+            stage: self.stage,
+            body: record.body,
+            request: format!("POST {}", self.url),
+            status: error.status.map(|s| s.as_u16()),
+            error: error.text,
+            attempts,
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! What a job remembers: an SQLite file in its state directory.
+//!
+//! Three things are there: where the source is (a cursor, or how far each file is done), the
+//! *inbox* of records that an API has given and that are not settled yet, and the dead letters.
+//! They change together in transactions:
+//!
+//! - a page's records and the cursor behind it: so a page is never asked for twice, and none of its
+//!   records is lost;
+//! - a record's end in the inbox and its dead letter: so a record is delivered, waiting or dead.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+mod dead;
+mod files;
+mod inbox;
+
+pub(crate) use dead::Settle;
+pub use dead::{DeadLetter, DeadPage};
+pub(crate) use files::FilePoint;
+
+/// Version of the tables below; another one is not opened.
+const VERSION: i64 = 1;
+
+const TABLES: &str = "
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS inbox (seq INTEGER PRIMARY KEY, body BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS files (
+    name TEXT PRIMARY KEY, identity TEXT NOT NULL, offset INTEGER NOT NULL, lines INTEGER NOT NULL,
+    done INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS dead (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, stage TEXT NOT NULL,
+    origin TEXT NOT NULL, request TEXT NOT NULL, status INTEGER, error TEXT NOT NULL,
+    attempts INTEGER NOT NULL, body BLOB NOT NULL, UNIQUE (stage, origin));
+";
+
+/// Why the state can't be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the job's state in {place}: {cause}")]
+pub struct StateError {
+    place: String,
+    cause: String,
+}
+
+/// The state of a job.
+#[derive(Clone)]
+pub struct State {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    dir: PathBuf,
+    connection: Mutex<Connection>,
+    /// Held by the one process that runs the job.
+    _lock: Option<File>,
+}
+
+impl State {
+    /// Opens it to run the job: nobody else may.
+    ///
+    /// # Errors
+    /// When another process runs the job, or the file can't be used.
+    pub fn open(dir: &Path) -> Result<Self, StateError> {
+        let refuse = |cause: String| StateError {
+            place: dir.display().to_string(),
+            cause,
+        };
+        std::fs::create_dir_all(dir).map_err(|e| refuse(format!("can't be made: {e}")))?;
+        let lock = File::create(dir.join("lock")).map_err(|e| refuse(e.to_string()))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(refuse("the job is running in another process".to_owned()));
+            }
+            Err(TryLockError::Error(e)) => return Err(refuse(e.to_string())),
+        }
+        Self::connect(dir, Some(lock))
+    }
+
+    /// Opens it to look at it beside a running job.
+    ///
+    /// # Errors
+    /// When the job was never run, or the file can't be used.
+    pub fn look(dir: &Path) -> Result<Self, StateError> {
+        if !dir.join("state.db").exists() {
+            return Err(StateError {
+                place: dir.display().to_string(),
+                cause: "there is none: the job was never run".to_owned(),
+            });
+        }
+        Self::connect(dir, None)
+    }
+
+    fn connect(dir: &Path, lock: Option<File>) -> Result<Self, StateError> {
+        let file = dir.join("state.db");
+        let open = || -> rusqlite::Result<(Connection, i64)> {
+            let connection = Connection::open(&file)?;
+            connection.busy_timeout(Duration::from_secs(10))?;
+            // A cursor that moved may never come back: what was read is not asked for again.
+            connection.pragma_update(None, "synchronous", "FULL")?;
+            connection.pragma_update(None, "journal_mode", "WAL")?;
+            let version = connection.pragma_query_value(None, "user_version", |r| r.get(0))?;
+            Ok((connection, version))
+        };
+        let refuse = |cause: String| StateError {
+            place: file.display().to_string(),
+            cause,
+        };
+        let (connection, version) = open().map_err(|e| refuse(e.to_string()))?;
+        if version != 0 && version != VERSION {
+            return Err(refuse(format!(
+                "it has version {version}, this Forebay knows {VERSION}"
+            )));
+        }
+        if version == 0 {
+            connection
+                .execute_batch(&format!(
+                    "BEGIN IMMEDIATE; {TABLES}
+                     INSERT OR IGNORE INTO meta VALUES ('id', lower(hex(randomblob(8))));
+                     INSERT OR IGNORE INTO meta VALUES ('generation', '1');
+                     PRAGMA user_version = {VERSION}; COMMIT;"
+                ))
+                .map_err(|e| refuse(e.to_string()))?;
+        }
+        Ok(Self {
+            inner: Arc::new(Inner {
+                dir: dir.to_owned(),
+                connection: Mutex::new(connection),
+                _lock: lock,
+            }),
+        })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.inner.dir
+    }
+
+    /// A random name of this state, the same as long as it is there.
+    pub(crate) async fn id(&self) -> Result<String, StateError> {
+        Ok(self.meta("id").await?.unwrap_or_default())
+    }
+
+    pub(crate) async fn meta(&self, key: &'static str) -> Result<Option<String>, StateError> {
+        self.with(move |c| {
+            c.query_row("SELECT value FROM meta WHERE key = ?1", [key], |r| r.get(0))
+                .optional()
+        })
+        .await
+    }
+
+    pub(crate) async fn set_meta(
+        &self,
+        key: &'static str,
+        value: String,
+    ) -> Result<(), StateError> {
+        self.with(move |c| {
+            c.execute(
+                "INSERT OR REPLACE INTO meta VALUES (?1, ?2)",
+                params![key, value],
+            )
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Forgets where the source is, and what it gave that is not settled: the next run begins from
+    /// the start. Dead letters stay.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub async fn begin_afresh(&self) -> Result<(), StateError> {
+        self.with(|c| {
+            c.execute_batch(
+                "BEGIN; DELETE FROM inbox; DELETE FROM files; DELETE FROM meta WHERE key = 'api'; COMMIT",
+            )
+        })
+        .await
+    }
+
+    /// Works on the database where blocking is allowed.
+    async fn with<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StateError> {
+        let inner = Arc::clone(&self.inner);
+        let refuse = |cause: String| StateError {
+            place: self.inner.dir.display().to_string(),
+            cause,
+        };
+        let done = tokio::task::spawn_blocking(move || {
+            let mut connection = inner.connection.lock().unwrap_or_else(|e| e.into_inner());
+            work(&mut connection)
+        });
+        match done.await {
+            Ok(result) => result.map_err(|e| refuse(e.to_string())),
+            Err(e) => Err(refuse(format!("the work was ended: {e}"))),
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! How far each file is done.
+
+use std::collections::HashMap;
+
+use rusqlite::params;
+
+use super::{State, StateError};
+
+/// How far a file is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FilePoint {
+    pub(crate) name: String,
+    /// What it was: another content is read from its start.
+    pub(crate) identity: String,
+    /// Bytes (of what is unpacked) before which everything is settled.
+    pub(crate) offset: u64,
+    /// Lines before it.
+    pub(crate) lines: u64,
+    /// All of it.
+    pub(crate) done: bool,
+}
+
+impl State {
+    /// All files that something is known of, by name.
+    pub(crate) async fn files(&self) -> Result<HashMap<String, FilePoint>, StateError> {
+        self.with(|c| {
+            let mut select = c.prepare("SELECT name, identity, offset, lines, done FROM files")?;
+            let number = |n: i64| u64::try_from(n).unwrap_or(0);
+            let rows = select.query_map([], |r| {
+                Ok(FilePoint {
+                    name: r.get(0)?,
+                    identity: r.get(1)?,
+                    offset: number(r.get(2)?),
+                    lines: number(r.get(3)?),
+                    done: r.get(4)?,
+                })
+            })?;
+            rows.map(|p| p.map(|p| (p.name.clone(), p))).collect()
+        })
+        .await
+    }
+
+    /// The run has reached its end: the next one begins from the start.
+    pub(crate) async fn forget_files(&self) -> Result<(), StateError> {
+        self.with(|c| c.execute("DELETE FROM files", []))
+            .await
+            .map(drop)
+    }
+}
+
+/// Within the transaction that notes what was settled.
+pub(super) fn write(c: &rusqlite::Connection, points: &[FilePoint]) -> rusqlite::Result<()> {
+    let mut insert =
+        c.prepare_cached("INSERT OR REPLACE INTO files VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    for p in points {
+        insert.execute(params![
+            p.name,
+            p.identity,
+            number(p.offset),
+            number(p.lines),
+            p.done
+        ])?;
+    }
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! Where an API's source is, and the records that it gave.
+
+use bytes::Bytes;
+use rusqlite::{OptionalExtension, params};
+
+use super::{State, StateError};
+
+/// Records of the inbox that are read at once.
+const READ_AT_ONCE: i64 = 1000;
+
+impl State {
+    /// Where the API's source is; nothing before the first page.
+    pub(crate) async fn api_position(&self) -> Result<Option<String>, StateError> {
+        self.meta("api").await
+    }
+
+    /// Takes a page: its records are in the inbox and the position is behind it, or neither.
+    /// Answers the number of the first record; the others follow it.
+    pub(crate) async fn accept_page(
+        &self,
+        position: String,
+        records: Vec<Bytes>,
+    ) -> Result<u64, StateError> {
+        self.with(move |c| {
+            let transaction = c.transaction()?;
+            let last: i64 = transaction
+                .query_row("SELECT value FROM meta WHERE key = 'last_seq'", [], |r| {
+                    r.get::<_, String>(0)
+                })
+                .optional()?
+                .and_then(|text| text.parse().ok())
+                .unwrap_or(0);
+            let mut seq = last;
+            {
+                let mut insert = transaction.prepare_cached("INSERT INTO inbox VALUES (?1, ?2)")?;
+                for record in &records {
+                    seq += 1;
+                    insert.execute(params![seq, &record[..]])?;
+                }
+            }
+            let mut set =
+                transaction.prepare_cached("INSERT OR REPLACE INTO meta VALUES (?1, ?2)")?;
+            set.execute(params!["last_seq", seq.to_string()])?;
+            set.execute(params!["api", position])?;
+            drop(set);
+            transaction.commit()?;
+            Ok(u64::try_from(last + 1).unwrap_or(1))
+        })
+        .await
+    }
+
+    /// Records that are not settled, after a number, in order; empty at the end.
+    pub(crate) async fn unsettled(&self, after: u64) -> Result<Vec<(u64, Bytes)>, StateError> {
+        self.with(move |c| {
+            let mut select = c.prepare_cached(
+                "SELECT seq, body FROM inbox WHERE seq > ?1 ORDER BY seq LIMIT ?2",
+            )?;
+            let after = i64::try_from(after).unwrap_or(i64::MAX);
+            let rows = select.query_map(params![after, READ_AT_ONCE], |r| {
+                let seq: i64 = r.get(0)?;
+                let body: Vec<u8> = r.get(1)?;
+                Ok((u64::try_from(seq).unwrap_or(0), Bytes::from(body)))
+            })?;
+            rows.collect()
+        })
+        .await
+    }
+}

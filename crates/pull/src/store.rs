@@ -1,0 +1,66 @@
+//! Tables as a destination.
+
+use std::sync::Arc;
+
+use forebay_remote::keyed::KeyedTable;
+use forebay_remote::keyed::sqlite::SqliteKeyed;
+
+use crate::definition::Store;
+
+mod known;
+mod route;
+mod table;
+
+use route::route;
+pub(crate) use table::TableWriter;
+
+/// Opens a store; nothing is asked yet where that can wait.
+///
+/// # Errors
+/// When this build does not have it, or its address makes no sense.
+pub fn open(store: &Store) -> Result<Arc<dyn KeyedTable>, String> {
+    match store {
+        Store::Sqlite { path } => Ok(Arc::new(SqliteKeyed::new(path))),
+        Store::Postgres { url } => postgres(url.expose()),
+        Store::Cassandra { .. } => cassandra(store),
+    }
+}
+
+#[cfg(feature = "postgres")]
+fn postgres(url: &str) -> Result<Arc<dyn KeyedTable>, String> {
+    use forebay_remote::table::postgres::{PostgresConfig, PostgresKeyed};
+    let store = PostgresKeyed::open(&PostgresConfig::new(url)).map_err(|e| e.to_string())?;
+    Ok(Arc::new(store))
+}
+
+#[cfg(not(feature = "postgres"))]
+fn postgres(_url: &str) -> Result<Arc<dyn KeyedTable>, String> {
+    Err("this build has no PostgreSQL (cargo feature `postgres`)".to_owned())
+}
+
+#[cfg(feature = "cassandra")]
+fn cassandra(store: &Store) -> Result<Arc<dyn KeyedTable>, String> {
+    use forebay_remote::keyed::cassandra::{CassandraConfig, CassandraKeyed};
+    let Store::Cassandra {
+        nodes,
+        user,
+        password,
+        replication,
+        in_flight,
+    } = store
+    else {
+        return Err("not a Cassandra store".to_owned());
+    };
+    let mut config = CassandraConfig::new(nodes.clone());
+    config.replication = *replication;
+    config.in_flight = *in_flight as usize;
+    if let (Some(user), Some(password)) = (user, password) {
+        config.login = Some((user.clone(), password.expose().into()));
+    }
+    Ok(Arc::new(CassandraKeyed::new(config)))
+}
+
+#[cfg(not(feature = "cassandra"))]
+fn cassandra(_store: &Store) -> Result<Arc<dyn KeyedTable>, String> {
+    Err("this build has no Cassandra (cargo feature `cassandra`)".to_owned())
+}

@@ -1,0 +1,235 @@
+//! What is known to be in a table, so that an unchanged row is not written again.
+//!
+//! The cache may be lost, stale or away at any time, and no row may be lost by that. So:
+//!
+//! - a hash is noted only after its row was written;
+//! - a hash that differs is forgotten *before* the row is written: if the process dies between the
+//!   write and the note, nothing is known of the key, instead of something wrong;
+//! - when the cache can't be told to forget, everything is forgotten: hashes are kept in a space
+//!   that has the table's incarnation and a generation of the job's state in its name, and another
+//!   generation is begun, on disk, before anything is written.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use forebay_remote::cache::embedded::EmbeddedCache;
+use forebay_remote::cache::{CacheError, Hash, RowCache};
+use forebay_remote::keyed::{Prepared, Row, Shape};
+use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+
+use crate::definition::Cache;
+use crate::engine::Run;
+use crate::engine::outcome::Failure;
+use crate::state::State;
+
+/// How long a cache that failed is left alone.
+const REST: Duration = Duration::from_secs(1);
+
+/// Hashes of the rows of a table.
+pub(super) struct Known {
+    cache: Box<dyn RowCache>,
+    state: State,
+    /// The part of the space's name that stays.
+    stem: String,
+    health: Mutex<Health>,
+    /// One generation is begun at a time.
+    beginning: tokio::sync::Mutex<()>,
+}
+
+#[derive(Clone, Debug)]
+struct Health {
+    generation: u64,
+    /// The cache failed, and is left alone until then.
+    rests_until: Option<Instant>,
+}
+
+/// What of a batch has to be written.
+pub(super) struct Plan {
+    /// Places of the rows.
+    pub(super) wanted: Vec<usize>,
+    /// Their keys and hashes, in the same order.
+    hashes: Vec<(Hash, Hash)>,
+    /// Where they are noted afterwards; nowhere when the cache is left alone.
+    space: Option<String>,
+}
+
+impl Known {
+    pub(super) async fn open(
+        run: &Run,
+        cache: &Cache,
+        shape: &Shape,
+        prepared: &Prepared,
+    ) -> Result<Option<Self>, Failure> {
+        if matches!(cache, Cache::None) {
+            return Ok(None);
+        }
+        let generation = run.state.meta("generation").await;
+        let generation = generation.map_err(run.state_failed())?;
+        let generation = generation.and_then(|g| g.parse().ok()).unwrap_or(1);
+        let id = run.state.id().await.map_err(run.state_failed())?;
+        let mut health = Health {
+            generation,
+            rests_until: None,
+        };
+        let stem = format!("{id}:{}:{}", shape.table, prepared.incarnation);
+        if prepared.is_empty {
+            // Someone may have emptied it: what is known of its rows is not true any more.
+            health.generation += 1;
+            let kept = run
+                .state
+                .set_meta("generation", health.generation.to_string());
+            kept.await.map_err(run.state_failed())?;
+        }
+        let space = space(&stem, health.generation);
+        let cache = open(cache, run, &space).map_err(|e| Failure::Destination(e.to_string()))?;
+        Ok(Some(Self {
+            cache,
+            state: run.state.clone(),
+            stem,
+            health: Mutex::new(health),
+            beginning: tokio::sync::Mutex::new(()),
+        }))
+    }
+
+    /// Which of the `wanted` rows have to be written. What is known of them is forgotten.
+    pub(super) async fn plan(
+        &self,
+        shape: &Shape,
+        rows: &[Row],
+        wanted: &[usize],
+    ) -> Result<Plan, Failure> {
+        let hashes: Vec<(Hash, Hash)> = wanted
+            .iter()
+            .filter_map(|i| rows.get(*i))
+            .map(|row| {
+                let mut bytes = Vec::new();
+                row.0.iter().for_each(|v| v.write_canonical(&mut bytes));
+                (hash(&shape.key_bytes(row)), hash(&bytes))
+            })
+            .collect();
+        let all = |space| Plan {
+            wanted: wanted.to_vec(),
+            hashes: hashes.clone(),
+            space,
+        };
+        let Some(space) = self.space() else {
+            return Ok(all(None));
+        };
+        match self.changed(&space, &hashes).await {
+            Ok(changed) => {
+                let pairs = wanted.iter().zip(&hashes).zip(&changed);
+                let (wanted, hashes) = pairs
+                    .filter(|(_, changed)| **changed)
+                    .map(|((i, h), _)| (*i, *h))
+                    .unzip();
+                Ok(Plan {
+                    wanted,
+                    hashes,
+                    space: Some(space),
+                })
+            }
+            Err(error) => {
+                self.begin_generation(&space, &error).await?;
+                Ok(all(None))
+            }
+        }
+    }
+
+    /// Notes what was written. `is_dead` says by place which rows were not.
+    pub(super) async fn note(&self, plan: Plan, is_dead: &[bool]) {
+        let Some(space) = &plan.space else { return };
+        let written = plan.wanted.iter().zip(&plan.hashes);
+        let written = written.filter(|(i, _)| is_dead.get(**i) == Some(&false));
+        let written: Vec<(Hash, Hash)> = written.map(|(_, h)| *h).collect();
+        if let Err(error) = self.cache.put(space, &written).await {
+            // They are forgotten, so nothing wrong is known: they are written once more next time.
+            tracing::warn!(%error, "the cache can't be told what was written");
+        }
+    }
+
+    /// Whether each row has another content than is known; what is known of those is forgotten.
+    async fn changed(&self, space: &str, hashes: &[(Hash, Hash)]) -> Result<Vec<bool>, CacheError> {
+        let keys: Vec<Hash> = hashes.iter().map(|(key, _)| *key).collect();
+        let known = self.cache.get(space, &keys).await?;
+        let pairs = || hashes.iter().zip(&known);
+        let stale: Vec<Hash> = pairs()
+            .filter(|((_, hash), known)| known.is_some_and(|k| k != *hash))
+            .map(|((key, _), _)| *key)
+            .collect();
+        self.cache.forget(space, &stale).await?;
+        Ok(pairs()
+            .map(|((_, hash), known)| *known != Some(*hash))
+            .collect())
+    }
+
+    /// The space to use now, when the cache is not left alone.
+    fn space(&self) -> Option<String> {
+        let mut health = self.health.lock().unwrap_or_else(|e| e.into_inner());
+        if health
+            .rests_until
+            .is_some_and(|until| until > Instant::now())
+        {
+            return None;
+        }
+        health.rests_until = None;
+        Some(space(&self.stem, health.generation))
+    }
+
+    /// The cache has failed: nothing of what it knows counts any more.
+    async fn begin_generation(&self, failed: &str, error: &CacheError) -> Result<(), Failure> {
+        let _one = self.beginning.lock().await;
+        let generation = {
+            let health = self.health.lock().unwrap_or_else(|e| e.into_inner());
+            if space(&self.stem, health.generation) != failed {
+                // Another worker was here before.
+                return Ok(());
+            }
+            health.generation + 1
+        };
+        tracing::warn!(%error, generation, "the cache has failed: rows are written as if it knew none");
+        let kept = self.state.set_meta("generation", generation.to_string());
+        kept.await.map_err(|e| Failure::State(e.to_string()))?;
+        let mut health = self.health.lock().unwrap_or_else(|e| e.into_inner());
+        *health = Health {
+            generation,
+            rests_until: Some(Instant::now() + REST),
+        };
+        Ok(())
+    }
+}
+
+fn space(stem: &str, generation: u64) -> String {
+    format!("{stem}:{generation}")
+}
+
+fn hash(bytes: &[u8]) -> Hash {
+    let digest = Sha256::digest(bytes);
+    let mut hash = Hash::default();
+    hash.iter_mut()
+        .zip(digest)
+        .for_each(|(to, from)| *to = from);
+    hash
+}
+
+fn open(cache: &Cache, run: &Run, space: &str) -> Result<Box<dyn RowCache>, CacheError> {
+    match cache {
+        Cache::None | Cache::Embedded => {
+            let path = run.state.dir().join("cache.db");
+            Ok(Box::new(EmbeddedCache::open(&path, space)?))
+        }
+        #[cfg(feature = "redis")]
+        Cache::Redis { url, ttl } => {
+            use forebay_remote::cache::redis::{RedisCache, RedisConfig};
+            Ok(Box::new(RedisCache::open(RedisConfig {
+                url: url.expose().into(),
+                ttl: ttl.0,
+                timeout: Duration::from_secs(2),
+            })?))
+        }
+        #[cfg(not(feature = "redis"))]
+        Cache::Redis { .. } => Err(CacheError(
+            "this build has no Redis (cargo feature `redis`)".to_owned(),
+        )),
+    }
+}

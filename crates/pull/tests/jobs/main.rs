@@ -1,0 +1,20 @@
+//! Jobs over real sockets and files: APIs that answer well and badly, tables, stops and restarts.
+#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test waits for a condition with the real clock"
+)]
+
+mod api;
+mod apis;
+mod cache;
+mod dead;
+mod definition;
+mod files;
+mod lookup;
+mod s3;
+#[cfg(any(feature = "cassandra", feature = "redis"))]
+mod switch;
+#[cfg(feature = "cassandra")]
+mod tables;
+mod world;

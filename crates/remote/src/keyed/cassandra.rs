@@ -1,0 +1,393 @@
+//! Keyed rows in a Cassandra cluster: `keyspace.table`.
+//!
+//! Statements are prepared and go to a replica of their row; the rows of a batch are written at
+//! once, as many as are allowed. There are no transactions: some of a batch may be written when it
+//! fails, and writing it again changes nothing. All columns of the key are its partition key.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use forebay_model::Timestamp;
+use futures::{StreamExt, TryStreamExt};
+use scylla::client::caching_session::CachingSession;
+use scylla::client::execution_profile::ExecutionProfile;
+use scylla::client::session_builder::SessionBuilder;
+use scylla::errors::{DbError, ExecutionError, PrepareError, RequestAttemptError};
+use scylla::policies::timestamp_generator::MonotonicTimestampGenerator;
+use scylla::response::query_result::QueryResult;
+use scylla::value::{CqlTimestamp, CqlValue, Row as CqlRow};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Mutex;
+
+use crate::keyed::{Column, KeyedTable, Prepared, Row, Shape, Value, ValueType};
+use crate::table::TableError;
+use crate::table::shape::{quote, quoted};
+
+/// Statements that are kept prepared.
+const STATEMENTS: usize = 64;
+
+/// A Cassandra cluster.
+#[derive(Clone, Debug)]
+pub struct CassandraConfig {
+    /// Nodes to begin with, `host:port`; the others are found.
+    pub nodes: Vec<String>,
+    /// User and password, where the cluster asks for them.
+    pub login: Option<(String, SecretString)>,
+    /// Copies of each row, when a keyspace has to be made.
+    pub replication: u32,
+    /// Rows of a batch that are written at once.
+    pub in_flight: usize,
+    /// How long connecting may take.
+    pub connect_timeout: Duration,
+    /// How long a statement may take.
+    pub request_timeout: Duration,
+}
+
+impl CassandraConfig {
+    /// A cluster, with defaults.
+    #[must_use]
+    pub fn new(nodes: Vec<String>) -> Self {
+        Self {
+            nodes,
+            login: None,
+            replication: 1,
+            in_flight: 64,
+            connect_timeout: Duration::from_secs(5),
+            request_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Keyed rows in a Cassandra cluster.
+pub struct CassandraKeyed {
+    config: CassandraConfig,
+    /// Made when it is first needed, and again until it could be made.
+    session: Mutex<Option<Arc<CachingSession>>>,
+}
+
+impl CassandraKeyed {
+    /// Nothing is asked yet.
+    #[must_use]
+    pub fn new(config: CassandraConfig) -> Self {
+        Self {
+            config,
+            session: Mutex::new(None),
+        }
+    }
+
+    async fn session(&self) -> Result<Arc<CachingSession>, TableError> {
+        let mut session = self.session.lock().await;
+        if let Some(session) = &*session {
+            return Ok(Arc::clone(session));
+        }
+        let profile = ExecutionProfile::builder()
+            .request_timeout(Some(self.config.request_timeout))
+            .build();
+        let mut builder = SessionBuilder::new()
+            .known_nodes(&self.config.nodes)
+            .connection_timeout(self.config.connect_timeout)
+            // Of two writes of a key the later one stays, whichever nodes take them.
+            .timestamp_generator(Arc::new(MonotonicTimestampGenerator::new()))
+            .default_execution_profile_handle(profile.into_handle());
+        if let Some((user, password)) = &self.config.login {
+            builder = builder.user(user, password.expose_secret());
+        }
+        let made = builder.build().await.map_err(|e| {
+            let text = format!("{}: can't connect: {e}", self.place());
+            // A login that is refused stays so.
+            if text.contains("uthentication") || text.contains("credentials") {
+                TableError::Terminal(text)
+            } else {
+                TableError::Retryable(text)
+            }
+        })?;
+        let made = Arc::new(CachingSession::from(made, STATEMENTS));
+        *session = Some(Arc::clone(&made));
+        Ok(made)
+    }
+
+    async fn ask(
+        &self,
+        action: &str,
+        statement: &str,
+        values: Vec<Option<CqlValue>>,
+    ) -> Result<QueryResult, TableError> {
+        let session = self.session().await?;
+        let answer = session.execute_unpaged(statement, values).await;
+        answer.map_err(|e| self.failed(action, &e))
+    }
+
+    async fn rows(
+        &self,
+        action: &str,
+        statement: &str,
+        values: Vec<Option<CqlValue>>,
+    ) -> Result<Vec<CqlRow>, TableError> {
+        let unreadable =
+            |e: &dyn std::fmt::Display| TableError::Terminal(format!("can't {action}: {e}"));
+        let result = self.ask(action, statement, values).await?;
+        let result = result.into_rows_result().map_err(|e| unreadable(&e))?;
+        let rows = result.rows::<CqlRow>().map_err(|e| unreadable(&e))?;
+        rows.collect::<Result<_, _>>().map_err(|e| unreadable(&e))
+    }
+
+    fn failed(&self, action: &str, error: &ExecutionError) -> TableError {
+        let text = format!("{}: can't {action}: {error}", self.place());
+        let attempt = match error {
+            ExecutionError::BadQuery(_) => return TableError::Terminal(text),
+            ExecutionError::LastAttemptError(e) => e,
+            ExecutionError::PrepareError(PrepareError::AllAttemptsFailed { first_attempt }) => {
+                first_attempt
+            }
+            _ => return TableError::Retryable(text),
+        };
+        let is_terminal = match attempt {
+            RequestAttemptError::SerializationError(_) => true,
+            RequestAttemptError::DbError(error, _) => matches!(
+                error,
+                DbError::SyntaxError
+                    | DbError::Invalid
+                    | DbError::Unauthorized
+                    | DbError::ConfigError
+                    | DbError::AuthenticationError
+            ),
+            _ => false,
+        };
+        if is_terminal {
+            TableError::Terminal(text)
+        } else {
+            TableError::Retryable(text)
+        }
+    }
+
+    async fn make(&self, shape: &Shape) -> Result<(), TableError> {
+        let action = format!("make table \"{}\"", shape.table);
+        let (keyspace, _) = parts(&shape.table)?;
+        let sql = "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?";
+        let there = self.rows(&action, sql, vec![text(keyspace)]).await?;
+        if there.is_empty() {
+            let sql = format!(
+                "CREATE KEYSPACE IF NOT EXISTS {} WITH replication = {{'class': 'SimpleStrategy', 'replication_factor': {}}}",
+                quote(keyspace),
+                self.config.replication
+            );
+            self.ask(&action, &sql, Vec::new()).await?;
+        }
+        let mut columns = String::new();
+        for column in &shape.columns {
+            // Writing to a String can't fail.
+            _ = write!(
+                columns,
+                "{} {}, ",
+                quote(&column.name),
+                declared(column.kind)
+            );
+        }
+        let key = quoted(shape.key().map(|c| &c.name));
+        let table = qualified(&shape.table)?;
+        let sql = format!("CREATE TABLE IF NOT EXISTS {table} ({columns}PRIMARY KEY (({key})))");
+        self.ask(&action, &sql, Vec::new()).await.map(drop)
+    }
+}
+
+#[async_trait]
+impl KeyedTable for CassandraKeyed {
+    fn place(&self) -> String {
+        format!("Cassandra at {}", self.config.nodes.join(", "))
+    }
+
+    async fn prepare(&self, shape: &Shape) -> Result<Prepared, TableError> {
+        shape
+            .check()
+            .map_err(|e| TableError::Terminal(e.to_string()))?;
+        match self.describe(&shape.table).await? {
+            Some(there) => as_stored(shape).fits(&there)?,
+            None => self.make(shape).await?,
+        }
+        let action = format!("prepare table \"{}\"", shape.table);
+        let (keyspace, table) = parts(&shape.table)?;
+        let sql = "SELECT id FROM system_schema.tables WHERE keyspace_name = ? AND table_name = ?";
+        let ids = self
+            .rows(&action, sql, vec![text(keyspace), text(table)])
+            .await?;
+        let id = ids.first().and_then(|row| row.columns.first()?.clone());
+        let Some(CqlValue::Uuid(id)) = id else {
+            return Err(TableError::Retryable(format!(
+                "can't {action}: the cluster does not show it yet"
+            )));
+        };
+        let key = quoted(shape.key().map(|c| &c.name));
+        let sql = format!("SELECT {key} FROM {} LIMIT 1", qualified(&shape.table)?);
+        let some = self.rows(&action, &sql, Vec::new()).await?;
+        Ok(Prepared {
+            incarnation: id.to_string(),
+            is_empty: some.is_empty(),
+        })
+    }
+
+    async fn upsert(&self, shape: &Shape, rows: &[Row]) -> Result<(), TableError> {
+        let action = format!("write into table \"{}\"", shape.table);
+        let marks = vec!["?"; shape.columns.len()].join(", ");
+        let sql = format!(
+            "INSERT INTO {} ({}) VALUES ({marks})",
+            qualified(&shape.table)?,
+            quoted(shape.columns.iter().map(|c| &c.name)),
+        );
+        // At once means in any order: each key once.
+        let rows = shape.last_of_each_key(rows);
+        let values: Vec<Vec<Option<CqlValue>>> = rows
+            .into_iter()
+            .map(|row| row.0.iter().map(to_cql).collect())
+            .collect();
+        let (action, sql) = (action.as_str(), sql.as_str());
+        futures::stream::iter(values)
+            .map(|values| async move { self.ask(action, sql, values).await.map(drop) })
+            .buffer_unordered(self.config.in_flight.max(1))
+            .try_collect::<()>()
+            .await
+    }
+
+    async fn describe(&self, table: &str) -> Result<Option<Shape>, TableError> {
+        let action = format!("look up table \"{table}\"");
+        let (keyspace, name) = parts(table)?;
+        let sql = "SELECT column_name, type, kind, position FROM system_schema.columns
+                   WHERE keyspace_name = ? AND table_name = ?";
+        let rows = self
+            .rows(&action, sql, vec![text(keyspace), text(name)])
+            .await?;
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let mut columns = Vec::new();
+        for row in rows {
+            let mut cells = row.columns.into_iter();
+            let mut next = || match cells.next().flatten() {
+                Some(CqlValue::Text(text) | CqlValue::Ascii(text)) => text,
+                _ => String::new(),
+            };
+            let (name, declared, part) = (next(), next(), next());
+            let Some(kind) = kind_of(&declared) else {
+                return Err(TableError::Terminal(format!(
+                    "table \"{table}\": column \"{name}\" has type {declared}, known are text, ascii, bigint, int, smallint, tinyint, double, float, boolean and timestamp"
+                )));
+            };
+            let is_key = part == "partition_key" || part == "clustering";
+            columns.push(Column { name, kind, is_key });
+        }
+        // The cluster keeps no order; the key first reads best.
+        columns.sort_by_key(|c| !c.is_key);
+        Ok(Some(Shape {
+            table: table.to_owned(),
+            columns,
+        }))
+    }
+
+    async fn get(&self, shape: &Shape, key: &[Value]) -> Result<Option<Row>, TableError> {
+        let action = format!("look up a row of table \"{}\"", shape.table);
+        let conditions: Vec<String> = shape
+            .key()
+            .map(|c| format!("{} = ?", quote(&c.name)))
+            .collect();
+        let sql = format!(
+            "SELECT {} FROM {} WHERE {}",
+            quoted(shape.columns.iter().map(|c| &c.name)),
+            qualified(&shape.table)?,
+            conditions.join(" AND ")
+        );
+        let rows = self
+            .rows(&action, &sql, key.iter().map(to_cql).collect())
+            .await?;
+        let row = rows.into_iter().next().map(|row| {
+            let cells = row.columns.into_iter().zip(&shape.columns);
+            Row(cells.map(|(cell, c)| from_cql(cell, c.kind)).collect())
+        });
+        Ok(row)
+    }
+
+    async fn check(&self) -> Result<(), TableError> {
+        let sql = "SELECT release_version FROM system.local";
+        self.rows("check the cluster", sql, Vec::new())
+            .await
+            .map(drop)
+    }
+}
+
+/// The shape as the cluster describes it: there is no JSON type, only text.
+fn as_stored(shape: &Shape) -> Shape {
+    let mut stored = shape.clone();
+    for column in &mut stored.columns {
+        if column.kind == ValueType::Json {
+            column.kind = ValueType::Text;
+        }
+    }
+    stored
+}
+
+/// Keyspace and table.
+fn parts(table: &str) -> Result<(&str, &str), TableError> {
+    table
+        .split_once('.')
+        .ok_or_else(|| TableError::Terminal(format!("table \"{table}\" has to be KEYSPACE.TABLE")))
+}
+
+fn qualified(table: &str) -> Result<String, TableError> {
+    let (keyspace, name) = parts(table)?;
+    Ok(format!("{}.{}", quote(keyspace), quote(name)))
+}
+
+fn declared(kind: ValueType) -> &'static str {
+    match kind {
+        ValueType::Text | ValueType::Json => "text",
+        ValueType::Integer => "bigint",
+        ValueType::Double => "double",
+        ValueType::Boolean => "boolean",
+        ValueType::Timestamp => "timestamp",
+    }
+}
+
+fn kind_of(declared: &str) -> Option<ValueType> {
+    match declared {
+        "text" | "varchar" | "ascii" => Some(ValueType::Text),
+        "bigint" | "int" | "smallint" | "tinyint" => Some(ValueType::Integer),
+        "double" | "float" => Some(ValueType::Double),
+        "boolean" => Some(ValueType::Boolean),
+        "timestamp" => Some(ValueType::Timestamp),
+        _ => None,
+    }
+}
+
+fn text(text: &str) -> Option<CqlValue> {
+    Some(CqlValue::Text(text.to_owned()))
+}
+
+fn to_cql(value: &Value) -> Option<CqlValue> {
+    match value {
+        Value::Null => None,
+        Value::Text(text) | Value::Json(text) => Some(CqlValue::Text(text.clone())),
+        Value::Integer(n) => Some(CqlValue::BigInt(*n)),
+        Value::Double(n) => Some(CqlValue::Double(*n)),
+        Value::Boolean(b) => Some(CqlValue::Boolean(*b)),
+        Value::Timestamp(t) => Some(CqlValue::Timestamp(CqlTimestamp(t.as_millis()))),
+    }
+}
+
+fn from_cql(value: Option<CqlValue>, kind: ValueType) -> Value {
+    match value {
+        None => Value::Null,
+        Some(CqlValue::Text(text) | CqlValue::Ascii(text)) if kind == ValueType::Json => {
+            Value::Json(text)
+        }
+        Some(CqlValue::Text(text) | CqlValue::Ascii(text)) => Value::Text(text),
+        Some(CqlValue::BigInt(n)) => Value::Integer(n),
+        Some(CqlValue::Int(n)) => Value::Integer(n.into()),
+        Some(CqlValue::SmallInt(n)) => Value::Integer(n.into()),
+        Some(CqlValue::TinyInt(n)) => Value::Integer(n.into()),
+        Some(CqlValue::Double(n)) => Value::Double(n),
+        Some(CqlValue::Float(n)) => Value::Double(n.into()),
+        Some(CqlValue::Boolean(b)) => Value::Boolean(b),
+        Some(CqlValue::Timestamp(t)) => Value::Timestamp(Timestamp::from_millis(t.0)),
+        Some(other) => Value::Text(format!("{other:?}")),
+    }
+}

@@ -1,0 +1,127 @@
+//! What every store of keyed rows has to do, as a suite that each of them is put through.
+
+#![allow(clippy::unwrap_used, reason = "only tests call this")]
+
+use crate::keyed::{Column, KeyedTable, Row, Shape, Value, ValueType};
+
+/// A shape with a column of each type.
+#[must_use]
+pub fn shape(table: &str) -> Shape {
+    let column = |name: &str, kind, is_key| Column {
+        name: name.to_owned(),
+        kind,
+        is_key,
+    };
+    Shape {
+        table: table.to_owned(),
+        columns: vec![
+            column("id", ValueType::Integer, true),
+            column("name", ValueType::Text, false),
+            column("price", ValueType::Double, false),
+            column("in_stock", ValueType::Boolean, false),
+            column("added", ValueType::Timestamp, false),
+            column("tags", ValueType::Json, false),
+        ],
+    }
+}
+
+/// A row of [`shape`].
+#[must_use]
+pub fn row(id: i64, name: &str) -> Row {
+    Row(vec![
+        Value::Integer(id),
+        Value::Text(name.to_owned()),
+        Value::Double(12.5),
+        Value::Boolean(true),
+        Value::Timestamp("2026-11-21T08:00:00.123Z".parse().unwrap()),
+        Value::Json(r#"{"a": [1, 2.50]}"#.to_owned()),
+    ])
+}
+
+/// Runs everything on a table of that name, which must not be there yet.
+///
+/// # Panics
+/// When the store does not do what it has to.
+pub async fn run(store: &dyn KeyedTable, table: &str) {
+    let shape = shape(table);
+    let prepared = store.prepare(&shape).await.unwrap();
+    assert!(prepared.is_empty, "a new table has no rows");
+    store.check().await.unwrap();
+    writes_and_reads(store, &shape).await;
+    let again = store.prepare(&shape).await.unwrap();
+    assert_eq!(again.incarnation, prepared.incarnation);
+    assert!(!again.is_empty);
+    let described = store.describe(table).await.unwrap().unwrap();
+    assert_eq!(sorted(&described), sorted(&shape));
+    let unknown = format!("{table}_no");
+    assert_eq!(store.describe(&unknown).await.unwrap(), None);
+    refuses_what_does_not_fit(store, &shape).await;
+}
+
+/// Names, types and keys; a store need keep no order of columns, and may keep JSON as text.
+fn sorted(shape: &Shape) -> Vec<(String, ValueType, bool)> {
+    let kind = |kind| match kind {
+        ValueType::Json => ValueType::Text,
+        other => other,
+    };
+    let columns = shape.columns.iter();
+    let columns = columns.map(|c| (c.name.clone(), kind(c.kind), c.is_key));
+    let mut columns: Vec<_> = columns.collect();
+    columns.sort_by(|a, b| a.0.cmp(&b.0));
+    columns
+}
+
+async fn writes_and_reads(store: &dyn KeyedTable, shape: &Shape) {
+    let nothing = Row(vec![
+        Value::Integer(-1),
+        Value::Null,
+        Value::Null,
+        Value::Null,
+        Value::Null,
+        Value::Null,
+    ]);
+    let rows = [
+        row(1, "first"),
+        row(2, "'\"; DROP TABLE x; -- ☃"),
+        row(1, "second"),
+        row(i64::MAX, ""),
+        nothing.clone(),
+    ];
+    store.upsert(shape, &rows).await.unwrap();
+    // Again, and nothing changes.
+    store.upsert(shape, &rows).await.unwrap();
+    store.upsert(shape, &[]).await.unwrap();
+    let get = async |id| store.get(shape, &[Value::Integer(id)]).await.unwrap();
+    assert_eq!(get(1).await, Some(row(1, "second")), "the later row stays");
+    assert_eq!(get(2).await.as_ref(), Some(&rows[1]));
+    assert_eq!(get(i64::MAX).await, Some(row(i64::MAX, "")));
+    assert_eq!(get(-1).await, Some(nothing));
+    assert_eq!(get(99).await, None);
+    let mut cleared = row(2, "");
+    cleared.0[1] = Value::Null;
+    store
+        .upsert(shape, std::slice::from_ref(&cleared))
+        .await
+        .unwrap();
+    assert_eq!(get(2).await, Some(cleared), "null replaces a value");
+}
+
+async fn refuses_what_does_not_fit(store: &dyn KeyedTable, shape: &Shape) {
+    let mut other = shape.clone();
+    other.columns[1].kind = ValueType::Integer;
+    let error = store.prepare(&other).await.unwrap_err();
+    assert!(!error.is_retryable());
+    let said = error.to_string();
+    assert!(
+        said.contains("\"name\" of type text, the definition says integer"),
+        "{said}"
+    );
+    let mut lacking = shape.clone();
+    lacking.columns[1].name = "title".to_owned();
+    let said = store.prepare(&lacking).await.unwrap_err().to_string();
+    assert!(said.contains("no column \"title\""), "{said}");
+    let mut keyed = shape.clone();
+    keyed.columns[1].is_key = true;
+    let said = store.prepare(&keyed).await.unwrap_err().to_string();
+    assert!(said.contains("has the key (id)"), "{said}");
+}

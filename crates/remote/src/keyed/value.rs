@@ -1,0 +1,188 @@
+//! Typed values: what a cell can hold in every store.
+
+use std::fmt;
+
+use forebay_model::Timestamp;
+
+/// The type of a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ValueType {
+    /// UTF-8.
+    Text,
+    /// A whole number of 64 bits.
+    Integer,
+    /// A floating point number of 64 bits; never infinite, never NaN.
+    Double,
+    /// True or false.
+    Boolean,
+    /// A moment, to the millisecond.
+    Timestamp,
+    /// Any JSON value, as its text.
+    Json,
+}
+
+impl ValueType {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Text,
+        Self::Integer,
+        Self::Double,
+        Self::Boolean,
+        Self::Timestamp,
+        Self::Json,
+    ];
+
+    /// Its name in definitions.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Integer => "integer",
+            Self::Double => "double",
+            Self::Boolean => "boolean",
+            Self::Timestamp => "timestamp",
+            Self::Json => "json",
+        }
+    }
+
+    /// Reads a value of this type from plain text, as it stands in a URL.
+    ///
+    /// # Errors
+    /// When the text is not one; says what is.
+    pub fn parse(self, text: &str) -> Result<Value, String> {
+        let bad = |what: &str| format!("\"{text}\" is not {what}");
+        match self {
+            Self::Text => Ok(Value::Text(text.to_owned())),
+            Self::Integer => text
+                .parse()
+                .map(Value::Integer)
+                .map_err(|_| bad("a whole number of 64 bits")),
+            Self::Double => match text.parse::<f64>() {
+                Ok(number) if number.is_finite() => Ok(Value::Double(number)),
+                _ => Err(bad("a number")),
+            },
+            Self::Boolean => match text {
+                "true" => Ok(Value::Boolean(true)),
+                "false" => Ok(Value::Boolean(false)),
+                _ => Err(bad("true or false")),
+            },
+            Self::Timestamp => text
+                .parse()
+                .map(Value::Timestamp)
+                .map_err(|_| bad("a time like 2006-01-02T15:04:05.000Z")),
+            Self::Json => Err("a JSON column can't be a key".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for ValueType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A cell.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// Nothing; not in a key.
+    Null,
+    /// Without NUL, which no store of ours keeps.
+    Text(String),
+    /// A whole number.
+    Integer(i64),
+    /// Finite.
+    Double(f64),
+    /// True or false.
+    Boolean(bool),
+    /// A moment.
+    Timestamp(Timestamp),
+    /// The text of a JSON value.
+    Json(String),
+}
+
+impl Value {
+    /// Appends bytes that are the same for equal values and for no others: what hashes are made of.
+    pub fn write_canonical(&self, out: &mut Vec<u8>) {
+        let mut text = |tag: u8, text: &str| {
+            out.push(tag);
+            out.extend_from_slice(&(text.len() as u64).to_le_bytes());
+            out.extend_from_slice(text.as_bytes());
+        };
+        match self {
+            Self::Null => out.push(0),
+            Self::Text(t) => text(1, t),
+            Self::Json(t) => text(2, t),
+            Self::Integer(n) => {
+                out.push(3);
+                out.extend_from_slice(&n.to_le_bytes());
+            }
+            Self::Double(n) => {
+                out.push(4);
+                out.extend_from_slice(&n.to_bits().to_le_bytes());
+            }
+            Self::Boolean(b) => out.extend_from_slice(&[5, u8::from(*b)]),
+            Self::Timestamp(t) => {
+                out.push(6);
+                out.extend_from_slice(&t.as_millis().to_le_bytes());
+            }
+        }
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.write_str("null"),
+            Self::Text(text) | Self::Json(text) => f.write_str(text),
+            Self::Integer(n) => write!(f, "{n}"),
+            Self::Double(n) => write!(f, "{n}"),
+            Self::Boolean(b) => write!(f, "{b}"),
+            Self::Timestamp(t) => write!(f, "{t}"),
+        }
+    }
+}
+
+/// A row: a value for each column of the shape, in its order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row(pub Vec<Value>);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_read_by_type_or_refused_by_name() {
+        assert_eq!(ValueType::Integer.parse("-7"), Ok(Value::Integer(-7)));
+        assert_eq!(ValueType::Boolean.parse("true"), Ok(Value::Boolean(true)));
+        assert_eq!(
+            ValueType::Text.parse("x y"),
+            Ok(Value::Text("x y".to_owned()))
+        );
+        for (kind, text) in [
+            (ValueType::Integer, "4.2"),
+            (ValueType::Integer, "99999999999999999999"),
+            (ValueType::Double, "NaN"),
+            (ValueType::Boolean, "1"),
+            (ValueType::Timestamp, "yesterday"),
+        ] {
+            let error = kind.parse(text).unwrap_err();
+            assert!(error.contains(text), "{error}");
+        }
+    }
+
+    #[test]
+    fn canonical_bytes_do_not_run_into_each_other() {
+        let bytes = |values: &[Value]| {
+            let mut out = Vec::new();
+            values.iter().for_each(|v| v.write_canonical(&mut out));
+            out
+        };
+        let text = |t: &str| Value::Text(t.to_owned());
+        assert_ne!(
+            bytes(&[text("ab"), text("c")]),
+            bytes(&[text("a"), text("bc")])
+        );
+        assert_ne!(bytes(&[text("1")]), bytes(&[Value::Json("1".to_owned())]));
+        assert_ne!(bytes(&[Value::Null]), bytes(&[Value::Boolean(false)]));
+    }
+}

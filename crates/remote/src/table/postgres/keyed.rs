@@ -1,0 +1,333 @@
+//! Keyed rows in a PostgreSQL server: `products`, or `schema.products`.
+//!
+//! A batch is one statement: its columns travel as arrays, so that it has as many parameters as the
+//! table has columns, however many rows there are.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use forebay_model::Timestamp;
+use tokio_postgres::types::private::BytesMut;
+use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
+
+use super::connect::{Connection, Server};
+use super::pool::Pool;
+use super::{PostgresConfig, text};
+use crate::keyed::{Column, KeyedTable, Prepared, Row, Shape, Value, ValueType};
+use crate::table::TableError;
+use crate::table::shape::{quote, quoted};
+
+/// Microseconds from the Unix epoch to that of PostgreSQL, 2000-01-01.
+const EPOCH_MICROS: i64 = 946_684_800_000_000;
+
+/// Keyed rows in a PostgreSQL server.
+#[derive(Debug)]
+pub struct PostgresKeyed {
+    pool: Pool,
+}
+
+impl PostgresKeyed {
+    /// Reads the configuration; connections are made when they are needed.
+    ///
+    /// # Errors
+    /// When the connection string or a certificate can't be read.
+    pub fn open(config: &PostgresConfig) -> Result<Self, TableError> {
+        let server = Server::new(config)?;
+        Ok(Self {
+            pool: Pool::new(Arc::new(server), config.pool_size),
+        })
+    }
+}
+
+#[async_trait]
+impl KeyedTable for PostgresKeyed {
+    fn place(&self) -> String {
+        self.pool.server().place().to_owned()
+    }
+
+    async fn prepare(&self, shape: &Shape) -> Result<Prepared, TableError> {
+        shape
+            .check()
+            .map_err(|e| TableError::Terminal(e.to_string()))?;
+        let action = format!("prepare table \"{}\"", shape.table);
+        let connection = self.pool.take().await?;
+        match describe(&connection, &shape.table).await? {
+            Some(there) => shape.fits(&there)?,
+            None => connection.execute(&action, &create_sql(shape)).await?,
+        }
+        let table = qualified(&shape.table);
+        let sql = format!(
+            "SELECT '{table}'::regclass::oid::int8, NOT EXISTS (SELECT 1 FROM {table}),
+                    (SELECT oid::int8 FROM pg_database WHERE datname = current_database())"
+        );
+        let rows = connection.query(&action, &sql, &[]).await?;
+        connection.give_back();
+        let Some(row) = rows.first() else {
+            return Err(TableError::Retryable(format!("can't {action}: no answer")));
+        };
+        let (table, is_empty, database): (i64, bool, i64) = (row.get(0), row.get(1), row.get(2));
+        Ok(Prepared {
+            incarnation: format!("{database}.{table}"),
+            is_empty,
+        })
+    }
+
+    async fn upsert(&self, shape: &Shape, rows: &[Row]) -> Result<(), TableError> {
+        // One statement can't write a row twice.
+        let rows = shape.last_of_each_key(rows);
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let action = format!("write into table \"{}\"", shape.table);
+        let arrays: Vec<Vec<Cell<'_>>> = (0..shape.columns.len())
+            .map(|i| rows.iter().filter_map(|r| r.0.get(i)).map(Cell).collect())
+            .collect();
+        let types = shape.columns.iter().map(|c| array_type(c.kind));
+        let parameters: Vec<(&(dyn ToSql + Sync), Type)> = arrays
+            .iter()
+            .map(|a| a as &(dyn ToSql + Sync))
+            .zip(types)
+            .collect();
+        let connection = self.pool.take().await?;
+        connection
+            .query(&action, &upsert_sql(shape), &parameters)
+            .await?;
+        connection.give_back();
+        Ok(())
+    }
+
+    async fn describe(&self, table: &str) -> Result<Option<Shape>, TableError> {
+        let connection = self.pool.take().await?;
+        let shape = describe(&connection, table).await?;
+        connection.give_back();
+        Ok(shape)
+    }
+
+    async fn get(&self, shape: &Shape, key: &[Value]) -> Result<Option<Row>, TableError> {
+        let action = format!("look up a row of table \"{}\"", shape.table);
+        let conditions: Vec<String> = shape
+            .key()
+            .zip(1..)
+            .map(|(c, n)| format!("{} = ${n}", quote(&c.name)))
+            .collect();
+        let sql = format!(
+            "SELECT {} FROM {} WHERE {}",
+            quoted(shape.columns.iter().map(|c| &c.name)),
+            qualified(&shape.table),
+            conditions.join(" AND ")
+        );
+        let cells: Vec<Cell<'_>> = key.iter().map(Cell).collect();
+        let types = shape.key().map(|c| scalar_type(c.kind));
+        let parameters: Vec<(&(dyn ToSql + Sync), Type)> = cells
+            .iter()
+            .map(|c| c as &(dyn ToSql + Sync))
+            .zip(types)
+            .collect();
+        let connection = self.pool.take().await?;
+        let rows = connection.query(&action, &sql, &parameters).await?;
+        connection.give_back();
+        let Some(row) = rows.first() else {
+            return Ok(None);
+        };
+        let values = (0..shape.columns.len()).map(|i| match row.try_get::<_, Option<Read>>(i) {
+            Ok(value) => Ok(value.map_or(Value::Null, |v| v.0)),
+            Err(e) => Err(TableError::Terminal(format!("can't {action}: {e}"))),
+        });
+        Ok(Some(Row(values.collect::<Result<_, _>>()?)))
+    }
+
+    async fn check(&self) -> Result<(), TableError> {
+        let connection = self.pool.take().await?;
+        connection.execute("check the server", "SELECT 1").await?;
+        connection.give_back();
+        Ok(())
+    }
+}
+
+/// A table's name, quoted part by part.
+fn qualified(table: &str) -> String {
+    let parts: Vec<String> = table.split('.').map(quote).collect();
+    parts.join(".")
+}
+
+async fn describe(connection: &Connection, table: &str) -> Result<Option<Shape>, TableError> {
+    let action = format!("look up table \"{table}\"");
+    let name = qualified(table);
+    let sql = "
+        SELECT a.attname::text, format_type(a.atttypid, NULL)::text,
+               coalesce(a.attnum = ANY (i.indkey), false)
+        FROM pg_attribute a
+        LEFT JOIN pg_index i ON i.indrelid = a.attrelid AND i.indisprimary
+        WHERE a.attrelid = to_regclass($1)::oid AND a.attnum > 0 AND NOT a.attisdropped
+        ORDER BY a.attnum";
+    let rows = connection.query(&action, sql, &[text(&name)]).await?;
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let columns = rows.iter().map(|row| {
+        let (name, declared, is_key): (String, String, bool) = (row.get(0), row.get(1), row.get(2));
+        match kind_of(&declared) {
+            Some(kind) => Ok(Column { name, kind, is_key }),
+            None => Err(TableError::Terminal(format!(
+                "table \"{table}\": column \"{name}\" has type {declared}, known are text, varchar, bigint, integer, smallint, double precision, real, boolean, timestamptz, timestamp, json and jsonb"
+            ))),
+        }
+    });
+    Ok(Some(Shape {
+        table: table.to_owned(),
+        columns: columns.collect::<Result<_, _>>()?,
+    }))
+}
+
+fn kind_of(declared: &str) -> Option<ValueType> {
+    match declared {
+        "text" | "character varying" => Some(ValueType::Text),
+        "bigint" | "integer" | "smallint" => Some(ValueType::Integer),
+        "double precision" | "real" => Some(ValueType::Double),
+        "boolean" => Some(ValueType::Boolean),
+        "timestamp with time zone" | "timestamp without time zone" => Some(ValueType::Timestamp),
+        "json" | "jsonb" => Some(ValueType::Json),
+        _ => None,
+    }
+}
+
+fn declared(kind: ValueType) -> &'static str {
+    match kind {
+        ValueType::Text => "text",
+        ValueType::Integer => "bigint",
+        ValueType::Double => "double precision",
+        ValueType::Boolean => "boolean",
+        ValueType::Timestamp => "timestamptz",
+        // Kept as it was written; jsonb would change the order of keys.
+        ValueType::Json => "json",
+    }
+}
+
+fn scalar_type(kind: ValueType) -> Type {
+    match kind {
+        ValueType::Text => Type::TEXT,
+        ValueType::Integer => Type::INT8,
+        ValueType::Double => Type::FLOAT8,
+        ValueType::Boolean => Type::BOOL,
+        ValueType::Timestamp => Type::TIMESTAMPTZ,
+        ValueType::Json => Type::JSON,
+    }
+}
+
+fn array_type(kind: ValueType) -> Type {
+    match kind {
+        ValueType::Text => Type::TEXT_ARRAY,
+        ValueType::Integer => Type::INT8_ARRAY,
+        ValueType::Double => Type::FLOAT8_ARRAY,
+        ValueType::Boolean => Type::BOOL_ARRAY,
+        ValueType::Timestamp => Type::TIMESTAMPTZ_ARRAY,
+        ValueType::Json => Type::JSON_ARRAY,
+    }
+}
+
+fn create_sql(shape: &Shape) -> String {
+    let mut parts: Vec<String> = shape
+        .columns
+        .iter()
+        .map(|c| format!("{} {}", quote(&c.name), declared(c.kind)))
+        .collect();
+    let key = quoted(shape.key().map(|c| &c.name));
+    parts.push(format!("PRIMARY KEY ({key})"));
+    let schema = match shape.table.rsplit_once('.') {
+        Some((schema, _)) => format!("CREATE SCHEMA IF NOT EXISTS {}; ", qualified(schema)),
+        None => String::new(),
+    };
+    format!(
+        "{schema}CREATE TABLE IF NOT EXISTS {} ({})",
+        qualified(&shape.table),
+        parts.join(", ")
+    )
+}
+
+fn upsert_sql(shape: &Shape) -> String {
+    let names = quoted(shape.columns.iter().map(|c| &c.name));
+    let arrays: Vec<String> = shape
+        .columns
+        .iter()
+        .zip(1..)
+        .map(|(c, n)| format!("${n}::{}[]", declared(c.kind)))
+        .collect();
+    let updates: Vec<String> = shape
+        .columns
+        .iter()
+        .filter(|c| !c.is_key)
+        .map(|c| format!("{0} = excluded.{0}", quote(&c.name)))
+        .collect();
+    let conflict = if updates.is_empty() {
+        "NOTHING".to_owned()
+    } else {
+        format!("UPDATE SET {}", updates.join(", "))
+    };
+    format!(
+        "INSERT INTO {} ({names}) SELECT * FROM unnest({}) ON CONFLICT ({}) DO {conflict}",
+        qualified(&shape.table),
+        arrays.join(", "),
+        quoted(shape.key().map(|c| &c.name)),
+    )
+}
+
+/// A value on its way to the server.
+#[derive(Debug)]
+struct Cell<'a>(&'a Value);
+
+type Failed = Box<dyn Error + Sync + Send>;
+
+impl ToSql for Cell<'_> {
+    fn to_sql(&self, kind: &Type, out: &mut BytesMut) -> Result<IsNull, Failed> {
+        match self.0 {
+            Value::Null => Ok(IsNull::Yes),
+            Value::Text(text) | Value::Json(text) => text.as_str().to_sql(&Type::TEXT, out),
+            Value::Integer(n) => n.to_sql(kind, out),
+            Value::Double(n) => n.to_sql(kind, out),
+            Value::Boolean(b) => b.to_sql(kind, out),
+            Value::Timestamp(t) => {
+                let micros = t.as_millis().saturating_mul(1000) - EPOCH_MICROS;
+                micros.to_sql(&Type::INT8, out)
+            }
+        }
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}
+
+/// A value on its way from the server.
+struct Read(Value);
+
+impl<'a> FromSql<'a> for Read {
+    fn from_sql(kind: &Type, raw: &'a [u8]) -> Result<Self, Failed> {
+        let value = match *kind {
+            Type::INT2 => Value::Integer(i16::from_sql(kind, raw)?.into()),
+            Type::INT4 => Value::Integer(i32::from_sql(kind, raw)?.into()),
+            Type::INT8 => Value::Integer(i64::from_sql(kind, raw)?),
+            Type::FLOAT4 => Value::Double(f32::from_sql(kind, raw)?.into()),
+            Type::FLOAT8 => Value::Double(f64::from_sql(kind, raw)?),
+            Type::BOOL => Value::Boolean(bool::from_sql(kind, raw)?),
+            Type::TIMESTAMP | Type::TIMESTAMPTZ => {
+                let micros = i64::from_sql(&Type::INT8, raw)?.saturating_add(EPOCH_MICROS);
+                Value::Timestamp(Timestamp::from_millis(micros.div_euclid(1000)))
+            }
+            Type::JSON => Value::Json(String::from_sql(&Type::TEXT, raw)?),
+            // A version number comes first.
+            Type::JSONB => Value::Json(String::from_sql(
+                &Type::TEXT,
+                raw.get(1..).unwrap_or_default(),
+            )?),
+            _ => Value::Text(String::from_sql(&Type::TEXT, raw)?),
+        };
+        Ok(Self(value))
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+}
