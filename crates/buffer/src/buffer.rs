@@ -292,7 +292,10 @@ impl Buffer {
                 return Err(not_delivered(limit));
             }
             if shared.config.manual {
-                self.step();
+                // Time moves on only when somebody moves it: what can't be done now never will.
+                if !self.step().is_zero() && !waiting.is_done() {
+                    return Err(not_delivered(limit));
+                }
             } else {
                 shared
                     .change
@@ -485,7 +488,7 @@ impl Target {
     fn is_done(&self) -> bool {
         self.lanes.iter().all(|(end, lane)| {
             lane.meters
-                .durable_cursor
+                .cursor
                 .load(std::sync::atomic::Ordering::Acquire)
                 >= *end
                 || lane.stats().is_none_or(|s| s.trimmed_to >= *end)

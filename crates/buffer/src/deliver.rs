@@ -490,10 +490,13 @@ impl Deliverer {
     fn save_cursor(&mut self, now: Duration, at_once: bool) {
         self.note_saved();
         let (lane, cursor) = (self.lane.clone(), self.cursor());
-        lane.meters.cursor.store(cursor, Ordering::Release);
+        let before = lane.meters.cursor.swap(cursor, Ordering::AcqRel);
         lane.meters
             .read_to
             .store(self.source.position(), Ordering::Release);
+        if before != cursor {
+            lane.shared.change.notify();
+        }
         let saved = lane.meters.durable_cursor.load(Ordering::Acquire);
         if self.saving.is_some() || cursor <= saved {
             return;

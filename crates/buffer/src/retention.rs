@@ -120,7 +120,8 @@ fn overflow(
         }
     };
     let until = attempt.started + limit;
-    if shared.env.elapsed() >= until {
+    // Without threads nobody makes room meanwhile, and no time goes by.
+    if shared.env.elapsed() >= until || shared.config.manual && attempt.told {
         return Err(match shared.config.overflow {
             Overflow::Block(waited) => WriteError::Timeout {
                 waited,

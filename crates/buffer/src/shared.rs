@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
-use forebay_log::{Env, Log, StreamId};
+use forebay_log::{Env, Log, Reservation, StreamId};
 
 use crate::config::{BufferConfig, Mode};
 use crate::event::{Event, Listeners};
@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     /// From topic to group.
     pub(crate) groups: HashMap<Arc<str>, Arc<str>>,
     disk_failed: AtomicBool,
+    /// Room that messages never take: a cursor that moves on has to be written before it frees any.
+    _for_cursors: Option<Reservation>,
     /// One dropper at a time: two would drop twice as much as is needed.
     pub(crate) dropping: Mutex<()>,
 }
@@ -57,6 +59,10 @@ impl Shared {
         Self {
             env,
             volume: log.volume_stats().volume,
+            _for_cursors: reserve(
+                &log,
+                2 * config.segment().min(config.log().preallocate_step),
+            ),
             log,
             config,
             provider,
@@ -155,4 +161,10 @@ pub(crate) fn replace(sum: &AtomicU64, before: u64, now: u64) {
     } else {
         sum.fetch_sub(before - now, Ordering::AcqRel);
     }
+}
+
+/// So much, or less where there is less: a disk may be full already.
+fn reserve(log: &Log, bytes: u64) -> Option<Reservation> {
+    let sizes = std::iter::successors(Some(bytes), |size| Some(size / 2)).take(8);
+    sizes.filter_map(|size| log.reserve(size).ok()).next()
 }

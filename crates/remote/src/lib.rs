@@ -3,6 +3,7 @@
 //!
 //! | module | what is behind it | feature |
 //! | --- | --- | --- |
+//! | [`provider`] | where messages of the buffer go: Kafka, HTTP, a file | `kafka`, `http` |
 //! | [`staging`] | a local folder | always |
 //! | [`staging`] | S3-compatible storage | `s3` |
 //! | `table::sqlite` | the embedded database | `sqlite` |
@@ -13,6 +14,7 @@
 //! in it, and whether the same call may succeed later. Addresses, keys and timeouts arrive as
 //! values; nothing here reads the environment.
 
+pub mod provider;
 pub mod staging;
 pub mod table;
 
