@@ -120,7 +120,8 @@ impl Deliverer {
         let mut sent = false;
         if self.pause.is_over(now) {
             sent = self.send_some(now);
-        } else {
+        }
+        if !self.pause.is_over(now) {
             self.refuse_straight();
         }
         self.save_cursor(now, false);
@@ -171,8 +172,13 @@ impl Deliverer {
     }
 
     fn succeeded(&mut self, now: Duration) {
-        self.progress_at = now;
         self.pause.clear();
+        self.reached(now);
+    }
+
+    /// The provider has answered.
+    fn reached(&mut self, now: Duration) {
+        self.progress_at = now;
         let mut state = lock(&self.lane.state);
         let before = std::mem::replace(&mut *state, ProviderState::Up);
         drop(state);
@@ -245,10 +251,13 @@ impl Deliverer {
         self.redo = failed;
         if let Some(error) = broken {
             self.failed(&error, now);
-        } else if let Some(error) = refused {
-            let wait = self.lane.shared.provider.retry_wait().or(error.after);
-            self.pause.after_failure(&self.lane.shared, now, wait);
+        } else if let Some(error) = &refused {
+            self.reached(now);
             self.disconnect_if_aborted();
+            let wait = self.lane.shared.provider.retry_wait().or(error.after);
+            if self.straight.is_none() || self.mode() == Mode::Block {
+                self.pause.after_failure(&self.lane.shared, now, wait);
+            }
         }
         self.settle_straight();
     }
