@@ -70,6 +70,7 @@ mod deliver;
 mod error;
 mod event;
 mod frame;
+pub mod inspect;
 mod intake;
 mod lane;
 mod message;

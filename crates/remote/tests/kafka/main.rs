@@ -1,0 +1,12 @@
+//! The buffer in front of a real Kafka broker.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+#![expect(
+    clippy::print_stderr,
+    reason = "what was done and not done must be seen in a test's output"
+)]
+
+mod broker;
+mod delivery;
+mod kill;
+mod outage;
