@@ -1,13 +1,12 @@
 //! Dead letters: messages that the provider refused for good, with what it said.
 //!
-//! They are a stream of the same log. A letter is handed to the log before the cursor that passes
-//! its message, and a crash keeps the first ones of what was handed over: so a message is in its
-//! lane, or here, or (after a crash in between) in both.
+//! They are a stream of the same log. A letter is on disk before the cursor passes its message: so a
+//! message is in its lane, or here, or (after a crash in between) in both.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use forebay_log::{AppendError, Item, NewBlock, ReadError, Reader};
+use forebay_log::{Item, NewBlock, ReadError, Reader};
 
 use crate::deliver::Redo;
 use crate::event::Event;
@@ -39,8 +38,8 @@ pub struct DeadLetter {
     pub message: Message,
 }
 
-/// Sets a message aside.
-pub(crate) fn bury(lane: &Arc<LaneCore>, redo: &Redo) -> Result<(), AppendError> {
+/// Sets a message aside; returns when that is on disk.
+pub(crate) fn bury(lane: &Arc<LaneCore>, redo: &Redo) -> Result<(), String> {
     let shared = &lane.shared;
     let at_ms = shared.env.now_ms();
     let payload = encode(&lane.name, redo);
@@ -52,9 +51,9 @@ pub(crate) fn bury(lane: &Arc<LaneCore>, redo: &Redo) -> Result<(), AppendError>
         first_at_ms: at_ms,
         last_at_ms: at_ms,
         payload: Bytes::from(payload),
-    })?;
-    // The cursor that passes the message is handed over behind it, so there is nothing to wait for.
-    drop(ticket);
+    });
+    let ticket = ticket.map_err(|e| e.to_string())?;
+    ticket.wait().map_err(|e| e.to_string())?;
     lane.meters
         .dead
         .fetch_add(1, std::sync::atomic::Ordering::Relaxed);

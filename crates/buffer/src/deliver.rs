@@ -5,7 +5,7 @@
 //!   is sent until everything under way has its answer, and what failed is sent first.
 //! - The cursor is the smallest sequence that is neither confirmed nor set aside; on disk it is
 //!   never more than `repeat_window` behind what was sent.
-//! - A dead letter is handed to the log before the cursor that passes it.
+//! - A dead letter is on disk before the cursor passes it.
 
 use std::collections::VecDeque;
 use std::future::Future;

@@ -87,7 +87,7 @@ fn buffer_on_error_takes_the_disk_while_the_broker_is_away() {
     let dir = tempfile::tempdir().unwrap();
     let settings = BufferConfig {
         mode: Mode::OnError,
-        direct_timeout: Duration::from_millis(500),
+        direct_timeout: Duration::from_secs(2),
         ..BufferConfig::new(dir.path())
     };
     let buffer = Buffer::open(

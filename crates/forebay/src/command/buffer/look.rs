@@ -134,7 +134,9 @@ fn page(status: &Status) -> String {
     let size = |bytes| indicatif::BinaryBytes(bytes).to_string();
     // Writing to a text does not fail.
     let mut line =
-        |name: &str, text: &dyn std::fmt::Display| drop(writeln!(page, "{name:<10}{text}"));
+        |name: &str, text: &dyn std::fmt::Display| {
+        _ = writeln!(page, "{name:<10}{text}");
+    };
     if status.pid == 0 {
         line("process", &"none is running; these are the disk's figures");
     } else {
