@@ -98,3 +98,8 @@ pub use message::{Delivery, Header, Message};
 pub use provider::{Batch, Connection, Done, Lane, Provider, SendError};
 pub use receipt::{Accepted, Receipt};
 pub use stats::{LaneStats, ProviderState, Rates, Stats};
+
+/// The chapter for users: its examples are compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/buffer.md")]
+struct Guide;

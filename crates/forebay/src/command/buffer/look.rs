@@ -133,8 +133,7 @@ fn page(status: &Status) -> String {
     let mut page = String::new();
     let size = |bytes| indicatif::BinaryBytes(bytes).to_string();
     // Writing to a text does not fail.
-    let mut line =
-        |name: &str, text: &dyn std::fmt::Display| {
+    let mut line = |name: &str, text: &dyn std::fmt::Display| {
         _ = writeln!(page, "{name:<10}{text}");
     };
     if status.pid == 0 {
