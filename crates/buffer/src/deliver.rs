@@ -219,6 +219,7 @@ impl Deliverer {
     /// Every batch has its answer, and some failed: what failed is to be sent again.
     fn settle(&mut self, now: Duration) {
         let mut failed = VecDeque::new();
+        let attempts_max = self.lane.shared.config.attempts;
         let mut broken: Option<SendError> = None;
         let mut refused = None;
         for sent in std::mem::take(&mut self.sent) {
@@ -238,9 +239,13 @@ impl Deliverer {
                             &mut broken
                         };
                         which.get_or_insert(error.clone());
+                        // Refused in company it may be the neighbour's fault: nothing becomes a
+                        // dead letter that was not tried alone.
+                        let in_company = sent.batch.messages().len() > 1;
+                        let most = attempts_max - u32::from(in_company);
                         failed.push_back(Redo {
                             delivery: delivery.clone(),
-                            attempts: before + u32::from(error.rejected),
+                            attempts: (before + u32::from(error.rejected)).min(most),
                             error,
                         });
                     }
@@ -429,13 +434,13 @@ impl Deliverer {
         if !self.sent.is_empty() || self.redo.front()?.attempts >= max_attempts {
             return None;
         }
-        let alone = self.redo.front()?.attempts > 0;
+        let alone = self.redo.front()?.error.rejected;
         let mut bytes = 0;
         let mut run = 0;
         for redo in &self.redo {
             if run > 0
                 && (alone
-                    || redo.attempts > 0
+                    || redo.error.rejected
                     || run >= config.batch_messages
                     || bytes >= config.batch_bytes)
             {

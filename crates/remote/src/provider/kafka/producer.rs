@@ -1,7 +1,7 @@
 //! The streaming way: many batches under way, each message confirmed by a delivery report.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use forebay_buffer::{Batch, Connection, Delivery, Done, SendError};
@@ -19,49 +19,50 @@ const ROOM: Duration = Duration::from_millis(5);
 
 /// Gathers the reports of a batch's messages.
 pub(super) struct Reports {
-    state: Mutex<State>,
-}
-
-struct State {
-    results: Vec<Result<(), SendError>>,
-    left: usize,
-    done: Option<Done>,
+    /// Messages without a report. Reports are many, so the usual one costs no lock.
+    left: AtomicUsize,
+    len: usize,
+    failed: Mutex<Vec<(usize, SendError)>>,
+    done: Mutex<Option<Done>>,
 }
 
 impl Reports {
     pub(super) fn new(len: usize, done: Option<Done>) -> Arc<Self> {
-        let state = State {
-            results: vec![Ok(()); len],
-            left: len,
-            done,
-        };
         Arc::new(Self {
-            state: Mutex::new(state),
+            left: AtomicUsize::new(len),
+            len,
+            failed: Mutex::default(),
+            done: Mutex::new(done),
         })
     }
 
     pub(super) fn set(&self, index: usize, result: Result<(), SendError>) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(error) = result {
-            state.results[index] = Err(error);
+            lock(&self.failed).push((index, error));
         }
-        state.left -= 1;
-        if state.left > 0 {
+        if self.left.fetch_sub(1, Ordering::AcqRel) > 1 {
             return;
         }
-        let Some(done) = state.done.take() else {
-            return;
-        };
-        let results = std::mem::take(&mut state.results);
-        drop(state);
-        done.each(results);
+        let done = lock(&self.done).take();
+        match done {
+            Some(done) if lock(&self.failed).is_empty() => done.taken(),
+            Some(done) => done.each(self.results()),
+            None => {}
+        }
     }
 
     /// What has come so far.
     pub(super) fn results(&self) -> Vec<Result<(), SendError>> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.results.clone()
+        let mut results = vec![Ok(()); self.len];
+        for (index, error) in lock(&self.failed).iter() {
+            results[*index] = Err(error.clone());
+        }
+        results
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whose report it is.
@@ -91,7 +92,7 @@ impl ClientContext for Ears {
     fn error(&self, error: KafkaError, reason: &str) {
         let text = format!("{error}: {reason}");
         tracing::debug!(error = %text, "kafka client");
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+        *lock(&self.trouble) = Some(text);
     }
 
     fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
