@@ -65,7 +65,7 @@ fn child() {
         writeln!(notes, "ok {next}").unwrap();
         next += 50;
         // The broker shares this machine: about as fast as it can follow.
-        if next % 1_000 == 0 {
+        if next.is_multiple_of(1_000) {
             drop(buffer.flush_blocking(Duration::from_millis(20)));
         }
     }
