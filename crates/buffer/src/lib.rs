@@ -1,9 +1,105 @@
-//! The embeddable message buffer, on the durable log alone: topics in which messages wait, on
-//! disk, for a place that is slow or away, and cursors that remember what each taker has had.
+//! The embeddable message buffer: a write returns when the message is safe on disk, and a provider
+//! (Kafka, HTTP, your own) gets it in order, whatever state it is in just now.
 //!
-//! A program that uses it learns nothing of sources, sinks or tables: it writes messages, gets its
-//! answer when they are on disk, and gives a provider (Kafka, HTTP) that delivers them in order,
-//! with retries, until the topic's retention lets go of them.
+//! ```
+//! use forebay_buffer::{Batch, Buffer, BufferConfig, Closing, Connection, Done, Lane, Message, Provider, SendError};
+//! use std::time::Duration;
 //!
-//! Nothing of it is here yet: it is built on [`forebay_log`] once the main way, from HTTP into a
-//! table, stands. This crate keeps its place in the workspace and in the direction of dependencies.
+//! /// Prints messages. A real provider sends them somewhere, and says when they have arrived.
+//! struct Printer;
+//!
+//! impl Provider for Printer {
+//!     fn name(&self) -> &str {
+//!         "printer"
+//!     }
+//!     fn open(&self, _lane: &Lane) -> Result<Box<dyn Connection>, SendError> {
+//!         Ok(Box::new(Self))
+//!     }
+//! }
+//!
+//! impl Connection for Printer {
+//!     fn send(&mut self, batch: &Batch, done: Done) {
+//!         for delivery in batch.messages() {
+//!             println!("{} {} {:?}", delivery.topic, delivery.sequence, delivery.message.payload);
+//!         }
+//!         done.taken();
+//!     }
+//! }
+//!
+//! # let dir = tempfile::tempdir()?;
+//! # let dir = dir.path();
+//! let buffer = Buffer::open(BufferConfig::new(dir), Printer)?;
+//! let accepted = buffer.write_blocking("orders", Message::keyed("customer 7", "one sofa"))?;
+//! assert_eq!(accepted.sequence, Some(0)); // on disk now, with the printer soon
+//! buffer.close(Closing::Drain(Duration::from_secs(10)))?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What holds
+//!
+//! - In [`Mode::Always`], an accepted message survives whatever [`BufferConfig::sync`] says: a power
+//!   cut by default. It is delivered at least once, unless a policy that drops was chosen, which
+//!   counts and tells what it drops, or the provider refuses it for good: then it is a dead letter.
+//! - A lane (a topic, or a group of topics that share an order) is delivered in the order of its
+//!   sequences; lanes are delivered in parallel.
+//! - After a crash at most [`BufferConfig::repeat_window`] messages of a lane come twice, and none
+//!   where the provider keeps the cursor together with the messages
+//!   ([`Provider::keeps_cursor`]).
+//! - Everything is bounded: what waits on disk, what is with the provider, the number of lanes,
+//!   each message. At the bound the [`Overflow`] policy decides.
+//!
+//! # Terms
+//!
+//! A *lane* is a stream of one log; all lanes share its files and its fsync. The *cursor* of a lane
+//! is the place below which everything was confirmed; it is the log's own trim mark, and so gives
+//! the space back, too. A *provider* opens a *connection* for each lane.
+//!
+//! # Cost
+//!
+//! A thread and a connection for each lane, one thread to keep time, and the log's two. Memory: one
+//! block being read and what is with the provider ([`BufferConfig::in_flight_bytes`]) for each
+//! lane, and the log's queue. No async runtime is needed; the futures work in any.
+//!
+//! The format of the files is described in `docs/formats/segment.md` and
+//! `docs/formats/messages.md`.
+
+mod buffer;
+mod config;
+mod dead;
+mod deliver;
+mod error;
+mod event;
+mod frame;
+pub mod inspect;
+mod intake;
+mod lane;
+mod message;
+mod pause;
+mod provider;
+mod receipt;
+mod retention;
+#[cfg(feature = "sim")]
+pub mod scripted;
+mod shared;
+mod source;
+mod stats;
+mod straight;
+mod sync;
+mod worker;
+
+pub use buffer::{Buffer, Closing, MAX_TOPIC, Topic};
+pub use config::{BufferConfig, Mode, Overflow};
+pub use dead::{CODEC_DEAD_LETTER, DeadLetter};
+pub use error::{OpenError, WriteError};
+pub use event::{Event, Events};
+pub use forebay_log::{Env, RecoveryReport, StdEnv, SyncMode};
+pub use frame::CODEC_MESSAGES;
+pub use message::{Delivery, Header, Message};
+pub use provider::{Batch, Connection, Done, Lane, Provider, SendError};
+pub use receipt::{Accepted, Receipt};
+pub use stats::{LaneStats, ProviderState, Rates, Stats};
+
+/// The chapter for users: its examples are compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/buffer.md")]
+struct Guide;

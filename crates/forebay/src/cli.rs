@@ -53,6 +53,8 @@ enum Command {
     #[command(subcommand)]
     Log(command::log::Command),
     #[command(subcommand)]
+    Buffer(command::buffer::Command),
+    #[command(subcommand)]
     Config(command::config::Command),
     Completions(command::completions::Args),
     /// Prints version, commit and target.
@@ -100,6 +102,7 @@ fn run(command: Command, env: Environment) -> Result<(), Failure> {
         Command::Job(command) => command::job::run(command, env),
         Command::Lookup(args) => command::lookup::run(&args, &env),
         Command::Log(command) => command::log::run(&command, env),
+        Command::Buffer(command) => command::buffer::run(command),
         Command::Config(command) => command::config::run(command, env),
         Command::Completions(args) => command::completions::run(&args),
         Command::Version => terminal::line(format_args!("forebay {}", version::LONG)),

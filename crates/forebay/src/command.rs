@@ -1,6 +1,7 @@
 //! One module a command.
 
 pub(crate) mod apply;
+pub(crate) mod buffer;
 pub(crate) mod common;
 pub(crate) mod completions;
 pub(crate) mod config;

@@ -3,6 +3,7 @@
 //!
 //! | module | what is behind it | feature |
 //! | --- | --- | --- |
+//! | [`provider`] | where messages of the buffer go: Kafka, HTTP, a file | `kafka`, `http` |
 //! | [`staging`] | a local folder | always |
 //! | [`staging`] | S3-compatible storage | `s3` |
 //! | `table::sqlite` | the embedded database | `sqlite` |
@@ -17,6 +18,7 @@
 
 pub mod cache;
 pub mod keyed;
+pub mod provider;
 pub mod staging;
 pub mod table;
 

@@ -75,6 +75,16 @@ pub fn s3(test: &str) -> Option<S3Service> {
     })
 }
 
+/// A Kafka broker, by `FOREBAY_TEST_KAFKA_BROKERS`. Nothing when it is not set: then the test says
+/// so and passes.
+///
+/// # Panics
+/// When it is not set and `CI=true`: there, nothing may go untested.
+#[must_use]
+pub fn kafka(test: &str) -> Option<String> {
+    variable(test, "FOREBAY_TEST_KAFKA_BROKERS")
+}
+
 /// The address of the Redis server, by `FOREBAY_TEST_REDIS_URL`. Nothing when it is not set: then
 /// the test says so and passes.
 ///

@@ -8,6 +8,7 @@
     reason = "a test of a real process waits for it with the real clock; each wait is for a condition"
 )]
 
+mod buffer;
 mod command_line;
 mod configuration;
 mod dead;

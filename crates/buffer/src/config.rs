@@ -1,0 +1,219 @@
+//! Settings, with their defaults and ranges.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use forebay_log::{LogConfig, SyncMode};
+
+use crate::error::OpenError;
+
+/// When messages go through the disk (M6 of four ways).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Always: a write returns when the message is on disk, whatever state the provider is in.
+    #[default]
+    Always,
+    /// Straight to the provider; a write returns when it has confirmed. From its first failure on
+    /// through the disk, until what waits there has been delivered. No message overtakes another.
+    OnError,
+    /// Never: straight to the provider, and a write waits until it has confirmed.
+    Block,
+    /// Never: straight to the provider, and a write returns its error.
+    Error,
+}
+
+/// What happens at a bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overflow {
+    /// The oldest messages that wait are dropped, counted, and told by an event.
+    DropOldest,
+    /// Writes wait, at most so long.
+    Block(Duration),
+    /// Writes are refused.
+    Refuse,
+}
+
+/// Settings of a buffer. All but the directory have defaults: `BufferConfig::new(dir)`.
+#[derive(Clone, Debug)]
+pub struct BufferConfig {
+    /// Where messages wait. One process at a time.
+    pub dir: PathBuf,
+    /// When messages go through the disk. Default: always.
+    pub mode: Mode,
+    /// What an acknowledgement of the disk means. Default: it survives a power cut.
+    pub sync: SyncMode,
+    /// Bytes that may wait in all. Default 10 GiB, at least 1 MiB. Files take at most this and six
+    /// segments.
+    pub max_bytes: u64,
+    /// Bytes that may wait in one lane. Default 0: no bound but the total.
+    pub max_lane_bytes: u64,
+    /// How long a message may wait; older ones are dropped, counted, and told by an event. Default:
+    /// for ever.
+    pub max_age: Option<Duration>,
+    /// What happens at `max_bytes`, at `max_lane_bytes` and when the disk is full. Default: refuse.
+    pub overflow: Overflow,
+    /// Bytes of a file. Default 64 MiB, or a sixteenth of `max_bytes` if that is less; from 64 KiB
+    /// to 1 GiB. Disk space is given back by whole files.
+    pub segment_size: Option<u64>,
+    /// Bytes of the file system that are left for others. Default 256 MiB.
+    pub min_free_bytes: u64,
+    /// The largest message: key, payload and headers. Default 1 MiB, at most 8 MiB.
+    pub max_message_bytes: usize,
+    /// Bytes of messages that are put together into one block at most. Default 256 KiB.
+    pub block_bytes: usize,
+    /// Topics that share one order, by the group's name. Each other topic is a lane by itself.
+    pub groups: BTreeMap<String, Vec<String>>,
+    /// Lanes: topics and groups. Each has a thread and a connection. Default 64, at most 4,096.
+    pub max_lanes: usize,
+    /// Messages that are handed to the provider at once. Default 1,000.
+    pub batch_messages: usize,
+    /// Bytes that are handed to the provider at once. Default 1 MiB.
+    pub batch_bytes: usize,
+    /// Messages of a lane that may be with the provider unconfirmed. Default 20,000.
+    pub in_flight_messages: usize,
+    /// Bytes of a lane that may be with the provider unconfirmed. Default 16 MiB.
+    pub in_flight_bytes: usize,
+    /// The most messages of a lane that can come twice after a crash. Default 50,000; at least
+    /// `in_flight_messages`. It bounds how far delivery is ahead of the cursor on disk.
+    pub repeat_window: u64,
+    /// The least time between two writes of a cursor while a lane is busy. Default 50 ms.
+    pub cursor_interval: Duration,
+    /// The first wait after a failure. Default 100 ms. It doubles from failure to failure, and a
+    /// random half of it is taken off.
+    pub backoff: Duration,
+    /// The longest wait after a failure. Default 30 s.
+    pub backoff_max: Duration,
+    /// How often a message that is refused for good is tried in all, before it becomes a dead
+    /// letter. Default 3.
+    pub attempts: u32,
+    /// In the modes that go straight to the provider: how long it may take to confirm, before that
+    /// is a failure. Default 10 s.
+    pub direct_timeout: Duration,
+    /// How long the provider may confirm nothing of what it has, before it is told to be down.
+    /// Default 5 s.
+    pub stall: Duration,
+    /// Start no threads; [`Buffer::step`](crate::Buffer::step) does the work. For simulations.
+    pub manual: bool,
+}
+
+impl BufferConfig {
+    /// The defaults, in this directory.
+    #[must_use]
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            mode: Mode::default(),
+            sync: SyncMode::default(),
+            max_bytes: 10 << 30,
+            max_lane_bytes: 0,
+            max_age: None,
+            overflow: Overflow::Refuse,
+            segment_size: None,
+            min_free_bytes: 256 << 20,
+            max_message_bytes: 1 << 20,
+            block_bytes: 256 << 10,
+            groups: BTreeMap::new(),
+            max_lanes: 64,
+            batch_messages: 1_000,
+            batch_bytes: 1 << 20,
+            in_flight_messages: 20_000,
+            in_flight_bytes: 16 << 20,
+            repeat_window: 50_000,
+            cursor_interval: Duration::from_millis(50),
+            backoff: Duration::from_millis(100),
+            backoff_max: Duration::from_secs(30),
+            attempts: 3,
+            direct_timeout: Duration::from_secs(10),
+            stall: Duration::from_secs(5),
+            manual: false,
+        }
+    }
+
+    /// Bytes of a file.
+    pub(crate) fn segment(&self) -> u64 {
+        let by_total = (self.max_bytes / 16).clamp(64 << 10, 64 << 20);
+        self.segment_size.unwrap_or(by_total)
+    }
+
+    pub(crate) fn log(&self) -> LogConfig {
+        LogConfig {
+            sync: self.sync,
+            segment_size: self.segment(),
+            // Room for what is delivered and not reclaimed yet: that is freed by whole files.
+            max_bytes: self.max_bytes.saturating_add(4 * self.segment()),
+            min_free_bytes: self.min_free_bytes,
+            max_streams: 2 * self.max_lanes + 8,
+            manual: self.manual,
+            ..LogConfig::default()
+        }
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), OpenError> {
+        range("max_bytes", self.max_bytes, 1 << 20, 1 << 60)?;
+        range("segment_size", self.segment(), 64 << 10, 1 << 30)?;
+        range("max_message_bytes", self.max_message_bytes, 1, 8 << 20)?;
+        range("block_bytes", self.block_bytes, 1, 8 << 20)?;
+        range("max_lanes", self.max_lanes, 1, 4_096)?;
+        range("batch_messages", self.batch_messages, 1, 1_000_000)?;
+        range("batch_bytes", self.batch_bytes, 1, 64 << 20)?;
+        range("in_flight_messages", self.in_flight_messages, 1, 10_000_000)?;
+        range("in_flight_bytes", self.in_flight_bytes, 1, 1 << 30)?;
+        let least = self.in_flight_messages as u64;
+        range("repeat_window", self.repeat_window, least, 1 << 40)?;
+        range("attempts", self.attempts, 1, 1_000)?;
+        let day = 86_400_000;
+        let ms = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+        range("backoff (ms)", ms(self.backoff), 1, day)?;
+        range(
+            "backoff_max (ms)",
+            ms(self.backoff_max),
+            ms(self.backoff),
+            day,
+        )?;
+        range("cursor_interval (ms)", ms(self.cursor_interval), 0, 60_000)?;
+        range("direct_timeout (ms)", ms(self.direct_timeout), 1, day)?;
+        range("stall (ms)", ms(self.stall), 1, day)?;
+        self.validate_groups()
+    }
+
+    fn validate_groups(&self) -> Result<(), OpenError> {
+        let wrong = |value: String, allowed: &str| {
+            Err(OpenError::Config {
+                name: "groups",
+                value,
+                allowed: allowed.to_owned(),
+            })
+        };
+        let mut seen = std::collections::BTreeSet::new();
+        for (group, topics) in &self.groups {
+            for name in std::iter::once(group).chain(topics) {
+                if name.is_empty() || name.len() > crate::MAX_TOPIC {
+                    return wrong(format!("{name:?}"), "names of 1 to 249 bytes");
+                }
+            }
+            for topic in topics {
+                if !seen.insert(topic) {
+                    return wrong(format!("{topic:?} twice"), "each topic in one group");
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn range<T: PartialOrd + std::fmt::Display>(
+    name: &'static str,
+    value: T,
+    least: T,
+    most: T,
+) -> Result<(), OpenError> {
+    if value >= least && value <= most {
+        return Ok(());
+    }
+    Err(OpenError::Config {
+        name,
+        value: value.to_string(),
+        allowed: format!("{least} to {most}"),
+    })
+}

@@ -1,0 +1,287 @@
+//! Messages as the bytes of a block. The format is described in `docs/formats/messages.md`.
+//!
+//! Numbers are LEB128 varints. An optional part of `n` bytes begins with `n + 1`, a missing one is
+//! 0. So any bytes can be stored, and a message of 100 bytes costs five more.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::message::{Delivery, Message};
+
+/// The codec number of blocks of messages, version 1. What is in them is not compressed.
+pub const CODEC_MESSAGES: u8 = 32;
+
+/// Appends a message. `topic` is given only where it is not that of the lane; `last_ms` is the
+/// time of the message before it, 0 for the first.
+pub(crate) fn encode(
+    out: &mut Vec<u8>,
+    topic: Option<&str>,
+    message: &Message,
+    timestamp_ms: i64,
+    last_ms: i64,
+) {
+    part(out, topic.map(str::as_bytes));
+    varint(out, zigzag(timestamp_ms.wrapping_sub(last_ms)));
+    varint(out, message.headers.len() as u64);
+    for (name, value) in &message.headers {
+        varint(out, name.len() as u64);
+        out.extend_from_slice(name.as_bytes());
+        part(out, value.as_deref());
+    }
+    part(out, message.key.as_deref());
+    part(out, message.payload.as_deref());
+}
+
+/// The most bytes that [`encode`] adds for a message.
+pub(crate) fn encoded_len(topic: Option<&str>, message: &Message) -> usize {
+    let numbers = 10 * (5 + 2 * message.headers.len());
+    topic.map_or(0, str::len) + message.len() + numbers
+}
+
+fn part(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
+    match bytes {
+        None => out.push(0),
+        Some(bytes) => {
+            varint(out, bytes.len() as u64 + 1);
+            out.extend_from_slice(bytes);
+        }
+    }
+}
+
+pub(crate) fn varint(out: &mut Vec<u8>, mut n: u64) {
+    while n >= 0x80 {
+        out.push(u8::try_from(n & 0x7f).unwrap_or(0) | 0x80);
+        n >>= 7;
+    }
+    out.push(u8::try_from(n).unwrap_or(0));
+}
+
+fn zigzag(n: i64) -> u64 {
+    (n.cast_unsigned() << 1) ^ (n >> 63).cast_unsigned()
+}
+
+fn unzigzag(n: u64) -> i64 {
+    (n >> 1).cast_signed() ^ -((n & 1).cast_signed())
+}
+
+/// A block that is not what its header says. The log's checksum was right, so whoever wrote it
+/// wrote something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the block holds no messages of version 1")]
+pub(crate) struct Malformed;
+
+/// Reads fields out of a block; what it yields shares the block's memory.
+pub(crate) struct Fields {
+    bytes: Bytes,
+}
+
+impl Fields {
+    pub(crate) fn new(bytes: Bytes) -> Self {
+        Self { bytes }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    pub(crate) fn varint(&mut self) -> Result<u64, Malformed> {
+        let mut value = 0;
+        for (i, &byte) in self.bytes.iter().enumerate().take(10) {
+            value |= u64::from(byte & 0x7f)
+                .checked_shl(u32::try_from(7 * i).map_err(|_| Malformed)?)
+                .ok_or(Malformed)?;
+            if byte < 0x80 {
+                let _consumed = self.bytes.split_to(i + 1);
+                return Ok(value);
+            }
+        }
+        Err(Malformed)
+    }
+
+    pub(crate) fn take(&mut self, len: u64) -> Result<Bytes, Malformed> {
+        let len = usize::try_from(len).map_err(|_| Malformed)?;
+        if len > self.bytes.len() {
+            return Err(Malformed);
+        }
+        Ok(self.bytes.split_to(len))
+    }
+
+    pub(crate) fn part(&mut self) -> Result<Option<Bytes>, Malformed> {
+        match self.varint()? {
+            0 => Ok(None),
+            n => self.take(n - 1).map(Some),
+        }
+    }
+
+    pub(crate) fn text(&mut self, len: u64) -> Result<Arc<str>, Malformed> {
+        let bytes = self.take(len)?;
+        std::str::from_utf8(&bytes)
+            .map(Arc::from)
+            .map_err(|_| Malformed)
+    }
+
+    /// One message, and its topic if it has one of its own.
+    pub(crate) fn message(
+        &mut self,
+        last_ms: i64,
+    ) -> Result<(Option<Arc<str>>, Message), Malformed> {
+        let topic = match self.varint()? {
+            0 => None,
+            n => Some(self.text(n - 1)?),
+        };
+        let timestamp_ms = last_ms.wrapping_add(unzigzag(self.varint()?));
+        let count = self.varint()?;
+        // Each takes two bytes at least: a number that is too large asks for no memory.
+        if count > self.bytes.len() as u64 / 2 {
+            return Err(Malformed);
+        }
+        let mut headers = Vec::new();
+        for _ in 0..count {
+            let len = self.varint()?;
+            headers.push((self.text(len)?, self.part()?));
+        }
+        let message = Message {
+            headers,
+            key: self.part()?,
+            payload: self.part()?,
+            timestamp_ms: Some(timestamp_ms),
+        };
+        Ok((topic, message))
+    }
+}
+
+/// The messages of a block, in order.
+pub(crate) struct Decoder {
+    fields: Fields,
+    lane_topic: Arc<str>,
+    next_seq: u64,
+    last_ms: i64,
+}
+
+impl Decoder {
+    pub(crate) fn new(payload: Bytes, first_seq: u64, lane_topic: Arc<str>) -> Self {
+        Self {
+            fields: Fields::new(payload),
+            lane_topic,
+            next_seq: first_seq,
+            last_ms: 0,
+        }
+    }
+
+    pub(crate) fn next_seq(&self) -> u64 {
+        self.next_seq
+    }
+}
+
+impl Iterator for Decoder {
+    type Item = Result<Delivery, Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.fields.is_empty() {
+            return None;
+        }
+        let (topic, message) = match self.fields.message(self.last_ms) {
+            Ok(read) => read,
+            Err(e) => return Some(Err(e)),
+        };
+        self.last_ms = message.timestamp_ms.unwrap_or(0);
+        let sequence = self.next_seq;
+        self.next_seq += 1;
+        Some(Ok(Delivery {
+            topic: topic.unwrap_or_else(|| self.lane_topic.clone()),
+            sequence,
+            message,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn bytes() -> impl Strategy<Value = Option<Bytes>> {
+        proptest::option::of(proptest::collection::vec(any::<u8>(), 0..40).prop_map(Bytes::from))
+    }
+
+    fn message() -> impl Strategy<Value = (Option<String>, Message)> {
+        let headers = proptest::collection::vec((".{0,5}", bytes()), 0..3);
+        let parts = (
+            proptest::option::of(".{0,9}"),
+            any::<i64>(),
+            headers,
+            bytes(),
+            bytes(),
+        );
+        parts.prop_map(|(topic, ms, headers, key, payload)| {
+            let named = |(name, value): (String, _)| (Arc::from(name), value);
+            let headers = headers.into_iter().map(named).collect();
+            (
+                topic,
+                Message {
+                    key,
+                    payload,
+                    headers,
+                    timestamp_ms: Some(ms),
+                },
+            )
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_is_decoded(messages in proptest::collection::vec(message(), 0..8)) {
+            let mut out = Vec::new();
+            let mut last = 0;
+            for (topic, message) in &messages {
+                let at = message.timestamp_ms.unwrap_or(0);
+                let before = out.len();
+                encode(&mut out, topic.as_deref(), message, at, last);
+                prop_assert!(out.len() - before <= encoded_len(topic.as_deref(), message));
+                last = at;
+            }
+            let decoded: Result<Vec<_>, _> = Decoder::new(Bytes::from(out), 7, Arc::from("lane")).collect();
+            let decoded = decoded.unwrap();
+            prop_assert_eq!(decoded.len(), messages.len());
+            for (i, (got, (topic, message))) in decoded.iter().zip(&messages).enumerate() {
+                prop_assert_eq!(got.sequence, 7 + i as u64);
+                prop_assert_eq!(&*got.topic, topic.as_deref().unwrap_or("lane"));
+                prop_assert_eq!(&got.message, message);
+            }
+        }
+
+        #[test]
+        fn any_bytes_end_in_messages_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let all: Vec<_> = Decoder::new(Bytes::from(bytes), 0, Arc::from("t"))
+                .take_while(Result::is_ok)
+                .collect();
+            prop_assert!(all.len() <= 64);
+        }
+    }
+
+    /// The format on disk is a promise: this block was written by version 1.
+    #[test]
+    fn a_block_of_version_1_reads_as_ever() {
+        let block: &[u8] =
+            b"\x00\x80\xa0\xca\xb9\xf8\x62\x01\x01h\x03hv\x02k\x04a\nb\x03xy\x02\x00\x00\x00";
+        let read: Vec<_> = Decoder::new(Bytes::from_static(block), 0, Arc::from("t"))
+            .collect::<Result<_, _>>()
+            .unwrap();
+        let first = Message::keyed("k", "a\nb")
+            .header("h", "hv")
+            .at(1_699_999_999_488);
+        let second = Message {
+            timestamp_ms: Some(1_699_999_999_489),
+            ..Message::default()
+        };
+        assert_eq!(read.len(), 2, "{read:?}");
+        assert_eq!(read[0].message.key, first.key);
+        assert_eq!(read[0].message.payload, first.payload);
+        assert_eq!(read[0].message.headers, first.headers);
+        assert_eq!(
+            (&*read[1].topic, &read[1].message.payload),
+            ("xy", &second.payload)
+        );
+    }
+}

@@ -1,0 +1,362 @@
+//! The way in: messages gather in an open block, blocks are handed to the log, one fsync answers
+//! for all.
+//!
+//! A block is sealed when the disk is free for it, or when it is full: as long as a block of the
+//! lane is being written, messages gather in the next. So few writers get small blocks and short
+//! waits, many get large blocks, and no timer is needed.
+//!
+//! Invariants: blocks are handed over under the lane's lock, in the order of their messages; a
+//! block that the log has no room for stays in `ready`, and nothing passes it.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+
+use bytes::Bytes;
+use forebay_log::{AppendError, Appended, Changed, CommitError, NewBlock, Ticket};
+
+use crate::error::WriteError;
+use crate::frame::{self, CODEC_MESSAGES};
+use crate::lane::LaneCore;
+use crate::message::Message;
+use crate::receipt::{Fate, Part, Pending, Receipt};
+use crate::sync::lock;
+
+/// Blocks that wait for a provider that is written to directly.
+const DIRECT_READY: usize = 2;
+
+/// A block of messages.
+pub(crate) struct Sealed {
+    pub(crate) payload: Bytes,
+    pub(crate) records: u32,
+    pub(crate) first_at_ms: i64,
+    pub(crate) last_at_ms: i64,
+    pub(crate) pending: Arc<Pending>,
+    /// Its messages are those of the writes in `pending`, one for one.
+    pub(crate) whole: bool,
+}
+
+/// What of a lane is not with the log yet.
+#[derive(Default)]
+pub(crate) struct Intake {
+    open: Vec<u8>,
+    records: u32,
+    last_ms: i64,
+    first_at_ms: i64,
+    last_at_ms: i64,
+    pending: Arc<Pending>,
+    pub(crate) ready: VecDeque<Sealed>,
+    /// Blocks that the log has and has not committed.
+    pub(crate) committing: usize,
+    /// Blocks go to the provider, not to the log.
+    pub(crate) direct: bool,
+    pub(crate) closed: bool,
+    /// The log's queue was full, and we are called when it has room.
+    waits_for_log: bool,
+}
+
+/// Nothing was taken.
+pub(crate) enum Refused {
+    /// Wait for a change, and try again.
+    Busy,
+    /// For good.
+    Error(WriteError),
+}
+
+impl Intake {
+    pub(crate) fn new(direct: bool) -> Self {
+        Self {
+            direct,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.records == 0 && self.ready.is_empty()
+    }
+
+    fn push(&mut self, topic: Option<&str>, message: &Message, now_ms: i64) {
+        if self.records == 0 {
+            self.first_at_ms = now_ms;
+            self.last_ms = 0;
+        }
+        let at = message.timestamp_ms.unwrap_or(now_ms);
+        frame::encode(&mut self.open, topic, message, at, self.last_ms);
+        self.last_ms = at;
+        self.last_at_ms = now_ms;
+        self.records += 1;
+    }
+
+    /// Ends the open block, if there is one.
+    pub(crate) fn seal(&mut self, capacity: usize) {
+        if self.records == 0 {
+            return;
+        }
+        let next = Vec::with_capacity(self.open.len().min(capacity));
+        self.ready.push_back(Sealed {
+            payload: Bytes::from(std::mem::replace(&mut self.open, next)),
+            records: std::mem::take(&mut self.records),
+            first_at_ms: self.first_at_ms,
+            last_at_ms: self.last_at_ms,
+            pending: std::mem::take(&mut self.pending),
+            whole: true,
+        });
+    }
+
+    fn is_busy(&self, block_bytes: usize) -> bool {
+        if self.direct {
+            self.ready.len() >= DIRECT_READY && self.open.len() >= block_bytes / 2
+        } else {
+            !self.ready.is_empty()
+        }
+    }
+
+    /// Answers everybody who waits with an error.
+    pub(crate) fn fail_all(&mut self, error: &WriteError) -> u64 {
+        self.seal(0);
+        let mut bytes = 0;
+        for block in self.ready.drain(..) {
+            bytes += block.payload.len() as u64;
+            block.pending.resolve(Fate::Failed(error.clone()));
+        }
+        bytes
+    }
+}
+
+/// Takes messages of one topic of a lane, all or none.
+pub(crate) fn put(
+    lane: &Arc<LaneCore>,
+    topic: Option<&str>,
+    messages: &[Message],
+) -> Result<Receipt, Refused> {
+    let shared = &lane.shared;
+    let block_bytes = shared.config.block_bytes;
+    let now_ms = shared.env.now_ms();
+    let mut intake = lock(&lane.intake);
+    if intake.closed {
+        return Err(Refused::Error(WriteError::Closed));
+    }
+    if intake.is_busy(block_bytes) {
+        return Err(Refused::Busy);
+    }
+    let mut parts: Vec<Part> = Vec::new();
+    let mut first: Option<Part> = None;
+    let mut bytes = 0;
+    let mut index = intake.records as usize;
+    let mut taken = 0;
+    for message in messages {
+        let before = intake.open.len();
+        intake.push(topic, message, now_ms);
+        bytes += intake.open.len() - before;
+        taken += 1;
+        if intake.open.len() >= block_bytes {
+            let part = part_of(&intake, index, taken);
+            add(&mut first, &mut parts, part);
+            intake.seal(block_bytes);
+            (index, taken) = (0, 0);
+        }
+    }
+    if taken > 0 {
+        let part = part_of(&intake, index, taken);
+        add(&mut first, &mut parts, part);
+    }
+    lane.entered(messages.len() as u64, bytes as u64);
+    if !intake.direct && intake.committing == 0 {
+        intake.seal(block_bytes);
+    }
+    let handed = lane.hand_over(&mut intake);
+    let direct = intake.direct;
+    drop(intake);
+    if direct {
+        lane.ring();
+    }
+    handed.start();
+    let Some(first) = first else {
+        return Err(Refused::Error(WriteError::Invalid {
+            field: "messages",
+            value: "none".to_owned(),
+            allowed: "one message or more".to_owned(),
+        }));
+    };
+    Ok(Receipt::new(first, parts))
+}
+
+fn part_of(intake: &Intake, index: usize, count: usize) -> Part {
+    Part {
+        pending: intake.pending.clone(),
+        index,
+        count,
+    }
+}
+
+fn add(first: &mut Option<Part>, rest: &mut Vec<Part>, part: Part) {
+    if first.is_none() {
+        *first = Some(part);
+    } else {
+        rest.push(part);
+    }
+}
+
+/// A block that the log has: called when it is on disk.
+pub(crate) struct Flight {
+    lane: Arc<LaneCore>,
+    pending: Arc<Pending>,
+    bytes: u64,
+    whole: bool,
+    ticket: Mutex<Option<Ticket>>,
+}
+
+/// What was handed over under the lane's lock, and what is to be listened to once it is released:
+/// a log without threads does its work there.
+#[must_use = "to be started once the lock is released"]
+#[derive(Default)]
+pub(crate) struct Handed {
+    flights: Vec<Arc<Flight>>,
+    room: Option<Arc<RoomCall>>,
+}
+
+impl Handed {
+    pub(crate) fn start(self) {
+        for flight in self.flights {
+            flight.look();
+        }
+        if let Some(call) = self.room {
+            call.look();
+        }
+    }
+}
+
+impl Flight {
+    fn look(self: &Arc<Self>) {
+        let waker = Waker::from(self.clone());
+        let mut held = lock(&self.ticket);
+        let Some(ticket) = held.as_mut() else {
+            return;
+        };
+        let polled = Pin::new(ticket).poll(&mut Context::from_waker(&waker));
+        let Poll::Ready(outcome) = polled else {
+            return;
+        };
+        *held = None;
+        drop(held);
+        self.landed(outcome);
+    }
+
+    fn landed(&self, outcome: Result<Appended, CommitError>) {
+        let lane = &self.lane;
+        let mut intake = lock(&lane.intake);
+        intake.committing -= 1;
+        if !intake.direct {
+            // First the next block, so that the disk has something to do.
+            intake.seal(lane.shared.config.block_bytes);
+        }
+        let handed = lane.hand_over(&mut intake);
+        drop(intake);
+        let fate = match outcome {
+            Ok(appended) => Fate::Buffered {
+                first_seq: self.whole.then_some(appended.first_seq),
+            },
+            Err(error) => Fate::Failed(lane.commit_failed(&error)),
+        };
+        lane.stored(self.bytes);
+        self.pending.resolve(fate);
+        lane.shared.change.notify();
+        lane.ring();
+        handed.start();
+    }
+}
+
+impl Wake for Flight {
+    fn wake(self: Arc<Self>) {
+        self.look();
+    }
+}
+
+/// Called when the log's queue has room again.
+struct RoomCall {
+    lane: Arc<LaneCore>,
+    changed: Mutex<Option<Changed>>,
+}
+
+impl RoomCall {
+    fn look(self: &Arc<Self>) {
+        let waker = Waker::from(self.clone());
+        let mut held = lock(&self.changed);
+        let Some(changed) = held.as_mut() else {
+            return;
+        };
+        if Pin::new(changed)
+            .poll(&mut Context::from_waker(&waker))
+            .is_pending()
+        {
+            return;
+        }
+        *held = None;
+        drop(held);
+        let mut intake = lock(&self.lane.intake);
+        intake.waits_for_log = false;
+        let handed = self.lane.hand_over(&mut intake);
+        drop(intake);
+        self.lane.shared.change.notify();
+        handed.start();
+    }
+}
+
+impl Wake for RoomCall {
+    fn wake(self: Arc<Self>) {
+        self.look();
+    }
+}
+
+impl LaneCore {
+    /// Hands blocks that are ready to the log, in order, as many as it takes.
+    pub(crate) fn hand_over(self: &Arc<Self>, intake: &mut Intake) -> Handed {
+        let mut handed = Handed::default();
+        while let Some(block) = intake.ready.front().filter(|_| !intake.direct) {
+            let new = NewBlock {
+                stream: self.stream,
+                records: block.records,
+                codec: CODEC_MESSAGES,
+                raw_len: u32::try_from(block.payload.len()).unwrap_or(u32::MAX),
+                first_at_ms: block.first_at_ms,
+                last_at_ms: block.last_at_ms,
+                payload: block.payload.clone(),
+            };
+            let appended = self.shared.log.append(new);
+            if matches!(appended, Err(AppendError::Busy)) {
+                if !intake.waits_for_log {
+                    intake.waits_for_log = true;
+                    let changed = Mutex::new(Some(self.shared.log.room()));
+                    let lane = self.clone();
+                    handed.room = Some(Arc::new(RoomCall { lane, changed }));
+                }
+                break;
+            }
+            let Some(block) = intake.ready.pop_front() else {
+                break;
+            };
+            let bytes = block.payload.len() as u64;
+            match appended {
+                Ok(ticket) => {
+                    intake.committing += 1;
+                    handed.flights.push(Arc::new(Flight {
+                        lane: self.clone(),
+                        pending: block.pending,
+                        bytes,
+                        whole: block.whole,
+                        ticket: Mutex::new(Some(ticket)),
+                    }));
+                }
+                Err(error) => {
+                    self.shared.left(self, bytes);
+                    block
+                        .pending
+                        .resolve(Fate::Failed(self.append_failed(&error)));
+                }
+            }
+        }
+        handed
+    }
+}

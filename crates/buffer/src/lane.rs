@@ -1,0 +1,201 @@
+//! A lane: a topic, or a group of topics, with one order.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use forebay_log::{AppendError, CommitError, StreamId, StreamStats};
+
+use crate::config::Mode;
+use crate::error::WriteError;
+use crate::intake::Intake;
+use crate::provider::{Hear, Lane, Outcome};
+use crate::shared::{Shared, replace};
+use crate::stats::ProviderState;
+use crate::sync::lock;
+
+/// What of a lane its writers, its deliverer and its provider share.
+pub(crate) struct LaneCore {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) name: Arc<str>,
+    pub(crate) stream: StreamId,
+    pub(crate) intake: Mutex<Intake>,
+    mail: Mutex<Mail>,
+    bell: Condvar,
+    pub(crate) meters: Meters,
+    /// Encoded bytes that the log has.
+    stored_bytes: Mutex<u64>,
+    /// Encoded bytes that were taken, and that the log has not committed.
+    pub(crate) on_the_way: AtomicU64,
+    pub(crate) state: Mutex<ProviderState>,
+}
+
+/// Counters since the buffer was opened, and places in the stream.
+#[derive(Default)]
+pub(crate) struct Meters {
+    pub(crate) written: AtomicU64,
+    pub(crate) written_bytes: AtomicU64,
+    pub(crate) delivered: AtomicU64,
+    pub(crate) delivered_bytes: AtomicU64,
+    pub(crate) dead: AtomicU64,
+    pub(crate) dropped: AtomicU64,
+    pub(crate) lost: AtomicU64,
+    pub(crate) retries: AtomicU64,
+    /// Everything below is delivered, dead, dropped or lost.
+    pub(crate) cursor: AtomicU64,
+    /// As far as that is on disk.
+    pub(crate) durable_cursor: AtomicU64,
+    /// Everything below was read out of the log.
+    pub(crate) read_to: AtomicU64,
+    /// Messages with the provider, unconfirmed.
+    pub(crate) in_flight: AtomicU64,
+}
+
+/// Letters to the deliverer.
+#[derive(Default)]
+pub(crate) struct Mail {
+    pub(crate) outcomes: Vec<(u64, Outcome)>,
+    rung: bool,
+    pub(crate) stop: bool,
+}
+
+impl LaneCore {
+    pub(crate) fn new(shared: Arc<Shared>, name: Arc<str>, stream: StreamId) -> Self {
+        let stats = shared.log.stats(stream);
+        let cursor = stats.as_ref().map_or(0, |s| s.trimmed_to);
+        let nothing_waits = stats.as_ref().is_none_or(|s| s.next_seq == s.trimmed_to);
+        let intake = Intake::new(match shared.config.mode {
+            Mode::Always => false,
+            Mode::OnError => nothing_waits,
+            Mode::Block | Mode::Error => true,
+        });
+        let meters = Meters::default();
+        meters.cursor.store(cursor, Ordering::Release);
+        meters.durable_cursor.store(cursor, Ordering::Release);
+        meters.read_to.store(cursor, Ordering::Release);
+        Self {
+            shared,
+            name,
+            stream,
+            intake: Mutex::new(intake),
+            mail: Mutex::default(),
+            bell: Condvar::new(),
+            meters,
+            stored_bytes: Mutex::new(0),
+            on_the_way: AtomicU64::new(0),
+            state: Mutex::new(ProviderState::Unknown),
+        }
+    }
+
+    pub(crate) fn id(&self) -> Lane {
+        Lane {
+            name: self.name.clone(),
+            buffer: self.shared.volume,
+        }
+    }
+
+    /// Messages were taken.
+    pub(crate) fn entered(&self, messages: u64, bytes: u64) {
+        self.meters.written.fetch_add(messages, Ordering::Relaxed);
+        self.meters
+            .written_bytes
+            .fetch_add(bytes, Ordering::Relaxed);
+        self.on_the_way.fetch_add(bytes, Ordering::AcqRel);
+        self.shared.total_bytes.fetch_add(bytes, Ordering::AcqRel);
+    }
+
+    /// A block of so many bytes is with the log now, or will never be.
+    pub(crate) fn stored(&self, bytes: u64) {
+        self.measure();
+        self.shared.left(self, bytes);
+    }
+
+    /// Looks up how much the log holds.
+    pub(crate) fn measure(&self) {
+        let mut stored = lock(&self.stored_bytes);
+        let now = self.stats().map_or(0, |s| s.stored_bytes);
+        replace(&self.shared.total_bytes, *stored, now);
+        *stored = now;
+    }
+
+    /// Bytes that wait in this lane.
+    pub(crate) fn waiting_bytes(&self) -> u64 {
+        *lock(&self.stored_bytes) + self.on_the_way.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn stats(&self) -> Option<StreamStats> {
+        self.shared.log.stats(self.stream)
+    }
+
+    /// The end of what is committed.
+    pub(crate) fn end(&self) -> u64 {
+        self.shared.log.committed(self.stream).unwrap_or(0)
+    }
+
+    /// Wakes the deliverer.
+    pub(crate) fn ring(&self) {
+        lock(&self.mail).rung = true;
+        self.bell.notify_one();
+    }
+
+    /// Tells the deliverer to stop.
+    pub(crate) fn stop(&self) {
+        lock(&self.mail).stop = true;
+        self.bell.notify_one();
+    }
+
+    /// Waits for letters, at most so long.
+    pub(crate) fn wait(&self, limit: Duration) {
+        let quiet = |m: &mut Mail| !m.rung && m.outcomes.is_empty() && !m.stop;
+        let waited = self.bell.wait_timeout_while(lock(&self.mail), limit, quiet);
+        waited.unwrap_or_else(PoisonError::into_inner).0.rung = false;
+    }
+
+    /// Takes the letters, and whether to stop.
+    pub(crate) fn letters(&self) -> (Vec<(u64, Outcome)>, bool) {
+        let mut mail = lock(&self.mail);
+        mail.rung = false;
+        (std::mem::take(&mut mail.outcomes), mail.stop)
+    }
+
+    /// What a refusal of the log means for a writer.
+    pub(crate) fn append_failed(&self, error: &AppendError) -> WriteError {
+        match error {
+            AppendError::Full { available, .. } => WriteError::Full {
+                what: "the disk".to_owned(),
+                waiting: self.shared.total_bytes.load(Ordering::Acquire),
+                allowed: self.shared.total_bytes.load(Ordering::Acquire) + available,
+            },
+            AppendError::Shutdown | AppendError::Closed => WriteError::Closed,
+            other => {
+                let error = other.to_string();
+                self.shared.disk_failed(&error);
+                WriteError::Disk(error)
+            }
+        }
+    }
+
+    /// What a failed commit means for a writer.
+    pub(crate) fn commit_failed(&self, error: &CommitError) -> WriteError {
+        match error {
+            CommitError::Full => WriteError::Full {
+                what: "the disk".to_owned(),
+                waiting: self.shared.total_bytes.load(Ordering::Acquire),
+                allowed: self.shared.total_bytes.load(Ordering::Acquire),
+            },
+            CommitError::Shutdown => WriteError::Closed,
+            other => {
+                let error = other.to_string();
+                self.shared.disk_failed(&error);
+                WriteError::MayHaveHappened(error)
+            }
+        }
+    }
+}
+
+impl Hear for LaneCore {
+    fn hear(&self, batch: u64, outcome: Outcome) {
+        lock(&self.mail).outcomes.push((batch, outcome));
+        self.bell.notify_one();
+    }
+}

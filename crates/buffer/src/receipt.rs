@@ -1,0 +1,175 @@
+//! The promise that a write gets an answer.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use crate::error::WriteError;
+use crate::sync::lock;
+
+/// Where accepted messages are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// Sequence of the first message in its lane; those of a batch follow one after another.
+    /// `None` when the messages went straight to the provider.
+    pub sequence: Option<u64>,
+    /// They are in the buffer. Otherwise the provider has confirmed them.
+    pub buffered: bool,
+}
+
+/// What became of a block of messages.
+#[derive(Clone, Debug)]
+pub(crate) enum Fate {
+    Buffered { first_seq: Option<u64> },
+    Delivered,
+    Failed(WriteError),
+    Each(Arc<Vec<Result<(), WriteError>>>),
+}
+
+/// A block's fate, once it is known.
+#[derive(Default)]
+pub(crate) struct Pending {
+    state: Mutex<State>,
+    known: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    fate: Option<Fate>,
+    wakers: Vec<Waker>,
+}
+
+impl Pending {
+    /// The first word counts.
+    pub(crate) fn resolve(&self, fate: Fate) {
+        let mut state = lock(&self.state);
+        state.fate.get_or_insert(fate);
+        let wakers = std::mem::take(&mut state.wakers);
+        drop(state);
+        self.known.notify_all();
+        for waker in wakers {
+            waker.wake();
+        }
+    }
+
+    fn wait(&self) -> Fate {
+        let mut state = lock(&self.state);
+        loop {
+            if let Some(fate) = &state.fate {
+                return fate.clone();
+            }
+            state = self
+                .known
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn poll(&self, waker: &Waker) -> Option<Fate> {
+        let mut state = lock(&self.state);
+        if state.fate.is_none() && !state.wakers.iter().any(|w| w.will_wake(waker)) {
+            state.wakers.push(waker.clone());
+        }
+        state.fate.clone()
+    }
+
+    fn known(&self) -> Option<Fate> {
+        lock(&self.state).fate.clone()
+    }
+}
+
+/// Messages of one write within one block.
+pub(crate) struct Part {
+    pub(crate) pending: Arc<Pending>,
+    pub(crate) index: usize,
+    pub(crate) count: usize,
+}
+
+impl Part {
+    fn outcome(&self, fate: &Fate) -> Result<Accepted, WriteError> {
+        match fate {
+            Fate::Buffered { first_seq } => Ok(Accepted {
+                sequence: first_seq.map(|first| first + self.index as u64),
+                buffered: true,
+            }),
+            Fate::Delivered => Ok(Accepted {
+                sequence: None,
+                buffered: false,
+            }),
+            Fate::Failed(error) => Err(error.clone()),
+            Fate::Each(results) => {
+                let ours = results.iter().skip(self.index).take(self.count);
+                let failed = ours.filter_map(|r| r.as_ref().err()).next();
+                failed.map_or(
+                    Ok(Accepted {
+                        sequence: None,
+                        buffered: false,
+                    }),
+                    |error| Err(error.clone()),
+                )
+            }
+        }
+    }
+}
+
+/// A promise that messages which were handed over will be accepted: await it, or call
+/// [`Receipt::wait`]. It may be dropped: the messages go their way nevertheless.
+#[must_use = "messages are accepted when their receipt says so, not before"]
+pub struct Receipt {
+    first: Part,
+    rest: Vec<Part>,
+}
+
+impl std::fmt::Debug for Receipt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Receipt").finish_non_exhaustive()
+    }
+}
+
+impl Receipt {
+    pub(crate) fn new(first: Part, rest: Vec<Part>) -> Self {
+        Self { first, rest }
+    }
+
+    /// Blocks the thread until the messages are accepted or refused.
+    ///
+    /// # Errors
+    /// See [`WriteError`]. Of several messages some may have been accepted.
+    pub fn wait(self) -> Result<Accepted, WriteError> {
+        let accepted = self.first.outcome(&self.first.pending.wait());
+        for part in &self.rest {
+            part.outcome(&part.pending.wait())?;
+        }
+        accepted
+    }
+
+    /// The answer, if there is one yet.
+    #[must_use]
+    pub fn outcome(&self) -> Option<Result<Accepted, WriteError>> {
+        self.look(Pending::known)
+    }
+
+    fn look(
+        &self,
+        fate: impl Fn(&Pending) -> Option<Fate>,
+    ) -> Option<Result<Accepted, WriteError>> {
+        let accepted = self.first.outcome(&fate(&self.first.pending)?);
+        for part in &self.rest {
+            if let Err(error) = part.outcome(&fate(&part.pending)?) {
+                return Some(Err(error));
+            }
+        }
+        Some(accepted)
+    }
+}
+
+impl Future for Receipt {
+    type Output = Result<Accepted, WriteError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let waker = cx.waker();
+        self.look(|pending| pending.poll(waker))
+            .map_or(Poll::Pending, Poll::Ready)
+    }
+}

@@ -1,0 +1,170 @@
+//! What all parts of a buffer have in common.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+
+use forebay_log::{Env, Log, Reservation, StreamId};
+
+use crate::config::{BufferConfig, Mode};
+use crate::event::{Event, Listeners};
+use crate::lane::LaneCore;
+use crate::provider::Provider;
+use crate::sync::{Change, lock};
+
+/// Streams of lanes begin with this, so that names of topics can't meet other streams.
+pub(crate) const LANE_PREFIX: &str = "lane/";
+/// The stream of dead letters.
+pub(crate) const DEAD_STREAM: &str = "dead";
+
+pub(crate) struct Shared {
+    pub(crate) env: Arc<dyn Env>,
+    pub(crate) log: Log,
+    pub(crate) config: BufferConfig,
+    pub(crate) provider: Arc<dyn Provider>,
+    pub(crate) volume: u64,
+    pub(crate) dead: StreamId,
+    pub(crate) listeners: Listeners,
+    /// Something has changed that a waiting write may be glad of.
+    pub(crate) change: Change,
+    /// Encoded bytes of all lanes and dead letters: with the log, and on their way to it.
+    pub(crate) total_bytes: AtomicU64,
+    pub(crate) dead_bytes: AtomicU64,
+    /// By name of the lane.
+    pub(crate) lanes: RwLock<HashMap<Arc<str>, Arc<LaneCore>>>,
+    /// From topic to group.
+    pub(crate) groups: HashMap<Arc<str>, Arc<str>>,
+    disk_failed: AtomicBool,
+    /// Room that messages never take: a cursor that moves on has to be written before it frees any.
+    _for_cursors: Option<Reservation>,
+    /// One dropper at a time: two would drop twice as much as is needed.
+    pub(crate) dropping: Mutex<()>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        env: Arc<dyn Env>,
+        log: Log,
+        config: BufferConfig,
+        provider: Arc<dyn Provider>,
+        dead: StreamId,
+    ) -> Self {
+        let mut groups = HashMap::new();
+        for (group, topics) in &config.groups {
+            let group: Arc<str> = Arc::from(group.as_str());
+            for topic in topics {
+                groups.insert(Arc::from(topic.as_str()), group.clone());
+            }
+        }
+        Self {
+            env,
+            volume: log.volume_stats().volume,
+            _for_cursors: reserve(
+                &log,
+                2 * config.segment().min(config.log().preallocate_step),
+            ),
+            log,
+            config,
+            provider,
+            dead,
+            listeners: Listeners::default(),
+            change: Change::default(),
+            total_bytes: AtomicU64::new(0),
+            dead_bytes: AtomicU64::new(0),
+            lanes: RwLock::default(),
+            groups,
+            disk_failed: AtomicBool::new(false),
+            dropping: Mutex::new(()),
+        }
+    }
+
+    /// Whether writes go straight to the provider while all is well.
+    pub(crate) fn is_direct(&self) -> bool {
+        self.config.mode != Mode::Always
+    }
+
+    pub(crate) fn all_lanes(&self) -> Vec<Arc<LaneCore>> {
+        let lanes = self
+            .lanes
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut all: Vec<_> = lanes.values().cloned().collect();
+        drop(lanes);
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+
+    pub(crate) fn tell(&self, event: Event) {
+        match &event {
+            Event::ProviderDown { lane, error } => {
+                tracing::warn!(%lane, %error, "provider is down");
+            }
+            Event::ProviderUp { lane, after } => {
+                tracing::info!(%lane, ?after, "provider is up again");
+            }
+            Event::Dropped {
+                lane,
+                below,
+                messages,
+            } => {
+                tracing::warn!(%lane, below, messages, "dropped messages that were not delivered");
+            }
+            Event::DeadLetter {
+                lane,
+                sequence,
+                error,
+            } => {
+                tracing::warn!(%lane, sequence, %error, "message is a dead letter");
+            }
+            Event::Lost {
+                lane,
+                sequence,
+                messages,
+            } => {
+                tracing::error!(%lane, sequence, messages, "messages are lost by damage of the disk");
+            }
+            Event::Buffering { lane, on } => tracing::info!(%lane, on, "buffering"),
+            Event::DiskFailed { error } => tracing::error!(%error, "the disk failed"),
+            Event::Blocked { lane } => tracing::debug!(%lane, "a write waits for room"),
+            Event::Missed(_) => {}
+        }
+        self.listeners.tell(&event);
+    }
+
+    pub(crate) fn disk_failed(&self, error: &str) {
+        if !self.disk_failed.swap(true, Ordering::AcqRel) {
+            self.tell(Event::DiskFailed {
+                error: error.to_owned(),
+            });
+        }
+    }
+
+    /// Bytes that were taken and are not in the buffer after all.
+    pub(crate) fn left(&self, lane: &LaneCore, bytes: u64) {
+        lane.on_the_way.fetch_sub(bytes, Ordering::AcqRel);
+        self.total_bytes.fetch_sub(bytes, Ordering::AcqRel);
+    }
+
+    /// Looks up how much the dead letters take.
+    pub(crate) fn measure_dead(&self) {
+        let now = self.log.stats(self.dead).map_or(0, |s| s.stored_bytes);
+        let _one = lock(&self.dropping);
+        let before = self.dead_bytes.swap(now, Ordering::AcqRel);
+        replace(&self.total_bytes, before, now);
+    }
+}
+
+/// Takes one amount out of a sum and puts another in.
+pub(crate) fn replace(sum: &AtomicU64, before: u64, now: u64) {
+    if now >= before {
+        sum.fetch_add(now - before, Ordering::AcqRel);
+    } else {
+        sum.fetch_sub(before - now, Ordering::AcqRel);
+    }
+}
+
+/// So much, or less where there is less: a disk may be full already.
+fn reserve(log: &Log, bytes: u64) -> Option<Reservation> {
+    let sizes = std::iter::successors(Some(bytes), |size| Some(size / 2)).take(8);
+    sizes.filter_map(|size| log.reserve(size).ok()).next()
+}

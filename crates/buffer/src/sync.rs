@@ -1,0 +1,62 @@
+//! Waiting, for threads and for futures alike.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
+
+/// Locks, also after a panic of somebody else: what is under our locks is changed in steps that
+/// can't panic half way.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whoever waits for something to change: look at [`Change::seen`], then at the thing, then wait.
+#[derive(Default)]
+pub(crate) struct Change {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    number: u64,
+    wakers: Vec<Waker>,
+}
+
+impl Change {
+    pub(crate) fn seen(&self) -> u64 {
+        lock(&self.state).number
+    }
+
+    pub(crate) fn notify(&self) {
+        let mut state = lock(&self.state);
+        state.number += 1;
+        let wakers = std::mem::take(&mut state.wakers);
+        drop(state);
+        self.changed.notify_all();
+        for waker in wakers {
+            waker.wake();
+        }
+    }
+
+    /// Blocks the thread until something changed since `seen`, at most so long.
+    pub(crate) fn wait(&self, seen: u64, limit: Duration) {
+        let same = |state: &mut State| state.number == seen;
+        let waited = self
+            .changed
+            .wait_timeout_while(lock(&self.state), limit, same);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// A future's way: registers the waker; `true` when something has changed already.
+    pub(crate) fn poll(&self, seen: u64, waker: &Waker) -> bool {
+        let mut state = lock(&self.state);
+        if state.number != seen {
+            return true;
+        }
+        if !state.wakers.iter().any(|w| w.will_wake(waker)) {
+            state.wakers.push(waker.clone());
+        }
+        false
+    }
+}

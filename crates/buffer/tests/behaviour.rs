@@ -1,0 +1,518 @@
+//! What a buffer does, step by step: no threads, a disk in memory, and a provider that fails as it
+//! is told.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use forebay_buffer::scripted::{Plan, Scripted};
+use forebay_buffer::{
+    Buffer, BufferConfig, Closing, Event, Events, Message, Mode, OpenError, Overflow,
+    ProviderState, WriteError,
+};
+use forebay_log::MemEnv;
+
+struct World {
+    env: MemEnv,
+    provider: Scripted,
+    config: BufferConfig,
+}
+
+impl World {
+    fn new(mode: Mode) -> Self {
+        Self {
+            env: MemEnv::new(7),
+            provider: Scripted::new(),
+            config: BufferConfig {
+                mode,
+                manual: true,
+                max_bytes: 64 << 20,
+                segment_size: Some(64 << 10),
+                min_free_bytes: 0,
+                ..BufferConfig::new("/buffer")
+            },
+        }
+    }
+
+    fn open(&self) -> Buffer {
+        let provider = Arc::new(self.provider.clone());
+        Buffer::open_in(Arc::new(self.env.clone()), self.config.clone(), provider).unwrap()
+    }
+
+    /// Lets time pass until nothing is left to do, or so many steps.
+    fn run(&self, buffer: &Buffer) {
+        for _ in 0..200 {
+            let patience = buffer.step();
+            if patience >= Duration::from_secs(60) {
+                return;
+            }
+            self.env.advance(patience);
+        }
+    }
+}
+
+fn put(buffer: &Buffer, topic: &str, range: std::ops::Range<u32>) {
+    for i in range {
+        buffer
+            .write_blocking(topic, Message::new(i.to_string()))
+            .unwrap();
+    }
+}
+
+fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
+    range.map(|i| i.to_string()).collect()
+}
+
+fn all(events: &Events) -> Vec<Event> {
+    std::iter::from_fn(|| events.try_next()).collect()
+}
+
+#[test]
+fn messages_are_delivered_in_order_with_all_their_parts() {
+    let world = World::new(Mode::Always);
+    let buffer = world.open();
+    let message = Message::keyed(&b"k\0\n"[..], &b"\xff\n\0"[..])
+        .header("h", &b"\n"[..])
+        .at(5);
+    let accepted = buffer.write_blocking("t", message.clone()).unwrap();
+    assert_eq!((accepted.sequence, accepted.buffered), (Some(0), true));
+    let tombstone = Message {
+        key: Some("k".into()),
+        timestamp_ms: Some(6),
+        ..Message::default()
+    };
+    assert_eq!(
+        buffer
+            .write_blocking("t", tombstone.clone())
+            .unwrap()
+            .sequence,
+        Some(1)
+    );
+    world.run(&buffer);
+    let taken: Vec<_> = world
+        .provider
+        .taken()
+        .into_iter()
+        .map(|d| d.message)
+        .collect();
+    assert_eq!(taken, [message, tombstone]);
+}
+
+#[test]
+fn an_outage_is_waited_out_and_told() {
+    let world = World::new(Mode::Always);
+    let buffer = world.open();
+    let events = buffer.events();
+    world.provider.plan(Plan::Away);
+    put(&buffer, "t", 0..500);
+    for _ in 0..5 {
+        let patience = buffer.step();
+        world.env.advance(patience);
+    }
+    let stats = buffer.stats();
+    assert_eq!((stats.lanes[0].waiting, stats.lanes[0].delivered), (500, 0));
+    assert!(matches!(
+        stats.lanes[0].provider,
+        ProviderState::Down { .. }
+    ));
+    world.provider.plan(Plan::Take);
+    world.run(&buffer);
+    assert_eq!(world.provider.payloads("t"), numbers(0..500));
+    let told = all(&events);
+    assert!(
+        matches!(
+            told[..],
+            [Event::ProviderDown { .. }, Event::ProviderUp { .. }]
+        ),
+        "{told:?}"
+    );
+    assert_eq!(buffer.stats().lanes[0].waiting, 0);
+}
+
+#[test]
+fn what_was_not_delivered_is_delivered_after_a_power_cut() {
+    let world = World::new(Mode::Always);
+    for round in 0..20 {
+        world.provider.plan(if round % 3 == 0 {
+            Plan::Half
+        } else {
+            Plan::Away
+        });
+        let buffer = world.open();
+        put(&buffer, "t", round * 10..round * 10 + 10);
+        buffer.step();
+        world.env.crash();
+        drop(buffer);
+    }
+    world.provider.plan(Plan::Take);
+    let buffer = world.open();
+    world.run(&buffer);
+    let mut firsts = Vec::new();
+    for payload in world.provider.payloads("t") {
+        if !firsts.contains(&payload) {
+            firsts.push(payload);
+        }
+    }
+    assert_eq!(
+        firsts,
+        numbers(0..200),
+        "nothing lost, and first arrivals in order"
+    );
+}
+
+#[test]
+fn a_provider_that_keeps_the_cursor_gets_nothing_twice() {
+    for (round, plan) in [Plan::LoseAnswers, Plan::Take, Plan::LoseAnswers, Plan::Away]
+        .into_iter()
+        .cycle()
+        .take(40)
+        .enumerate()
+    {
+        let world = World {
+            provider: Scripted::keeping_cursor(),
+            ..World::new(Mode::Always)
+        };
+        world.provider.plan(plan);
+        let buffer = world.open();
+        put(&buffer, "t", 0..30);
+        for _ in 0..round {
+            let patience = buffer.step();
+            world.env.advance(patience);
+        }
+        world.env.crash();
+        drop(buffer);
+        world.provider.plan(Plan::Take);
+        let buffer = world.open();
+        put(&buffer, "t", 30..40);
+        world.run(&buffer);
+        assert_eq!(world.provider.payloads("t"), numbers(0..40), "{plan:?}");
+    }
+}
+
+#[test]
+fn a_poison_message_becomes_a_dead_letter_and_the_lane_goes_on() {
+    let world = World::new(Mode::Always);
+    world.provider.poison(b"3");
+    world.provider.poison(b"7");
+    let buffer = world.open();
+    let events = buffer.events();
+    put(&buffer, "t", 0..10);
+    world.run(&buffer);
+    let mut taken = world.provider.payloads("t");
+    taken.sort_unstable();
+    assert_eq!(taken, ["0", "1", "2", "4", "5", "6", "8", "9"]);
+    let letters: Vec<_> = buffer.dead_letters(0).map(Result::unwrap).collect();
+    let seen: Vec<_> = letters
+        .iter()
+        .map(|l| (&*l.topic, l.sequence, l.attempts, l.error.as_str()))
+        .collect();
+    assert_eq!(seen, [("t", 3, 3, "poison"), ("t", 7, 3, "poison")]);
+    assert_eq!(letters[0].message.payload.as_deref(), Some(&b"3"[..]));
+    assert!(
+        all(&events)
+            .iter()
+            .any(|e| matches!(e, Event::DeadLetter { sequence: 7, .. }))
+    );
+    let stats = buffer.stats();
+    assert_eq!(
+        (
+            stats.lanes[0].waiting,
+            stats.lanes[0].dead,
+            stats.dead_letters
+        ),
+        (0, 2, 2)
+    );
+    buffer.discard_dead_letters(1).unwrap();
+    assert_eq!(buffer.dead_letters(0).count(), 1);
+    assert_eq!(buffer.replay_dead_letters(u64::MAX).unwrap(), 1);
+    world.run(&buffer);
+    assert_eq!(buffer.stats().lanes[0].dead, 3, "it is poison still");
+}
+
+#[test]
+fn a_poison_message_does_not_break_a_transaction_for_ever() {
+    let world = World {
+        provider: Scripted::keeping_cursor(),
+        ..World::new(Mode::Always)
+    };
+    world.provider.poison(b"1");
+    let buffer = world.open();
+    world.provider.plan(Plan::Away);
+    put(&buffer, "t", 0..4);
+    buffer.step();
+    world.provider.plan(Plan::Take);
+    world.run(&buffer);
+    assert_eq!(world.provider.payloads("t"), ["0", "2", "3"]);
+    assert_eq!(buffer.stats().lanes[0].dead, 1);
+}
+
+#[test]
+fn topics_of_a_group_share_one_order_and_others_do_not() {
+    let mut world = World::new(Mode::Always);
+    let topics = vec!["a".to_owned(), "b".to_owned()];
+    world.config.groups.insert("both".to_owned(), topics);
+    let buffer = world.open();
+    for i in 0..20_u32 {
+        let topic = ["a", "b", "c"][i as usize % 3];
+        buffer
+            .write_blocking(topic, Message::new(i.to_string()))
+            .unwrap();
+    }
+    world.run(&buffer);
+    let taken = world.provider.taken();
+    let both: Vec<_> = taken
+        .iter()
+        .filter(|d| &*d.topic != "c")
+        .map(|d| d.sequence)
+        .collect();
+    assert_eq!(both, (0..14).collect::<Vec<u64>>());
+    assert_eq!(world.provider.payloads("c").len(), 6);
+    let lanes: Vec<_> = buffer
+        .stats()
+        .lanes
+        .iter()
+        .map(|l| l.lane.to_string())
+        .collect();
+    assert_eq!(lanes, ["both", "c"]);
+}
+
+fn payload(i: u32) -> Message {
+    Message::new(format!("{i:>1000}"))
+}
+
+#[test]
+fn at_the_bound_a_write_is_refused_and_says_so() {
+    let mut world = World::new(Mode::Always);
+    world.config.max_bytes = 1 << 20;
+    world.provider.plan(Plan::Away);
+    let buffer = world.open();
+    let mut count = 0;
+    let error = loop {
+        match buffer.write_blocking("t", payload(count)) {
+            Ok(_) => count += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(
+        matches!(
+            &error,
+            WriteError::Full {
+                allowed: 1_048_576,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert!((900..1_100).contains(&count), "{count}");
+    world.provider.plan(Plan::Take);
+    world.run(&buffer);
+    buffer.write_blocking("t", payload(count)).unwrap();
+}
+
+#[test]
+fn at_the_bound_the_oldest_are_dropped_counted_and_told() {
+    let mut world = World::new(Mode::Always);
+    world.config.max_bytes = 1 << 20;
+    world.config.overflow = Overflow::DropOldest;
+    let buffer = world.open();
+    let events = buffer.events();
+    world.provider.plan(Plan::Away);
+    for i in 0..3_000 {
+        buffer.write_blocking("t", payload(i)).unwrap();
+    }
+    assert!(buffer.stats().waiting_bytes <= 1 << 20);
+    assert!(buffer.stats().file_bytes <= (1 << 20) + 6 * (64 << 10));
+    world.provider.plan(Plan::Take);
+    world.run(&buffer);
+    let taken: Vec<u32> = world
+        .provider
+        .payloads("t")
+        .iter()
+        .map(|p| p.trim().parse().unwrap())
+        .collect();
+    assert!(taken.is_sorted());
+    assert_eq!(taken.last(), Some(&2_999));
+    let stats = buffer.stats();
+    let lane = &stats.lanes[0];
+    assert_eq!(lane.dropped + lane.delivered, 3_000, "each is counted once");
+    assert_eq!(lane.delivered, taken.len() as u64);
+    assert!(
+        all(&events)
+            .iter()
+            .any(|e| matches!(e, Event::Dropped { .. }))
+    );
+}
+
+#[test]
+fn at_the_bound_a_write_waits_for_so_long() {
+    let mut world = World::new(Mode::Always);
+    world.config.max_bytes = 1 << 20;
+    world.config.overflow = Overflow::Block(Duration::from_millis(1));
+    world.provider.plan(Plan::Away);
+    let buffer = world.open();
+    let events = buffer.events();
+    let error = (0..3_000)
+        .find_map(|i| buffer.write_blocking("t", payload(i)).err())
+        .unwrap();
+    assert!(matches!(error, WriteError::Timeout { .. }), "{error}");
+    assert!(
+        all(&events)
+            .iter()
+            .any(|e| matches!(e, Event::Blocked { .. }))
+    );
+}
+
+#[test]
+fn a_lane_has_a_bound_of_its_own() {
+    let mut world = World::new(Mode::Always);
+    world.config.max_lane_bytes = 100_000;
+    world.provider.plan(Plan::Away);
+    let buffer = world.open();
+    let error = (0..200)
+        .find_map(|i| buffer.write_blocking("t", payload(i)).err())
+        .unwrap();
+    assert!(error.to_string().contains("lane t"), "{error}");
+    buffer.write_blocking("other", payload(0)).unwrap();
+}
+
+#[test]
+fn what_has_waited_too_long_is_dropped_and_a_clock_set_back_drops_nothing() {
+    let mut world = World::new(Mode::Always);
+    world.config.max_age = Some(Duration::from_secs(60));
+    world.provider.plan(Plan::Away);
+    let buffer = world.open();
+    put(&buffer, "t", 0..10);
+    world.env.set_now_ms(1_600_000_000_000);
+    put(&buffer, "t", 10..20);
+    buffer.step();
+    assert_eq!(buffer.stats().lanes[0].waiting, 20);
+    world.env.set_now_ms(1_700_000_030_000);
+    buffer.step();
+    assert_eq!(
+        buffer.stats().lanes[0].waiting,
+        20,
+        "the oldest in order is not too old"
+    );
+    world.env.set_now_ms(1_700_000_090_000);
+    world.provider.plan(Plan::Take);
+    put(&buffer, "t", 20..21);
+    world.run(&buffer);
+    assert_eq!(world.provider.payloads("t"), ["20"]);
+    assert_eq!(buffer.stats().lanes[0].dropped, 20);
+}
+
+#[test]
+fn a_full_disk_refuses_writes_and_delivery_makes_room() {
+    let world = World::new(Mode::Always);
+    world.env.set_capacity(Some(1 << 20));
+    world.provider.plan(Plan::Away);
+    let buffer = world.open();
+    let error = (0..3_000)
+        .find_map(|i| buffer.write_blocking("t", payload(i)).err())
+        .unwrap();
+    assert!(
+        matches!(&error, WriteError::Full { what, .. } if what == "the disk"),
+        "{error}"
+    );
+    let waiting = buffer.stats().lanes[0].waiting;
+    world.provider.plan(Plan::Take);
+    world.run(&buffer);
+    assert_eq!(buffer.stats().lanes[0].delivered, waiting);
+    buffer.write_blocking("t", payload(0)).unwrap();
+}
+
+#[test]
+fn a_failed_disk_is_told_and_what_it_holds_is_delivered() {
+    let world = World::new(Mode::Always);
+    let buffer = world.open();
+    let events = buffer.events();
+    world.provider.plan(Plan::Away);
+    put(&buffer, "t", 0..5);
+    world.env.fail(Some(forebay_log::Call::Sync), 0, 5);
+    let error = buffer.write_blocking("t", Message::new("5")).unwrap_err();
+    assert!(matches!(error, WriteError::MayHaveHappened(_)), "{error}");
+    let error = buffer.write_blocking("t", Message::new("6")).unwrap_err();
+    assert!(matches!(error, WriteError::Disk(_)), "{error}");
+    world.provider.plan(Plan::Take);
+    for _ in 0..20 {
+        let patience = buffer.step();
+        world.env.advance(patience);
+    }
+    assert_eq!(world.provider.payloads("t"), numbers(0..5));
+    assert!(
+        all(&events)
+            .iter()
+            .any(|e| matches!(e, Event::DiskFailed { .. }))
+    );
+}
+
+#[test]
+fn limits_are_named() {
+    let mut world = World::new(Mode::Always);
+    world.config.max_lanes = 1;
+    let buffer = world.open();
+    for (topic, message, want) in [
+        (
+            "",
+            Message::new("x"),
+            "`topic` is 0 bytes long, allowed is 1 to 249 bytes",
+        ),
+        (
+            "t",
+            Message::new(vec![0; (1 << 20) + 1]),
+            "`message` is 1048577 bytes long, allowed is up to 1048576",
+        ),
+    ] {
+        let error = buffer
+            .write_blocking(topic, message)
+            .unwrap_err()
+            .to_string();
+        assert!(error.starts_with(want), "{error}");
+    }
+    buffer.write_blocking("t", Message::new("x")).unwrap();
+    let error = buffer
+        .write_blocking("u", Message::new("x"))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("max_lanes"), "{error}");
+    let config = BufferConfig {
+        attempts: 0,
+        ..world.config
+    };
+    let opened = Buffer::open_in(Arc::new(MemEnv::new(1)), config, Arc::new(Scripted::new()));
+    let error = opened.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            OpenError::Config {
+                name: "attempts",
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn closing_drains_or_leaves() {
+    let world = World::new(Mode::Always);
+    let buffer = world.open();
+    put(&buffer, "t", 0..5);
+    buffer
+        .close(Closing::Drain(Duration::from_secs(5)))
+        .unwrap();
+    assert_eq!(world.provider.payloads("t"), numbers(0..5));
+    assert_eq!(
+        buffer.write_blocking("t", Message::new("x")),
+        Err(WriteError::Closed)
+    );
+    let buffer = world.open();
+    world.provider.plan(Plan::Away);
+    put(&buffer, "t", 5..10);
+    buffer.close(Closing::Leave).unwrap();
+    world.provider.plan(Plan::Take);
+    let buffer = world.open();
+    world.run(&buffer);
+    assert_eq!(world.provider.payloads("t"), numbers(0..10));
+}

@@ -1,0 +1,265 @@
+//! The modes that spare the disk, with the threads and the clock of the operating system.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+
+use std::time::Duration;
+
+use forebay_buffer::scripted::{Plan, Scripted};
+use forebay_buffer::{Buffer, BufferConfig, Closing, Event, Message, Mode, WriteError};
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+fn open(dir: &tempfile::TempDir, mode: Mode, provider: &Scripted) -> Buffer {
+    let config = BufferConfig {
+        mode,
+        min_free_bytes: 0,
+        segment_size: Some(1 << 20),
+        backoff: Duration::from_millis(5),
+        backoff_max: Duration::from_millis(20),
+        direct_timeout: Duration::from_millis(200),
+        ..BufferConfig::new(dir.path())
+    };
+    Buffer::open(config, provider.clone()).unwrap()
+}
+
+fn text(i: u32) -> Message {
+    Message::new(i.to_string())
+}
+
+fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
+    range.map(|i| i.to_string()).collect()
+}
+
+#[test]
+fn direct_writes_are_delivered_when_they_return() {
+    for mode in [Mode::OnError, Mode::Block, Mode::Error] {
+        let dir = tempfile::tempdir().unwrap();
+        let provider = Scripted::new();
+        let buffer = open(&dir, mode, &provider);
+        for i in 0..50 {
+            let accepted = buffer.write_blocking("t", text(i)).unwrap();
+            assert!(!accepted.buffered, "{mode:?}");
+            assert_eq!(provider.payloads("t"), numbers(0..i + 1), "{mode:?}");
+        }
+    }
+}
+
+#[test]
+fn error_on_error_returns_the_providers_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let provider = Scripted::new();
+    let buffer = open(&dir, Mode::Error, &provider);
+    provider.plan(Plan::Away);
+    let error = buffer.write_blocking("t", text(0)).unwrap_err();
+    assert!(
+        matches!(
+            &error,
+            WriteError::Provider {
+                retryable: true,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    provider.plan(Plan::Take);
+    provider.poison(b"1");
+    let error = loop {
+        // Until the pause after the failure is over it fails with the earlier error.
+        match buffer.write_blocking("t", text(1)) {
+            Err(WriteError::Provider {
+                retryable: true, ..
+            }) => {}
+            other => break other.unwrap_err(),
+        }
+    };
+    assert!(
+        matches!(
+            &error,
+            WriteError::Provider {
+                retryable: false,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    buffer.write_blocking("t", text(2)).unwrap();
+    assert_eq!(provider.payloads("t"), ["2"]);
+}
+
+#[test]
+fn block_on_error_waits_until_the_provider_is_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let provider = Scripted::new();
+    let buffer = open(&dir, Mode::Block, &provider);
+    let events = buffer.events();
+    provider.plan(Plan::Away);
+    let writer = std::thread::spawn({
+        let buffer = buffer.clone();
+        move || buffer.write_blocking("t", text(0))
+    });
+    while !matches!(events.wait(LIMIT), Some(Event::ProviderDown { .. })) {}
+    provider.plan(Plan::Silent);
+    while provider.opened() < 3 {
+        // Each silent connection is given up after its time.
+        drop(events.wait(Duration::from_millis(10)));
+    }
+    assert!(!writer.is_finished());
+    provider.plan(Plan::Take);
+    assert!(!writer.join().unwrap().unwrap().buffered);
+    assert_eq!(provider.payloads("t"), ["0"]);
+    provider.poison(b"1");
+    let error = buffer.write_blocking("t", text(1)).unwrap_err();
+    assert!(
+        matches!(
+            &error,
+            WriteError::Provider {
+                retryable: false,
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn buffer_on_error_goes_through_the_disk_and_back_and_keeps_the_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let provider = Scripted::new();
+    let buffer = open(&dir, Mode::OnError, &provider);
+    let topic = buffer.topic("t").unwrap();
+    let mut receipts = Vec::new();
+    for i in 0..6_000_u32 {
+        match i {
+            1_000 | 3_000 => provider.plan(Plan::Half),
+            1_500 => provider.plan(Plan::Away),
+            2_000 | 4_000 => provider.plan(Plan::Take),
+            5_000 => provider.plan(Plan::Silent),
+            5_500 => provider.plan(Plan::Take),
+            _ => {}
+        }
+        receipts.push(topic.hand_over_blocking(&[text(i)]).unwrap());
+        if i % 500 == 499 && i != 5_499 {
+            // So that each plan meets some messages, and the lane has a chance to go straight.
+            for receipt in receipts.drain(..) {
+                receipt.wait().unwrap();
+            }
+        }
+    }
+    for receipt in receipts {
+        receipt.wait().unwrap();
+    }
+    buffer.flush_blocking(LIMIT).unwrap();
+    assert_eq!(
+        provider.payloads("t"),
+        numbers(0..6_000),
+        "each once, none overtaken"
+    );
+    let events = buffer.events();
+    while buffer.write_blocking("t", text(6_000)).unwrap().buffered {
+        // It goes straight again, once what it wrote to the disk is delivered.
+        drop(events.wait(Duration::from_millis(5)));
+    }
+}
+
+#[test]
+fn buffer_on_error_survives_a_restart_and_drains_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let provider = Scripted::new();
+    let buffer = open(&dir, Mode::OnError, &provider);
+    provider.plan(Plan::Away);
+    for i in 0..10 {
+        assert!(buffer.write_blocking("t", text(i)).unwrap().buffered);
+    }
+    buffer.close(Closing::Leave).unwrap();
+    drop(buffer);
+    provider.plan(Plan::Take);
+    let buffer = open(&dir, Mode::OnError, &provider);
+    for i in 10..20 {
+        buffer.write_blocking("t", text(i)).unwrap();
+    }
+    buffer.flush_blocking(LIMIT).unwrap();
+    assert_eq!(provider.payloads("t"), numbers(0..20));
+}
+
+#[test]
+fn threads_and_futures_write_beside_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let provider = Scripted::new();
+    let buffer = open(&dir, Mode::Always, &provider);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .build()
+        .unwrap();
+    let tasks: Vec<_> = (0..4_u32)
+        .map(|task| {
+            let buffer = buffer.clone();
+            runtime.spawn(async move {
+                for i in 0..200 {
+                    buffer
+                        .write(&format!("task {task}"), text(i))
+                        .await
+                        .unwrap();
+                }
+            })
+        })
+        .collect();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let buffer = &buffer;
+            scope.spawn(move || {
+                let batch: Vec<_> = (0..100).map(text).collect();
+                let topic = format!("thread {thread}");
+                for _ in 0..20 {
+                    buffer.write_batch_blocking(&topic, &batch).unwrap();
+                }
+            });
+        }
+    });
+    runtime.block_on(async {
+        for task in tasks {
+            task.await.unwrap();
+        }
+        buffer.flush(LIMIT).await.unwrap();
+    });
+    for n in 0..4 {
+        assert_eq!(provider.payloads(&format!("task {n}")), numbers(0..200));
+        let batches = provider.payloads(&format!("thread {n}"));
+        assert_eq!(batches.len(), 2_000);
+        assert!(batches.chunks(100).all(|batch| batch == numbers(0..100)));
+    }
+    let stats = buffer.stats();
+    assert_eq!(stats.lanes.iter().map(|l| l.delivered).sum::<u64>(), 8_800);
+    buffer.close(Closing::Drain(LIMIT)).unwrap();
+}
+
+#[test]
+fn a_full_buffer_blocks_until_the_provider_makes_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let provider = Scripted::new();
+    provider.plan(Plan::Away);
+    let config = BufferConfig {
+        max_bytes: 1 << 20,
+        overflow: forebay_buffer::Overflow::Block(LIMIT),
+        min_free_bytes: 0,
+        backoff: Duration::from_millis(5),
+        backoff_max: Duration::from_millis(5),
+        ..BufferConfig::new(dir.path())
+    };
+    let buffer = Buffer::open(config, provider.clone()).unwrap();
+    let events = buffer.events();
+    let writer = std::thread::spawn({
+        let buffer = buffer.clone();
+        move || {
+            for _ in 0..5_000 {
+                buffer
+                    .write_blocking("t", Message::new(vec![b'x'; 1_000]))
+                    .unwrap();
+            }
+        }
+    });
+    while !matches!(events.wait(LIMIT), Some(Event::Blocked { .. })) {}
+    provider.plan(Plan::Take);
+    writer.join().unwrap();
+    buffer.close(Closing::Drain(LIMIT)).unwrap();
+    assert_eq!(provider.taken().len(), 5_000);
+}

@@ -1,0 +1,59 @@
+//! `forebay buffer`: the message buffer for people who don't write Rust.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+use crate::failure::Failure;
+
+mod input;
+mod look;
+mod provider;
+mod send;
+mod status;
+
+/// Buffers messages on disk before Kafka or an HTTP endpoint, and delivers them in order.
+#[derive(Debug, Subcommand)]
+#[command(after_help = "\
+Examples:
+  tail -F app.log | forebay buffer send --topic app --dir ./buffer --kafka localhost:9092
+  forebay buffer send --topic app --dir ./buffer --kafka localhost:9092 --input ./fifo
+  forebay buffer watch --dir ./buffer
+  forebay buffer dead --dir ./buffer")]
+pub(crate) enum Command {
+    Send(send::Args),
+    Drain(send::Drain),
+    /// Lists the lanes: topics, with what waits in them.
+    Ls(look::Look),
+    /// Shows files, bytes, rates, lag and the state of the provider, once.
+    Stat(look::Look),
+    Watch(look::Watch),
+    Dead(look::Dead),
+}
+
+/// Where a buffer is.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Place {
+    /// Directory of the buffer; made if it isn't there
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+}
+
+impl Place {
+    /// The messages; beside them `send` notes its state.
+    fn log(&self) -> PathBuf {
+        self.dir.join("log")
+    }
+}
+
+/// Runs it.
+pub(crate) fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Send(args) => send::run(args),
+        Command::Drain(args) => send::drain(&args),
+        Command::Ls(look) => look::ls(&look),
+        Command::Stat(look) => look::stat(&look),
+        Command::Watch(watch) => look::watch(&watch),
+        Command::Dead(dead) => look::dead(&dead),
+    }
+}

@@ -1,0 +1,218 @@
+//! Messages out of a stream of bytes.
+
+use std::io::{self, BufRead, Read};
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use clap::ValueEnum;
+use forebay_buffer::Message;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// What the input looks like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// A message a line; its newline is not part of it
+    #[default]
+    Lines,
+    /// A line of JSON a message: {"topic", "key", "payload", "headers", "timestamp"}
+    Ndjson,
+    /// Four bytes of length, the highest first, then so many bytes of payload
+    Frames,
+}
+
+/// A message, and its topic if it named one.
+pub(super) type Incoming = (Option<Arc<str>>, Message);
+
+/// Why a message can't be had.
+#[derive(Debug)]
+pub(super) enum Problem {
+    /// This one makes no sense; the next one may.
+    Invalid(String),
+    /// Nothing more can be read.
+    Broken(io::Error),
+}
+
+/// Reads messages.
+pub(super) struct Input<R> {
+    reader: R,
+    format: Format,
+    max_bytes: usize,
+    number: u64,
+}
+
+impl<R: BufRead> Input<R> {
+    pub(super) fn new(reader: R, format: Format, max_bytes: usize) -> Self {
+        Self {
+            reader,
+            format,
+            max_bytes,
+            number: 0,
+        }
+    }
+
+    /// The next message; `None` at the end.
+    pub(super) fn next(&mut self) -> Result<Option<Incoming>, Problem> {
+        self.number += 1;
+        match self.format {
+            Format::Frames => Ok(self.frame()?.map(|payload| (None, Message::new(payload)))),
+            Format::Lines => Ok(self.line()?.map(|payload| (None, Message::new(payload)))),
+            Format::Ndjson => match self.line()? {
+                None => Ok(None),
+                Some(line) => self.json(&line).map(Some),
+            },
+        }
+    }
+
+    fn invalid(&self, problem: impl std::fmt::Display) -> Problem {
+        Problem::Invalid(format!("message {} of the input: {problem}", self.number))
+    }
+
+    fn line(&mut self) -> Result<Option<Vec<u8>>, Problem> {
+        let mut line = Vec::new();
+        // Some more than a message may have, for the JSON around it; but never all of a file
+        // without a newline.
+        let limit = self.max_bytes as u64 * 2 + 1_024;
+        let read = (&mut self.reader).take(limit).read_until(b'\n', &mut line);
+        if read.map_err(Problem::Broken)? == 0 {
+            return Ok(None);
+        }
+        if line.pop_if(|last| *last == b'\n').is_none() && line.len() as u64 >= limit {
+            self.reader.skip_until(b'\n').map_err(Problem::Broken)?;
+            return Err(self.invalid(format_args!("longer than {limit} bytes")));
+        }
+        Ok(Some(line))
+    }
+
+    fn frame(&mut self) -> Result<Option<Vec<u8>>, Problem> {
+        let mut head = [0; 4];
+        if self.reader.fill_buf().map_err(Problem::Broken)?.is_empty() {
+            return Ok(None);
+        }
+        self.reader.read_exact(&mut head).map_err(Problem::Broken)?;
+        let len = u32::from_be_bytes(head);
+        if len as usize > self.max_bytes {
+            // Behind a length that makes no sense nothing does.
+            let what = format!(
+                "frame {} has {len} bytes, allowed are {}",
+                self.number, self.max_bytes
+            );
+            return Err(Problem::Broken(io::Error::new(
+                io::ErrorKind::InvalidData,
+                what,
+            )));
+        }
+        let mut payload = vec![0; len as usize];
+        self.reader
+            .read_exact(&mut payload)
+            .map_err(Problem::Broken)?;
+        Ok(Some(payload))
+    }
+
+    fn json(&self, line: &[u8]) -> Result<Incoming, Problem> {
+        let line: Line = serde_json::from_slice(line).map_err(|e| self.invalid(e))?;
+        let part = |name: &str, value: Option<Value>| {
+            bytes(value).map_err(|e| self.invalid(format_args!("`{name}`: {e}")))
+        };
+        let mut headers = Vec::new();
+        for (name, value) in line.headers.unwrap_or_default() {
+            headers.push((Arc::from(name), part("headers", Some(value))?));
+        }
+        let message = Message {
+            key: part("key", line.key)?,
+            payload: part("payload", line.payload)?,
+            headers,
+            timestamp_ms: line.timestamp,
+        };
+        Ok((line.topic.map(Arc::from), message))
+    }
+}
+
+/// A message as JSON; as the file provider writes it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    topic: Option<String>,
+    key: Option<Value>,
+    payload: Option<Value>,
+    headers: Option<Vec<(String, Value)>>,
+    timestamp: Option<i64>,
+    /// Written by the file provider, and of no use here.
+    #[serde(default, rename = "sequence")]
+    _sequence: Option<u64>,
+}
+
+/// A text is its bytes, `{"base64": …}` is what it says, and any other JSON is its own text.
+fn bytes(value: Option<Value>) -> Result<Option<Bytes>, String> {
+    match value {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(Bytes::from(text))),
+        Some(Value::Object(object)) if object.len() == 1 && object.contains_key("base64") => {
+            let text = object
+                .get("base64")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            let decoded = STANDARD.decode(text).map_err(|e| format!("base64: {e}"))?;
+            Ok(Some(Bytes::from(decoded)))
+        }
+        Some(other) => Ok(Some(Bytes::from(other.to_string()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(bytes: &[u8], format: Format) -> Vec<Result<Incoming, String>> {
+        let mut input = Input::new(bytes, format, 8);
+        let mut all = Vec::new();
+        loop {
+            match input.next() {
+                Ok(None) => return all,
+                Ok(Some(message)) => all.push(Ok(message)),
+                Err(Problem::Invalid(text)) => all.push(Err(text)),
+                Err(Problem::Broken(error)) => {
+                    all.push(Err(error.to_string()));
+                    return all;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn lines_are_messages_with_any_bytes() {
+        let read = all(b"a\n\n\xff\0\nlast", Format::Lines);
+        let want = [&b"a"[..], b"", b"\xff\0", b"last"];
+        assert_eq!(read, want.map(|p| Ok((None, Message::new(p)))));
+    }
+
+    #[test]
+    fn frames_may_hold_newlines() {
+        let read = all(b"\0\0\0\x02a\n\0\0\0\0\0\0\0\x09", Format::Frames);
+        assert_eq!(read[0], Ok((None, Message::new("a\n"))));
+        assert_eq!(read[1], Ok((None, Message::new(""))));
+        assert_eq!(
+            read[2],
+            Err("frame 3 has 9 bytes, allowed are 8".to_owned())
+        );
+    }
+
+    #[test]
+    fn json_names_topic_key_and_headers() {
+        let line = br#"{"topic":"t","key":"k","payload":{"base64":"/w=="},"headers":[["h",1]],"timestamp":5}
+{"payload":{"a":[1]}}
+{"payload":"x","colour":"red"}
+"#;
+        let read = all(line, Format::Ndjson);
+        let message = Message::keyed("k", &b"\xff"[..]).header("h", "1").at(5);
+        assert_eq!(read[0], Ok((Some(Arc::from("t")), message)));
+        assert_eq!(read[1], Ok((None, Message::new(r#"{"a":[1]}"#))));
+        let error = read[2].clone().unwrap_err();
+        assert!(
+            error.starts_with("message 3 of the input: unknown field `colour`"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,264 @@
+//! `forebay buffer ls|stat|watch|dead`: what is in a buffer, beside a running `send` or after it.
+
+use std::fmt::Write;
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::time::Duration;
+
+use forebay_buffer::{
+    Buffer, BufferConfig, Closing, Connection, DeadLetter, Lane as LaneName, Provider, SendError,
+};
+use forebay_model::{Clock, Span, Timestamp};
+use forebay_remote::provider::file::json_line;
+use serde_json::{Value, json};
+
+use super::Place;
+use super::status::{Lane, Status};
+use crate::clock::SystemClock;
+use crate::failure::Failure;
+use crate::query::TextTable;
+use crate::signals::StopSignals;
+use crate::terminal;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Look {
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Shows the buffer again and again: a table on a terminal, lines of JSON otherwise.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Watch {
+    /// How often
+    #[arg(long, value_name = "TIME", default_value = "1s")]
+    every: Span,
+    /// So many times, then end
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Lists dead letters, as lines of JSON: messages that were refused for good.
+///
+/// With --discard or --replay no `send` may be running on this buffer.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Dead {
+    /// Forget the dead letters below this number
+    #[arg(long, value_name = "NUMBER", conflicts_with = "replay")]
+    discard: Option<u64>,
+    /// Put the dead letters below this number into their topics again; `send` or `drain` delivers them
+    #[arg(long, value_name = "NUMBER")]
+    replay: Option<u64>,
+    #[command(flatten)]
+    place: Place,
+}
+
+fn now_ms() -> i64 {
+    SystemClock.now().as_millis()
+}
+
+fn read(place: &Place) -> Result<Status, Failure> {
+    Status::read(&place.dir, now_ms())
+}
+
+fn as_json(status: &Status) -> Result<Value, Failure> {
+    serde_json::to_value(status).map_err(Failure::new)
+}
+
+/// `ls`.
+pub(super) fn ls(look: &Look) -> Result<(), Failure> {
+    let status = read(&look.place)?;
+    if look.json {
+        let json = as_json(&status)?;
+        return terminal::line(format_args!(
+            "{:#}",
+            json.get("lanes").unwrap_or(&Value::Null)
+        ));
+    }
+    if status.lanes.is_empty() {
+        terminal::note("no message was ever written to this buffer");
+        return Ok(());
+    }
+    terminal::data(table(&status))
+}
+
+/// `stat`.
+pub(super) fn stat(look: &Look) -> Result<(), Failure> {
+    let status = read(&look.place)?;
+    if look.json {
+        return terminal::line(format_args!("{:#}", as_json(&status)?));
+    }
+    terminal::data(page(&status))
+}
+
+/// `watch`.
+pub(super) fn watch(watch: &Watch) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime.map_err(|e| Failure::new(format_args!("can't start a runtime: {e}")))?;
+    let on_terminal = std::io::stdout().is_terminal();
+    runtime.block_on(async {
+        let mut signals = StopSignals::catch()?;
+        let mut tick = tokio::time::interval(watch.every.0.max(Duration::from_millis(50)));
+        let mut shown = 0;
+        loop {
+            tokio::select! {
+                _ = signals.next() => return Ok(()),
+                _ = tick.tick() => {}
+            }
+            let status = read(&watch.place)?;
+            if on_terminal {
+                // Home, then what is new, then nothing of what was below it.
+                terminal::data(format_args!(
+                    "\u{1b}[H{}\u{1b}[J",
+                    page(&status).replace('\n', "\u{1b}[K\n")
+                ))?;
+            } else {
+                terminal::line(as_json(&status)?)?;
+            }
+            shown += 1;
+            if watch.count.is_some_and(|count| shown >= count) {
+                return Ok(());
+            }
+        }
+    })
+}
+
+fn page(status: &Status) -> String {
+    let mut page = String::new();
+    let size = |bytes| indicatif::BinaryBytes(bytes).to_string();
+    // Writing to a text does not fail.
+    let mut line = |name: &str, text: &dyn std::fmt::Display| {
+        _ = writeln!(page, "{name:<10}{text}");
+    };
+    if status.pid == 0 {
+        line("process", &"none is running; these are the disk's figures");
+    } else {
+        line("process", &status.pid);
+        line("provider", &status.provider);
+    }
+    let bound = if status.max_bytes > 0 {
+        format!(" of {}", size(status.max_bytes))
+    } else {
+        String::new()
+    };
+    line(
+        "waiting",
+        &format_args!("{}{bound}", size(status.waiting_bytes)),
+    );
+    line(
+        "files",
+        &format_args!("{}, {}", status.files, size(status.file_bytes)),
+    );
+    line("dead", &format_args!("{} letters", status.dead_letters));
+    if let Some(error) = &status.disk_failed {
+        line("disk", error);
+    }
+    for lane in &status.lanes {
+        if let Some(error) = &lane.error {
+            line("down", &format_args!("{}: {error}", lane.lane));
+        }
+    }
+    _ = write!(page, "\n{}", table(status));
+    page
+}
+
+fn table(status: &Status) -> TextTable {
+    let mut table = TextTable::new(&[
+        "waiting",
+        "bytes",
+        "in flight",
+        "oldest",
+        "in/s",
+        "out/s",
+        "delivered",
+        "dead",
+        "dropped",
+        "state",
+        "lane",
+    ]);
+    for lane in &status.lanes {
+        table.row(&row(lane, status.at_ms).each_ref().map(String::as_str));
+    }
+    table
+}
+
+fn row(lane: &Lane, now_ms: i64) -> [String; 11] {
+    let age = lane.oldest_at_ms.map_or_else(String::new, |at| {
+        let ms = u64::try_from(now_ms.saturating_sub(at)).unwrap_or(0);
+        if ms < 1_000 {
+            Span::millis(ms).to_string()
+        } else {
+            Span::secs(ms / 1_000).to_string()
+        }
+    });
+    [
+        lane.waiting.to_string(),
+        indicatif::BinaryBytes(lane.waiting_bytes).to_string(),
+        lane.in_flight.to_string(),
+        age,
+        format!("{:.0}", lane.written_per_second),
+        format!("{:.0}", lane.delivered_per_second),
+        lane.delivered.to_string(),
+        lane.dead.to_string(),
+        lane.dropped.to_string(),
+        lane.state.clone(),
+        lane.lane.clone(),
+    ]
+}
+
+/// `dead`.
+pub(super) fn dead(dead: &Dead) -> Result<(), Failure> {
+    if dead.discard.is_none() && dead.replay.is_none() {
+        let look =
+            forebay_buffer::inspect::Inspection::open(&dead.place.log()).map_err(Failure::new)?;
+        for letter in look.dead_letters() {
+            terminal::line(letter_json(&letter.map_err(Failure::new)?))?;
+        }
+        return Ok(());
+    }
+    let opened = Buffer::open(BufferConfig::new(dead.place.log()), Nobody);
+    let buffer = opened.map_err(|e| Failure::new(e).hint("stop `forebay buffer send` first"))?;
+    if let Some(below) = dead.discard {
+        buffer.discard_dead_letters(below).map_err(Failure::new)?;
+    }
+    if let Some(below) = dead.replay {
+        let count = buffer.replay_dead_letters(below).map_err(Failure::new)?;
+        terminal::note(format_args!("{count} messages are in their topics again"));
+    }
+    buffer.close(Closing::Leave).map_err(Failure::new)
+}
+
+fn letter_json(letter: &DeadLetter) -> Value {
+    let delivery = forebay_buffer::Delivery {
+        topic: Arc::clone(&letter.topic),
+        sequence: letter.sequence,
+        message: letter.message.clone(),
+    };
+    json!({
+        "number": letter.number,
+        "lane": &*letter.lane,
+        "error": letter.error,
+        "attempts": letter.attempts,
+        "at": Timestamp::from_millis(letter.at_ms),
+        "message": json_line(&delivery),
+    })
+}
+
+/// Takes nothing: what is put back waits for the next `send`.
+struct Nobody;
+
+impl Provider for Nobody {
+    fn name(&self) -> &str {
+        "nobody"
+    }
+
+    fn open(&self, _lane: &LaneName) -> Result<Box<dyn Connection>, SendError> {
+        Err(SendError::retry("nothing is delivered by this command"))
+    }
+}

@@ -1,0 +1,187 @@
+//! `forebay buffer`: lines in, a file as the provider, and a look from outside.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Child, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::server::{Ended, forebay, forebay_with, run, wait_for};
+
+fn arg(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// The text of the payloads in what the file provider wrote.
+fn payloads(file: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let payload = |line: &str| {
+        let line: Value = serde_json::from_str(line).unwrap();
+        line["payload"].as_str().unwrap().to_owned()
+    };
+    text.lines().map(payload).collect()
+}
+
+fn send(dir: &Path, more: &[&str], input: &[u8]) -> Ended {
+    let file = dir.join("input");
+    std::fs::write(&file, input).unwrap();
+    let buffer = dir.join("buffer");
+    let args = [
+        "buffer",
+        "send",
+        "--dir",
+        arg(&buffer),
+        "--input",
+        arg(&file),
+    ];
+    forebay_with(&[&args, more].concat())
+}
+
+#[test]
+fn lines_go_through_and_come_out_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let input: String = (0..5_000).map(|i| format!("{i}\n")).collect();
+    let ended = send(
+        dir.path(),
+        &["--topic", "t", "--file", arg(&out)],
+        input.as_bytes(),
+    );
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let want: Vec<String> = (0..5_000).map(|i| i.to_string()).collect();
+    assert_eq!(payloads(&out), want);
+    let buffer = dir.path().join("buffer");
+    let ls = forebay_with(&["buffer", "ls", "--json", "--dir", arg(&buffer)]);
+    let lanes: Value = serde_json::from_str(&ls.stdout).unwrap();
+    assert_eq!(
+        (&lanes[0]["lane"], &lanes[0]["waiting"]),
+        (&Value::from("t"), &Value::from(0)),
+        "{ls:?}"
+    );
+}
+
+#[test]
+fn what_could_not_be_sent_is_listed_and_drained_later() {
+    let dir = tempfile::tempdir().unwrap();
+    // Nobody listens there.
+    let away = [
+        "--topic",
+        "t",
+        "--http",
+        "http://127.0.0.1:1/",
+        "--drain",
+        "100ms",
+    ];
+    let ended = send(dir.path(), &away, b"one\ntwo\n");
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("forebay buffer drain"), "{ended:?}");
+    let buffer = dir.path().join("buffer");
+    let stat = forebay_with(&["buffer", "stat", "--dir", arg(&buffer)]);
+    assert!(
+        stat.stdout.contains("none is running") && stat.stdout.contains("stopped"),
+        "{stat:?}"
+    );
+    let watch = forebay_with(&[
+        "buffer",
+        "watch",
+        "--count",
+        "2",
+        "--every",
+        "50ms",
+        "--dir",
+        arg(&buffer),
+    ]);
+    let lines: Vec<Value> = watch
+        .stdout
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
+    assert_eq!(
+        (lines.len(), &lines[1]["lanes"][0]["waiting"]),
+        (2, &Value::from(2)),
+        "{watch:?}"
+    );
+    let out = dir.path().join("out");
+    let drain = forebay_with(&[
+        "buffer",
+        "drain",
+        "--dir",
+        arg(&buffer),
+        "--file",
+        arg(&out),
+    ]);
+    assert_eq!(drain.code, Some(0), "{drain:?}");
+    assert_eq!(payloads(&out), ["one", "two"]);
+}
+
+#[test]
+fn input_that_makes_no_sense_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let input = b"{\"topic\":\"t\",\"payload\":\"1\"}\n{\"payload\":2}\nnonsense\n{\"topic\":\"t\",\"payload\":\"3\"}\n";
+    let args = ["--format", "ndjson", "--file", arg(&out)];
+    let ended = send(dir.path(), &args, input);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("--topic is not given"), "{ended:?}");
+    let args = [&args[..], &["--topic", "other", "--skip-invalid"]].concat();
+    let ended = send(dir.path(), &args, input);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stderr.contains("message 3 of the input"), "{ended:?}");
+    let ended = forebay_with(&["buffer", "ls", "--dir", arg(&dir.path().join("nothing"))]);
+    assert!(
+        ended.code == Some(1) && ended.stderr.contains("directory of a buffer"),
+        "{ended:?}"
+    );
+}
+
+/// A running `send` on a FIFO, ended when it is dropped.
+struct Sender(Child);
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+#[test]
+fn a_fifo_is_followed_until_a_signal() {
+    let dir = tempfile::tempdir().unwrap();
+    let (fifo, out, buffer) = (
+        dir.path().join("fifo"),
+        dir.path().join("out"),
+        dir.path().join("buffer"),
+    );
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &fifo,
+        rustix::fs::FileType::Fifo,
+        0o600.into(),
+        0,
+    )
+    .unwrap();
+    let mut command = forebay();
+    command.args(["buffer", "send", "--topic", "t", "--dir", arg(&buffer)]);
+    command.args(["--file", arg(&out), "--input", arg(&fifo)]);
+    let mut sender = Sender(command.stderr(Stdio::piped()).spawn().unwrap());
+    for text in ["one", "two"] {
+        let mut writer = std::fs::OpenOptions::new().write(true).open(&fifo).unwrap();
+        writeln!(writer, "{text}").unwrap();
+        drop(writer);
+        wait_for("the message", || {
+            payloads(&out).contains(&text.to_owned()).then_some(())
+        });
+    }
+    let status = wait_for("a status with a rate", || {
+        let stat = run(forebay().args(["buffer", "stat", "--json", "--dir", arg(&buffer)]));
+        let status: Value = serde_json::from_str(&stat.stdout).ok()?;
+        (status["lanes"][0]["delivered"] == 2).then_some(status)
+    });
+    assert_eq!(status["lanes"][0]["state"], "up", "{status}");
+    let pid = Pid::from_raw(i32::try_from(sender.0.id()).unwrap()).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
+    assert_eq!(sender.0.wait().unwrap().code(), Some(0));
+    assert_eq!(payloads(&out), ["one", "two"]);
+}

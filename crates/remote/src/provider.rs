@@ -1,0 +1,13 @@
+//! Providers of the message buffer: where its messages go.
+//!
+//! | module | where | feature |
+//! | --- | --- | --- |
+//! | [`file`] | a file or standard output, as JSON Lines | always |
+//! | `kafka` | Apache Kafka | `kafka` |
+//! | `http` | an HTTP endpoint | `http` |
+
+pub mod file;
+#[cfg(feature = "http")]
+pub mod http;
+#[cfg(feature = "kafka")]
+pub mod kafka;

@@ -1,0 +1,125 @@
+//! A file, or standard output: for trials.
+//!
+//! One line of JSON a message: `{"topic":…,"sequence":…,"timestamp":…,"key":…,"payload":…}`. Bytes
+//! that are not UTF-8 come as `{"base64":…}`, headers as a list of pairs.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use forebay_buffer::{Batch, Connection, Delivery, Done, Header, Lane, Provider, SendError};
+use serde_json::{Value, json};
+
+/// Appends messages to a file, or writes them to standard output.
+pub struct FileProvider {
+    name: String,
+    out: Arc<Mutex<Out>>,
+}
+
+enum Out {
+    Stdout,
+    File(File, PathBuf),
+}
+
+impl FileProvider {
+    /// Standard output.
+    #[must_use]
+    pub fn stdout() -> Self {
+        Self {
+            name: "standard output".to_owned(),
+            out: Arc::new(Mutex::new(Out::Stdout)),
+        }
+    }
+
+    /// A file, which is made if it isn't there. It is synced after each batch, so what it has
+    /// confirmed survives a power cut.
+    ///
+    /// # Errors
+    /// When it can't be opened.
+    pub fn append(path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        Ok(Self {
+            name: format!("file {}", path.display()),
+            out: Arc::new(Mutex::new(Out::File(file, path.to_owned()))),
+        })
+    }
+}
+
+impl Provider for FileProvider {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn open(&self, _lane: &Lane) -> Result<Box<dyn Connection>, SendError> {
+        Ok(Box::new(FileConnection(self.out.clone())))
+    }
+}
+
+struct FileConnection(Arc<Mutex<Out>>);
+
+impl Connection for FileConnection {
+    fn send(&mut self, batch: &Batch, done: Done) {
+        let mut lines = Vec::new();
+        for delivery in batch.messages() {
+            lines.extend_from_slice(json_line(delivery).to_string().as_bytes());
+            lines.push(b'\n');
+        }
+        let mut out = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = match &mut *out {
+            Out::Stdout => write_out(&mut io::stdout().lock(), &lines),
+            Out::File(file, path) => append(file, &lines)
+                .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", path.display()))),
+        };
+        match written {
+            Ok(()) => done.taken(),
+            Err(error) => done.failed(&SendError::retry(error.to_string())),
+        }
+    }
+}
+
+fn write_out(out: &mut impl Write, lines: &[u8]) -> io::Result<()> {
+    out.write_all(lines)?;
+    out.flush()
+}
+
+/// All or nothing: what was written of a batch that failed is cut off again, so that it does not
+/// come twice.
+fn append(file: &mut File, lines: &[u8]) -> io::Result<()> {
+    let before = file.metadata()?.len();
+    file.write_all(lines)
+        .and_then(|()| file.sync_data())
+        .inspect_err(|_| {
+            // If even that fails lines may come twice, as with any provider.
+            drop(file.set_len(before));
+        })
+}
+
+/// A message as JSON.
+#[must_use]
+pub fn json_line(delivery: &Delivery) -> Value {
+    let message = &delivery.message;
+    let mut line = json!({
+        "topic": &*delivery.topic,
+        "sequence": delivery.sequence,
+        "timestamp": message.timestamp_ms,
+        "key": json_bytes(message.key.as_deref()),
+        "payload": json_bytes(message.payload.as_deref()),
+    });
+    if !message.headers.is_empty() {
+        let pair = |(name, value): &Header| json!([&**name, json_bytes(value.as_deref())]);
+        line["headers"] = message.headers.iter().map(pair).collect();
+    }
+    line
+}
+
+/// Bytes as JSON: text where it is text.
+pub(crate) fn json_bytes(bytes: Option<&[u8]>) -> Value {
+    match bytes.map(|b| (std::str::from_utf8(b), b)) {
+        None => Value::Null,
+        Some((Ok(text), _)) => Value::from(text),
+        Some((Err(_), raw)) => json!({ "base64": STANDARD.encode(raw) }),
+    }
+}

@@ -1,0 +1,160 @@
+//! The transactional way: a batch and the cursor behind it, committed together.
+//!
+//! The cursor is the committed offset of a consumer group that nobody is a member of, with the
+//! lane's topic and partition 0 as its place. Opening a connection ends whatever transaction an
+//! earlier one has left, and only then reads the cursor: so it is the last one that was committed,
+//! and no earlier connection can commit another.
+
+use std::time::Duration;
+
+use forebay_buffer::{Batch, Connection, Done, Lane, SendError};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseProducer, Producer, PurgeConfig};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+use super::producer::{Ears, Place, Reports, record};
+
+/// A transactional producer for one lane, and the consumer group that keeps its cursor.
+pub(super) struct Transactional {
+    producer: BaseProducer<Ears>,
+    consumer: BaseConsumer,
+    topic: String,
+    timeout: Duration,
+    broken: bool,
+}
+
+impl Transactional {
+    pub(super) fn open(
+        mut client: ClientConfig,
+        lane: &Lane,
+        timeout: Duration,
+    ) -> Result<Self, KafkaError> {
+        let id = format!("forebay-buffer-{:016x}-{}", lane.buffer, lane.name);
+        let mut consumer = ClientConfig::new();
+        for name in ["bootstrap.servers", "client.id"] {
+            consumer.set(name, client.get(name).unwrap_or_default());
+        }
+        for (name, value) in client.config_map() {
+            if ["security.", "sasl.", "ssl."]
+                .iter()
+                .any(|prefix| name.starts_with(prefix))
+            {
+                consumer.set(name, value);
+            }
+        }
+        consumer
+            .set("group.id", &id)
+            .set("enable.auto.commit", "false");
+        client.set("transactional.id", &id);
+        client.set("transaction.timeout.ms", timeout.as_millis().to_string());
+        let producer: BaseProducer<Ears> = client.create_with_context(Ears::default())?;
+        producer.init_transactions(timeout)?;
+        Ok(Self {
+            producer,
+            consumer: consumer.create()?,
+            topic: lane.name.to_string(),
+            timeout,
+            broken: false,
+        })
+    }
+
+    /// One transaction. An error means that nothing of it was committed, or that it is not known:
+    /// then the next connection looks.
+    fn commit(&self, batch: &Batch, reports: &std::sync::Arc<Reports>) -> Result<(), KafkaError> {
+        self.producer.begin_transaction()?;
+        for (index, delivery) in batch.messages().iter().enumerate() {
+            let reports = reports.clone();
+            let mut next = record(delivery, Box::new(Place { reports, index }));
+            loop {
+                match self.producer.send(next) {
+                    Ok(()) => break,
+                    Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
+                        next = back;
+                        self.producer.poll(Duration::from_millis(5));
+                    }
+                    Err((error, back)) => {
+                        let place = back.delivery_opaque;
+                        place
+                            .reports
+                            .set(place.index, Err(super::send_error(&error)));
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        self.producer.flush(self.timeout)?;
+        if reports.results().iter().any(Result::is_err) {
+            return Err(KafkaError::MessageProduction(RDKafkaErrorCode::PurgeQueue));
+        }
+        let group = self.consumer.group_metadata().ok_or(KafkaError::Canceled)?;
+        let mut offsets = TopicPartitionList::new();
+        let cursor = i64::try_from(batch.next_sequence()).unwrap_or(i64::MAX);
+        offsets.add_partition_offset(&self.topic, 0, Offset::Offset(cursor))?;
+        self.producer
+            .send_offsets_to_transaction(&offsets, &group, self.timeout)?;
+        self.producer.commit_transaction(self.timeout)
+    }
+}
+
+impl Connection for Transactional {
+    fn send(&mut self, batch: &Batch, done: Done) {
+        if self.broken {
+            return done.failed(&SendError::retry("this connection has failed before"));
+        }
+        let reports = Reports::new(batch.messages().len(), None);
+        let Err(error) = self.commit(batch, &reports) else {
+            return done.taken();
+        };
+        let text = self
+            .producer
+            .context()
+            .trouble()
+            .unwrap_or_else(|| error.to_string());
+        // Committed or not: the next connection looks. After a message that is refused for good
+        // the transaction can be aborted, and this one goes on.
+        self.producer
+            .purge(PurgeConfig::default().queue().inflight());
+        self.producer.poll(Duration::ZERO);
+        let refused = reports
+            .results()
+            .iter()
+            .any(|r| r.as_ref().is_err_and(SendError::is_rejected));
+        let aborted = self.producer.abort_transaction(self.timeout);
+        self.broken = !refused || aborted.is_err();
+        let again = |result: Result<(), SendError>| match result {
+            Err(error) if error.is_rejected() => Err(error),
+            _ => Err(SendError::retry(text.clone())),
+        };
+        done.each(reports.results().into_iter().map(again).collect());
+    }
+
+    /// The last cursor that was committed.
+    fn cursor(&mut self) -> Result<Option<u64>, SendError> {
+        let failed = |e: KafkaError| SendError::retry(format!("can't read the cursor: {e}"));
+        let mut place = TopicPartitionList::new();
+        place.add_partition(&self.topic, 0);
+        let offsets = self
+            .consumer
+            .committed_offsets(place, self.timeout)
+            .map_err(failed)?;
+        let found = offsets.find_partition(&self.topic, 0);
+        let Some(found) = found else {
+            return Ok(None);
+        };
+        found.error().map_err(failed)?;
+        match found.offset() {
+            Offset::Offset(cursor) => Ok(u64::try_from(cursor).ok()),
+            _ => Ok(None),
+        }
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.producer.context().trouble()
+    }
+
+    fn close(self: Box<Self>) {
+        self.producer
+            .purge(PurgeConfig::default().queue().inflight());
+    }
+}

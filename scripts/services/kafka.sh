@@ -1,0 +1,136 @@
+#!/usr/bin/env bash
+# Apache Kafka as one KRaft node (broker and controller), from the jars on Maven Central. The broker
+# listens on PORT, the controller on PORT+1.
+#
+# KAFKA_VERSION=4.3.1        version of the server's jars (4.4.0 names a jar that does not exist)
+# KAFKA_HEAP=384m            the JVM's largest heap
+# KAFKA_ADVERTISED_PORT=     port that clients are told, for a proxy in between
+# KAFKA_LOG=warn             level of its log
+# KAFKA_DATA=                where the data goes, if not in DIR/data
+#
+# DIR/env: KAFKA_BROKERS.
+. "$(dirname "$0")/_lib.sh"
+VERSION="${KAFKA_VERSION:-4.3.1}"
+LIB="$CACHE/kafka-$VERSION/lib"
+# The classes, parsed once: halves the time to start.
+CLASSES="$CACHE/kafka-$VERSION/classes.jsa"
+
+do_install() {
+  command -v java >/dev/null 2>&1 || apt_install openjdk-17-jre-headless
+  [ -f "$LIB/.complete" ] || download_jars
+  [ -f "$CLASSES" ] || dump_classes
+}
+
+# All jars that the server needs at run time, by Maven's own resolution.
+download_jars() {
+  command -v mvn >/dev/null 2>&1 || apt_install maven
+  local dir artifact group name version
+  dir="$(mktemp -d)"
+  {
+    echo '<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>'
+    echo '<groupId>forebay.invalid</groupId><artifactId>kafka-run</artifactId><version>1</version><packaging>pom</packaging><dependencies>'
+    # Without a logging backend a server that does not start says nothing at all.
+    for artifact in "org.apache.kafka:kafka_2.13:$VERSION" "org.apache.kafka:kafka-tools:$VERSION" org.apache.logging.log4j:log4j-slf4j-impl:2.25.4; do
+      IFS=: read -r group name version <<<"$artifact"
+      echo "<dependency><groupId>$group</groupId><artifactId>$name</artifactId><version>$version</version></dependency>"
+    done
+    echo '</dependencies></project>'
+  } >"$dir/pom.xml"
+  log "downloading the jars of Kafka $VERSION (about 120 MB)"
+  rm -rf "$LIB" && mkdir -p "$LIB"
+  mvn -B -q -Dstyle.color=never -f "$dir/pom.xml" -Dmaven.repo.local="$dir/repository" \
+    org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies \
+    -DincludeScope=runtime -DoutputDirectory="$LIB" >"$dir/mvn.log" 2>&1 || { tail -20 "$dir/mvn.log" >&2; die "Maven can't download Kafka $VERSION"; }
+  touch "$LIB/.complete"
+  rm -rf "$dir"
+}
+
+dump_classes() {
+  local dir port
+  dir="$(mktemp -d)"
+  port=$((15000 + RANDOM % 15000))
+  KAFKA_DUMP_CLASSES="$CLASSES.$$" "$HERE/kafka.sh" start "$dir" "$port" 9>&- >/dev/null && "$HERE/kafka.sh" stop "$dir" 9>&-
+  # Without it the server starts more slowly, no more than that.
+  if [ -f "$CLASSES.$$" ]; then mv "$CLASSES.$$" "$CLASSES"; fi
+  rm -rf "$dir"
+}
+
+# The order has to be the same each time, or the archive of classes does not fit.
+class_path() { find "$LIB" -name '*.jar' | LC_ALL=C sort | paste -sd:; }
+
+# The broker answers ApiVersions (key 18, version 0) without an error.
+ready() {
+  timeout 2 bash -c 'exec 3<>/dev/tcp/127.0.0.1/$0 || exit 1
+    printf "\x00\x00\x00\x0e\x00\x12\x00\x00\x00\x00\x00\x2a\x00\x04test" >&3
+    [ "$(head -c 10 <&3 | od -An -tx1 | tr -d " \n" | cut -c9-20)" = 0000002a0000 ]' "$1"
+}
+
+write_settings() {
+  local dir="$1" port="$2"
+  cat >"$dir/server.properties" <<PROPERTIES
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:$((port + 1))
+listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$((port + 1))
+advertised.listeners=PLAINTEXT://127.0.0.1:${KAFKA_ADVERTISED_PORT:-$port}
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs=${KAFKA_DATA:-$dir/data}
+num.partitions=1
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=3
+transaction.state.log.replication.factor=1
+transaction.state.log.num.partitions=3
+transaction.state.log.min.isr=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.num.partitions=3
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+log.segment.bytes=67108864
+log.cleaner.dedupe.buffer.size=8388608
+log.cleaner.threads=1
+num.network.threads=2
+num.io.threads=2
+background.threads=2
+# A broker that was killed may come back after so long; 9 s by default.
+broker.session.timeout.ms=4000
+broker.heartbeat.interval.ms=500
+initial.broker.registration.timeout.ms=120000
+PROPERTIES
+  cat >"$dir/log4j2.properties" <<PROPERTIES
+status=error
+appender.console.type=Console
+appender.console.name=C
+appender.console.layout.type=PatternLayout
+appender.console.layout.pattern=%d %p %c{1} %m%n
+rootLogger.level=${KAFKA_LOG:-warn}
+rootLogger.appenderRefs=c
+rootLogger.appenderRef.c.ref=C
+PROPERTIES
+}
+
+do_start() {
+  local dir="$1" port="$2" classpath options
+  [ -f "$LIB/.complete" ] && command -v java >/dev/null 2>&1 || with_lock "$SERVICE" do_install
+  if ! alive "$dir"; then
+    port_free "$port"
+    port_free $((port + 1))
+    write_settings "$dir" "$port"
+    classpath="$(class_path)"
+    options=(-Xms64m -Xmx"${KAFKA_HEAP:-384m}" -XX:+UseSerialGC -Xlog:disable -Xlog:all=error:stderr
+      -Dlog4j2.configurationFile="file:$dir/log4j2.properties" -Djava.awt.headless=true)
+    if [ -z "${KAFKA_DUMP_CLASSES:-}" ] && [ -f "$CLASSES" ]; then options+=(-XX:SharedArchiveFile="$CLASSES"); fi
+    [ -f "${KAFKA_DATA:-$dir/data}/meta.properties" ] ||
+      java -cp "$classpath" "${options[@]}" kafka.tools.StorageTool format --ignore-formatted \
+        -t 4L6g3nShT-eMCtK--X86sw -c "$dir/server.properties" >"$dir/format.log" 2>&1 || { cat "$dir/format.log" >&2; die "can't format the storage"; }
+    if [ -n "${KAFKA_DUMP_CLASSES:-}" ]; then options+=(-XX:ArchiveClassesAtExit="$KAFKA_DUMP_CLASSES"); fi
+    spawn "$dir" java -cp "$classpath" "${options[@]}" kafka.Kafka "$dir/server.properties"
+  fi
+  wait_ready 90 "$dir" ready "$port"
+  echo "KAFKA_BROKERS=127.0.0.1:$port" | tee "$dir/env"
+}
+
+do_stop() { stop_server "$1" "${KAFKA_STOP_SIGNAL:-TERM}" 30; }
+
+main "$@"
