@@ -18,8 +18,8 @@ pub fn run(directory: &Path, gib: u64) -> anyhow::Result<()> {
         // What the disk has to give is not in the page cache.
         Command::new("sync").status()?;
         let dropped = std::fs::write("/proc/sys/vm/drop_caches", "3").is_ok();
-        print!(
-            "{blocks} blocks of {payload} bytes in {streams} streams{}: ",
+        println!(
+            "{blocks} blocks of {payload} bytes in {streams} streams{}:",
             if dropped { ", page cache empty" } else { "" }
         );
         let own = std::env::current_exe()?;
@@ -64,7 +64,7 @@ pub fn reopen(directory: &Path) -> anyhow::Result<()> {
     let log = open(directory)?;
     let took = started.elapsed();
     println!(
-        "{:.2} s, {:.0} MB resident (peak {:.0} MB, {before:.0} MB before)",
+        "    {:.2} s, {:.0} MB resident (peak {:.0} MB, {before:.0} MB before)",
         took.as_secs_f64(),
         status_mb("VmRSS")?,
         status_mb("VmHWM")?

@@ -273,12 +273,12 @@ impl Active {
         if to <= self.allocated {
             return Ok(());
         }
-        let target = (self.allocated + room.step).min(self.capacity).max(to);
-        if room
-            .free()
-            .is_some_and(|free| free < target - self.allocated)
-        {
-            return Err(Fail::Full);
+        let mut target = (self.allocated + room.step).min(self.capacity).max(to);
+        if let Some(free) = room.free() {
+            if free < to - self.allocated {
+                return Err(Fail::Full);
+            }
+            target = target.min(self.allocated + free).max(to);
         }
         // Zeroes keep metadata out of the syncs of many small batches. What a large batch is about
         // to write over is not worth writing twice.

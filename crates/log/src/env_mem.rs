@@ -34,6 +34,17 @@ pub enum Call {
     SyncDir,
 }
 
+/// What a disk does with a write that it says was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lie {
+    /// Nothing.
+    Lost,
+    /// It goes to some other sector of the same file.
+    Misplaced,
+    /// It goes to the same place of another file.
+    OtherFile,
+}
+
 /// A disk in memory. Clones are the same disk.
 ///
 /// Everything random comes from the seed. With [`LogConfig::manual`](crate::LogConfig::manual) a
@@ -57,6 +68,10 @@ struct Disk {
     next_inode: u64,
     locks: HashMap<PathBuf, u64>,
     faults: Vec<Fault>,
+    /// Writes that go wrong, by how many come before each.
+    lies: Vec<(Lie, u64)>,
+    /// The power goes after so many calls.
+    power: Option<u64>,
     calls: u64,
     read_only: bool,
     capacity: Option<u64>,
@@ -100,6 +115,8 @@ impl MemEnv {
             next_inode: 1,
             locks: HashMap::new(),
             faults: Vec::new(),
+            lies: Vec::new(),
+            power: None,
             calls: 0,
             read_only: false,
             capacity: None,
@@ -133,9 +150,23 @@ impl MemEnv {
         });
     }
 
+    /// Makes the write number `n` from now (the first is 0) go wrong, and succeed.
+    pub fn lie(&self, lie: Lie, n: u64) {
+        lock(&self.disk).lies.push((lie, n));
+    }
+
+    /// Lets `n` more calls happen and none after them, as if the power went there; call
+    /// [`MemEnv::crash`] then.
+    pub fn cut_power_after(&self, n: u64) {
+        lock(&self.disk).power = Some(n);
+    }
+
     /// Forgets the failures that were ordered and have not happened.
     pub fn heal(&self) {
-        lock(&self.disk).faults.clear();
+        let mut disk = lock(&self.disk);
+        disk.faults.clear();
+        disk.lies.clear();
+        disk.power = None;
     }
 
     /// Calls made so far.
@@ -224,6 +255,12 @@ impl Disk {
     fn call(&mut self, call: Call) -> io::Result<()> {
         self.calls += 1;
         self.elapsed += Duration::from_micros(10);
+        if let Some(left) = &mut self.power {
+            let Some(fewer) = left.checked_sub(1) else {
+                return Err(io::Error::other("the power is gone"));
+            };
+            *left = fewer;
+        }
         let mut failed = None;
         self.faults.retain_mut(|fault| {
             if fault.call.is_some_and(|c| c != call) {
@@ -245,6 +282,48 @@ impl Disk {
         }
     }
 
+    /// What becomes of the write that is made now.
+    fn next_lie(&mut self) -> Option<Lie> {
+        let mut found = None;
+        self.lies.retain_mut(|(lie, after)| {
+            match after.checked_sub(1) {
+                Some(fewer) => *after = fewer,
+                None => found = Some(*lie),
+            }
+            found.is_none()
+        });
+        found
+    }
+
+    /// A write that goes wrong: the file grows as if it had been done.
+    fn miswrite(&mut self, lie: Lie, inode: &mut Inode, offset: usize, bytes: &[u8]) {
+        if inode.current.len() < offset + bytes.len() {
+            inode.current.resize(offset + bytes.len(), 0);
+            inode.lengths.push(inode.current.len());
+        }
+        let (at, target) = match lie {
+            Lie::Lost => return,
+            Lie::Misplaced => {
+                let sectors = inode.current.len().div_ceil(SECTOR).max(1);
+                (self.below(sectors) * SECTOR, inode)
+            }
+            Lie::OtherFile => {
+                let mut others: Vec<u64> = self.inodes.keys().copied().collect();
+                others.sort_unstable();
+                if others.is_empty() {
+                    return;
+                }
+                let other = others[self.below(others.len())];
+                let Some(target) = self.inodes.get_mut(&other) else {
+                    return;
+                };
+                (offset, target)
+            }
+        };
+        let room = target.current.len().saturating_sub(at);
+        target.write(at, &bytes[..bytes.len().min(room)]);
+    }
+
     fn used(&self) -> u64 {
         let len = |inode| {
             self.inodes
@@ -258,6 +337,8 @@ impl Disk {
         self.epoch += 1;
         self.locks.clear();
         self.faults.clear();
+        self.lies.clear();
+        self.power = None;
     }
 
     fn lose_names(&mut self) {
@@ -521,7 +602,10 @@ impl File for MemFile {
             } else if disk.short_writes && disk.next_random().is_multiple_of(16) {
                 bytes.truncate(1 + disk.below(bytes.len().max(1)));
             }
-            inode.write(to_usize(offset), &bytes);
+            match outcome.as_ref().ok().and_then(|()| disk.next_lie()) {
+                Some(lie) => disk.miswrite(lie, inode, to_usize(offset), &bytes),
+                None => inode.write(to_usize(offset), &bytes),
+            }
             outcome.map(|()| bytes.len())
         })
     }

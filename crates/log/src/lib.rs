@@ -56,7 +56,8 @@
 //!
 //! # Cost
 //!
-//! Memory: 48 bytes for each block that can be read, and the queue. Disk: what is not trimmed, dead
+//! Memory: a hundred bytes for each stream in each segment, and for each further thousand blocks of
+//! it; 100 bytes for each block of the open segment; and the queue. Disk: what is not trimmed, dead
 //! blocks in segments that are still needed (bounded by `compact_below_percent`), one open segment
 //! and the spares. Files: one open descriptor a segment.
 //!
@@ -105,7 +106,7 @@ pub use commit::{Appended, Ticket};
 pub use config::{LogConfig, SyncMode};
 pub use env::{Access, Env, File, LockGuard, StdEnv};
 #[cfg(feature = "sim")]
-pub use env_mem::{Call, MemEnv};
+pub use env_mem::{Call, Lie, MemEnv};
 pub use error::{AppendError, CommitError, Latched, OpenError, ReadError};
 pub use log::Log;
 pub use queue::{NewBlock, StreamId};

@@ -78,7 +78,10 @@ pub(crate) struct Run {
     pub(crate) blocks: u32,
     /// Lines of the index among which the run's are; some of them may be trimmed.
     pub(crate) place: Option<Place>,
-    /// Boxed because most runs have none, and there are very many runs.
+    #[allow(
+        clippy::box_collection,
+        reason = "most runs have none, and there are very many runs"
+    )]
     pub(crate) entries: Option<Box<VecDeque<Entry>>>,
 }
 

@@ -76,12 +76,23 @@ impl Shared {
         &self.store.dir
     }
 
+    /// Room for blocks. A step is left free beside what others are to have: see `change_room`.
     pub(crate) fn space_room(&self) -> Room<'_> {
+        let step = self.config.preallocate_step;
         Room {
             env: &*self.env,
             dir: self.dir(),
-            step: self.config.preallocate_step,
-            min_free: self.config.min_free_bytes,
+            step,
+            min_free: self.config.min_free_bytes.max(step),
+        }
+    }
+
+    /// Room for changes: all that there is. A trim needs a few hundred bytes, and on a full volume
+    /// it is the only way to get any.
+    pub(crate) fn change_room(&self) -> Room<'_> {
+        Room {
+            min_free: 0,
+            ..self.space_room()
         }
     }
 
@@ -287,6 +298,12 @@ impl Writer {
         ops: &[Op],
         group: &Group,
     ) -> Result<(), Fail> {
+        let data = |op: &Op| !matches!(op, Op::Control(_));
+        let room = if ops.iter().any(data) {
+            shared.space_room()
+        } else {
+            shared.change_room()
+        };
         let mut done = 0;
         while let Some(rest) = ops.get(done..).filter(|rest| !rest.is_empty()) {
             let taken = self.fill(shared, rest)?;
@@ -294,7 +311,7 @@ impl Writer {
                 self.rotate(shared)?;
                 continue;
             }
-            if let Err(fail) = self.write(shared) {
+            if let Err(fail) = self.write(shared, &room) {
                 self.give_up_batch(shared);
                 return Err(fail);
             }
@@ -322,11 +339,11 @@ impl Writer {
         Ok(ops.len())
     }
 
-    fn write(&mut self, shared: &Shared) -> Result<(), Fail> {
+    fn write(&mut self, shared: &Shared, room: &Room<'_>) -> Result<(), Fail> {
         let Some(active) = &mut self.active else {
             return Ok(());
         };
-        let written = active.write(&shared.space_room())?;
+        let written = active.write(room)?;
         let started = shared.env.elapsed();
         let sync = shared.config.sync == SyncMode::Disk;
         if sync {
@@ -484,7 +501,7 @@ impl Writer {
         let Some(active) = &mut self.active else {
             return Ok(());
         };
-        let (len, extents) = active.seal(&shared.space_room(), shared.env.now_ms())?;
+        let (len, extents) = active.seal(&shared.change_room(), shared.env.now_ms())?;
         let mut table = shared.store.write();
         if let Some(segment) = table.segments.get_mut(&active.id) {
             segment.sealed = true;

@@ -543,7 +543,10 @@ fn walk(seed: u64) {
         for line in &walk.trace {
             eprintln!("{line}");
         }
-        eprintln!("replay with FOREBAY_LOG_SEED={seed}");
+        eprintln!(
+            "replay with FOREBAY_LOG_SEED={seed} cargo test -p forebay-log --test model \
+             what_was_acknowledged_is_there_once_and_in_order"
+        );
         walk.env.kill();
         std::panic::resume_unwind(cause);
     }

@@ -1,0 +1,272 @@
+//! Disks that fail, lie, and lose power, at each call in turn: what was acknowledged is there, or
+//! is named as lost and counted; nothing is delivered that was not appended.
+//!
+//! `FOREBAY_LOG_CASES=10000` for more of the random ones, `FOREBAY_LOG_SEED=n` for one.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and says why"
+)]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use forebay_log::{Item, Lie, Log, LogConfig, MemEnv, NewBlock};
+
+const DIR: &str = "/data";
+const EIO: i32 = 5;
+const ENOSPC: i32 = 28;
+const STREAMS: [&str; 3] = ["red", "green", "blue"];
+
+fn config() -> LogConfig {
+    LogConfig {
+        segment_size: 4096,
+        preallocate_step: 1024,
+        spare_segments: 1,
+        min_free_bytes: 0,
+        manual: true,
+        ..LogConfig::default()
+    }
+}
+
+/// splitmix64
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % n
+    }
+}
+
+/// What was appended: by stream and sequence every payload that ever stood there (after a loss of
+/// the end, sequences are given again), and whether the newest was acknowledged.
+#[derive(Default)]
+struct Model {
+    appended: BTreeMap<(&'static str, u64), (Vec<Bytes>, bool)>,
+    trimmed: BTreeMap<&'static str, u64>,
+    count: u32,
+}
+
+impl Model {
+    /// Appends and commits; not every outcome is good here.
+    fn append(&mut self, log: &Log, name: &'static str) {
+        let Ok(stream) = log.stream(name) else { return };
+        self.count += 1;
+        let size = 20 + self.count as usize * 37 % 500;
+        let mut payload = self.count.to_le_bytes().to_vec();
+        payload.resize(size, b'.');
+        let payload = Bytes::from(payload);
+        let block = NewBlock {
+            stream,
+            records: 2,
+            codec: 0,
+            raw_len: 1,
+            first_at_ms: 1,
+            last_at_ms: 2,
+            payload: payload.clone(),
+        };
+        let Ok(ticket) = log.append(block) else {
+            return;
+        };
+        let place = (name, ticket.first_seq());
+        let entry = self.appended.entry(place).or_default();
+        entry.0.push(payload);
+        entry.1 = ticket.wait().is_ok();
+    }
+
+    fn trim(&mut self, log: &Log, name: &'static str, up_to: u64) {
+        let Some(stream) = log.find(name) else { return };
+        let Ok(ticket) = log.trim(stream, up_to) else {
+            return;
+        };
+        let trimmed = self.trimmed.entry(name).or_default();
+        // Also one that failed may have happened.
+        *trimmed = up_to.max(*trimmed);
+        drop(ticket.wait());
+    }
+
+    /// Forty blocks and a few trims: several segments, some of them given back.
+    fn work(&mut self, log: &Log, random: &mut Random) {
+        for _ in 0..40 {
+            let name = STREAMS[usize::try_from(random.below(3)).unwrap()];
+            self.append(log, name);
+            if random.below(12) == 0 {
+                let to = log.find(name).and_then(|id| log.committed(id)).unwrap_or(0);
+                self.trim(log, name, to / 2);
+            }
+        }
+    }
+
+    /// Everything that the log delivers was appended; what it does not deliver it names. With
+    /// `end_may_go`, the newest blocks of a stream may be gone without a trace: nothing behind
+    /// them on the disk tells of them.
+    fn check(&self, log: &Log, end_may_go: bool) {
+        for name in STREAMS {
+            let acked: Vec<u64> = self
+                .appended
+                .iter()
+                .filter(|((n, _), (_, acked))| *n == name && *acked)
+                .map(|((_, seq), _)| *seq)
+                .collect();
+            let Some(stream) = log.find(name) else {
+                assert!(acked.is_empty() || end_may_go, "{name} is gone");
+                continue;
+            };
+            let mut found = Vec::new();
+            let mut gaps = Vec::new();
+            for item in log.reader(stream, 0).unwrap() {
+                match item.unwrap() {
+                    Item::Block(b) => {
+                        let known = self.appended.get(&(name, b.first_seq));
+                        let known = known.is_some_and(|(all, _)| all.contains(&b.payload));
+                        assert!(known, "{name} {}: nobody appended this", b.first_seq);
+                        found.push(b.first_seq);
+                    }
+                    Item::Gap(gap) => {
+                        gaps.push(gap.first_seq..gap.first_seq + gap.records);
+                    }
+                }
+            }
+            // What the reader found is written down.
+            while log.step() {}
+            let stats = log.stats(stream).unwrap();
+            let trimmed = self.trimmed.get(name).copied().unwrap_or(0);
+            for seq in acked {
+                let gone = found.binary_search(&seq).is_err();
+                let named = gaps.iter().any(|gap| gap.contains(&seq));
+                let excused = seq < trimmed || (end_may_go && seq >= stats.next_seq);
+                assert!(
+                    !gone || named || excused,
+                    "{name} {seq} was acknowledged, is gone and not named: {stats:?} {gaps:?}"
+                );
+            }
+            assert!(
+                found.is_sorted(),
+                "{name}: out of order or twice: {found:?}"
+            );
+            // Of a block that was half trimmed the upper half counts.
+            let above = |gap: &std::ops::Range<u64>| gap.end - gap.start.max(stats.trimmed_to);
+            let lost: u64 = gaps.iter().map(above).sum();
+            if log.health().is_ok() {
+                assert!(stats.lost_records >= lost, "{name}: {lost} lost, {stats:?}");
+            }
+        }
+    }
+}
+
+fn open(env: &MemEnv) -> Log {
+    let opened = Log::open(Arc::new(env.clone()), Path::new(DIR), config());
+    opened.unwrap().0
+}
+
+/// A run on a sound disk; how many calls, and how many writes, it makes.
+fn calls_of_a_run() -> u64 {
+    let env = MemEnv::new(1);
+    let log = open(&env);
+    Model::default().work(&log, &mut Random(1));
+    env.calls()
+}
+
+fn end(env: &MemEnv, how: u64, log: Log) {
+    match how {
+        0 => env.crash(),
+        1 => env.kill(),
+        _ => log.shutdown(),
+    }
+    drop(log);
+    env.kill();
+}
+
+#[test]
+fn each_call_fails_once_and_nothing_acknowledged_is_lost() {
+    let calls = calls_of_a_run();
+    for errno in [EIO, ENOSPC] {
+        for n in 0..calls {
+            for how in 0..3 {
+                let env = MemEnv::new(n * 3 + how);
+                let log = open(&env);
+                env.fail(None, n.saturating_sub(20), errno);
+                let mut model = Model::default();
+                model.work(&log, &mut Random(1));
+                end(&env, how, log);
+                let log = open(&env);
+                model.check(&log, false);
+                model.append(&log, "red");
+                model.check(&log, false);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_power_goes_at_each_call_and_nothing_acknowledged_is_lost() {
+    for n in 0..calls_of_a_run() {
+        let env = MemEnv::new(n);
+        let log = open(&env);
+        env.cut_power_after(n);
+        let mut model = Model::default();
+        model.work(&log, &mut Random(1));
+        env.crash();
+        drop(log);
+        // And once more, while it is opened.
+        env.cut_power_after(n % 23);
+        let opened = Log::open(Arc::new(env.clone()), Path::new(DIR), config());
+        env.crash();
+        drop(opened);
+        let log = open(&env);
+        model.check(&log, false);
+        model.work(&log, &mut Random(2));
+        model.check(&log, false);
+    }
+}
+
+fn lies(seed: u64) {
+    let mut random = Random(seed);
+    let env = MemEnv::new(seed);
+    let log = open(&env);
+    let mut model = Model::default();
+    if random.below(2) == 0 {
+        model.work(&log, &mut random);
+    }
+    for _ in 0..=random.below(2) {
+        let kinds = [Lie::Lost, Lie::Misplaced, Lie::OtherFile];
+        let lie = kinds[usize::try_from(random.below(3)).unwrap()];
+        env.lie(lie, random.below(150));
+    }
+    model.work(&log, &mut random);
+    model.check(&log, true);
+    model.work(&log, &mut random);
+    let how = random.below(3);
+    end(&env, how, log);
+    let log = open(&env);
+    model.check(&log, true);
+    model.work(&log, &mut random);
+    model.check(&log, true);
+    log.shutdown();
+    drop(log);
+    model.check(&open(&env), true);
+}
+
+#[test]
+fn what_a_lying_disk_loses_is_named() {
+    let number =
+        |name: &str| -> Option<u64> { std::env::var(name).ok().map(|text| text.parse().unwrap()) };
+    let only = number("FOREBAY_LOG_SEED");
+    let seeds = only.map_or(0..number("FOREBAY_LOG_CASES").unwrap_or(300), |n| n..n + 1);
+    for seed in seeds {
+        if let Err(cause) = std::panic::catch_unwind(|| lies(seed)) {
+            eprintln!(
+                "replay with FOREBAY_LOG_SEED={seed} cargo test -p forebay-log --test disk \
+                 what_a_lying_disk_loses_is_named"
+            );
+            std::panic::resume_unwind(cause);
+        }
+    }
+}
