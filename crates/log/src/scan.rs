@@ -34,13 +34,17 @@ pub(crate) struct Scan {
 /// Reads a segment by its index if that is sound, or else block by block.
 pub(crate) fn segment(file: &dyn File, id: u64) -> io::Result<Scan> {
     let file_len = file.len()?;
-    match by_index(file, id, file_len)? {
+    let Some(foot) = foot(file, id, file_len)? else {
+        return by_blocks(file, id);
+    };
+    match by_index(file, &foot, file_len)? {
         Some(scan) => Ok(scan),
-        None => by_blocks(file, id),
+        // A foot is written after everything before the index was synced.
+        None => scan_blocks(file, id, foot.index_at),
     }
 }
 
-fn by_index(file: &dyn File, id: u64, file_len: u64) -> io::Result<Option<Scan>> {
+fn foot(file: &dyn File, id: u64, file_len: u64) -> io::Result<Option<Foot>> {
     let Some(foot_at) = index::foot_at(file_len) else {
         return Ok(None);
     };
@@ -48,14 +52,15 @@ fn by_index(file: &dyn File, id: u64, file_len: u64) -> io::Result<Option<Scan>>
     if read_full(file, &mut foot, foot_at)? < FOOT_LEN {
         return Ok(None);
     }
-    let Some(foot) = Foot::decode(&foot).filter(|f| index::plausible(f, id, file_len)) else {
-        return Ok(None);
-    };
+    Ok(Foot::decode(&foot).filter(|f| index::plausible(f, id, file_len)))
+}
+
+fn by_index(file: &dyn File, foot: &Foot, file_len: u64) -> io::Result<Option<Scan>> {
     let mut bytes = vec![0u8; foot.index_len as usize];
     let read = read_full(file, &mut bytes, foot.index_at)?;
     let lines = bytes
         .get(..read)
-        .and_then(|bytes| index::decode(bytes, &foot));
+        .and_then(|bytes| index::decode(bytes, foot));
     Ok(lines.map(|lines| Scan {
         sealed: true,
         lines,
@@ -69,10 +74,16 @@ fn by_index(file: &dyn File, id: u64, file_len: u64) -> io::Result<Option<Scan>>
 /// Reads a segment block by block, every checksum included. After damage it goes on with the next
 /// header that stands where it says, so one bad byte costs one block.
 pub(crate) fn by_blocks(file: &dyn File, id: u64) -> io::Result<Scan> {
+    scan_blocks(file, id, 0)
+}
+
+/// The same for a segment that is known to have been synced up to `synced_to`.
+fn scan_blocks(file: &dyn File, id: u64, synced_to: u64) -> io::Result<Scan> {
     let file_len = file.len()?;
     let mut window = Window::new(file, file_len);
     let mut scan = Scan {
         end: HEAD_LEN as u64,
+        synced_to,
         file_len,
         ..Scan::default()
     };
