@@ -107,7 +107,7 @@ impl World {
             clock: SimClock::new(),
             acknowledges_early: plan.broken == Broken::Acknowledgement,
         };
-        let steps_left = 40 + random.below(160) as u64;
+        let steps_left = 30 + random.below(110) as u64;
         let models = SINKS.map(|s| (s, Model::default()));
         Self {
             plan,
