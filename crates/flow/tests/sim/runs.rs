@@ -7,7 +7,7 @@ use crate::table;
 use crate::world::{Broken, Done, Plan, run};
 
 /// Seeds of a run unless `FOREBAY_SIM_SEEDS` says otherwise.
-const SEEDS: u64 = 2000;
+const SEEDS: u64 = 1000;
 
 fn variable(name: &str) -> Option<u64> {
     let value = std::env::var(name).ok()?;

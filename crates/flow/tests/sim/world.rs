@@ -107,7 +107,9 @@ impl World {
             clock: SimClock::new(),
             acknowledges_early: plan.broken == Broken::Acknowledgement,
         };
-        let steps_left = 30 + random.below(110) as u64;
+        // A broken part has to be found by a few runs, so they are longer.
+        let longer = if plan.broken == Broken::Nothing { 1 } else { 3 };
+        let steps_left = longer * (30 + random.below(110) as u64);
         let models = SINKS.map(|s| (s, Model::default()));
         Self {
             plan,
