@@ -248,6 +248,20 @@ impl World {
         self.repo.imported_file(&self.file).await.is_ok()
     }
 
+    /// Damages the first `blocks` blocks of rows on the disk, under the open log.
+    fn damage(&self, blocks: usize) {
+        const GZIP: [u8; 3] = [0x1f, 0x8b, 8];
+        let path = self.dir.path().join("log/segment-0000000000000001.seg");
+        let mut bytes = std::fs::read(&path).unwrap();
+        let starts = bytes.windows(3).enumerate().filter(|(_, w)| *w == GZIP);
+        let places: Vec<usize> = starts.map(|(i, _)| i + 10).take(blocks).collect();
+        assert_eq!(places.len(), blocks);
+        for at in places {
+            bytes[at] ^= 0xff;
+        }
+        std::fs::write(&path, bytes).unwrap();
+    }
+
     fn rows(&self) -> Vec<(String, String)> {
         let db = rusqlite::Connection::open(sqlite(self.dir.path()).path).unwrap();
         let mut query = db
@@ -364,6 +378,57 @@ async fn an_object_that_staging_has_lost_or_damaged_is_written_again() {
     world.clock.advance(Duration::from_secs(3));
     world.run_until(|| world.is_imported()).await;
     assert_eq!(world.rows().len(), 300);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slice_of_which_the_log_has_lost_everything_holds_nothing_back() {
+    let world = World::new().await;
+    world.append(2, 10).await;
+    world.close(20, csv_bytes(20)).await;
+    world.damage(2);
+    world.run_until(|| world.is_imported()).await;
+    assert_eq!(world.rows(), []);
+    let balance = world.repo.balance(&sink_key()).await.unwrap();
+    assert_eq!((balance.accepted, balance.lost), (20, 20));
+    assert!(balance.holds());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_staging_and_log_have_both_lost_is_counted_and_the_rest_is_imported() {
+    let world = World::new().await;
+    world.append(3, 10).await;
+    world.close(30, csv_bytes(30)).await;
+    let complete = world.repo.slice(&world.slice.key).await.unwrap();
+    let object = world.uploader().upload(&complete).await.unwrap();
+    world
+        .repo
+        .slice_uploaded(&world.slice.key, object.bytes, 0, world.clock.now_plus(1))
+        .await
+        .unwrap();
+    world
+        .staging
+        .delete(&world.slice.staging_path)
+        .await
+        .unwrap();
+    world.damage(1);
+    world
+        .repo
+        .file_importing(&world.file, world.clock.now_plus(1))
+        .await
+        .unwrap();
+    let failed_once = || async {
+        let file = world.repo.file(&world.file).await.unwrap();
+        file.retry.attempt > 0
+    };
+    world.run_until(failed_once).await;
+    world.clock.advance(Duration::from_secs(3));
+    world.run_until(|| world.is_imported()).await;
+    assert_eq!(world.rows().len(), 20);
+    let balance = world.repo.balance(&sink_key()).await.unwrap();
+    assert_eq!(
+        (balance.accepted, balance.imported, balance.lost),
+        (30, 20, 10)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -39,13 +39,13 @@ pub(crate) struct Scan {
 /// Reads a segment by its index if that is sound, or else block by block.
 pub(crate) fn segment(file: &dyn File, id: u64) -> io::Result<Scan> {
     let file_len = file.len()?;
-    let foot = foot(file, id, file_len)?;
-    match foot {
-        Some(foot) => match by_index(file, &foot, file_len)? {
-            Some(scan) => Ok(scan),
-            None => by_blocks(file, id),
-        },
-        None => by_blocks(file, id),
+    let Some(foot) = foot(file, id, file_len)? else {
+        return by_blocks(file, id);
+    };
+    match by_index(file, &foot, file_len)? {
+        Some(scan) => Ok(scan),
+        // A foot is written after everything before the index was synced.
+        None => scan_blocks(file, id, foot.index_at),
     }
 }
 
@@ -118,10 +118,16 @@ fn by_index(file: &dyn File, foot: &Foot, file_len: u64) -> io::Result<Option<Sc
 /// Reads a segment block by block, every checksum included. After damage it goes on with the next
 /// header that stands where it says, so one bad byte costs one block.
 pub(crate) fn by_blocks(file: &dyn File, id: u64) -> io::Result<Scan> {
+    scan_blocks(file, id, 0)
+}
+
+/// The same for a segment that is known to have been synced up to `synced_to`.
+fn scan_blocks(file: &dyn File, id: u64, synced_to: u64) -> io::Result<Scan> {
     let file_len = file.len()?;
     let mut window = Window::new(file, file_len);
     let mut scan = Scan {
         end: HEAD_LEN as u64,
+        synced_to,
         file_len,
         ..Scan::default()
     };

@@ -279,3 +279,22 @@ fn damage_in_the_file_volume_is_repaired() {
     assert!(report.volume_file_damaged);
     assert_eq!(read(&log).0.len(), 9);
 }
+
+/// The end of a segment that was sealed says how much there was, also when all of it is gone, its
+/// index too.
+#[test]
+fn a_sealed_segment_without_blocks_and_index_is_damaged_and_not_short() {
+    let env = sealed();
+    let (path, mut bytes) = env.files().into_iter().find(is_segment).unwrap();
+    let foot = bytes.len() - 64;
+    bytes[400..foot].fill(0xff);
+    env.put(&path, bytes);
+    let (_, report) = Log::open(Arc::new(env.clone()), Path::new(DIR), config()).unwrap();
+    let acknowledged = report.damage.iter().any(|d| d.acknowledged);
+    assert!(acknowledged, "{report:?}");
+}
+
+fn is_segment((path, _): &(PathBuf, Vec<u8>)) -> bool {
+    let name = path.file_name().and_then(|n| n.to_str());
+    name.is_some_and(|n| n.starts_with("segment-"))
+}

@@ -68,7 +68,8 @@ async fn produce(
     sender: Sender,
     unreadable: Unreadable,
 ) {
-    for slice in slices.into_iter().filter(|s| !s.is_empty) {
+    // One of which the log has lost everything has an object, and nothing in it.
+    for slice in slices.into_iter().filter(|s| s.statistics.records > 0) {
         let read = match staging.get(&slice.staging_path).await {
             Ok(object) => read_on_a_thread(object, slice.clone(), columns, &sender).await,
             Err(e) => {

@@ -73,8 +73,12 @@ fn seeds() {
             "seed {seed}: {why}\n  again: FOREBAY_SIM_SEED={seed} cargo test -p forebay-flow --test sim -- --nocapture seeds"
         );
     }
-    println!("{seeds} seeds: {:?}", sum.into_inner().unwrap());
+    let sum = sum.into_inner().unwrap();
+    println!("{seeds} seeds: {sum:?}");
     assert!(failed.is_empty(), "{} seeds have failed", failed.len());
+    // All that can happen does happen.
+    let each = [sum.stored, sum.refused, sum.unknown, sum.lost];
+    assert!(seeds < SEEDS || each.iter().all(|n| *n > 0), "{sum:?}");
 }
 
 /// Otherwise a seed could not be run again.

@@ -91,7 +91,7 @@ impl SimStaging {
         let name = *random.pick(&names);
         let path = Path::parse(name).unwrap();
         let mut bytes = all[name].to_vec();
-        let how = random.below(3);
+        let how = if bytes.is_empty() { 0 } else { random.below(3) };
         let what = match how {
             0 => {
                 self.objects.delete(&path).await.unwrap();

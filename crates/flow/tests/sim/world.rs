@@ -107,7 +107,9 @@ impl World {
             clock: SimClock::new(),
             acknowledges_early: plan.broken == Broken::Acknowledgement,
         };
-        let steps_left = 40 + random.below(160) as u64;
+        // A broken part has to be found by a few runs, so they are longer.
+        let longer = if plan.broken == Broken::Nothing { 1 } else { 3 };
+        let steps_left = longer * (30 + random.below(110) as u64);
         let models = SINKS.map(|s| (s, Model::default()));
         Self {
             plan,
@@ -148,19 +150,22 @@ impl World {
     fn live(&mut self) -> Result<(), String> {
         let runtime = runtime();
         let end = runtime.block_on(async {
-            let mut node = self.start().await?;
+            if self.random.percent(self.weather.disk * 10) {
+                // One of the calls with which the log is opened, or one soon after.
+                self.break_disk();
+            }
+            let mut node = self.start().await;
             let end = match &mut node {
                 Some(node) => self.drive(node).await,
-                None => End::Killed,
+                None => *self.random.pick(&[End::PowerCut, End::Killed]),
             };
             self.end(node, end).await;
-            Ok::<_, String>(end)
+            end
         });
         // Whatever is under way ends where it stands; the disk is cut off already.
         drop(runtime);
         self.around.gates.clear();
         self.note_all();
-        let end = end?;
         self.note(&format!("the process has ended: {end:?}"));
         for model in self.models.lock().unwrap().values_mut() {
             model.end_process();
@@ -223,19 +228,30 @@ impl World {
     }
 
     /// A new process; none when its surroundings don't let it begin.
-    async fn start(&mut self) -> Result<Option<Node>, String> {
+    async fn start(&mut self) -> Option<Node> {
         self.done.lives += 1;
         self.around.gates.set_open(true);
-        let node = Node::start(&self.around).await;
-        let node = match node {
+        let node = match Node::start(&self.around).await {
             Ok(node) => node,
             Err(error) => {
                 self.note(&format!("no start: {error}"));
                 self.heal();
-                return Ok(None);
+                return None;
             }
         };
+        self.read_report(&node);
+        if !self.defined {
+            define(&node).await;
+            self.defined = true;
+        }
+        self.around.gates.set_open(false);
+        Some(node)
+    }
+
+    /// What the log says that it has lost.
+    fn read_report(&mut self, node: &Node) {
         let lost: u64 = node.report.lost.iter().map(|l| l.records).sum();
+        self.note(&format!("a process starts; the log misses {lost} records"));
         // Where a header is gone, the log knows the place, and not what was there.
         let report = &node.report;
         self.has_uncounted |= report.damage.iter().any(|d| d.block.is_none())
@@ -249,15 +265,6 @@ impl World {
         if self.plan.loud {
             println!("      {:?}", node.report);
         }
-        if !self.defined {
-            define(&node).await;
-            self.defined = true;
-        }
-        self.around.gates.set_open(false);
-        self.note(&format!(
-            "the process has started; the log misses {lost} records"
-        ));
-        Ok(Some(node))
     }
 
     /// Everything works again.

@@ -74,7 +74,7 @@ impl World {
         self.around.clock.jump(ms);
     }
 
-    fn break_disk(&mut self) {
+    pub(super) fn break_disk(&mut self) {
         let calls = [
             Call::Write,
             Call::Sync,

@@ -23,7 +23,7 @@ impl World {
         let result = runtime.block_on(async {
             let mut node = None;
             for _ in 0..3 {
-                node = self.start().await?;
+                node = self.start().await;
                 if node.is_some() {
                     break;
                 }

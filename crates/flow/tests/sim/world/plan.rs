@@ -91,6 +91,7 @@ impl Weather {
         if plan.broken != Broken::Nothing {
             weather.lies = false;
             weather.end = weather.end.max(1);
+            weather.fail = weather.fail.max(8);
         }
         weather
     }
