@@ -64,22 +64,27 @@ impl fmt::Display for Answers {
     }
 }
 
-struct Answer {
-    status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     retry_after: bool,
     closes: bool,
 }
 
 fn request(source: SocketAddr, path: &str, size: usize) -> Vec<u8> {
     let body = format!("{{\"n\": 1, \"pad\": \"{}\"}}", "x".repeat(size));
+    request_with(source, path, &body)
+}
+
+/// A request with a JSON body.
+pub(crate) fn request_with(source: SocketAddr, path: &str, body: &str) -> Vec<u8> {
     let head = format!(
         "POST {path} HTTP/1.1\r\nHost: {source}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
-    [head, body].concat().into_bytes()
+    [&head, body].concat().into_bytes()
 }
 
-async fn send(stream: &mut TcpStream, request: &[u8]) -> std::io::Result<Answer> {
+pub(crate) async fn send(stream: &mut TcpStream, request: &[u8]) -> std::io::Result<Answer> {
     let (mut read, mut write) = stream.split();
     // A refusal may come before all was sent, and the connection be closed then.
     let sent = write.write_all(request);
@@ -118,7 +123,7 @@ async fn send(stream: &mut TcpStream, request: &[u8]) -> std::io::Result<Answer>
     }
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -4,6 +4,10 @@
 //! `FOREBAY_OVERLOAD_SECONDS` (default 4) makes the overload last longer.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 #![allow(
+    clippy::print_stderr,
+    reason = "what was measured is part of the test's output"
+)]
+#![allow(
     clippy::disallowed_methods,
     reason = "a test of a real process waits for it with the real clock; each wait is for a condition"
 )]
@@ -12,6 +16,7 @@
 mod http;
 mod load;
 mod misuse;
+mod mixing;
 #[allow(dead_code, reason = "the torture test uses the rest of it")]
 #[path = "../torture/server.rs"]
 mod server;
@@ -91,6 +96,8 @@ fn twenty_times_the_sustainable_rate_is_refused_politely_in_bounded_memory() {
         .set("log.syncInterval", "500ms")
         .set("log.queueSize", "1MB")
         .set("source.http.maxBytesInFlight", "1MB")
+        .set("source.http.maxRequestBodySize", "64KB")
+        .set("source.http.maxInflatedBodySize", "64KB")
         .set("source.http.readBufferSize", "8KB")
         .start();
     let path = add_source(&server, "overload");
