@@ -44,6 +44,6 @@ bench *ARGS:
     cargo build --release
     cargo run --release --manifest-path bench/Cargo.toml -- {{ARGS}}
 
-# Kills the real binary again and again; prints its seed.
-torture SECONDS="600" SEED="":
-    FOREBAY_TORTURE_SECONDS={{SECONDS}} {{ if SEED == "" { "" } else { "FOREBAY_TORTURE_SEED=" + SEED } }} cargo test --release -p forebay --test torture -- --nocapture
+# Kills the real binary again and again, cuts its connections, counts: `just torture --minutes 10 --seed 7`.
+torture *ARGS:
+    scripts/torture {{ARGS}}

@@ -85,7 +85,7 @@ points! {
 
 /// The process is at this point; it dies here if the point is armed.
 #[cfg(not(feature = "failpoints"))]
-#[inline(always)]
+#[inline]
 pub fn at(_: Point) {}
 
 /// The process is at this point; it dies here if the point is armed.

@@ -9,6 +9,10 @@
 //! make longer runs (`just torture --minutes N --seed S`). Each run prints its seed and what it did.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 #![allow(
+    clippy::print_stderr,
+    reason = "what was done is part of the test's output"
+)]
+#![allow(
     clippy::disallowed_methods,
     reason = "a test of a real process waits for it with the real clock; each wait is for a condition"
 )]
