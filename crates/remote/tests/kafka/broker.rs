@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -172,12 +173,16 @@ impl Drop for OwnBroker {
     }
 }
 
-/// Below the range that the kernel gives to clients.
+/// Below the range that the kernel gives to clients; others for each broker of this process.
 fn two_free_ports() -> u16 {
-    let start = 20_000 + u16::try_from(std::process::id() % 5_000).unwrap() * 2;
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
     let free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
-    (start..32_000)
-        .step_by(2)
-        .find(|port| free(*port) && free(port + 1))
-        .unwrap()
+    let start = 20_000 + u16::try_from(std::process::id() % 5_000).unwrap() * 2;
+    loop {
+        let port = start + 2 * TAKEN.fetch_add(1, Ordering::Relaxed);
+        assert!(port < 32_000, "no free ports");
+        if free(port) && free(port + 1) {
+            return port;
+        }
+    }
 }

@@ -55,6 +55,7 @@ fn child() {
         .open(dir.join("accepted"))
         .unwrap();
     let mut next: u64 = get("FOREBAY_KILL_FROM").parse().unwrap();
+    let mut first = true;
     loop {
         let batch: Vec<_> = (next..next + 50)
             .map(|i| Message::keyed(format!("{}", i % KEYS), i.to_string()))
@@ -65,7 +66,10 @@ fn child() {
         writeln!(notes, "ok {next}").unwrap();
         next += 50;
         // The broker shares this machine: about as fast as it can follow.
-        if next.is_multiple_of(1_000) {
+        if std::mem::take(&mut first) {
+            // So that the kill finds delivery under way, and not a client that still connects.
+            buffer.flush_blocking(LIMIT).unwrap();
+        } else if next.is_multiple_of(500) {
             drop(buffer.flush_blocking(Duration::from_millis(20)));
         }
     }
@@ -130,7 +134,7 @@ fn torture(transactions: bool) {
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1);
         // Some batches, then at any moment of the next.
-        let batches = usize::try_from((random >> 33) % 40).unwrap();
+        let batches = usize::try_from((random >> 33) % 200).unwrap();
         let deadline = Instant::now() + LIMIT;
         while notes(dir.path()).accepted.len() < before + 50 * batches.max(1) {
             assert!(

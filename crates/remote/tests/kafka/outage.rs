@@ -10,9 +10,14 @@ use crate::broker::{LIMIT, OwnBroker, make_topic, read_all};
 use crate::delivery::config;
 
 fn write(topic: &Topic, range: std::ops::Range<u32>) {
-    for i in range {
-        let message = Message::new(i.to_string());
-        topic.write_blocking(&[message]).unwrap();
+    let hand_over = |i: u32| {
+        topic
+            .hand_over_blocking(&[Message::new(i.to_string())])
+            .unwrap()
+    };
+    let receipts: Vec<_> = range.map(hand_over).collect();
+    for receipt in receipts {
+        receipt.wait().unwrap();
     }
 }
 
