@@ -19,11 +19,13 @@ pub mod cleanup;
 pub mod definitions;
 pub mod files;
 pub mod imports;
+pub mod purge;
 pub mod runtime;
 pub mod sinks;
 pub mod slices;
 pub mod sources;
 pub mod statistics;
+pub mod switch;
 pub mod tasks;
 
 /// Volumes of one file at most. With the sinks of a source it makes the largest transaction

@@ -140,6 +140,12 @@ pub enum DefinitionError {
         /// How many are allowed.
         max: usize,
     },
+    /// Records are still on their way to their tables.
+    #[error("{files} files of the source are still on their way to their tables")]
+    InFlight {
+        /// How many files.
+        files: usize,
+    },
     /// The caller's own check said no; nothing was changed.
     #[error(transparent)]
     Refused(Box<dyn Error + Send + Sync>),
@@ -159,7 +165,7 @@ impl DefinitionError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Conflict => true,
+            Self::Conflict | Self::InFlight { .. } => true,
             Self::Store(e) => e.is_retryable(),
             Self::File(e) => e.is_retryable(),
             _ => false,

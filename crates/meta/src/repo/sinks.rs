@@ -4,6 +4,7 @@
 //! | ----------------------- | --------------------------------- |
 //! | create, undelete        | opened                            |
 //! | update, settings, rollback | rotated: closed, and a new one opened |
+//! | disable, enable (also with its source) | closed, opened |
 //! | delete (also with its source) | closed                      |
 //!
 //! A sink has an open file if and only if it and its source take records.
@@ -92,7 +93,7 @@ impl Repo {
     }
 
     /// Closes the sink's open file, if there is one, and opens one if the sink takes records.
-    async fn draft_turn(
+    pub(super) async fn draft_turn(
         &self,
         draft: &mut Draft,
         source: &Source,
@@ -145,6 +146,15 @@ impl Repo {
     ) -> Result<Listing<Sink>, DefinitionError> {
         let prefix = keys::below(keys::DELETED_SINKS, source);
         Ok(self.list(&prefix, after, limit).await?)
+    }
+
+    /// A sink that is deleted.
+    ///
+    /// # Errors
+    /// [`DefinitionError::SinkNotFound`], or the store.
+    pub async fn deleted_sink(&self, key: &SinkKey) -> Result<Revised<Sink>, DefinitionError> {
+        let found = self.read(Key::DeletedSink(key)).await?;
+        found.ok_or_else(|| DefinitionError::SinkNotFound(key.clone()))
     }
 
     /// Changes a sink by `change`, which may be called several times, and rotates its file, so that
@@ -308,6 +318,10 @@ impl Repo {
         draft.absent(Key::Sink(&key));
         let mut sink = read.value;
         sink.deleted = None;
+        if source.is_active() {
+            // Its source was switched on while the sink was deleted.
+            sink.disabled = sink.disabled.filter(|d| !d.with_parent);
+        }
         match version {
             Some(version) => {
                 sink.version = version;
@@ -348,7 +362,7 @@ impl Repo {
 }
 
 /// Writes a sink and its present version.
-fn put_sink(draft: &mut Draft, sink: &Sink) -> Result<(), DefinitionError> {
+pub(super) fn put_sink(draft: &mut Draft, sink: &Sink) -> Result<(), DefinitionError> {
     draft.put(Key::Sink(&sink.key), sink)?;
     let kept = KeptVersion {
         version: sink.version.clone(),

@@ -1,5 +1,7 @@
 //! Sources: made, changed, deleted with their sinks, and brought back.
 
+use std::mem::discriminant;
+
 use forebay_model::{
     BranchKey, Deleted, Sink, Source, SourceKey, Stamp, Version, VolumeId, limits,
 };
@@ -121,6 +123,18 @@ impl Repo {
         Ok(self.list(&prefix, after, limit).await?)
     }
 
+    /// A source that is deleted.
+    ///
+    /// # Errors
+    /// [`DefinitionError::SourceNotFound`], or the store.
+    pub async fn deleted_source(
+        &self,
+        key: &SourceKey,
+    ) -> Result<Revised<Source>, DefinitionError> {
+        let found = self.read(Key::DeletedSource(key)).await?;
+        found.ok_or_else(|| DefinitionError::SourceNotFound(key.clone()))
+    }
+
     /// Changes a source by `change`, which may be called several times. It is a new version, also
     /// when nothing is different. Open files of its sinks stay as they are: settings of a source
     /// hold from the next file on.
@@ -158,7 +172,8 @@ impl Repo {
         }
     }
 
-    /// Gives a source the content that it had as version `number`, as a new version.
+    /// Gives a source the content that it had as version `number`, as a new version. Its secret
+    /// stays the present one: one that was rotated away never opens anything again.
     ///
     /// # Errors
     /// [`DefinitionError::VersionNotFound`], and those of [`Self::update_source`].
@@ -171,7 +186,11 @@ impl Repo {
         let content = self.source_version(key, number).await?.content;
         let description = format!("Rollback to version \"{number}\".");
         self.update_source(key, &description, stamp, move |now| {
+            let kind = now.kind.clone();
             *now = content.clone();
+            if discriminant(&kind) == discriminant(&now.kind) {
+                now.kind = kind;
+            }
             Ok(())
         })
         .await
@@ -329,7 +348,7 @@ fn new_source(
 }
 
 /// Writes a source and its present version.
-fn put_source(draft: &mut Draft, source: &Source) -> Result<(), DefinitionError> {
+pub(super) fn put_source(draft: &mut Draft, source: &Source) -> Result<(), DefinitionError> {
     draft.put(Key::Source(&source.key), source)?;
     let kept = KeptVersion {
         version: source.version.clone(),

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 
 use forebay_model::{
-    Balance, File, FileKey, NodeId, SinkKey, Slice, SliceKey, SliceState, Statistics,
+    Balance, File, FileKey, NodeId, SinkKey, Slice, SliceKey, SliceState, Statistics, Timestamp,
 };
 
 use super::files::FileError;
 use super::{Attempts, Draft, Repo, Revised, decode};
 use crate::keys::{self, Key};
 use crate::store::{Expect, RANGE_ENTRIES_MAX, StoreError, TxnError};
-use crate::stored::book::Book;
+use crate::stored::book::{Book, Cleared};
 
 /// Reports that go into one transaction.
 const REPORTS_PER_TXN: usize = 500;
@@ -24,6 +24,8 @@ pub struct SinkStatistics {
     pub staging: Statistics,
     /// In the table: slices `imported`, removed ones included.
     pub target: Statistics,
+    /// Of `target`, what was not cleared.
+    pub shown_target: Statistics,
     /// Rows that the table took, removed files included.
     pub imported_rows: u64,
 }
@@ -33,6 +35,12 @@ impl SinkStatistics {
     #[must_use]
     pub fn total(&self) -> Statistics {
         self.local.plus(self.staging).plus(self.target)
+    }
+
+    /// Of all levels together, without what was cleared.
+    #[must_use]
+    pub fn shown_total(&self) -> Statistics {
+        self.local.plus(self.staging).plus(self.shown_target)
     }
 
     /// *accepted = imported + dead + expired + lost + in flight*. What was accepted is by the log's
@@ -54,7 +62,10 @@ impl SinkStatistics {
         let level = match state {
             SliceState::Writing | SliceState::Closing | SliceState::Uploading => &mut self.local,
             SliceState::Uploaded => &mut self.staging,
-            SliceState::Imported => &mut self.target,
+            SliceState::Imported => {
+                self.shown_target = self.shown_target.plus(statistics);
+                &mut self.target
+            }
         };
         *level = level.plus(statistics);
     }
@@ -67,6 +78,8 @@ pub struct FileStatistics {
     pub file: File,
     /// What it holds, by where that is.
     pub statistics: SinkStatistics,
+    /// Its sink's statistics were cleared after it was imported.
+    pub cleared: bool,
 }
 
 impl Repo {
@@ -146,12 +159,54 @@ impl Repo {
             let after: Option<Revised<Book>> = self.read(Key::Book(sink)).await?;
             let removed = |b: &Option<Revised<Book>>| {
                 let book = b.as_ref().map(|b| &b.value);
-                book.map_or_else(Default::default, |b| (b.removed, b.removed_imported_rows))
+                book.map_or_else(Default::default, |b| {
+                    (b.removed, b.removed_imported_rows, b.cleared)
+                })
             };
             // A file that was removed meanwhile would be counted twice or not at all.
             if removed(&book) == removed(&after) {
                 let book = after.map(|b| b.value).unwrap_or_default();
                 return Ok(sum(&files, &book));
+            }
+            if !attempts.again().await {
+                return Err(FileError::Conflict);
+            }
+        }
+    }
+
+    /// Hides what the table of a sink holds by now from [`SinkStatistics::shown_target`]; what is
+    /// on its way is still shown, and counts when it arrives. The balance stays as it is.
+    ///
+    /// # Errors
+    /// [`FileError::Conflict`], or the store's.
+    pub async fn clear_statistics(&self, sink: &SinkKey) -> Result<(), FileError> {
+        let mut attempts = Attempts::default();
+        loop {
+            let read = self.read::<Book>(Key::Book(sink)).await?;
+            // Files with records are imported in their order: those before the oldest that is not
+            // imported are. Empty ones may be done earlier; they have nothing to hide.
+            let active = keys::below(keys::FILES, sink);
+            let oldest = self.read_all::<File>(&active).await?;
+            let oldest = oldest.first().map(|f| f.key.opened_at);
+            let imported = self.imported_files(Some(sink)).await?;
+            let is_before = |at: &Timestamp| oldest.is_none_or(|oldest| *at < oldest);
+            let mut book = read
+                .as_ref()
+                .map_or_else(Book::default, |b| b.value.clone());
+            let times = imported.iter().map(|f| f.key.opened_at);
+            let newest = times.chain(book.removed_up_to).filter(is_before).max();
+            let Some(up_to) = newest.max(book.cleared.map(|c| c.up_to)) else {
+                return Ok(());
+            };
+            book.cleared = Some(Cleared {
+                up_to,
+                removed_since: Statistics::default(),
+            });
+            let mut draft = Draft::default();
+            draft.as_read(Key::Book(sink), read.as_ref());
+            draft.put(Key::Book(sink), &book)?;
+            if self.commit(draft).await?.is_some() {
+                return Ok(());
             }
             if !attempts.again().await {
                 return Err(FileError::Conflict);
@@ -173,6 +228,8 @@ impl Repo {
     /// The store's.
     pub async fn file_statistics(&self, sink: &SinkKey) -> Result<Vec<FileStatistics>, FileError> {
         let mut files: BTreeMap<FileKey, FileStatistics> = BTreeMap::new();
+        let book: Option<Revised<Book>> = self.read(Key::Book(sink)).await?;
+        let cleared = book.and_then(|b| b.cleared).map(|c| c.up_to);
         let active = self.active_files(Some(sink)).await?;
         let imported = self.imported_files(Some(sink)).await?;
         let slices = keys::below(keys::IMPORTED_SLICES, sink);
@@ -182,8 +239,12 @@ impl Repo {
             for slice in &active.slices {
                 statistics.add(slice.slice.state, slice.statistics);
             }
-            let file = active.file.value;
-            files.insert(file.key.clone(), FileStatistics { file, statistics });
+            let entry = FileStatistics {
+                file: active.file.value,
+                statistics,
+                cleared: false,
+            };
+            files.insert(entry.file.key.clone(), entry);
         }
         // One that was imported while this was reading is there twice: the later reading counts.
         for file in imported {
@@ -192,7 +253,12 @@ impl Repo {
                 imported_rows: file.imported_rows,
                 ..SinkStatistics::default()
             };
-            files.insert(file.key.clone(), FileStatistics { file, statistics });
+            let entry = FileStatistics {
+                cleared: cleared.is_some_and(|up_to| file.key.opened_at <= up_to),
+                file,
+                statistics,
+            };
+            files.insert(entry.file.key.clone(), entry);
         }
         for slice in imported_slices {
             if let Some(file) = files.get_mut(&slice.key.file)
@@ -208,6 +274,7 @@ impl Repo {
 fn sum(files: &[FileStatistics], book: &Book) -> SinkStatistics {
     let mut sum = SinkStatistics {
         target: book.removed,
+        shown_target: book.cleared.map_or(book.removed, |c| c.removed_since),
         imported_rows: book.removed_imported_rows,
         ..SinkStatistics::default()
     };
@@ -215,6 +282,10 @@ fn sum(files: &[FileStatistics], book: &Book) -> SinkStatistics {
         sum.local = sum.local.plus(file.statistics.local);
         sum.staging = sum.staging.plus(file.statistics.staging);
         sum.target = sum.target.plus(file.statistics.target);
+        if !file.cleared {
+            let shown = file.statistics.shown_target;
+            sum.shown_target = sum.shown_target.plus(shown);
+        }
         sum.imported_rows += file.statistics.imported_rows;
     }
     sum

@@ -22,6 +22,18 @@ pub struct Book {
     pub removed: Statistics,
     /// Rows that the table took from the removed files.
     pub removed_imported_rows: u64,
+    /// What is not shown any more; `None` when all is.
+    pub cleared: Option<Cleared>,
+}
+
+/// Statistics that a user has cleared. They are hidden, not forgotten: the balance goes on with
+/// them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cleared {
+    /// Files that were opened up to then are not shown; all of them were imported.
+    pub up_to: Timestamp,
+    /// What removed files held that were opened later.
+    pub removed_since: Statistics,
 }
 
 /// A book.
@@ -37,6 +49,17 @@ pub struct BookV1 {
     pub removed_up_to: Option<Timestamp>,
     pub removed: StatisticsForm,
     pub removed_imported_rows: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cleared: Option<ClearedForm>,
+}
+
+/// Statistics that a user has cleared.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "named as in the domain type")]
+pub struct ClearedForm {
+    pub up_to: Timestamp,
+    pub removed_since: StatisticsForm,
 }
 
 impl Stored for Book {
@@ -51,6 +74,10 @@ impl Stored for Book {
             removed_up_to: self.removed_up_to,
             removed: (&self.removed).into(),
             removed_imported_rows: self.removed_imported_rows,
+            cleared: self.cleared.map(|c| ClearedForm {
+                up_to: c.up_to,
+                removed_since: (&c.removed_since).into(),
+            }),
         }
     }
 
@@ -65,6 +92,10 @@ impl Stored for Book {
             removed_up_to: form.removed_up_to,
             removed: form.removed.into(),
             removed_imported_rows: form.removed_imported_rows,
+            cleared: form.cleared.map(|c| Cleared {
+                up_to: c.up_to,
+                removed_since: c.removed_since.into(),
+            }),
         })
     }
 }

@@ -225,6 +225,7 @@ fn files_and_slices_keep_their_form() {
             removed_up_to: Some(at(5)),
             removed: statistics(),
             removed_imported_rows: 42,
+            cleared: None,
         },
     );
 }
