@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use forebay_control::api::{Api, ApiDeps};
+use forebay_control::api::{Api, ApiDeps, DropTables};
 use forebay_control::auth::Authenticate;
 use forebay_control::coordinator::Coordinator;
 use forebay_flow::budget::Budget;
@@ -41,7 +41,7 @@ use forebay_meta::repo::runtime::{Node as NodeEntry, Volume};
 use forebay_meta::repo::tasks::TaskRetention;
 use forebay_meta::session::Session;
 use forebay_meta::{EmbeddedOptions, EmbeddedStore, Repo, Store};
-use forebay_model::{Clock, NodeId, TableBackend, VolumeId};
+use forebay_model::{Clock, NodeId, TableBackend, TableId, VolumeId};
 use forebay_record::Limits;
 use forebay_remote::staging::Staging;
 use forebay_remote::table::postgres::PostgresTable;
@@ -429,8 +429,25 @@ impl Base {
                 .all()
                 .map(|t| t.backend())
                 .collect::<BTreeSet<_>>(),
+            tables: Arc::new(DroppedTables(self.tables.clone())),
             config: config.api.resolve(listen, source_url),
         })
+    }
+}
+
+/// Takes tables away for the API, which does not know the backends.
+struct DroppedTables(Tables);
+
+#[async_trait::async_trait]
+impl DropTables for DroppedTables {
+    async fn drop_table(&self, backend: TableBackend, table: &TableId) -> Result<(), String> {
+        match self.0.get(backend) {
+            Some(tables) => tables.delete(table).await.map_err(|e| e.to_string()),
+            None => Err(format!(
+                "table type \"{}\" is not configured on this server",
+                backend.name()
+            )),
+        }
     }
 }
 

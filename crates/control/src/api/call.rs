@@ -9,7 +9,9 @@ use serde_json::Value;
 
 use super::body::{Body, Nothing};
 use super::error::{self, ApiError};
-use super::params::{BranchPath, SinkPath, SourcePath, TaskPath};
+use super::params::{
+    BranchPath, SinkPath, SinkVersionPath, SourcePath, SourceVersionPath, TaskPath,
+};
 use super::{Inner, Shared};
 use crate::auth::{AuthError, Identity};
 
@@ -46,6 +48,18 @@ impl Address for SourcePath {
 }
 
 impl Address for SinkPath {
+    fn branch(&self) -> Option<&str> {
+        Some(&self.branch_id)
+    }
+}
+
+impl Address for SourceVersionPath {
+    fn branch(&self) -> Option<&str> {
+        Some(&self.branch_id)
+    }
+}
+
+impl Address for SinkVersionPath {
     fn branch(&self) -> Option<&str> {
         Some(&self.branch_id)
     }
@@ -164,20 +178,50 @@ fn branch(who: &Identity, given: Option<&str>) -> Result<BranchKey, ApiError> {
     }
 }
 
-impl<Q, B> Call<SourcePath, Q, B> {
+/// An address with a source in it.
+pub(super) trait InSource: Address {
+    /// Its id, as it is written there.
+    fn source(&self) -> &str;
+}
+
+/// An address with a sink in it.
+pub(super) trait InSink: InSource {
+    /// Its id, as it is written there.
+    fn sink(&self) -> &str;
+}
+
+macro_rules! addresses {
+    ($($path:ty: $of:ident $method:ident $field:ident;)*) => {
+        $(impl $of for $path {
+            fn $method(&self) -> &str {
+                &self.$field
+            }
+        })*
+    };
+}
+
+addresses! {
+    SourcePath: InSource source source_id;
+    SourceVersionPath: InSource source source_id;
+    SinkPath: InSource source source_id;
+    SinkVersionPath: InSource source source_id;
+    SinkPath: InSink sink sink_id;
+    SinkVersionPath: InSink sink sink_id;
+}
+
+impl<P: InSource, Q, B> Call<P, Q, B> {
     /// The source of the address. One with a `/` would be another key: there is none.
     pub(super) fn source_key(&self) -> Result<SourceKey, ApiError> {
-        source_key(self.branch, &self.path.source_id)
+        source_key(self.branch, self.path.source())
     }
 }
 
-impl<Q, B> Call<SinkPath, Q, B> {
+impl<P: InSink, Q, B> Call<P, Q, B> {
     /// The sink of the address.
     pub(super) fn sink_key(&self) -> Result<SinkKey, ApiError> {
-        let id = &self.path.sink_id;
         Ok(SinkKey {
-            source: source_key(self.branch, &self.path.source_id)?,
-            sink: SinkId::from_raw(id),
+            source: source_key(self.branch, self.path.source())?,
+            sink: SinkId::from_raw(self.path.sink()),
         })
     }
 }

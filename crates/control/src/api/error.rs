@@ -188,7 +188,7 @@ impl From<DefinitionError> for ApiError {
             },
             E::File(_) | E::Conflict if error.is_retryable() => Self::unavailable(&error),
             E::File(e) => Self::internal(e),
-            E::Conflict => Self::unavailable(error),
+            E::Conflict | E::InFlight { .. } => Self::unavailable(error),
             E::Store(e) => e.into(),
         }
     }
@@ -210,6 +210,26 @@ fn limit_reached(what: &'static str, max: usize) -> ApiError {
 pub(super) fn source_not_found(id: &str) -> ApiError {
     let message = format!("Source \"{id}\" not found in the branch.");
     ApiError::not_found("sourceNotFound", message)
+}
+
+pub(super) fn deleted_source_not_found(id: &str) -> ApiError {
+    let message = format!("Deleted source \"{id}\" not found in the branch.");
+    ApiError::not_found("deletedSourceNotFound", message)
+}
+
+pub(super) fn deleted_sink_not_found(id: &str) -> ApiError {
+    let message = format!("Deleted sink \"{id}\" not found in the source.");
+    ApiError::not_found("deletedSinkNotFound", message)
+}
+
+pub(super) fn source_version_not_found(id: &str, number: u32) -> ApiError {
+    let message = format!("Source version \"{id}/{number:010}\" not found in the branch.");
+    ApiError::not_found("sourceVersionNotFound", message)
+}
+
+pub(super) fn sink_version_not_found(id: &str, number: u32) -> ApiError {
+    let message = format!("Sink version \"{id}/{number:010}\" not found in the source.");
+    ApiError::not_found("sinkVersionNotFound", message)
 }
 
 pub(super) fn sink_not_found(id: &str) -> ApiError {

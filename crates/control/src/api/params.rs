@@ -42,6 +42,41 @@ pub(super) struct SinkPath {
     pub(super) sink_id: String,
 }
 
+/// `…/sources/{sourceId}/versions/{versionNumber}`
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Path)]
+pub(super) struct SourceVersionPath {
+    /// Number of a branch, or `default`.
+    #[param(example = "default")]
+    pub(super) branch_id: String,
+    /// Id of a source.
+    #[param(min_length = 1, max_length = 48, example = "my-source")]
+    pub(super) source_id: String,
+    /// Number of a version.
+    #[param(minimum = 1, maximum = 4_294_967_295_u32, example = 1)]
+    pub(super) version_number: u32,
+}
+
+/// `…/sinks/{sinkId}/versions/{versionNumber}`
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Path)]
+pub(super) struct SinkVersionPath {
+    /// Number of a branch, or `default`.
+    #[param(example = "default")]
+    pub(super) branch_id: String,
+    /// Id of a source.
+    #[param(min_length = 1, max_length = 48, example = "my-source")]
+    pub(super) source_id: String,
+    /// Id of a sink.
+    #[param(min_length = 1, max_length = 48, example = "my-sink")]
+    pub(super) sink_id: String,
+    /// Number of a version.
+    #[param(minimum = 1, maximum = 4_294_967_295_u32, example = 1)]
+    pub(super) version_number: u32,
+}
+
 /// `/v1/tasks/{taskId}`
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
@@ -71,9 +106,20 @@ pub(super) struct ListQuery {
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]
 pub(super) struct DeleteSourceQuery {
-    /// Together with its tables; not supported.
+    /// For good, together with its versions and its tables.
     #[param(default = false, required = false)]
     pub(super) cascade: bool,
+}
+
+/// Why something is switched off.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
+pub(super) struct DisableQuery {
+    /// Shown with it.
+    #[serde(default)]
+    #[param(default = "API", max_length = 256, required = false)]
+    pub(super) reason: String,
 }
 
 /// Which files.

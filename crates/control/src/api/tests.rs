@@ -4,6 +4,7 @@ mod access;
 mod bodies;
 mod documents;
 mod frame;
+mod lifecycle;
 mod sample;
 mod settings;
 mod sinks;

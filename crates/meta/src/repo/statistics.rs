@@ -152,6 +152,17 @@ impl Repo {
     /// [`FileError::Conflict`] when files were removed all the time while this was reading, or the
     /// store's.
     pub async fn sink_statistics(&self, sink: &SinkKey) -> Result<SinkStatistics, FileError> {
+        Ok(self.sink_report(sink).await?.0)
+    }
+
+    /// What a sink holds, in all and by file, both of the same reading.
+    ///
+    /// # Errors
+    /// As [`Self::sink_statistics`].
+    pub async fn sink_report(
+        &self,
+        sink: &SinkKey,
+    ) -> Result<(SinkStatistics, Vec<FileStatistics>), FileError> {
         let mut attempts = Attempts::default();
         loop {
             let book: Option<Revised<Book>> = self.read(Key::Book(sink)).await?;
@@ -166,7 +177,7 @@ impl Repo {
             // A file that was removed meanwhile would be counted twice or not at all.
             if removed(&book) == removed(&after) {
                 let book = after.map(|b| b.value).unwrap_or_default();
-                return Ok(sum(&files, &book));
+                return Ok((sum(&files, &book), files));
             }
             if !attempts.again().await {
                 return Err(FileError::Conflict);

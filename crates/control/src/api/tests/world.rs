@@ -1,7 +1,8 @@
 //! An API on a store in a temporary directory, with one volume and a small mapper.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,8 +12,8 @@ use forebay_meta::repo::runtime::{Node, Volume};
 use forebay_meta::store::LeaseId;
 use forebay_meta::{EmbeddedOptions, EmbeddedStore, Repo};
 use forebay_model::{
-    Clock, ColumnKind, ManualClock, Mapping, NodeId, Sink, SinkSettings, TableBackend, Timestamp,
-    VolumeId,
+    Clock, ColumnKind, ManualClock, Mapping, NodeId, Sink, SinkSettings, TableBackend, TableId,
+    Timestamp, VolumeId,
 };
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
@@ -21,7 +22,8 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 use crate::api::{
-    Api, ApiConfig, ApiDeps, ColumnProblem, Mapper, TestCell, TestError, TestRecord, TestTable,
+    Api, ApiConfig, ApiDeps, ColumnProblem, DropTables, Mapper, TestCell, TestError, TestRecord,
+    TestTable,
 };
 use crate::auth::{ConfiguredTokens, TokenConfig};
 
@@ -75,6 +77,7 @@ pub(super) struct World {
     pub(super) repo: Repo,
     pub(super) clock: Arc<ManualClock>,
     pub(super) lease: LeaseId,
+    pub(super) dropped: Arc<Dropped>,
     _dir: tempfile::TempDir,
 }
 
@@ -132,6 +135,7 @@ impl World {
             ..ApiConfig::default()
         };
         change(&mut config);
+        let dropped = Arc::new(Dropped::default());
         let mut random = rand::rngs::StdRng::seed_from_u64(7);
         let api = Api::new(ApiDeps {
             repo: repo.clone(),
@@ -141,6 +145,7 @@ impl World {
             random: Box::new(move || random.next_u64()),
             node: node.id,
             backends: BTreeSet::from([TableBackend::Sqlite]),
+            tables: dropped.clone(),
             config,
         });
         Self {
@@ -149,6 +154,7 @@ impl World {
             repo,
             clock,
             lease,
+            dropped,
             _dir: dir,
         }
     }
@@ -195,6 +201,10 @@ impl World {
         self.call(Method::PATCH, path, body.to_string()).await
     }
 
+    pub(super) async fn put(&self, path: &str) -> Reply {
+        self.call(Method::PUT, path, Body::empty()).await
+    }
+
     pub(super) async fn delete(&self, path: &str) -> Reply {
         self.call(Method::DELETE, path, Body::empty()).await
     }
@@ -232,6 +242,24 @@ impl World {
 
     pub(super) fn now(&self) -> String {
         self.clock.now().to_string()
+    }
+}
+
+/// Notes which tables were taken away, and refuses while it is told to.
+#[derive(Default)]
+pub(super) struct Dropped {
+    pub(super) tables: Mutex<Vec<String>>,
+    pub(super) refuses: AtomicBool,
+}
+
+#[async_trait]
+impl DropTables for Dropped {
+    async fn drop_table(&self, _: TableBackend, table: &TableId) -> Result<(), String> {
+        if self.refuses.load(Ordering::Relaxed) {
+            return Err("the database is away".to_owned());
+        }
+        self.tables.lock().unwrap().push(table.to_string());
+        Ok(())
     }
 }
 
