@@ -4,6 +4,7 @@
 //! the checks that the OpenAPI document names for its operation, then to a handler. A handler checks
 //! what needs the store or the mapper, and starts a task for everything that changes something.
 
+mod admin;
 mod aggregation;
 mod answer;
 mod body;
@@ -145,6 +146,10 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(versions::get_sink))
         .routes(routes!(versions::rollback_sink))
         .routes(routes!(tasks::get))
+        .routes(routes!(admin::create_token, admin::list_tokens))
+        .routes(routes!(admin::get_token, admin::revoke_token))
+        .routes(routes!(admin::rotate_token))
+        .routes(routes!(admin::audit))
 }
 
 impl Api {

@@ -110,6 +110,7 @@ impl ApiClient {
         id: &str,
     ) -> Result<Vec<Value>, Failure> {
         let mut all: Vec<Value> = Vec::new();
+        let join = if path.contains('?') { '&' } else { '?' };
         loop {
             let last = all
                 .last()
@@ -117,7 +118,7 @@ impl ApiClient {
                 .and_then(Value::as_str)
                 .unwrap_or_default();
             let page = self
-                .get(&format!("{path}?limit={PAGE}&afterId={last}"))
+                .get(&format!("{path}{join}limit={PAGE}&afterId={last}"))
                 .await?;
             let found = page
                 .get(items)
@@ -163,7 +164,11 @@ impl ApiClient {
         }
     }
 
-    async fn call(
+    /// Sends a request and gives the answer's JSON, null when it has none.
+    ///
+    /// # Errors
+    /// When the server can't be reached or refuses.
+    pub(crate) async fn call(
         &self,
         method: reqwest::Method,
         path: &str,

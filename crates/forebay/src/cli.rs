@@ -44,6 +44,8 @@ enum Command {
     Apply(command::apply::Args),
     #[command(subcommand)]
     Source(command::source::Command),
+    #[command(subcommand)]
+    Token(command::token::Command),
     Query(command::query::Args),
     #[command(subcommand)]
     Log(command::log::Command),
@@ -90,6 +92,7 @@ fn run(command: Command, env: Environment) -> Result<(), Failure> {
         Command::Demo(args) => command::demo::run(args, env),
         Command::Apply(args) => command::apply::run(args, env),
         Command::Source(command) => command::source::run(command, env),
+        Command::Token(command) => command::token::run(command, env),
         Command::Query(args) => command::query::run(&args, env),
         Command::Log(command) => command::log::run(&command, env),
         Command::Config(command) => command::config::run(command, env),

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use axum::Router;
 use forebay_control::api::{Api, ApiDeps, DropTables};
-use forebay_control::auth::Authenticate;
+use forebay_control::auth::{ConfiguredTokens, StoredTokens};
 use forebay_control::coordinator::Coordinator;
 use forebay_flow::budget::Budget;
 use forebay_flow::deliver::Delivery;
@@ -109,7 +109,7 @@ impl Node {
     pub(crate) async fn start(
         config: &Config,
         environment: &Environment,
-        auth: Arc<dyn Authenticate>,
+        auth: ConfiguredTokens,
         metrics: Router,
     ) -> Result<Self, Failure> {
         let base = Base::open(config, environment).await?;
@@ -408,7 +408,7 @@ impl Base {
     fn api(
         &self,
         config: &Config,
-        auth: Arc<dyn Authenticate>,
+        auth: ConfiguredTokens,
         listen: SocketAddr,
         source_url: String,
     ) -> Api {
@@ -420,7 +420,11 @@ impl Base {
         Api::new(ApiDeps {
             repo: self.repo.clone(),
             mapper: Arc::new(mapper),
-            auth,
+            auth: Arc::new(StoredTokens::new(
+                auth,
+                self.repo.clone(),
+                Arc::clone(&self.clock),
+            )),
             clock: Arc::clone(&self.clock),
             random: Box::new(random::secret()),
             node: self.node.clone(),

@@ -15,6 +15,7 @@ use crate::store::{
 };
 use crate::stored::Stored;
 
+pub mod audit;
 pub mod cleanup;
 pub mod definitions;
 pub mod files;
@@ -27,6 +28,7 @@ pub mod sources;
 pub mod statistics;
 pub mod switch;
 pub mod tasks;
+pub mod tokens;
 
 /// Volumes of one file at most. With the sinks of a source it makes the largest transaction
 /// ([`crate::store::TXN_OPS_MAX`]).

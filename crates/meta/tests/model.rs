@@ -187,7 +187,7 @@ impl Actor {
                 tolerated_definition(repo.enable_sink(&sink, &volumes, &stamp).await);
             }
             Action::ClearStatistics => {
-                tolerated(repo.clear_statistics(&sink).await);
+                tolerated(repo.clear_statistics(&sink, &stamp).await);
             }
             Action::OpenFile => drop(tolerated(repo.open_file(&sink, &volumes, now).await)),
             Action::Remove => {

@@ -173,7 +173,7 @@ async fn cleared_statistics_are_hidden_and_the_balance_goes_on() {
     rotate().await;
     let before = repo.sink_statistics(&sink).await.unwrap();
     assert_eq!(before.shown_total().records, 5);
-    repo.clear_statistics(&sink).await.unwrap();
+    repo.clear_statistics(&sink, &stamp(9)).await.unwrap();
     let cleared = repo.sink_statistics(&sink).await.unwrap();
     assert_eq!(cleared.shown_total(), Statistics::default());
     assert_eq!(cleared.balance(), before.balance());
@@ -196,7 +196,7 @@ async fn cleared_statistics_are_hidden_and_the_balance_goes_on() {
     let after = repo.sink_statistics(&sink).await.unwrap();
     assert_eq!((after.shown_target.records, after.target.records), (7, 12));
     assert!(after.balance().holds());
-    repo.clear_statistics(&sink).await.unwrap();
+    repo.clear_statistics(&sink, &stamp(9)).await.unwrap();
     assert_eq!(
         repo.sink_statistics(&sink)
             .await
@@ -211,15 +211,15 @@ async fn cleared_statistics_are_hidden_and_the_balance_goes_on() {
 async fn a_source_is_forgotten_only_when_all_of_it_has_arrived() {
     let (repo, _dir) = with_sink().await;
     let (source, sink) = (source_key("src"), sink_key("src", "snk"));
-    let alive = repo.purge_source(&source).await;
+    let alive = repo.purge_source(&source, &stamp(9)).await;
     assert!(matches!(alive, Err(DefinitionError::SourceNotFound(_))));
     repo.delete_source(&source, &stamp(2)).await.unwrap();
-    let early = repo.purge_source(&source).await;
+    let early = repo.purge_source(&source, &stamp(9)).await;
     assert!(matches!(early, Err(DefinitionError::InFlight { files: 1 })));
     let tables = repo.filled_tables(&source).await.unwrap();
     assert_eq!((tables.len(), tables[0].also_of.clone()), (1, None));
     import_all(&repo, &sink, 3).await;
-    repo.purge_source(&source).await.unwrap();
+    repo.purge_source(&source, &stamp(9)).await.unwrap();
     assert!(repo.deleted_source(&source).await.is_err());
     assert!(repo.deleted_sink(&sink).await.is_err());
     assert!(repo.source_version(&source, 1).await.is_err());

@@ -1,7 +1,11 @@
 //! What a request must be before a handler sees it, in the order of the contract: body, then
 //! parameters and headers together, token, branch, role.
 
-use axum::extract::{FromRequest, FromRequestParts, MatchedPath, Query, RawPathParams, Request};
+use std::net::SocketAddr;
+
+use axum::extract::{
+    ConnectInfo, FromRequest, FromRequestParts, MatchedPath, Query, RawPathParams, Request,
+};
 use forebay_model::{BranchId, BranchKey, SinkId, SinkKey, SourceId, SourceKey};
 use http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
@@ -10,7 +14,7 @@ use serde_json::Value;
 use super::body::{Body, Nothing};
 use super::error::{self, ApiError};
 use super::params::{
-    BranchPath, SinkPath, SinkVersionPath, SourcePath, SourceVersionPath, TaskPath,
+    BranchPath, SinkPath, SinkVersionPath, SourcePath, SourceVersionPath, TaskPath, TokenPath,
 };
 use super::{Inner, Shared};
 use crate::auth::{AuthError, Identity};
@@ -65,6 +69,18 @@ impl Address for SinkVersionPath {
     }
 }
 
+impl Address for TokenPath {
+    fn branch(&self) -> Option<&str> {
+        None
+    }
+}
+
+impl Address for Nothing {
+    fn branch(&self) -> Option<&str> {
+        None
+    }
+}
+
 impl Address for TaskPath {
     fn branch(&self) -> Option<&str> {
         None
@@ -88,6 +104,8 @@ where
         let path = path_parameters(&mut parts).await;
         let query = query_parameters(&parts.uri);
         let token = token(&parts.headers);
+        let from = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        let from = from.map(|peer| peer.0.ip().to_string());
 
         let body = B::read(Request::from_parts(parts, body), api, operation).await?;
 
@@ -100,11 +118,12 @@ where
         if let Some(error) = ApiError::all(findings) {
             return Err(error);
         }
-        let who = authenticate(api, token.as_deref().unwrap_or_default()).await?;
+        let mut who = authenticate(api, token.as_deref().unwrap_or_default()).await?;
+        who.from = from;
         let path: P = typed(parameters.clone())?;
         let branch = branch(&who, path.branch())?;
         if operation.admin && !who.admin {
-            let text = "only admin token can do write operations on streams";
+            let text = operation.refusal();
             return Err(ApiError::forbidden(text));
         }
         Ok(Self {

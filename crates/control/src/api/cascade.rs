@@ -46,7 +46,7 @@ pub(super) async fn run(api: &Inner, key: &SourceKey, stamp: &Stamp) -> Result<D
             ApiError::conflict("tableNotDeleted", text)
         })?;
     }
-    let revision: Revision = api.repo.purge_source(key).await?;
+    let revision: Revision = api.repo.purge_source(key, stamp).await?;
     Ok(Done::new(revision, result(&tables)))
 }
 

@@ -232,6 +232,10 @@ pub(super) fn sink_version_not_found(id: &str, number: u32) -> ApiError {
     ApiError::not_found("sinkVersionNotFound", message)
 }
 
+pub(super) fn token_not_found(id: &str) -> ApiError {
+    ApiError::not_found("tokenNotFound", format!("token \"{id}\" not found"))
+}
+
 pub(super) fn sink_not_found(id: &str) -> ApiError {
     let message = format!("Sink \"{id}\" not found in the source.");
     ApiError::not_found("sinkNotFound", message)

@@ -111,6 +111,33 @@ pub(super) struct DeleteSourceQuery {
     pub(super) cascade: bool,
 }
 
+/// `/v1/admin/tokens/{tokenId}`
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Path)]
+pub(super) struct TokenPath {
+    /// Id of a token.
+    #[param(min_length = 1, max_length = 64, example = "1-a1B2c3D4e5F6")]
+    pub(super) token_id: String,
+}
+
+/// Which part of which project's list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
+pub(super) struct AdminListQuery {
+    /// Number of a project, in place of the token's own; of operators only.
+    #[param(minimum = 0, required = false)]
+    pub(super) project_id: Option<u64>,
+    /// Only what comes after this id.
+    #[serde(default)]
+    #[param(default = "", required = false)]
+    pub(super) after_id: String,
+    /// So many at most.
+    #[param(minimum = 1, maximum = 100, default = 100, required = false)]
+    pub(super) limit: u32,
+}
+
 /// Why something is switched off.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]

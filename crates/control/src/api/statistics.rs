@@ -74,7 +74,9 @@ pub(super) async fn clear_sink(
 ) -> Result<StatusCode, ApiError> {
     let key = call.sink_key()?;
     existing(&api, &key).await?;
-    api.repo.clear_statistics(&key).await.map_err(failed)?;
+    let stamp = call.who.stamp(api.clock.now());
+    let cleared = api.repo.clear_statistics(&key, &stamp).await;
+    cleared.map_err(failed)?;
     Ok(StatusCode::OK)
 }
 
@@ -90,8 +92,9 @@ pub(super) async fn clear_source(
 ) -> Result<StatusCode, ApiError> {
     let key = call.source_key()?;
     api.repo.source(&key).await?;
+    let stamp = call.who.stamp(api.clock.now());
     for sink in api.repo.sinks(&key, "", limits::SINKS_MAX).await?.items {
-        let cleared = api.repo.clear_statistics(&sink.key).await;
+        let cleared = api.repo.clear_statistics(&sink.key, &stamp).await;
         cleared.map_err(failed)?;
     }
     Ok(StatusCode::OK)

@@ -1,6 +1,7 @@
 //! The API as clients see it: through the router, on the real embedded store.
 
 mod access;
+mod admin;
 mod bodies;
 mod documents;
 mod frame;

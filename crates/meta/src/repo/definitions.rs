@@ -3,15 +3,15 @@
 use std::error::Error;
 
 use forebay_model::{
-    BranchKey, SettingsPatch, Sink, SinkKey, Source, SourceKey, SourceKind, Stamp, TableSink,
-    Version, limits,
+    BranchId, BranchKey, ProjectId, SettingsPatch, Sink, SinkKey, Source, SourceKey, SourceKind,
+    Stamp, TableSink, Version, limits,
 };
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::files::FileError;
 use super::{Attempts, Draft, Repo};
-use crate::keys::Key;
+use crate::keys::{self, Key};
 use crate::store::StoreError;
 use crate::stored::definition::{SinkContentForm, SourceContentForm};
 
@@ -228,6 +228,17 @@ impl Repo {
                 return Err(DefinitionError::Conflict);
             }
         }
+    }
+
+    /// The default branch of a project, if it was used already.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn default_branch(&self, project: ProjectId) -> Result<Option<BranchId>, StoreError> {
+        let prefix = keys::below(keys::BRANCHES, &project);
+        let branches = self.read_all::<Branch>(&prefix).await?;
+        let default = branches.iter().find(|b| b.is_default);
+        Ok(default.map(|b| b.key.branch))
     }
 
     /// A branch, if there is one.

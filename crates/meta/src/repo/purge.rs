@@ -3,8 +3,9 @@
 //! Nothing of a source is forgotten while records of it are on their way: they were acknowledged,
 //! so they reach their tables first.
 
-use forebay_model::{Sink, SourceKey, Statistics, TableBackend, TableId};
+use forebay_model::{Sink, SourceKey, Stamp, Statistics, TableBackend, TableId};
 
+use super::audit::Action;
 use super::definitions::DefinitionError;
 use super::{Attempts, Draft, Repo, Revised};
 use crate::keys::{self, Key};
@@ -64,7 +65,11 @@ impl Repo {
     /// # Errors
     /// [`DefinitionError::SourceNotFound`] when it is not among the deleted,
     /// [`DefinitionError::InFlight`] while records are on their way, or the store.
-    pub async fn purge_source(&self, key: &SourceKey) -> Result<Revision, DefinitionError> {
+    pub async fn purge_source(
+        &self,
+        key: &SourceKey,
+        stamp: &Stamp,
+    ) -> Result<Revision, DefinitionError> {
         let mut attempts = Attempts::default();
         loop {
             let read = self.deleted_source(key).await?;
@@ -75,6 +80,7 @@ impl Repo {
             let mut draft = Draft::default();
             draft.unchanged(Key::DeletedSource(key), &read);
             draft.absent(Key::Source(key));
+            draft.audit_source(key, Action::Purge, (Some(&read.version), None), stamp)?;
             draft.delete(Key::DeletedSource(key));
             draft.delete_below(keys::below(keys::SOURCE_VERSIONS, key));
             draft.delete_below(keys::below(keys::DELETED_SINKS, key));

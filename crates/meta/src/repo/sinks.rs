@@ -11,6 +11,7 @@
 
 use forebay_model::{Deleted, Sink, SinkKey, Source, SourceKey, Stamp, Version, VolumeId, limits};
 
+use super::audit::Action;
 use super::definitions::{DefinitionError, Refusal, SinkContent, next_version};
 use super::files::{Turn, Under};
 use super::sources::undeleted_version;
@@ -67,6 +68,8 @@ impl Repo {
                 draft.delete(Key::DeletedSink(key));
             }
             put_sink(&mut draft, &sink)?;
+            let versions = (deleted.as_ref().map(|d| &d.version), Some(&sink.version));
+            draft.audit_sink(key, Action::Create, versions, stamp)?;
             self.draft_turn(&mut draft, &source, &sink, volumes, stamp)
                 .await?;
             if let Some(revision) = self.commit(draft).await? {
@@ -185,6 +188,8 @@ impl Repo {
             draft.unchanged(Key::Source(&key.source), &source);
             draft.unchanged(Key::Sink(key), &read);
             put_sink(&mut draft, &sink)?;
+            let versions = (Some(&read.version), Some(&sink.version));
+            draft.audit_sink(key, Action::Update, versions, stamp)?;
             self.draft_turn(&mut draft, &source, &sink, volumes, stamp)
                 .await?;
             if let Some(revision) = self.commit(draft).await? {
@@ -232,6 +237,8 @@ impl Repo {
         loop {
             let sink = self.sink(key).await?;
             let mut draft = Draft::default();
+            let versions = (Some(&sink.version), None);
+            draft.audit_sink(key, Action::Delete, versions, stamp)?;
             self.draft_sink_deletion(&mut draft, sink, stamp, false)
                 .await?;
             if let Some(revision) = self.commit(draft).await? {
@@ -287,6 +294,8 @@ impl Repo {
             let mut draft = Draft::default();
             draft.unchanged(Key::Source(&key.source), &source);
             draft.put(Key::Source(&key.source), &source.value)?;
+            let versions = (Some(&read.version), Some(&version));
+            draft.audit_sink(key, Action::Undelete, versions, stamp)?;
             let sink = self
                 .draft_sink_return(&mut draft, &source, read, Some(version), volumes, stamp)
                 .await?;

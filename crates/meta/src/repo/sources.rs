@@ -6,6 +6,7 @@ use forebay_model::{
     BranchKey, Deleted, Sink, Source, SourceKey, Stamp, Version, VolumeId, limits,
 };
 
+use super::audit::Action;
 use super::definitions::{Branch, DefinitionError, Refusal, SourceContent, next_version};
 use super::{Attempts, Draft, Listing, Repo, Revised};
 use crate::keys::{self, Key};
@@ -54,6 +55,9 @@ impl Repo {
                 self.abandon_sinks(key, &mut draft).await?;
             }
             put_source(&mut draft, &source)?;
+            let before = deleted.as_ref().map(|d| &d.version);
+            let versions = (before, Some(&source.version));
+            draft.audit_source(key, Action::Create, versions, stamp)?;
             if let Some(revision) = self.commit(draft).await? {
                 return Ok(Revised {
                     value: source,
@@ -160,6 +164,8 @@ impl Repo {
             let mut draft = Draft::default();
             draft.unchanged(Key::Source(key), &read);
             put_source(&mut draft, &source)?;
+            let versions = (Some(&read.version), Some(&source.version));
+            draft.audit_source(key, Action::Update, versions, stamp)?;
             if let Some(revision) = self.commit(draft).await? {
                 return Ok(Revised {
                     value: source,
@@ -219,6 +225,7 @@ impl Repo {
                 with_parent: false,
             });
             draft.put(Key::DeletedSource(key), &source)?;
+            draft.audit_source(key, Action::Delete, (Some(&source.version), None), stamp)?;
             for sink in self
                 .read_all::<Sink>(&keys::below(keys::SINKS, key))
                 .await?
@@ -270,6 +277,8 @@ impl Repo {
             draft.delete(Key::DeletedSource(key));
             draft.absent(Key::Source(key));
             put_source(&mut draft, &source)?;
+            let versions = (Some(&read.version), Some(&source.version));
+            draft.audit_source(key, Action::Undelete, versions, stamp)?;
             let prefix = keys::below(keys::DELETED_SINKS, key);
             for sink in self.read_all::<Sink>(&prefix).await? {
                 if sink.deleted.as_ref().is_some_and(|d| d.with_parent) {

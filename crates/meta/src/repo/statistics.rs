@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use forebay_model::{
-    Balance, File, FileKey, NodeId, SinkKey, Slice, SliceKey, SliceState, Statistics, Timestamp,
+    Balance, File, FileKey, NodeId, SinkKey, Slice, SliceKey, SliceState, Stamp, Statistics,
+    Timestamp,
 };
 
+use super::audit::Action;
 use super::files::FileError;
 use super::{Attempts, Draft, Repo, Revised, decode};
 use crate::keys::{self, Key};
@@ -190,7 +192,7 @@ impl Repo {
     ///
     /// # Errors
     /// [`FileError::Conflict`], or the store's.
-    pub async fn clear_statistics(&self, sink: &SinkKey) -> Result<(), FileError> {
+    pub async fn clear_statistics(&self, sink: &SinkKey, stamp: &Stamp) -> Result<(), FileError> {
         let mut attempts = Attempts::default();
         loop {
             let read = self.read::<Book>(Key::Book(sink)).await?;
@@ -216,6 +218,7 @@ impl Repo {
             let mut draft = Draft::default();
             draft.as_read(Key::Book(sink), read.as_ref());
             draft.put(Key::Book(sink), &book)?;
+            draft.audit_sink(sink, Action::ClearStatistics, (None, None), stamp)?;
             if self.commit(draft).await?.is_some() {
                 return Ok(());
             }

@@ -6,6 +6,7 @@
 
 use forebay_model::{Disabled, Sink, SinkKey, Source, SourceKey, Stamp, VolumeId};
 
+use super::audit::Action;
 use super::definitions::{DefinitionError, next_version};
 use super::sinks::put_sink;
 use super::sources::put_source;
@@ -36,7 +37,7 @@ impl Repo {
             let mut source = read.value.clone();
             source.disabled = Some(disabled(stamp, reason, false));
             let mut draft = Draft::default();
-            draft_source(&mut draft, &read, &mut source, "Disabled.", stamp)?;
+            draft_source(&mut draft, &read, &mut source, Action::Disable, stamp)?;
             for read in self.sinks_of(key).await? {
                 if read.disabled.is_some() {
                     continue;
@@ -78,7 +79,7 @@ impl Repo {
             let mut source = read.value.clone();
             source.disabled = None;
             let mut draft = Draft::default();
-            draft_source(&mut draft, &read, &mut source, "Enabled.", stamp)?;
+            draft_source(&mut draft, &read, &mut source, Action::Enable, stamp)?;
             for read in self.sinks_of(key).await? {
                 let mut sink = read.value.clone();
                 sink.disabled = sink.disabled.filter(|d| !d.with_parent);
@@ -147,17 +148,19 @@ impl Repo {
             }
             let mut sink = read.value.clone();
             sink.disabled.clone_from(&to);
-            let what = if to.is_some() {
-                "Disabled."
+            let action = if to.is_some() {
+                Action::Disable
             } else {
-                "Enabled."
+                Action::Enable
             };
             let (number, hash) = (sink.version.number, sink.version.hash);
-            sink.version = next_version(number, hash, what, stamp)?;
+            sink.version = next_version(number, hash, description(action), stamp)?;
             let mut draft = Draft::default();
             draft.unchanged(Key::Source(&key.source), &source);
             draft.unchanged(Key::Sink(key), &read);
             put_sink(&mut draft, &sink)?;
+            let versions = (Some(&read.version), Some(&sink.version));
+            draft.audit_sink(key, action, versions, stamp)?;
             self.draft_turn(&mut draft, &source, &sink, volumes, stamp)
                 .await?;
             if let Some(revision) = self.commit(draft).await? {
@@ -175,6 +178,14 @@ impl Repo {
     }
 }
 
+fn description(action: Action) -> &'static str {
+    if action == Action::Disable {
+        "Disabled."
+    } else {
+        "Enabled."
+    }
+}
+
 fn disabled(stamp: &Stamp, reason: &str, with_parent: bool) -> Disabled {
     Disabled {
         stamp: stamp.clone(),
@@ -189,11 +200,13 @@ fn draft_source(
     draft: &mut Draft,
     read: &Revised<Source>,
     source: &mut Source,
-    description: &str,
+    action: Action,
     stamp: &Stamp,
 ) -> Result<(), DefinitionError> {
     let hash = source.version.hash.clone();
-    source.version = next_version(source.version.number, hash, description, stamp)?;
+    source.version = next_version(source.version.number, hash, description(action), stamp)?;
+    let versions = (Some(&read.version), Some(&source.version));
+    draft.audit_source(&source.key, action, versions, stamp)?;
     draft.unchanged(Key::Source(&source.key), read);
     put_source(draft, source)
 }

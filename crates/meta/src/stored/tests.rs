@@ -14,8 +14,10 @@ use forebay_model::{
 use super::book::Book;
 use super::definition::KeptVersion;
 use super::{Stored, StoredError};
+use crate::repo::audit::{Action, Change, What};
 use crate::repo::definitions::{Branch, SinkContent, SourceContent};
 use crate::repo::runtime::{Cluster, Node, Processed, Volume};
+use crate::repo::tokens::{Role, Token, TokenSecret};
 use crate::store::Revision;
 
 fn golden<T: Stored + PartialEq + Debug>(name: &str, sample: &T) {
@@ -48,6 +50,7 @@ fn stamp(seconds: i64) -> Stamp {
             token_desc: Some("my token".to_owned()),
             user_id: None,
             user_name: Some("Ada".to_owned()),
+            from: None,
         },
     }
 }
@@ -228,6 +231,43 @@ fn files_and_slices_keep_their_form() {
             cleared: None,
         },
     );
+}
+
+#[test]
+fn tokens_and_the_audit_keep_their_form() {
+    let token = Token {
+        id: "1-a1B2c3D4e5F6".to_owned(),
+        project: ProjectId(1),
+        branch: forebay_model::BranchId(2),
+        role: Role::Admin,
+        description: "deployment".to_owned(),
+        created: stamp(0),
+        expires_at: Some(at(100)),
+        secrets: vec![
+            TokenSecret {
+                sha256: "0".repeat(64),
+                made_at: at(0),
+                valid_until: Some(at(50)),
+            },
+            TokenSecret {
+                sha256: "f".repeat(64),
+                made_at: at(40),
+                valid_until: None,
+            },
+        ],
+    };
+    golden("token.v1.json", &token);
+    let mut change = Change {
+        project: ProjectId(1),
+        what: What::Source(source().key),
+        action: Action::Update,
+        description: "Updated.".to_owned(),
+        old_version: Some(2),
+        new_version: Some(3),
+        stamp: stamp(3),
+    };
+    change.stamp.by.from = Some("192.0.2.7".to_owned());
+    golden("change.v1.json", &change);
 }
 
 #[test]

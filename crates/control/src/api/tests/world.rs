@@ -25,7 +25,7 @@ use crate::api::{
     Api, ApiConfig, ApiDeps, ColumnProblem, DropTables, Mapper, TestCell, TestError, TestRecord,
     TestTable,
 };
-use crate::auth::{ConfiguredTokens, TokenConfig};
+use crate::auth::{ConfiguredTokens, StoredTokens, TokenConfig};
 
 pub(super) const NODE: &str = "n1";
 pub(super) const S: &str = "/v1/branches/default/sources";
@@ -88,6 +88,7 @@ fn token(id: &str, project: u64, branch: u64, admin: bool) -> TokenConfig {
         branch,
         description: format!("Token {id}"),
         admin,
+        operator: id == "operator",
         sha256: ConfiguredTokens::hash(id.as_bytes()),
     }
 }
@@ -97,7 +98,8 @@ impl World {
         Self::with(|_| {}).await
     }
 
-    /// Tokens are their own ids: `admin` and `reader` of project 123, `other` of project 456.
+    /// Tokens are their own ids: `admin` and `reader` of project 123, `operator` of project 123, `other` of
+    /// project 456.
     pub(super) async fn with(change: impl FnOnce(&mut ApiConfig)) -> Self {
         let world = Self::without_volume(change).await;
         let volume = Volume {
@@ -128,6 +130,7 @@ impl World {
             token("admin", 123, 111, true),
             token("reader", 123, 111, false),
             token("other", 456, 222, true),
+            token("operator", 123, 111, true),
         ];
         let mut config = ApiConfig {
             public_url: "https://stream.example/".to_owned(),
@@ -140,7 +143,11 @@ impl World {
         let api = Api::new(ApiDeps {
             repo: repo.clone(),
             mapper: Arc::new(SmallMapper),
-            auth: Arc::new(ConfiguredTokens::new(&tokens).unwrap()),
+            auth: Arc::new(StoredTokens::new(
+                ConfiguredTokens::new(&tokens).unwrap(),
+                repo.clone(),
+                clock.clone(),
+            )),
             clock: clock.clone(),
             random: Box::new(move || random.next_u64()),
             node: node.id,

@@ -127,6 +127,15 @@ pub(crate) struct Page {
 }
 
 impl Page {
+    pub(crate) fn of(limit: u32, total_count: usize, after_id: &str, last_id: &str) -> Self {
+        Self {
+            limit,
+            total_count,
+            after_id: after_id.to_owned(),
+            last_id: last_id.to_owned(),
+        }
+    }
+
     pub(crate) fn new(query: &super::super::params::ListQuery, total: usize, last: &str) -> Self {
         Self {
             limit: query.limit,
