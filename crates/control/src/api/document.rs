@@ -9,8 +9,8 @@ use http::header;
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
-use super::Shared;
 use super::operation::ADMIN;
+use super::{Shared, error};
 
 /// Address of the documentation, below the API's.
 pub(super) const DOCUMENTATION: &str = "/v1/documentation";
@@ -63,6 +63,8 @@ pub(super) fn finish(document: &utoipa::openapi::OpenApi, public_url: &str) -> V
             "description": "The same token, for clients that send it this way."
         }
     });
+    let names: Vec<String> = error::NAMES.iter().map(|n| error::full_name(n)).collect();
+    document["components"]["schemas"]["Error"]["properties"]["error"]["enum"] = json!(names);
     let paths = document["paths"].take();
     let mut finished = serde_json::Map::new();
     for (path, mut item) in paths.as_object().cloned().unwrap_or_default() {

@@ -9,6 +9,47 @@ use forebay_meta::{DefinitionError, StoreError};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
+/// The names of all errors, as the document lists them.
+pub(super) const NAMES: [&str; 37] = [
+    "badRequest",
+    "bodyTooLarge",
+    "branchNotFound",
+    "decodePayload",
+    "deletedSinkNotFound",
+    "deletedSourceNotFound",
+    "endpointNotFound",
+    "forbidden",
+    "internalError",
+    "invalidEnumValue",
+    "invalidFieldType",
+    "invalidLength",
+    "invalidRange",
+    "missingField",
+    "missingPayload",
+    "panicError",
+    "projectNotFound",
+    "requestTimeout",
+    "resourceLimitReached",
+    "serviceUnavailable",
+    "sinkAlreadyExists",
+    "sinkCountLimitReached",
+    "sinkNotFound",
+    "sinkVersionNotFound",
+    "sourceAlreadyExists",
+    "sourceCountLimitReached",
+    "sourceNotFound",
+    "sourceVersionNotFound",
+    "storage.tokenInvalid",
+    "tableNotDeleted",
+    "taskAlreadyRunning",
+    "taskNotFound",
+    "tokenCountLimitReached",
+    "tokenNotFound",
+    "unprocessableContent",
+    "versionCountLimitReached",
+    "versionNotFound",
+];
+
 /// Why a request was not served.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{name}: {message}")]
@@ -25,6 +66,7 @@ pub(crate) struct ApiError {
 
 impl ApiError {
     pub(crate) fn new(status: StatusCode, name: &'static str, message: impl Into<String>) -> Self {
+        debug_assert!(NAMES.contains(&name), "{name} is not in the document");
         Self {
             status,
             name,
@@ -121,11 +163,16 @@ impl ApiError {
     }
 
     fn full_name(&self) -> String {
-        if self.name.contains('.') {
-            self.name.to_owned()
-        } else {
-            format!("stream.api.{}", self.name)
-        }
+        full_name(self.name)
+    }
+}
+
+/// As clients get it.
+pub(super) fn full_name(name: &str) -> String {
+    if name.contains('.') {
+        name.to_owned()
+    } else {
+        format!("stream.api.{name}")
     }
 }
 

@@ -9,6 +9,7 @@
 )]
 
 mod command_line;
+mod compat;
 mod configuration;
 mod definitions;
 mod documents;
