@@ -32,10 +32,12 @@ pub trait DropTables: Send + Sync {
 /// Records that were accepted reach their table before it is deleted, so none of them brings it
 /// back afterwards.
 pub(super) async fn run(api: &Inner, key: &SourceKey, stamp: &Stamp) -> Result<Done, ApiError> {
-    match api.repo.delete_source(key, stamp).await {
-        Ok(_) | Err(DefinitionError::SourceNotFound(_)) => {}
+    // This is what source nodes follow; what is forgotten later is of no concern to them.
+    let deleted = match api.repo.delete_source(key, stamp).await {
+        Ok(revision) => revision,
+        Err(DefinitionError::SourceNotFound(_)) => Revision::default(),
         Err(e) => return Err(e.into()),
-    }
+    };
     arrived(api, key).await?;
     let tables = api.repo.filled_tables(key).await?;
     for table in tables.iter().filter(|t| t.also_of.is_none()) {
@@ -46,8 +48,8 @@ pub(super) async fn run(api: &Inner, key: &SourceKey, stamp: &Stamp) -> Result<D
             ApiError::conflict("tableNotDeleted", text)
         })?;
     }
-    let revision: Revision = api.repo.purge_source(key, stamp).await?;
-    Ok(Done::new(revision, result(&tables)))
+    api.repo.purge_source(key, stamp).await?;
+    Ok(Done::new(deleted, result(&tables)))
 }
 
 /// Waits until nothing of the source is on its way.

@@ -27,7 +27,7 @@ pub(super) const PAGE: &str = "/v1/documentation/";
         description = "Sources take records, sinks bring them into tables. Whatever changes something is a task: the answer is 202, and the task's address tells how it went.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
-    components(schemas(super::error::ErrorBody)),
+    components(schemas(error::ErrorBody)),
     tags(
         (name = "documentation", description = "What the API is."),
         (name = "source", description = "Where records come in."),

@@ -98,8 +98,8 @@ pub(crate) fn run(command: Command, env: Environment) -> Result<(), Failure> {
             block_on(list(&api, &args))
         }
         Command::Rotate(args) => {
-            let api = ApiClient::new(&args.server, env)?;
             let path = format!("{TOKENS}/{}/rotate", path_part(&args.id)?);
+            let api = ApiClient::new(&args.server, env)?;
             let body = json!({ "overlap": args.overlap });
             block_on(async {
                 let rotated = api.call(Method::POST, &path, Some(&body)).await?;
@@ -107,8 +107,8 @@ pub(crate) fn run(command: Command, env: Environment) -> Result<(), Failure> {
             })
         }
         Command::Revoke(args) => {
-            let api = ApiClient::new(&args.server, env)?;
             let path = format!("{TOKENS}/{}", path_part(&args.id)?);
+            let api = ApiClient::new(&args.server, env)?;
             block_on(async {
                 api.call(Method::DELETE, &path, None).await?;
                 terminal::line(format_args!("token {} revoked", args.id))

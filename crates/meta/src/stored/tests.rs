@@ -11,7 +11,7 @@ use forebay_model::{
     Timestamp, Version, VolumeId,
 };
 
-use super::book::Book;
+use super::book::{Book, Cleared};
 use super::definition::KeptVersion;
 use super::{Stored, StoredError};
 use crate::repo::audit::{Action, Change, What};
@@ -220,17 +220,24 @@ fn files_and_slices_keep_their_form() {
     slice.staging_bytes = 500;
     golden("slice.v1.json", &slice);
     golden("statistics.v1.json", &statistics());
-    golden(
-        "book.v1.json",
-        &Book {
-            writing: Some(at(9)),
-            last_opened_at: Some(at(9)),
-            removed_up_to: Some(at(5)),
-            removed: statistics(),
-            removed_imported_rows: 42,
-            cleared: None,
-        },
-    );
+    let mut book = Book {
+        writing: Some(at(9)),
+        last_opened_at: Some(at(9)),
+        removed_up_to: Some(at(5)),
+        removed: statistics(),
+        removed_imported_rows: 42,
+        cleared: None,
+    };
+    let first: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests/golden/book.v1.json"]
+        .iter()
+        .collect();
+    let first = std::fs::read(first).unwrap();
+    assert_eq!(Book::decode(&first).unwrap(), book);
+    book.cleared = Some(Cleared {
+        up_to: at(4),
+        removed_since: statistics(),
+    });
+    golden("book.v2.json", &book);
 }
 
 #[test]
@@ -323,13 +330,13 @@ fn tasks_and_nodes_keep_their_form() {
 
 #[test]
 fn a_later_version_is_named_and_a_damaged_value_says_what_it_should_be() {
-    let newer = Book::decode(br#"{"v":2,"anything":true}"#).unwrap_err();
+    let newer = Book::decode(br#"{"v":3,"anything":true}"#).unwrap_err();
     assert_eq!(
         newer,
         StoredError::Newer {
             what: "book of a sink",
-            found: 2,
-            known: 1
+            found: 3,
+            known: 2
         }
     );
     for damaged in [

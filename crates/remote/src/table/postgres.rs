@@ -70,7 +70,7 @@ impl Table for PostgresTable {
     }
 
     async fn delete(&self, table: &TableId) -> Result<(), TableError> {
-        let mut connection = self.pool.take().await?;
+        let connection = self.pool.take().await?;
         let action = format!("delete table \"{table}\"");
         let name = schema::qualified(table);
         connection
