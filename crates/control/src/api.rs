@@ -4,15 +4,19 @@
 //! the checks that the OpenAPI document names for its operation, then to a handler. A handler checks
 //! what needs the store or the mapper, and starts a task for everything that changes something.
 
+mod admin;
+mod aggregation;
 mod answer;
 mod body;
 mod call;
+mod cascade;
 mod config;
 mod document;
 mod error;
 mod frame;
 mod index;
 mod letters;
+mod lifecycle;
 mod mapper;
 mod mapping;
 mod operation;
@@ -26,6 +30,7 @@ mod tasks;
 mod test_mapping;
 mod types;
 mod validate;
+mod versions;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -34,12 +39,14 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
+use axum::routing::get;
 use forebay_meta::Repo;
 use forebay_model::{Clock, NodeId, TableBackend};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub use cascade::DropTables;
 pub use config::ApiConfig;
 pub use letters::{Choice, Discard, KeptLetter, LetterFailure, Letters, Replay};
 pub use mapper::{ColumnProblem, Mapper, TestCell, TestError, TestRecord, TestTable};
@@ -69,6 +76,8 @@ pub struct ApiDeps {
     pub node: NodeId,
     /// Table backends that can be named besides the default one.
     pub backends: BTreeSet<TableBackend>,
+    /// What takes tables away.
+    pub tables: Arc<dyn DropTables>,
     /// Addresses and limits.
     pub config: ApiConfig,
 }
@@ -87,6 +96,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     random: Random,
     backends: BTreeSet<TableBackend>,
+    tables: Arc<dyn DropTables>,
     config: ApiConfig,
     tasks: Tasks,
     operations: Operations,
@@ -108,11 +118,26 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(index::index))
         .routes(routes!(document::json3))
         .routes(routes!(document::yaml3))
+        .routes(routes!(document::json2))
+        .routes(routes!(document::yaml2))
+        .routes(routes!(document::moved))
+        .routes(routes!(index::health_check))
         .routes(routes!(sources::create, sources::list))
+        .routes(routes!(sources::list_deleted))
         .routes(routes!(sources::get, sources::update, sources::delete))
         .routes(routes!(settings::get_source, settings::update_source))
         .routes(routes!(test_mapping::test))
+        .routes(routes!(statistics::clear_source))
+        .routes(routes!(lifecycle::disable_source))
+        .routes(routes!(lifecycle::enable_source))
+        .routes(routes!(lifecycle::undelete_source))
+        .routes(routes!(lifecycle::rotate_secret))
+        .routes(routes!(versions::list_source))
+        .routes(routes!(versions::get_source))
+        .routes(routes!(versions::rollback_source))
+        .routes(routes!(aggregation::aggregation))
         .routes(routes!(sinks::create, sinks::list))
+        .routes(routes!(sinks::list_deleted))
         .routes(routes!(sinks::get, sinks::update, sinks::delete))
         .routes(routes!(settings::get_sink, settings::update_sink))
         .routes(routes!(statistics::total))
@@ -122,7 +147,18 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(letters::get))
         .routes(routes!(letters::replay))
         .routes(routes!(letters::discard))
+        .routes(routes!(statistics::clear_sink))
+        .routes(routes!(lifecycle::disable_sink))
+        .routes(routes!(lifecycle::enable_sink))
+        .routes(routes!(lifecycle::undelete_sink))
+        .routes(routes!(versions::list_sink))
+        .routes(routes!(versions::get_sink))
+        .routes(routes!(versions::rollback_sink))
         .routes(routes!(tasks::get))
+        .routes(routes!(admin::create_token, admin::list_tokens))
+        .routes(routes!(admin::get_token, admin::revoke_token))
+        .routes(routes!(admin::rotate_token))
+        .routes(routes!(admin::audit))
 }
 
 impl Api {
@@ -145,6 +181,7 @@ impl Api {
             clock: deps.clock,
             random: Random::new(deps.random),
             backends: deps.backends,
+            tables: deps.tables,
             config: deps.config,
             tasks,
             operations: Operations::new(&document),
@@ -160,6 +197,7 @@ impl Api {
     pub fn router(&self) -> Router {
         let (router, _) = routes().split_for_parts();
         router
+            .route(document::PAGE, get(document::page))
             .fallback(index::not_found)
             .layer(from_fn_with_state(self.0.clone(), frame::frame))
             .with_state(self.0.clone())

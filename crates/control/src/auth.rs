@@ -1,7 +1,9 @@
 //! Who is calling: the token of a request becomes an [`Identity`].
 //!
-//! [`Authenticate`] is the seam: today tokens are configured ([`ConfiguredTokens`]); tokens that the
-//! store keeps, with roles and expiry, will be another implementation of it.
+//! [`Authenticate`] is the seam. Tokens are configured ([`ConfiguredTokens`]), or kept by the store,
+//! with an expiry ([`StoredTokens`]).
+
+pub(crate) mod stored;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -12,6 +14,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
+
+pub use stored::StoredTokens;
 
 /// Whose token it is, and what it may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +30,10 @@ pub struct Identity {
     pub description: String,
     /// It may change things.
     pub admin: bool,
+    /// It may administer all projects of the server.
+    pub operator: bool,
+    /// Address of the client that uses it now, if it is known.
+    pub from: Option<String>,
 }
 
 impl Identity {
@@ -49,6 +57,7 @@ impl Identity {
                 token_desc: Some(self.description.clone()),
                 user_id: None,
                 user_name: None,
+                from: self.from.clone(),
             },
         }
     }
@@ -89,6 +98,9 @@ pub struct TokenConfig {
     /// It may change things; otherwise it may only look.
     #[serde(default)]
     pub admin: bool,
+    /// It may administer all projects of the server: make tokens for them, and read their audit.
+    #[serde(default)]
+    pub operator: bool,
     /// SHA-256 of the token, 64 hexadecimal digits: `printf %s TOKEN | sha256sum`.
     pub sha256: String,
 }
@@ -168,6 +180,8 @@ impl ConfiguredTokens {
                 token_id: id(),
                 description: token.description.clone(),
                 admin: token.admin,
+                operator: token.operator,
+                from: None,
             };
             known.push((hash, identity));
         }
@@ -222,6 +236,7 @@ mod tests {
             branch: 1,
             description: String::new(),
             admin: true,
+            operator: false,
             sha256: ConfiguredTokens::hash(secret.as_bytes()),
         }
     }

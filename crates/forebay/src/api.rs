@@ -124,6 +124,7 @@ impl ApiClient {
         max: usize,
     ) -> Result<Vec<Value>, Failure> {
         let mut all: Vec<Value> = Vec::new();
+        let join = if path.contains('?') { '&' } else { '?' };
         loop {
             let page_size = PAGE.min(max - all.len());
             if page_size == 0 {
@@ -135,7 +136,7 @@ impl ApiClient {
                 .and_then(Value::as_str)
                 .unwrap_or_default();
             let page = self
-                .get(&format!("{path}?limit={page_size}&afterId={last}"))
+                .get(&format!("{path}{join}limit={page_size}&afterId={last}"))
                 .await?;
             let found = page
                 .get(items)
@@ -181,10 +182,10 @@ impl ApiClient {
         }
     }
 
-    /// Sends a request.
+    /// Sends a request and gives the answer's JSON, null when it has none.
     ///
     /// # Errors
-    /// As [`Self::get`].
+    /// When the server can't be reached or refuses.
     pub(crate) async fn call(
         &self,
         method: reqwest::Method,

@@ -44,6 +44,8 @@ enum Command {
     Apply(command::apply::Args),
     #[command(subcommand)]
     Source(command::source::Command),
+    #[command(subcommand)]
+    Token(command::token::Command),
     Query(command::query::Args),
     #[command(subcommand)]
     Dead(command::dead::Command),
@@ -97,6 +99,7 @@ fn run(command: Command, env: Environment) -> Result<(), Failure> {
         Command::Demo(args) => command::demo::run(args, env),
         Command::Apply(args) => command::apply::run(args, env),
         Command::Source(command) => command::source::run(command, env),
+        Command::Token(command) => command::token::run(command, env),
         Command::Query(args) => command::query::run(&args, env),
         Command::Dead(command) => command::dead::run(command, env),
         Command::Job(command) => command::job::run(command, env),

@@ -14,3 +14,4 @@ pub(crate) mod query;
 pub(crate) mod reference;
 pub(crate) mod serve;
 pub(crate) mod source;
+pub(crate) mod token;

@@ -21,6 +21,7 @@ mod layers;
 mod log;
 mod nearest;
 mod problem;
+pub(crate) mod profile;
 pub(crate) mod reference;
 mod secret;
 mod staging;
@@ -46,6 +47,7 @@ pub(crate) use telemetry::{LogFormat, LogOutput};
 
 use layers::{Assigned, Layers};
 use log::LogSection;
+use profile::Profile;
 use staging::StagingSection;
 use storage::StorageSection;
 use table::TableSection;
@@ -77,6 +79,8 @@ impl Role {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Config {
+    /// Which defaults hold: `forebay`, or `keboola` for those of Keboola Stream (docs/compat.md).
+    pub(crate) profile: Profile,
     /// Directory of everything that Forebay keeps: log, metadata, staging, tables, token. One
     /// process at a time.
     pub(crate) data_dir: PathBuf,
@@ -114,6 +118,7 @@ pub(crate) struct SourceSection {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            profile: Profile::default(),
             data_dir: PathBuf::from("forebay-data"),
             roles: Role::ALL.to_vec(),
             node_id: "forebay".to_owned(),
@@ -205,6 +210,7 @@ pub(crate) fn load(sources: &Sources) -> Result<Loaded, Vec<Problem>> {
     for (flag, path, text) in &sources.flags {
         layers.add_flag(flag, path, text);
     }
+    layers.add_profile();
     let (config, mut problems) = typed(&layers.assigned);
     problems.splice(0..0, layers.problems);
     let origins: BTreeMap<String, Origin> = layers

@@ -22,8 +22,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use forebay_control::api::{Api, ApiDeps};
-use forebay_control::auth::Authenticate;
+use forebay_control::api::{Api, ApiDeps, DropTables};
+use forebay_control::auth::{ConfiguredTokens, StoredTokens};
 use forebay_control::coordinator::Coordinator;
 use forebay_flow::budget::Budget;
 use forebay_flow::dead_letter::DeadLetters;
@@ -42,7 +42,7 @@ use forebay_meta::repo::runtime::{Node as NodeEntry, Volume};
 use forebay_meta::repo::tasks::TaskRetention;
 use forebay_meta::session::Session;
 use forebay_meta::{EmbeddedOptions, EmbeddedStore, Repo, Store};
-use forebay_model::{Clock, NodeId, TableBackend, VolumeId};
+use forebay_model::{Clock, NodeId, TableBackend, TableId, VolumeId};
 use forebay_record::Limits;
 use forebay_remote::staging::Staging;
 use forebay_remote::table::postgres::PostgresTable;
@@ -111,7 +111,7 @@ impl Node {
         config: &Config,
         environment: &Environment,
         clock: Arc<dyn Clock>,
-        auth: Arc<dyn Authenticate>,
+        auth: ConfiguredTokens,
         metrics: Router,
     ) -> Result<Self, Failure> {
         let base = Base::open(config, environment, clock).await?;
@@ -414,7 +414,7 @@ impl Base {
     fn api(
         &self,
         config: &Config,
-        auth: Arc<dyn Authenticate>,
+        auth: ConfiguredTokens,
         listen: SocketAddr,
         source_url: String,
         appender: &Arc<dyn Appender>,
@@ -439,7 +439,11 @@ impl Base {
             repo: self.repo.clone(),
             mapper: Arc::new(mapper),
             letters: Arc::new(NodeLetters(letters)),
-            auth,
+            auth: Arc::new(StoredTokens::new(
+                auth,
+                self.repo.clone(),
+                Arc::clone(&self.clock),
+            )),
             clock: Arc::clone(&self.clock),
             random: Box::new(random::secret()),
             node: self.node.clone(),
@@ -448,8 +452,25 @@ impl Base {
                 .all()
                 .map(|t| t.backend())
                 .collect::<BTreeSet<_>>(),
+            tables: Arc::new(DroppedTables(self.tables.clone())),
             config: config.api.resolve(listen, source_url),
         })
+    }
+}
+
+/// Takes tables away for the API, which does not know the backends.
+struct DroppedTables(Tables);
+
+#[async_trait::async_trait]
+impl DropTables for DroppedTables {
+    async fn drop_table(&self, backend: TableBackend, table: &TableId) -> Result<(), String> {
+        match self.0.get(backend) {
+            Some(tables) => tables.delete(table).await.map_err(|e| e.to_string()),
+            None => Err(format!(
+                "table type \"{}\" is not configured on this server",
+                backend.name()
+            )),
+        }
     }
 }
 

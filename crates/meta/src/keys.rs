@@ -46,6 +46,10 @@ pub const VOLUMES: &str = "storage/volume/writer/";
 pub const TASKS: &str = "task/";
 /// Tasks that have not ended, by the node that works on them.
 pub const UNFINISHED_TASKS: &str = "runtime/task/";
+/// Tokens of the management API.
+pub const TOKENS: &str = "definition/token/";
+/// Who changed what.
+pub const AUDIT: &str = "audit/";
 /// Live nodes.
 pub const NODES: &str = "runtime/node/";
 /// How far live source nodes are.
@@ -90,6 +94,10 @@ pub enum Key<'k> {
     Task(ProjectId, &'k str),
     /// `runtime/task/<node>/<project>/<task id>`: a mark of a task that has not ended.
     UnfinishedTask(&'k NodeId, ProjectId, &'k str),
+    /// `definition/token/<project>/<token id>`: a token of the management API.
+    Token(ProjectId, &'k str),
+    /// `audit/<project>/<time>_<what>_<action>_<version>`: a change of a definition or token.
+    Audit(ProjectId, &'k str),
     /// `runtime/node/<node>`: a live node; on a lease.
     Node(&'k NodeId),
     /// `runtime/closesync/source/node/<node>`: how far a source node is; on a lease.
@@ -121,6 +129,8 @@ impl fmt::Display for Key<'_> {
             Self::UnfinishedTask(node, project, id) => {
                 write!(f, "{UNFINISHED_TASKS}{node}/{project}/{id}")
             }
+            Self::Token(project, id) => write!(f, "{TOKENS}{project}/{id}"),
+            Self::Audit(project, id) => write!(f, "{AUDIT}{project}/{id}"),
             Self::Node(node) => write!(f, "{NODES}{node}"),
             Self::Processed(node) => write!(f, "{PROCESSED}{node}"),
             Self::Cluster => f.write_str("runtime/cluster"),
@@ -146,6 +156,13 @@ pub fn below(prefix: &str, of: &dyn fmt::Display) -> String {
 pub fn parse_statistics(key: &str) -> Option<(SliceKey, NodeId)> {
     let (slice, node) = key.strip_prefix(STATISTICS)?.rsplit_once('/')?;
     Some((slice.parse().ok()?, NodeId(node.to_owned())))
+}
+
+/// The project and id of a [`Key::Audit`].
+#[must_use]
+pub fn parse_audit(key: &str) -> Option<(ProjectId, &str)> {
+    let (project, id) = key.strip_prefix(AUDIT)?.split_once('/')?;
+    Some((ProjectId(project.parse().ok()?), id))
 }
 
 #[cfg(test)]

@@ -15,17 +15,21 @@ use crate::store::{
 };
 use crate::stored::Stored;
 
+pub mod audit;
 pub mod cleanup;
 pub mod definitions;
 pub mod files;
 pub mod imports;
 pub mod letters;
+pub mod purge;
 pub mod runtime;
 pub mod sinks;
 pub mod slices;
 pub mod sources;
 pub mod statistics;
+pub mod switch;
 pub mod tasks;
+pub mod tokens;
 
 /// Volumes of one file at most. With the sinks of a source it makes the largest transaction
 /// ([`crate::store::TXN_OPS_MAX`]).

@@ -18,6 +18,7 @@ pub mod runtime;
 pub mod slice;
 pub mod statistics;
 pub mod task;
+pub mod token;
 
 /// Why a value can't be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -26,6 +26,11 @@ enum Action {
     UpdateSink,
     DeleteSource,
     UndeleteSource,
+    DisableSource,
+    EnableSource,
+    DisableSink,
+    EnableSink,
+    ClearStatistics,
     OpenFile,
     RotateFile,
     RotateSlice,
@@ -57,6 +62,11 @@ fn action() -> impl Strategy<Value = Action> {
         1 => Just(Action::UpdateSink),
         1 => Just(Action::DeleteSource),
         2 => Just(Action::UndeleteSource),
+        1 => Just(Action::DisableSource),
+        3 => Just(Action::EnableSource),
+        1 => Just(Action::DisableSink),
+        2 => Just(Action::EnableSink),
+        1 => Just(Action::ClearStatistics),
         1 => Just(Action::OpenFile),
         4 => Just(Action::RotateFile),
         4 => Just(Action::RotateSlice),
@@ -163,6 +173,22 @@ impl Actor {
                 let undelete = repo.undelete_source(&sink.source, &volumes, &stamp);
                 tolerated_definition(undelete.await);
             }
+            Action::DisableSource => {
+                tolerated_definition(repo.disable_source(&sink.source, "API", &stamp).await);
+            }
+            Action::EnableSource => {
+                let enable = repo.enable_source(&sink.source, &volumes, &stamp);
+                tolerated_definition(enable.await);
+            }
+            Action::DisableSink => {
+                tolerated_definition(repo.disable_sink(&sink, "API", &stamp).await);
+            }
+            Action::EnableSink => {
+                tolerated_definition(repo.enable_sink(&sink, &volumes, &stamp).await);
+            }
+            Action::ClearStatistics => {
+                tolerated(repo.clear_statistics(&sink, &stamp).await);
+            }
             Action::OpenFile => drop(tolerated(repo.open_file(&sink, &volumes, now).await)),
             Action::Remove => {
                 let imported = repo.imported_files(Some(&sink)).await.unwrap();
@@ -263,7 +289,9 @@ async fn check(repo: &Repo, tally: &Mutex<Tally>) {
     for id in SINKS {
         let sink = sink_key("src", id);
         let active = repo.active_files(Some(&sink)).await.unwrap();
-        let is_active = repo.source(&sink.source).await.is_ok() && repo.sink(&sink).await.is_ok();
+        let source = repo.source(&sink.source).await;
+        let is_active = source.is_ok_and(|s| s.is_active())
+            && repo.sink(&sink).await.is_ok_and(|s| s.is_active());
         let writing = active.iter().filter(|f| f.file.state == FileState::Writing);
         assert_eq!(writing.count(), usize::from(is_active), "{sink}");
         for file in &active {
@@ -281,6 +309,8 @@ async fn check(repo: &Repo, tally: &Mutex<Tally>) {
         assert_eq!(balance.accepted, finals + reported, "{sink}");
         assert_eq!(balance.imported, rows, "{sink}");
         assert!(balance.holds(), "{balance:?}");
+        let shown = repo.sink_statistics(&sink).await.unwrap();
+        assert!(shown.shown_target.records <= shown.target.records);
     }
 }
 

@@ -20,6 +20,8 @@ pub struct By {
     pub user_id: Option<String>,
     /// Name of the token's owner.
     pub user_name: Option<String>,
+    /// Address of the client; kept by the audit only.
+    pub from: Option<String>,
 }
 
 /// A person, or Forebay itself.
@@ -41,6 +43,7 @@ impl By {
             token_desc: None,
             user_id: None,
             user_name: None,
+            from: None,
         }
     }
 }

@@ -54,6 +54,18 @@ pub trait Table: Send + Sync {
     /// When the rows can't be read ([`RowError`]) or the table can't take them.
     async fn import(&self, import: &Import, rows: RowStream<'_>) -> Result<Imported, TableError>;
 
+    /// Deletes the table with its rows; one that is not there is deleted already. The ledger keeps
+    /// its entries, so no import that was done is ever done again.
+    ///
+    /// # Errors
+    /// When the table can't be deleted; a backend that never deletes says so.
+    async fn delete(&self, table: &TableId) -> Result<(), TableError> {
+        let backend = self.backend().name();
+        Err(TableError::Terminal(format!(
+            "table \"{table}\" can't be deleted: tables of type {backend} are deleted by hand"
+        )))
+    }
+
     /// Takes entries out of the ledger: of files whose metadata is gone, so that nobody will ever
     /// repeat their import. Ids that the ledger does not have are passed over.
     ///

@@ -15,6 +15,11 @@ impl<T> Answer<T> {
         Self(StatusCode::OK, body)
     }
 
+    /// 201.
+    pub(super) fn created(body: T) -> Self {
+        Self(StatusCode::CREATED, body)
+    }
+
     /// 202.
     pub(super) fn accepted(body: T) -> Self {
         Self(StatusCode::ACCEPTED, body)

@@ -1,7 +1,11 @@
 //! What a request must be before a handler sees it, in the order of the contract: body, then
 //! parameters and headers together, token, branch, role.
 
-use axum::extract::{FromRequest, FromRequestParts, MatchedPath, Query, RawPathParams, Request};
+use std::net::SocketAddr;
+
+use axum::extract::{
+    ConnectInfo, FromRequest, FromRequestParts, MatchedPath, Query, RawPathParams, Request,
+};
 use forebay_model::{BranchId, BranchKey, SinkId, SinkKey, SourceId, SourceKey};
 use http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
@@ -9,7 +13,10 @@ use serde_json::Value;
 
 use super::body::{Body, Nothing};
 use super::error::{self, ApiError};
-use super::params::{BranchPath, LetterPath, SinkPath, SourcePath, TaskPath};
+use super::params::{
+    BranchPath, LetterPath, SinkPath, SinkVersionPath, SourcePath, SourceVersionPath, TaskPath,
+    TokenPath,
+};
 use super::{Inner, Shared};
 use crate::auth::{AuthError, Identity};
 
@@ -57,6 +64,30 @@ impl Address for LetterPath {
     }
 }
 
+impl Address for SourceVersionPath {
+    fn branch(&self) -> Option<&str> {
+        Some(&self.branch_id)
+    }
+}
+
+impl Address for SinkVersionPath {
+    fn branch(&self) -> Option<&str> {
+        Some(&self.branch_id)
+    }
+}
+
+impl Address for TokenPath {
+    fn branch(&self) -> Option<&str> {
+        None
+    }
+}
+
+impl Address for Nothing {
+    fn branch(&self) -> Option<&str> {
+        None
+    }
+}
+
 impl Address for TaskPath {
     fn branch(&self) -> Option<&str> {
         None
@@ -80,6 +111,8 @@ where
         let path = path_parameters(&mut parts).await;
         let query = query_parameters(&parts.uri);
         let token = token(&parts.headers);
+        let from = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        let from = from.map(|peer| peer.0.ip().to_string());
 
         let body = B::read(Request::from_parts(parts, body), api, operation).await?;
 
@@ -92,11 +125,12 @@ where
         if let Some(error) = ApiError::all(findings) {
             return Err(error);
         }
-        let who = authenticate(api, token.as_deref().unwrap_or_default()).await?;
+        let mut who = authenticate(api, token.as_deref().unwrap_or_default()).await?;
+        who.from = from;
         let path: P = typed(parameters.clone())?;
         let branch = branch(&who, path.branch())?;
         if operation.admin && !who.admin {
-            let text = "only admin token can do write operations on streams";
+            let text = operation.refusal();
             return Err(ApiError::forbidden(text));
         }
         Ok(Self {
@@ -170,32 +204,54 @@ fn branch(who: &Identity, given: Option<&str>) -> Result<BranchKey, ApiError> {
     }
 }
 
-impl<Q, B> Call<SourcePath, Q, B> {
+/// An address with a source in it.
+pub(super) trait InSource: Address {
+    /// Its id, as it is written there.
+    fn source(&self) -> &str;
+}
+
+/// An address with a sink in it.
+pub(super) trait InSink: InSource {
+    /// Its id, as it is written there.
+    fn sink(&self) -> &str;
+}
+
+macro_rules! addresses {
+    ($($path:ty: $of:ident $method:ident $field:ident;)*) => {
+        $(impl $of for $path {
+            fn $method(&self) -> &str {
+                &self.$field
+            }
+        })*
+    };
+}
+
+addresses! {
+    SourcePath: InSource source source_id;
+    SourceVersionPath: InSource source source_id;
+    SinkPath: InSource source source_id;
+    SinkVersionPath: InSource source source_id;
+    LetterPath: InSource source source_id;
+    SinkPath: InSink sink sink_id;
+    SinkVersionPath: InSink sink sink_id;
+    LetterPath: InSink sink sink_id;
+}
+
+impl<P: InSource, Q, B> Call<P, Q, B> {
     /// The source of the address. One with a `/` would be another key: there is none.
     pub(super) fn source_key(&self) -> Result<SourceKey, ApiError> {
-        source_key(self.branch, &self.path.source_id)
+        source_key(self.branch, self.path.source())
     }
 }
 
-impl<Q, B> Call<SinkPath, Q, B> {
+impl<P: InSink, Q, B> Call<P, Q, B> {
     /// The sink of the address.
     pub(super) fn sink_key(&self) -> Result<SinkKey, ApiError> {
-        sink_key(self.branch, &self.path.source_id, &self.path.sink_id)
+        Ok(SinkKey {
+            source: source_key(self.branch, self.path.source())?,
+            sink: SinkId::from_raw(self.path.sink()),
+        })
     }
-}
-
-impl<Q, B> Call<LetterPath, Q, B> {
-    /// The sink of the address.
-    pub(super) fn sink_key(&self) -> Result<SinkKey, ApiError> {
-        sink_key(self.branch, &self.path.source_id, &self.path.sink_id)
-    }
-}
-
-fn sink_key(branch: BranchKey, source: &str, sink: &str) -> Result<SinkKey, ApiError> {
-    Ok(SinkKey {
-        source: source_key(branch, source)?,
-        sink: SinkId::from_raw(sink),
-    })
 }
 
 fn source_key(branch: BranchKey, id: &str) -> Result<SourceKey, ApiError> {

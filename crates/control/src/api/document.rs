@@ -1,4 +1,7 @@
-//! The OpenAPI documents. Versions of the format other than 3 have their place here.
+//! The OpenAPI documents and the page for people, all made from the types and routes of this crate.
+
+mod page;
+mod swagger;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -6,11 +9,14 @@ use http::header;
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
-use super::Shared;
 use super::operation::ADMIN;
+use super::{Shared, error};
 
 /// Address of the documentation, below the API's.
 pub(super) const DOCUMENTATION: &str = "/v1/documentation";
+
+/// The page for people: links in it are relative, so it ends with a slash.
+pub(super) const PAGE: &str = "/v1/documentation/";
 
 /// The frame of the document; routes and schemas come from the handlers.
 #[derive(Debug, OpenApi)]
@@ -21,21 +27,25 @@ pub(super) const DOCUMENTATION: &str = "/v1/documentation";
         description = "Sources take records, sinks bring them into tables. Whatever changes something is a task: the answer is 202, and the task's address tells how it went.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
-    components(schemas(super::error::ErrorBody)),
+    components(schemas(error::ErrorBody)),
     tags(
         (name = "documentation", description = "What the API is."),
         (name = "source", description = "Where records come in."),
         (name = "sink", description = "Where they go."),
         (name = "task", description = "Long work."),
+        (name = "admin", description = "Tokens, and who changed what."),
     )
 )]
 pub(super) struct Frame;
 
-/// The document in both forms.
+/// The document in all its forms.
 #[derive(Clone, Debug)]
 pub(super) struct Documents {
     pub(super) json: String,
-    pub(super) yaml: String,
+    yaml: String,
+    json2: String,
+    yaml2: String,
+    page: String,
 }
 
 /// The document as it is served: that of the handlers, with what holds for all of them.
@@ -53,6 +63,8 @@ pub(super) fn finish(document: &utoipa::openapi::OpenApi, public_url: &str) -> V
             "description": "The same token, for clients that send it this way."
         }
     });
+    let names: Vec<String> = error::NAMES.iter().map(|n| error::full_name(n)).collect();
+    document["components"]["schemas"]["Error"]["properties"]["error"]["enum"] = json!(names);
     let paths = document["paths"].take();
     let mut finished = serde_json::Map::new();
     for (path, mut item) in paths.as_object().cloned().unwrap_or_default() {
@@ -71,7 +83,8 @@ fn complete(method: &str, operation: &mut Value) {
     if operation["tags"] == json!(["documentation"]) {
         return;
     }
-    let only_looks = method == "get" || operation["operationId"] == "TestSource";
+    let is_open = method == "get" && operation["tags"] != json!([ADMIN]);
+    let only_looks = is_open || operation["operationId"] == "TestSource";
     let scopes = if only_looks {
         json!([])
     } else {
@@ -86,9 +99,13 @@ fn complete(method: &str, operation: &mut Value) {
 
 impl Documents {
     pub(super) fn new(document: &Value) -> Self {
+        let swagger = swagger::of(document);
         Self {
             json: super::answer::pretty(document),
             yaml: serde_saphyr::to_string(document).unwrap_or_default(),
+            json2: super::answer::pretty(&swagger),
+            yaml2: serde_saphyr::to_string(&swagger).unwrap_or_default(),
+            page: page::of(document),
         }
     }
 }
@@ -99,8 +116,7 @@ impl Documents {
     responses((status = 200, description = "This document.", body = Object))
 )]
 pub(super) async fn json3(State(api): State<Shared>) -> Response {
-    let json = [(header::CONTENT_TYPE, "application/json")];
-    (json, api.documents.json.clone()).into_response()
+    typed("application/json", &api.documents.json)
 }
 
 /// OpenAPI 3 document in YAML.
@@ -109,6 +125,41 @@ pub(super) async fn json3(State(api): State<Shared>) -> Response {
     responses((status = 200, description = "This document.", content_type = "application/x-yaml", body = String))
 )]
 pub(super) async fn yaml3(State(api): State<Shared>) -> Response {
-    let yaml = [(header::CONTENT_TYPE, "application/x-yaml")];
-    (yaml, api.documents.yaml.clone()).into_response()
+    typed("application/x-yaml", &api.documents.yaml)
+}
+
+/// OpenAPI 2 document.
+#[utoipa::path(
+    get, path = "/v1/documentation/openapi.json", tag = "documentation", operation_id = "OpenApiJson",
+    responses((status = 200, description = "This document in the older form.", body = Object))
+)]
+pub(super) async fn json2(State(api): State<Shared>) -> Response {
+    typed("application/json", &api.documents.json2)
+}
+
+/// OpenAPI 2 document in YAML.
+#[utoipa::path(
+    get, path = "/v1/documentation/openapi.yaml", tag = "documentation", operation_id = "OpenApiYaml",
+    responses((status = 200, description = "This document in the older form.", content_type = "application/x-yaml", body = String))
+)]
+pub(super) async fn yaml2(State(api): State<Shared>) -> Response {
+    typed("application/x-yaml", &api.documents.yaml2)
+}
+
+/// To the documentation for people.
+#[utoipa::path(
+    get, path = "/v1/documentation", tag = "documentation", operation_id = "Documentation",
+    responses((status = 301, description = "To the page, whose address ends with a slash."))
+)]
+pub(super) async fn moved() -> Response {
+    super::frame::moved(PAGE)
+}
+
+/// The documentation for people. Not in the document: it is the one address that ends with a slash.
+pub(super) async fn page(State(api): State<Shared>) -> Response {
+    typed("text/html; charset=utf-8", &api.documents.page)
+}
+
+fn typed(kind: &'static str, text: &str) -> Response {
+    ([(header::CONTENT_TYPE, kind)], text.to_owned()).into_response()
 }

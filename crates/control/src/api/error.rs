@@ -9,6 +9,47 @@ use forebay_meta::{DefinitionError, StoreError};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
+/// The names of all errors, as the document lists them.
+pub(super) const NAMES: [&str; 37] = [
+    "badRequest",
+    "bodyTooLarge",
+    "branchNotFound",
+    "decodePayload",
+    "deletedSinkNotFound",
+    "deletedSourceNotFound",
+    "endpointNotFound",
+    "forbidden",
+    "internalError",
+    "invalidEnumValue",
+    "invalidFieldType",
+    "invalidLength",
+    "invalidRange",
+    "missingField",
+    "missingPayload",
+    "panicError",
+    "projectNotFound",
+    "requestTimeout",
+    "resourceLimitReached",
+    "serviceUnavailable",
+    "sinkAlreadyExists",
+    "sinkCountLimitReached",
+    "sinkNotFound",
+    "sinkVersionNotFound",
+    "sourceAlreadyExists",
+    "sourceCountLimitReached",
+    "sourceNotFound",
+    "sourceVersionNotFound",
+    "storage.tokenInvalid",
+    "tableNotDeleted",
+    "taskAlreadyRunning",
+    "taskNotFound",
+    "tokenCountLimitReached",
+    "tokenNotFound",
+    "unprocessableContent",
+    "versionCountLimitReached",
+    "versionNotFound",
+];
+
 /// Why a request was not served.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{name}: {message}")]
@@ -25,6 +66,7 @@ pub(crate) struct ApiError {
 
 impl ApiError {
     pub(crate) fn new(status: StatusCode, name: &'static str, message: impl Into<String>) -> Self {
+        debug_assert!(NAMES.contains(&name), "{name} is not in the document");
         Self {
             status,
             name,
@@ -121,11 +163,16 @@ impl ApiError {
     }
 
     fn full_name(&self) -> String {
-        if self.name.contains('.') {
-            self.name.to_owned()
-        } else {
-            format!("stream.api.{}", self.name)
-        }
+        full_name(self.name)
+    }
+}
+
+/// As clients get it.
+pub(super) fn full_name(name: &str) -> String {
+    if name.contains('.') {
+        name.to_owned()
+    } else {
+        format!("stream.api.{name}")
     }
 }
 
@@ -188,7 +235,7 @@ impl From<DefinitionError> for ApiError {
             },
             E::File(_) | E::Conflict if error.is_retryable() => Self::unavailable(&error),
             E::File(e) => Self::internal(e),
-            E::Conflict => Self::unavailable(error),
+            E::Conflict | E::InFlight { .. } => Self::unavailable(error),
             E::Store(e) => e.into(),
         }
     }
@@ -210,6 +257,30 @@ fn limit_reached(what: &'static str, max: usize) -> ApiError {
 pub(super) fn source_not_found(id: &str) -> ApiError {
     let message = format!("Source \"{id}\" not found in the branch.");
     ApiError::not_found("sourceNotFound", message)
+}
+
+pub(super) fn deleted_source_not_found(id: &str) -> ApiError {
+    let message = format!("Deleted source \"{id}\" not found in the branch.");
+    ApiError::not_found("deletedSourceNotFound", message)
+}
+
+pub(super) fn deleted_sink_not_found(id: &str) -> ApiError {
+    let message = format!("Deleted sink \"{id}\" not found in the source.");
+    ApiError::not_found("deletedSinkNotFound", message)
+}
+
+pub(super) fn source_version_not_found(id: &str, number: u32) -> ApiError {
+    let message = format!("Source version \"{id}/{number:010}\" not found in the branch.");
+    ApiError::not_found("sourceVersionNotFound", message)
+}
+
+pub(super) fn sink_version_not_found(id: &str, number: u32) -> ApiError {
+    let message = format!("Sink version \"{id}/{number:010}\" not found in the source.");
+    ApiError::not_found("sinkVersionNotFound", message)
+}
+
+pub(super) fn token_not_found(id: &str) -> ApiError {
+    ApiError::not_found("tokenNotFound", format!("token \"{id}\" not found"))
 }
 
 pub(super) fn sink_not_found(id: &str) -> ApiError {

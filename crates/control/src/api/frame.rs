@@ -9,8 +9,8 @@ use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
-use super::Shared;
 use super::error::ApiError;
+use super::{Shared, document};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PATCH, PUT, DELETE");
@@ -82,6 +82,9 @@ fn early(request: &Request) -> Option<Response> {
         return Some(preflight());
     }
     let path = request.uri().path();
+    if path == document::PAGE {
+        return None;
+    }
     let shorter = path.strip_suffix('/').filter(|p| !p.is_empty())?;
     // Two slashes at the beginning would send the browser to another host.
     if shorter.starts_with("//") || shorter.ends_with('/') {

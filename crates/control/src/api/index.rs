@@ -1,7 +1,8 @@
 //! What is not about a source, sink or task.
 
 use axum::extract::{Request, State};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use http::header;
 
 use super::answer::Answer;
 use super::config::base;
@@ -32,6 +33,15 @@ pub(super) async fn index(State(api): State<Shared>) -> Answer<Index> {
             document::DOCUMENTATION
         ),
     })
+}
+
+/// Whether the API answers; whether it is ready is asked elsewhere.
+#[utoipa::path(
+    get, path = "/health-check", tag = "documentation", operation_id = "HealthCheck",
+    responses((status = 200, description = "It does.", content_type = "text/plain", body = String))
+)]
+pub(super) async fn health_check() -> Response {
+    ([(header::CONTENT_TYPE, "text/plain")], "OK").into_response()
 }
 
 /// Everything that has no route.

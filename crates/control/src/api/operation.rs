@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use http::Method;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::error::ApiError;
 use super::validate::{Schemas, check_scalar};
@@ -29,6 +29,8 @@ pub(super) struct Operation {
     pub(super) protected: bool,
     /// It needs a token that may change things.
     pub(super) admin: bool,
+    /// It is about the server, not about streams.
+    administers: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -95,6 +97,16 @@ impl Operation {
             body,
             protected: schemes().next().is_some(),
             admin: schemes().any(scopes),
+            administers: operation["tags"] == json!([ADMIN]),
+        }
+    }
+
+    /// What a token that may only look is told.
+    pub(super) fn refusal(&self) -> &'static str {
+        if self.administers {
+            "only admin token can administer a project"
+        } else {
+            "only admin token can do write operations on streams"
         }
     }
 

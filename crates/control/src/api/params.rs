@@ -61,6 +61,41 @@ pub(super) struct LetterPath {
     pub(super) letter_id: String,
 }
 
+/// `…/sources/{sourceId}/versions/{versionNumber}`
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Path)]
+pub(super) struct SourceVersionPath {
+    /// Number of a branch, or `default`.
+    #[param(example = "default")]
+    pub(super) branch_id: String,
+    /// Id of a source.
+    #[param(min_length = 1, max_length = 48, example = "my-source")]
+    pub(super) source_id: String,
+    /// Number of a version.
+    #[param(minimum = 1, maximum = 4_294_967_295_u32, example = 1)]
+    pub(super) version_number: u32,
+}
+
+/// `…/sinks/{sinkId}/versions/{versionNumber}`
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Path)]
+pub(super) struct SinkVersionPath {
+    /// Number of a branch, or `default`.
+    #[param(example = "default")]
+    pub(super) branch_id: String,
+    /// Id of a source.
+    #[param(min_length = 1, max_length = 48, example = "my-source")]
+    pub(super) source_id: String,
+    /// Id of a sink.
+    #[param(min_length = 1, max_length = 48, example = "my-sink")]
+    pub(super) sink_id: String,
+    /// Number of a version.
+    #[param(minimum = 1, maximum = 4_294_967_295_u32, example = 1)]
+    pub(super) version_number: u32,
+}
+
 /// `/v1/tasks/{taskId}`
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
@@ -90,9 +125,47 @@ pub(super) struct ListQuery {
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]
 pub(super) struct DeleteSourceQuery {
-    /// Together with its tables; not supported.
+    /// For good, together with its versions and its tables.
     #[param(default = false, required = false)]
     pub(super) cascade: bool,
+}
+
+/// `/v1/admin/tokens/{tokenId}`
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Path)]
+pub(super) struct TokenPath {
+    /// Id of a token.
+    #[param(min_length = 1, max_length = 64, example = "1-a1B2c3D4e5F6")]
+    pub(super) token_id: String,
+}
+
+/// Which part of which project's list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
+pub(super) struct AdminListQuery {
+    /// Number of a project, in place of the token's own; of operators only.
+    #[param(minimum = 0, required = false)]
+    pub(super) project_id: Option<u64>,
+    /// Only what comes after this id.
+    #[serde(default)]
+    #[param(default = "", required = false)]
+    pub(super) after_id: String,
+    /// So many at most.
+    #[param(minimum = 1, maximum = 100, default = 100, required = false)]
+    pub(super) limit: u32,
+}
+
+/// Why something is switched off.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
+pub(super) struct DisableQuery {
+    /// Shown with it.
+    #[serde(default)]
+    #[param(default = "API", max_length = 256, required = false)]
+    pub(super) reason: String,
 }
 
 /// Which files.

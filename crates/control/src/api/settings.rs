@@ -78,10 +78,10 @@ pub(super) async fn update_source(
         };
         let repo = &inner.repo;
         let updated = repo.update_source(&key, &description, &stamp, change);
-        Ok(Done {
-            revision: updated.await?.revision,
-            result: "Source settings have been updated successfully.",
-        })
+        Ok(Done::new(
+            updated.await?.revision,
+            "Source settings have been updated successfully.",
+        ))
     })
     .await
 }
@@ -110,10 +110,10 @@ pub(super) async fn update_sink(
         };
         let repo = &inner.repo;
         let updated = repo.update_sink(&key, &description, &volumes, &stamp, change);
-        Ok(Done {
-            revision: updated.await?.revision,
-            result: "Sink settings have been updated successfully.",
-        })
+        Ok(Done::new(
+            updated.await?.revision,
+            "Sink settings have been updated successfully.",
+        ))
     })
     .await
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use forebay_meta::{DefinitionError, SinkContent};
+use forebay_meta::{DefinitionError, Listing, SinkContent};
 use forebay_model::{
     Mapping, SettingsPatch, SinkId, SinkKey, TableBackend, TableId, TableSink, VolumeId,
 };
@@ -63,10 +63,10 @@ pub(super) async fn create(
         let volumes = volumes(&inner).await?;
         let repo = &inner.repo;
         let made = repo.create_sink(&key, content, "New sink.", &volumes, &stamp);
-        Ok(Done {
-            revision: made.await?.revision,
-            result: "Sink has been created successfully.",
-        })
+        Ok(Done::new(
+            made.await?.revision,
+            "Sink has been created successfully.",
+        ))
     })
     .await
 }
@@ -85,15 +85,39 @@ pub(super) async fn list(
     api.repo.source(&source).await?;
     let (after, limit) = (&call.query.after_id, call.query.limit as usize);
     let listing = api.repo.sinks(&source, after, limit).await?;
+    Ok(Answer::ok(sink_list(&call, &listing)))
+}
+
+/// Deleted sinks of a source.
+#[utoipa::path(
+    get, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/deleted", tag = "sink", operation_id = "ListDeletedSinks",
+    params(SourcePath, ListQuery),
+    responses((status = 200, description = "Some of the deleted sinks, sorted by id.", body = SinkList))
+)]
+pub(super) async fn list_deleted(
+    State(api): State<Shared>,
+    call: Call<SourcePath, ListQuery>,
+) -> Result<Answer<SinkList>, ApiError> {
+    let source = call.source_key()?;
+    api.repo.source(&source).await?;
+    let (after, limit) = (&call.query.after_id, call.query.limit as usize);
+    let listing = api.repo.deleted_sinks(&source, after, limit).await?;
+    Ok(Answer::ok(sink_list(&call, &listing)))
+}
+
+fn sink_list(
+    call: &Call<SourcePath, ListQuery>,
+    listing: &Listing<forebay_model::Sink>,
+) -> SinkList {
     let last = listing.items.last();
     let last = last.map_or("", |s| s.key.sink.as_str());
-    Ok(Answer::ok(SinkList {
+    SinkList {
         project_id: call.branch.project.0,
         branch_id: call.branch.branch.0,
-        source_id: source.source.to_string(),
+        source_id: call.path.source_id.clone(),
         page: Page::new(&call.query, listing.total, last),
         sinks: listing.items.iter().map(Sink::from).collect(),
-    }))
+    }
 }
 
 /// A sink.
@@ -139,10 +163,10 @@ pub(super) async fn update(
         };
         let repo = &inner.repo;
         let updated = repo.update_sink(&key, description, &volumes, &stamp, change);
-        Ok(Done {
-            revision: updated.await?.revision,
-            result: "Sink has been updated successfully.",
-        })
+        Ok(Done::new(
+            updated.await?.revision,
+            "Sink has been updated successfully.",
+        ))
     })
     .await
 }
@@ -184,10 +208,10 @@ pub(super) async fn delete(
     let stamp = call.who.stamp(api.clock.now());
     let (inner, subject) = (Arc::clone(&api), subject(&key));
     tasks::start(&api, "api.delete.sink", subject, async move {
-        Ok(Done {
-            revision: inner.repo.delete_sink(&key, &stamp).await?,
-            result: "Sink has been deleted successfully.",
-        })
+        Ok(Done::new(
+            inner.repo.delete_sink(&key, &stamp).await?,
+            "Sink has been deleted successfully.",
+        ))
     })
     .await
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use forebay_meta::{DefinitionError, Revision, SourceContent};
+use forebay_meta::{DefinitionError, Listing, Revision, SourceContent};
 use forebay_model::{InvalidId, SettingsPatch, SourceId, SourceKey, SourceKind};
 
 use super::answer::Answer;
@@ -15,8 +15,8 @@ use super::params::{BranchPath, DeleteSourceQuery, ListQuery, SourcePath};
 use super::tasks::{self, Done};
 use super::types::common::Page;
 use super::types::source::{Source, SourceCreate, SourceList, SourceUpdate};
-use super::types::task::Task;
-use super::{Inner, Shared};
+use super::types::task::{DELETE_SOURCE, Task};
+use super::{Inner, Shared, cascade};
 use crate::task::Subject;
 
 /// Makes a source.
@@ -58,10 +58,10 @@ pub(super) async fn create(
         let made = inner
             .repo
             .create_source(&key, content, "New source.", &stamp);
-        Ok(Done {
-            revision: made.await?.revision,
-            result: "Source has been created successfully.",
-        })
+        Ok(Done::new(
+            made.await?.revision,
+            "Source has been created successfully.",
+        ))
     })
     .await
 }
@@ -78,14 +78,37 @@ pub(super) async fn list(
 ) -> Result<Answer<SourceList>, ApiError> {
     let (after, limit) = (&call.query.after_id, call.query.limit as usize);
     let listing = api.repo.sources(&call.branch, after, limit).await?;
+    Ok(Answer::ok(source_list(&api, &call, &listing)))
+}
+
+/// Deleted sources of a branch.
+#[utoipa::path(
+    get, path = "/v1/branches/{branchId}/sources/deleted", tag = "source", operation_id = "ListDeletedSources",
+    params(BranchPath, ListQuery),
+    responses((status = 200, description = "Some of the deleted sources, sorted by id.", body = SourceList))
+)]
+pub(super) async fn list_deleted(
+    State(api): State<Shared>,
+    call: Call<BranchPath, ListQuery>,
+) -> Result<Answer<SourceList>, ApiError> {
+    let (after, limit) = (&call.query.after_id, call.query.limit as usize);
+    let listing = api.repo.deleted_sources(&call.branch, after, limit).await?;
+    Ok(Answer::ok(source_list(&api, &call, &listing)))
+}
+
+fn source_list(
+    api: &Inner,
+    call: &Call<BranchPath, ListQuery>,
+    listing: &Listing<forebay_model::Source>,
+) -> SourceList {
     let last = listing.items.last();
     let last = last.map_or("", |s| s.key.source.as_str());
-    Ok(Answer::ok(SourceList {
+    SourceList {
         project_id: call.branch.project.0,
         branch_id: call.branch.branch.0,
         page: Page::new(&call.query, listing.total, last),
-        sources: listing.items.iter().map(|s| view(&api, s)).collect(),
-    }))
+        sources: listing.items.iter().map(|s| view(api, s)).collect(),
+    }
 }
 
 /// A source.
@@ -124,15 +147,17 @@ pub(super) async fn update(
             Ok(())
         };
         let updated = inner.repo.update_source(&key, description, &stamp, change);
-        Ok(Done {
-            revision: updated.await?.revision,
-            result: "Source has been updated successfully.",
-        })
+        Ok(Done::new(
+            updated.await?.revision,
+            "Source has been updated successfully.",
+        ))
     })
     .await
 }
 
 /// Deletes a source and its sinks. What was accepted still goes into the tables.
+///
+/// It can be brought back, unless it was deleted together with its tables.
 #[utoipa::path(
     delete, path = "/v1/branches/{branchId}/sources/{sourceId}", tag = "source", operation_id = "DeleteSource",
     params(SourcePath, DeleteSourceQuery),
@@ -142,27 +167,45 @@ pub(super) async fn delete(
     State(api): State<Shared>,
     call: Call<SourcePath, DeleteSourceQuery>,
 ) -> Result<Answer<Task>, ApiError> {
-    if call.query.cascade {
-        // Saying yes and keeping the tables would be worse than saying no.
-        let text = "deleting a source together with its tables is not supported";
-        return Err(ApiError::bad_request(text));
-    }
     let key = call.source_key()?;
-    api.repo.source(&key).await?;
+    let cascade = call.query.cascade;
+    match api.repo.source(&key).await {
+        // What was deleted before can still be forgotten for good.
+        Err(DefinitionError::SourceNotFound(_)) if cascade => {
+            found_deleted(api.repo.deleted_source(&key).await, || {
+                error::source_not_found(key.source.as_str())
+            })?;
+        }
+        found => drop(found?),
+    }
     let stamp = call.who.stamp(api.clock.now());
     let (inner, subject) = (Arc::clone(&api), subject(&key));
-    tasks::start(&api, "api.delete.source", subject, async move {
+    tasks::start(&api, DELETE_SOURCE, subject, async move {
+        if cascade {
+            return cascade::run(&inner, &key, &stamp).await;
+        }
         let revision: Revision = inner.repo.delete_source(&key, &stamp).await?;
-        Ok(Done {
-            revision,
-            result: "Source has been deleted successfully.",
-        })
+        Ok(Done::new(revision, "Source has been deleted successfully."))
     })
     .await
 }
 
-fn view(api: &Inner, source: &forebay_model::Source) -> Source {
+pub(super) fn view(api: &Inner, source: &forebay_model::Source) -> Source {
     Source::new(source, base(&api.config.source_public_url))
+}
+
+/// A deleted source or sink is there; otherwise the error that says that it is not.
+pub(super) fn found_deleted<T>(
+    found: Result<T, DefinitionError>,
+    missing: impl FnOnce() -> ApiError,
+) -> Result<(), ApiError> {
+    match found {
+        Ok(_) => Ok(()),
+        Err(DefinitionError::SourceNotFound(_) | DefinitionError::SinkNotFound(_)) => {
+            Err(missing())
+        }
+        Err(e) => Err(e.into()),
+    }
 }
 
 pub(super) fn subject(key: &SourceKey) -> Subject {

@@ -2,13 +2,14 @@
 
 use axum::extract::State;
 use forebay_meta::{FileError, FileStatistics};
-use forebay_model::FileState;
+use forebay_model::{FileState, limits};
+use http::StatusCode;
 
 use super::Shared;
 use super::answer::Answer;
 use super::call::Call;
 use super::error::ApiError;
-use super::params::{FilesQuery, SinkPath};
+use super::params::{FilesQuery, SinkPath, SourcePath};
 use super::sinks::existing;
 use super::types::statistics::{Balance, Files, Total};
 
@@ -41,6 +42,7 @@ pub(super) async fn files(
     let key = call.sink_key()?;
     existing(&api, &key).await?;
     let mut files = api.repo.file_statistics(&key).await.map_err(failed)?;
+    files.retain(|f| !f.cleared);
     if call.query.failed_files {
         files.retain(|f| f.file.state != FileState::Imported && f.file.retry.attempt > 0);
     }
@@ -57,6 +59,45 @@ fn order(entry: &FileStatistics) -> (bool, bool, forebay_model::Timestamp) {
         file.retry.reason.is_some(),
         file.key.opened_at,
     )
+}
+
+/// Begins the counts of what a sink has brought into its table anew. What is on its way counts when
+/// it arrives; the balance goes on.
+#[utoipa::path(
+    delete, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/statistics/clear", tag = "sink", operation_id = "ClearSinkStatistics",
+    params(SinkPath),
+    responses((status = 200, description = "Done."))
+)]
+pub(super) async fn clear_sink(
+    State(api): State<Shared>,
+    call: Call<SinkPath>,
+) -> Result<StatusCode, ApiError> {
+    let key = call.sink_key()?;
+    existing(&api, &key).await?;
+    let stamp = call.who.stamp(api.clock.now());
+    let cleared = api.repo.clear_statistics(&key, &stamp).await;
+    cleared.map_err(failed)?;
+    Ok(StatusCode::OK)
+}
+
+/// Begins the counts of all sinks of a source anew.
+#[utoipa::path(
+    delete, path = "/v1/branches/{branchId}/sources/{sourceId}/statistics/clear", tag = "source", operation_id = "ClearSourceStatistics",
+    params(SourcePath),
+    responses((status = 200, description = "Done."))
+)]
+pub(super) async fn clear_source(
+    State(api): State<Shared>,
+    call: Call<SourcePath>,
+) -> Result<StatusCode, ApiError> {
+    let key = call.source_key()?;
+    api.repo.source(&key).await?;
+    let stamp = call.who.stamp(api.clock.now());
+    for sink in api.repo.sinks(&key, "", limits::SINKS_MAX).await?.items {
+        let cleared = api.repo.clear_statistics(&sink.key, &stamp).await;
+        cleared.map_err(failed)?;
+    }
+    Ok(StatusCode::OK)
 }
 
 /// Where the records of a sink are. An extension of Forebay.

@@ -1,5 +1,6 @@
 //! Tasks: how handlers start them, and how clients ask about them.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +28,16 @@ pub(super) struct Done {
     /// The transaction.
     pub(super) revision: Revision,
     /// A sentence for people.
-    pub(super) result: &'static str,
+    pub(super) result: Cow<'static, str>,
+}
+
+impl Done {
+    pub(super) fn new(revision: Revision, result: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            revision,
+            result: result.into(),
+        }
+    }
 }
 
 /// Starts a task; it ends when the source nodes have followed its change.
@@ -40,7 +50,11 @@ pub(super) async fn start(
     let inner = Arc::clone(api);
     let work: Work = Box::pin(async move {
         match work.await {
-            Ok(done) => Ok(follow(&inner, &done).await),
+            Ok(done) if follow(&inner, done.revision).await => Ok(done.result.into_owned()),
+            Ok(done) => Ok(format!(
+                "{} Not all source nodes have followed it yet.",
+                done.result
+            )),
             Err(error) => Err(told(kind, &error)),
         }
     });
@@ -84,13 +98,12 @@ fn busy(kind: &str, subject: &Subject) -> ApiError {
 }
 
 /// Waits until the live source nodes have followed the change, so that a finished creation means
-/// that records are taken. A node that hangs does not hold the task for ever.
-async fn follow(api: &Inner, done: &Done) -> String {
-    let wait = followed(api, done.revision);
-    match tokio::time::timeout(api.config.follow_timeout.0, wait).await {
-        Ok(()) => done.result.to_owned(),
-        Err(_) => format!("{} Not all source nodes have followed it yet.", done.result),
-    }
+/// that records are taken. A node that hangs does not hold the task for ever: then it is `false`.
+pub(super) async fn follow(api: &Inner, revision: Revision) -> bool {
+    let wait = followed(api, revision);
+    tokio::time::timeout(api.config.follow_timeout.0, wait)
+        .await
+        .is_ok()
 }
 
 async fn followed(api: &Inner, revision: Revision) {

@@ -1,10 +1,12 @@
 //! The API as clients see it: through the router, on the real embedded store.
 
 mod access;
+mod admin;
 mod bodies;
 mod documents;
 mod frame;
 mod letters;
+mod lifecycle;
 mod sample;
 mod settings;
 mod sinks;

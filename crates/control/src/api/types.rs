@@ -1,6 +1,8 @@
 //! What clients send and get. These types are the one definition: the OpenAPI document is made from
 //! them, requests are checked against it, and answers are written from them.
 
+pub(super) mod admin;
+pub(super) mod aggregation;
 pub(super) mod common;
 pub(super) mod letter;
 pub(super) mod settings;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use forebay_model::failpoint::{self, Point};
-use forebay_model::{File, SinkKey};
+use forebay_model::{File, SinkKey, Timestamp};
 
 use super::{Coordinator, decide};
 
@@ -23,6 +23,14 @@ impl Coordinator {
             Ok(0) => {}
             Ok(tasks) => tracing::debug!(tasks, "old tasks were removed"),
             Err(error) => tracing::warn!(%error, "old tasks could not be removed"),
+        }
+        let kept = self.config.audit_retention.0.as_millis();
+        let kept = i64::try_from(kept).unwrap_or(i64::MAX);
+        let before = Timestamp::from_millis(now.as_millis().saturating_sub(kept));
+        match self.repo.remove_old_audit(before).await {
+            Ok(0) => {}
+            Ok(entries) => tracing::debug!(entries, "old entries of the audit were removed"),
+            Err(error) => tracing::warn!(%error, "old entries of the audit could not be removed"),
         }
     }
 

@@ -38,6 +38,8 @@ pub struct CoordinatorConfig {
     pub archived_file_expiration: Span,
     /// The newest imported files of a sink that are remembered in any case. 0 to 100.
     pub archived_file_retention_per_sink: u32,
+    /// How long it is remembered who changed what. 1h to 87600h.
+    pub audit_retention: Span,
     /// Wait after a first failure; each further one waits `retryFactor` times longer.
     pub retry_initial: Span,
     /// How much longer each wait is than the one before. 1 to 10.
@@ -62,6 +64,7 @@ impl Default for CoordinatorConfig {
             cleanup_interval: Span::mins(10),
             archived_file_expiration: Span::hours(1),
             archived_file_retention_per_sink: 30,
+            audit_retention: Span::hours(24 * 365),
             retry_initial: Span::secs(1),
             retry_factor: 2,
             retry_max: Span::mins(5),
@@ -104,6 +107,7 @@ impl CoordinatorConfig {
                 m(1),
                 h(720),
             ),
+            out_of_range("auditRetention", c.audit_retention, h(1), h(87_600)),
             out_of_range("retryInitial", c.retry_initial, ms(10), m(10)),
             out_of_range("retryMax", c.retry_max, ms(10), h(24)),
             out_of_range("importMaxSlices", c.import_max_slices, 50, 120),

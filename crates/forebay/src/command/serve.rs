@@ -2,9 +2,8 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use forebay_control::auth::{Authenticate, ConfiguredTokens, TokenConfig};
+use forebay_control::auth::{ConfiguredTokens, TokenConfig};
 
 use super::common::Place;
 use crate::banner::{self, Started};
@@ -176,22 +175,17 @@ async fn serve(loaded: &Loaded, started: &Started) -> Result<(), Failure> {
 }
 
 /// Who may use the management API: the server's own token, and those of the configuration.
-pub(crate) fn authenticate(
-    config: &Config,
-    token: &Token,
-) -> Result<Arc<dyn Authenticate>, Failure> {
+pub(crate) fn authenticate(config: &Config, token: &Token) -> Result<ConfiguredTokens, Failure> {
     let own = TokenConfig {
         id: "main".to_owned(),
         project: PROJECT,
         branch: BRANCH,
         description: "Token of the server".to_owned(),
         admin: true,
+        operator: true,
         sha256: ConfiguredTokens::hash(token.secret.expose().as_bytes()),
     };
     let mut all = vec![own];
     all.extend(config.api.tokens.iter().cloned());
-    let tokens = ConfiguredTokens::new(&all);
-    Ok(Arc::new(tokens.map_err(|e| {
-        Failure::usage(format_args!("api.tokens: {e}"))
-    })?))
+    ConfiguredTokens::new(&all).map_err(|e| Failure::usage(format_args!("api.tokens: {e}")))
 }

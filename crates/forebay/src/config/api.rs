@@ -28,7 +28,7 @@ pub(crate) struct ApiSection {
     /// Whom the message of an internal error names as the one to ask; may be empty.
     pub(crate) support_contact: String,
     /// Further tokens, for other projects or for those who may only look: a list of `id`,
-    /// `project`, `branch`, `description`, `admin` and `sha256` (of the token).
+    /// `project`, `branch`, `description`, `admin`, `operator` and `sha256` (of the token).
     pub(crate) tokens: Vec<TokenConfig>,
 }
 

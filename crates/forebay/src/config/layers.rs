@@ -11,6 +11,7 @@ use super::document::{Content, Name, Node};
 use super::environment::{self, Environment};
 use super::nearest::nearest;
 use super::problem::Problem;
+use super::profile::KEBOOLA;
 use super::substitution::substitute;
 
 /// Where a value comes from.
@@ -18,6 +19,8 @@ use super::substitution::substitute;
 pub(crate) enum Origin {
     /// Nobody has set it.
     Default,
+    /// The profile that was chosen.
+    Profile,
     /// A line of the file.
     File(PathBuf, u64),
     /// An environment variable.
@@ -30,6 +33,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("the default"),
+            Self::Profile => f.write_str("the profile"),
             Self::File(path, line) => write!(f, "{}:{line}", path.display()),
             Self::Variable(name) => write!(f, "variable {name}"),
             Self::Flag(flag) => write!(f, "flag {flag}"),
@@ -104,6 +108,27 @@ impl Layers {
                     self.problems
                         .push(problem.did_you_mean(nearest(name, names)));
                 }
+            }
+        }
+    }
+
+    /// Adds what the chosen profile says about keys that nobody has set. The last to be added.
+    pub(crate) fn add_profile(&mut self) {
+        let chosen = self.assigned.get("profile").map(|a| a.value.clone());
+        let is_keboola = chosen.is_some_and(|name| name == "keboola");
+        for (path, text) in KEBOOLA.iter().filter(|_| is_keboola) {
+            if self.assigned.contains_key(path) {
+                continue;
+            }
+            let keys = catalog::root().keys();
+            let value = keys
+                .into_iter()
+                .find(|k| k.path == *path)
+                .map(|key| (key, from_text(key, text)));
+            match value {
+                Some((key, Ok(value))) => self.assign(key, value, Origin::Profile),
+                Some((_, Err(problem))) => self.problems.push(problem.at(&Origin::Profile)),
+                None => {}
             }
         }
     }

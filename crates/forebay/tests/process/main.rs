@@ -10,6 +10,7 @@
 
 mod buffer;
 mod command_line;
+mod compat;
 mod configuration;
 mod dead;
 mod definitions;

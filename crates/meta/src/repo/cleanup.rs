@@ -30,6 +30,11 @@ impl Repo {
                 .map_or_else(Book::default, |b| b.value.clone());
             book.removed = book.removed.plus(held);
             book.removed_imported_rows += file.imported_rows;
+            if let Some(cleared) = &mut book.cleared
+                && key.opened_at > cleared.up_to
+            {
+                cleared.removed_since = cleared.removed_since.plus(held);
+            }
             book.removed_up_to = book.removed_up_to.max(Some(key.opened_at));
             let mut draft = Draft::default();
             draft.unchanged(Key::ImportedFile(key), &file);

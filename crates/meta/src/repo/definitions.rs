@@ -3,15 +3,15 @@
 use std::error::Error;
 
 use forebay_model::{
-    BranchKey, SettingsPatch, Sink, SinkKey, Source, SourceKey, SourceKind, Stamp, TableSink,
-    Version, limits,
+    BranchId, BranchKey, ProjectId, SettingsPatch, Sink, SinkKey, Source, SourceKey, SourceKind,
+    Stamp, TableSink, Version, limits,
 };
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::files::FileError;
 use super::{Attempts, Draft, Repo};
-use crate::keys::Key;
+use crate::keys::{self, Key};
 use crate::store::StoreError;
 use crate::stored::definition::{SinkContentForm, SourceContentForm};
 
@@ -140,6 +140,12 @@ pub enum DefinitionError {
         /// How many are allowed.
         max: usize,
     },
+    /// Records are still on their way to their tables.
+    #[error("{files} files of the source are still on their way to their tables")]
+    InFlight {
+        /// How many files.
+        files: usize,
+    },
     /// The caller's own check said no; nothing was changed.
     #[error(transparent)]
     Refused(Box<dyn Error + Send + Sync>),
@@ -159,7 +165,7 @@ impl DefinitionError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Conflict => true,
+            Self::Conflict | Self::InFlight { .. } => true,
             Self::Store(e) => e.is_retryable(),
             Self::File(e) => e.is_retryable(),
             _ => false,
@@ -222,6 +228,17 @@ impl Repo {
                 return Err(DefinitionError::Conflict);
             }
         }
+    }
+
+    /// The default branch of a project, if it was used already.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn default_branch(&self, project: ProjectId) -> Result<Option<BranchId>, StoreError> {
+        let prefix = keys::below(keys::BRANCHES, &project);
+        let branches = self.read_all::<Branch>(&prefix).await?;
+        let default = branches.iter().find(|b| b.is_default);
+        Ok(default.map(|b| b.key.branch))
     }
 
     /// A branch, if there is one.

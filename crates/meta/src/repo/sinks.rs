@@ -4,12 +4,14 @@
 //! | ----------------------- | --------------------------------- |
 //! | create, undelete        | opened                            |
 //! | update, settings, rollback | rotated: closed, and a new one opened |
+//! | disable, enable (also with its source) | closed, opened |
 //! | delete (also with its source) | closed                      |
 //!
 //! A sink has an open file if and only if it and its source take records.
 
 use forebay_model::{Deleted, Sink, SinkKey, Source, SourceKey, Stamp, Version, VolumeId, limits};
 
+use super::audit::Action;
 use super::definitions::{DefinitionError, Refusal, SinkContent, next_version};
 use super::files::{Turn, Under};
 use super::sources::undeleted_version;
@@ -66,6 +68,8 @@ impl Repo {
                 draft.delete(Key::DeletedSink(key));
             }
             put_sink(&mut draft, &sink)?;
+            let versions = (deleted.as_ref().map(|d| &d.version), Some(&sink.version));
+            draft.audit_sink(key, Action::Create, versions, stamp)?;
             self.draft_turn(&mut draft, &source, &sink, volumes, stamp)
                 .await?;
             if let Some(revision) = self.commit(draft).await? {
@@ -92,7 +96,7 @@ impl Repo {
     }
 
     /// Closes the sink's open file, if there is one, and opens one if the sink takes records.
-    async fn draft_turn(
+    pub(super) async fn draft_turn(
         &self,
         draft: &mut Draft,
         source: &Source,
@@ -147,6 +151,15 @@ impl Repo {
         Ok(self.list(&prefix, after, limit).await?)
     }
 
+    /// A sink that is deleted.
+    ///
+    /// # Errors
+    /// [`DefinitionError::SinkNotFound`], or the store.
+    pub async fn deleted_sink(&self, key: &SinkKey) -> Result<Revised<Sink>, DefinitionError> {
+        let found = self.read(Key::DeletedSink(key)).await?;
+        found.ok_or_else(|| DefinitionError::SinkNotFound(key.clone()))
+    }
+
     /// Changes a sink by `change`, which may be called several times, and rotates its file, so that
     /// rows taken under the old definition are imported under it. It is a new version, also when
     /// nothing is different.
@@ -175,6 +188,8 @@ impl Repo {
             draft.unchanged(Key::Source(&key.source), &source);
             draft.unchanged(Key::Sink(key), &read);
             put_sink(&mut draft, &sink)?;
+            let versions = (Some(&read.version), Some(&sink.version));
+            draft.audit_sink(key, Action::Update, versions, stamp)?;
             self.draft_turn(&mut draft, &source, &sink, volumes, stamp)
                 .await?;
             if let Some(revision) = self.commit(draft).await? {
@@ -222,6 +237,8 @@ impl Repo {
         loop {
             let sink = self.sink(key).await?;
             let mut draft = Draft::default();
+            let versions = (Some(&sink.version), None);
+            draft.audit_sink(key, Action::Delete, versions, stamp)?;
             self.draft_sink_deletion(&mut draft, sink, stamp, false)
                 .await?;
             if let Some(revision) = self.commit(draft).await? {
@@ -277,6 +294,8 @@ impl Repo {
             let mut draft = Draft::default();
             draft.unchanged(Key::Source(&key.source), &source);
             draft.put(Key::Source(&key.source), &source.value)?;
+            let versions = (Some(&read.version), Some(&version));
+            draft.audit_sink(key, Action::Undelete, versions, stamp)?;
             let sink = self
                 .draft_sink_return(&mut draft, &source, read, Some(version), volumes, stamp)
                 .await?;
@@ -308,6 +327,10 @@ impl Repo {
         draft.absent(Key::Sink(&key));
         let mut sink = read.value;
         sink.deleted = None;
+        if source.is_active() {
+            // Its source was switched on while the sink was deleted.
+            sink.disabled = sink.disabled.filter(|d| !d.with_parent);
+        }
         match version {
             Some(version) => {
                 sink.version = version;
@@ -348,7 +371,7 @@ impl Repo {
 }
 
 /// Writes a sink and its present version.
-fn put_sink(draft: &mut Draft, sink: &Sink) -> Result<(), DefinitionError> {
+pub(super) fn put_sink(draft: &mut Draft, sink: &Sink) -> Result<(), DefinitionError> {
     draft.put(Key::Sink(&sink.key), sink)?;
     let kept = KeptVersion {
         version: sink.version.clone(),

@@ -1,9 +1,12 @@
 //! Sources: made, changed, deleted with their sinks, and brought back.
 
+use std::mem::discriminant;
+
 use forebay_model::{
     BranchKey, Deleted, Sink, Source, SourceKey, Stamp, Version, VolumeId, limits,
 };
 
+use super::audit::Action;
 use super::definitions::{Branch, DefinitionError, Refusal, SourceContent, next_version};
 use super::{Attempts, Draft, Listing, Repo, Revised};
 use crate::keys::{self, Key};
@@ -52,6 +55,9 @@ impl Repo {
                 self.abandon_sinks(key, &mut draft).await?;
             }
             put_source(&mut draft, &source)?;
+            let before = deleted.as_ref().map(|d| &d.version);
+            let versions = (before, Some(&source.version));
+            draft.audit_source(key, Action::Create, versions, stamp)?;
             if let Some(revision) = self.commit(draft).await? {
                 return Ok(Revised {
                     value: source,
@@ -121,6 +127,18 @@ impl Repo {
         Ok(self.list(&prefix, after, limit).await?)
     }
 
+    /// A source that is deleted.
+    ///
+    /// # Errors
+    /// [`DefinitionError::SourceNotFound`], or the store.
+    pub async fn deleted_source(
+        &self,
+        key: &SourceKey,
+    ) -> Result<Revised<Source>, DefinitionError> {
+        let found = self.read(Key::DeletedSource(key)).await?;
+        found.ok_or_else(|| DefinitionError::SourceNotFound(key.clone()))
+    }
+
     /// Changes a source by `change`, which may be called several times. It is a new version, also
     /// when nothing is different. Open files of its sinks stay as they are: settings of a source
     /// hold from the next file on.
@@ -146,6 +164,8 @@ impl Repo {
             let mut draft = Draft::default();
             draft.unchanged(Key::Source(key), &read);
             put_source(&mut draft, &source)?;
+            let versions = (Some(&read.version), Some(&source.version));
+            draft.audit_source(key, Action::Update, versions, stamp)?;
             if let Some(revision) = self.commit(draft).await? {
                 return Ok(Revised {
                     value: source,
@@ -158,7 +178,8 @@ impl Repo {
         }
     }
 
-    /// Gives a source the content that it had as version `number`, as a new version.
+    /// Gives a source the content that it had as version `number`, as a new version. Its secret
+    /// stays the present one: one that was rotated away never opens anything again.
     ///
     /// # Errors
     /// [`DefinitionError::VersionNotFound`], and those of [`Self::update_source`].
@@ -171,7 +192,11 @@ impl Repo {
         let content = self.source_version(key, number).await?.content;
         let description = format!("Rollback to version \"{number}\".");
         self.update_source(key, &description, stamp, move |now| {
+            let kind = now.kind.clone();
             *now = content.clone();
+            if discriminant(&kind) == discriminant(&now.kind) {
+                now.kind = kind;
+            }
             Ok(())
         })
         .await
@@ -200,6 +225,7 @@ impl Repo {
                 with_parent: false,
             });
             draft.put(Key::DeletedSource(key), &source)?;
+            draft.audit_source(key, Action::Delete, (Some(&source.version), None), stamp)?;
             for sink in self
                 .read_all::<Sink>(&keys::below(keys::SINKS, key))
                 .await?
@@ -251,6 +277,8 @@ impl Repo {
             draft.delete(Key::DeletedSource(key));
             draft.absent(Key::Source(key));
             put_source(&mut draft, &source)?;
+            let versions = (Some(&read.version), Some(&source.version));
+            draft.audit_source(key, Action::Undelete, versions, stamp)?;
             let prefix = keys::below(keys::DELETED_SINKS, key);
             for sink in self.read_all::<Sink>(&prefix).await? {
                 if sink.deleted.as_ref().is_some_and(|d| d.with_parent) {
@@ -329,7 +357,7 @@ fn new_source(
 }
 
 /// Writes a source and its present version.
-fn put_source(draft: &mut Draft, source: &Source) -> Result<(), DefinitionError> {
+pub(super) fn put_source(draft: &mut Draft, source: &Source) -> Result<(), DefinitionError> {
     draft.put(Key::Source(&source.key), source)?;
     let kept = KeptVersion {
         version: source.version.clone(),

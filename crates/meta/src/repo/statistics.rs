@@ -3,15 +3,17 @@
 use std::collections::{BTreeMap, HashMap};
 
 use forebay_model::{
-    Balance, File, FileKey, NodeId, SinkKey, Slice, SliceKey, SliceState, Statistics,
+    Balance, File, FileKey, NodeId, SinkKey, Slice, SliceKey, SliceState, Stamp, Statistics,
+    Timestamp,
 };
 
+use super::audit::Action;
 use super::files::FileError;
 use super::letters::LetterStatistics;
 use super::{Attempts, Draft, Repo, Revised, decode};
 use crate::keys::{self, Key};
 use crate::store::{Expect, RANGE_ENTRIES_MAX, StoreError, TxnError};
-use crate::stored::book::Book;
+use crate::stored::book::{Book, Cleared};
 
 /// Reports that go into one transaction.
 const REPORTS_PER_TXN: usize = 500;
@@ -25,6 +27,8 @@ pub struct SinkStatistics {
     pub staging: Statistics,
     /// In the table: slices `imported`, removed ones included.
     pub target: Statistics,
+    /// Of `target`, what was not cleared.
+    pub shown_target: Statistics,
     /// Rows that the table took, removed files included.
     pub imported_rows: u64,
     /// Dead letters.
@@ -36,6 +40,12 @@ impl SinkStatistics {
     #[must_use]
     pub fn total(&self) -> Statistics {
         self.local.plus(self.staging).plus(self.target)
+    }
+
+    /// Of all levels together, without what was cleared.
+    #[must_use]
+    pub fn shown_total(&self) -> Statistics {
+        self.local.plus(self.staging).plus(self.shown_target)
     }
 
     /// *accepted = imported + dead + expired + lost + in flight*; dropped letters count as expired.
@@ -62,7 +72,10 @@ impl SinkStatistics {
         let level = match state {
             SliceState::Writing | SliceState::Closing | SliceState::Uploading => &mut self.local,
             SliceState::Uploaded => &mut self.staging,
-            SliceState::Imported => &mut self.target,
+            SliceState::Imported => {
+                self.shown_target = self.shown_target.plus(statistics);
+                &mut self.target
+            }
         };
         *level = level.plus(statistics);
     }
@@ -75,6 +88,8 @@ pub struct FileStatistics {
     pub file: File,
     /// What it holds, by where that is.
     pub statistics: SinkStatistics,
+    /// Its sink's statistics were cleared after it was imported.
+    pub cleared: bool,
 }
 
 impl Repo {
@@ -147,6 +162,17 @@ impl Repo {
     /// [`FileError::Conflict`] when files were removed all the time while this was reading, or the
     /// store's.
     pub async fn sink_statistics(&self, sink: &SinkKey) -> Result<SinkStatistics, FileError> {
+        Ok(self.sink_report(sink).await?.0)
+    }
+
+    /// What a sink holds, in all and by file, both of the same reading.
+    ///
+    /// # Errors
+    /// As [`Self::sink_statistics`].
+    pub async fn sink_report(
+        &self,
+        sink: &SinkKey,
+    ) -> Result<(SinkStatistics, Vec<FileStatistics>), FileError> {
         let mut attempts = Attempts::default();
         loop {
             let book: Option<Revised<Book>> = self.read(Key::Book(sink)).await?;
@@ -156,16 +182,60 @@ impl Repo {
             let after: Option<Revised<Book>> = self.read(Key::Book(sink)).await?;
             let removed = |b: &Option<Revised<Book>>| {
                 let book = b.as_ref().map(|b| &b.value);
-                book.map_or_else(Default::default, |b| (b.removed, b.removed_imported_rows))
+                book.map_or_else(Default::default, |b| {
+                    (b.removed, b.removed_imported_rows, b.cleared)
+                })
             };
             // A file that was removed meanwhile would be counted twice or not at all, and so would
             // a letter that was replayed.
             if removed(&book) == removed(&after) && letters.replayed == letters_after.replayed {
                 let book = after.map(|b| b.value).unwrap_or_default();
-                return Ok(SinkStatistics {
+                let statistics = SinkStatistics {
                     letters: letters_after,
                     ..sum(&files, &book)
-                });
+                };
+                return Ok((statistics, files));
+            }
+            if !attempts.again().await {
+                return Err(FileError::Conflict);
+            }
+        }
+    }
+
+    /// Hides what the table of a sink holds by now from [`SinkStatistics::shown_target`]; what is
+    /// on its way is still shown, and counts when it arrives. The balance stays as it is.
+    ///
+    /// # Errors
+    /// [`FileError::Conflict`], or the store's.
+    pub async fn clear_statistics(&self, sink: &SinkKey, stamp: &Stamp) -> Result<(), FileError> {
+        let mut attempts = Attempts::default();
+        loop {
+            let read = self.read::<Book>(Key::Book(sink)).await?;
+            // Files with records are imported in their order: those before the oldest that is not
+            // imported are. Empty ones may be done earlier; they have nothing to hide.
+            let active = keys::below(keys::FILES, sink);
+            let oldest = self.read_all::<File>(&active).await?;
+            let oldest = oldest.first().map(|f| f.key.opened_at);
+            let imported = self.imported_files(Some(sink)).await?;
+            let is_before = |at: &Timestamp| oldest.is_none_or(|oldest| *at < oldest);
+            let mut book = read
+                .as_ref()
+                .map_or_else(Book::default, |b| b.value.clone());
+            let times = imported.iter().map(|f| f.key.opened_at);
+            let newest = times.chain(book.removed_up_to).filter(is_before).max();
+            let Some(up_to) = newest.max(book.cleared.map(|c| c.up_to)) else {
+                return Ok(());
+            };
+            book.cleared = Some(Cleared {
+                up_to,
+                removed_since: Statistics::default(),
+            });
+            let mut draft = Draft::default();
+            draft.as_read(Key::Book(sink), read.as_ref());
+            draft.put(Key::Book(sink), &book)?;
+            draft.audit_sink(sink, Action::ClearStatistics, (None, None), stamp)?;
+            if self.commit(draft).await?.is_some() {
+                return Ok(());
             }
             if !attempts.again().await {
                 return Err(FileError::Conflict);
@@ -187,6 +257,8 @@ impl Repo {
     /// The store's.
     pub async fn file_statistics(&self, sink: &SinkKey) -> Result<Vec<FileStatistics>, FileError> {
         let mut files: BTreeMap<FileKey, FileStatistics> = BTreeMap::new();
+        let book: Option<Revised<Book>> = self.read(Key::Book(sink)).await?;
+        let cleared = book.and_then(|b| b.cleared).map(|c| c.up_to);
         let active = self.active_files(Some(sink)).await?;
         let imported = self.imported_files(Some(sink)).await?;
         let slices = keys::below(keys::IMPORTED_SLICES, sink);
@@ -196,8 +268,12 @@ impl Repo {
             for slice in &active.slices {
                 statistics.add(slice.slice.state, slice.statistics);
             }
-            let file = active.file.value;
-            files.insert(file.key.clone(), FileStatistics { file, statistics });
+            let entry = FileStatistics {
+                file: active.file.value,
+                statistics,
+                cleared: false,
+            };
+            files.insert(entry.file.key.clone(), entry);
         }
         // One that was imported while this was reading is there twice: the later reading counts.
         for file in imported {
@@ -206,7 +282,12 @@ impl Repo {
                 imported_rows: file.imported_rows,
                 ..SinkStatistics::default()
             };
-            files.insert(file.key.clone(), FileStatistics { file, statistics });
+            let entry = FileStatistics {
+                cleared: cleared.is_some_and(|up_to| file.key.opened_at <= up_to),
+                file,
+                statistics,
+            };
+            files.insert(entry.file.key.clone(), entry);
         }
         for slice in imported_slices {
             if let Some(file) = files.get_mut(&slice.key.file)
@@ -222,6 +303,7 @@ impl Repo {
 fn sum(files: &[FileStatistics], book: &Book) -> SinkStatistics {
     let mut sum = SinkStatistics {
         target: book.removed,
+        shown_target: book.cleared.map_or(book.removed, |c| c.removed_since),
         imported_rows: book.removed_imported_rows,
         ..SinkStatistics::default()
     };
@@ -229,6 +311,10 @@ fn sum(files: &[FileStatistics], book: &Book) -> SinkStatistics {
         sum.local = sum.local.plus(file.statistics.local);
         sum.staging = sum.staging.plus(file.statistics.staging);
         sum.target = sum.target.plus(file.statistics.target);
+        if !file.cleared {
+            let shown = file.statistics.shown_target;
+            sum.shown_target = sum.shown_target.plus(shown);
+        }
         sum.imported_rows += file.statistics.imported_rows;
     }
     sum

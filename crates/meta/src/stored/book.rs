@@ -22,6 +22,18 @@ pub struct Book {
     pub removed: Statistics,
     /// Rows that the table took from the removed files.
     pub removed_imported_rows: u64,
+    /// What is not shown any more; `None` when all is.
+    pub cleared: Option<Cleared>,
+}
+
+/// Statistics that a user has cleared. They are hidden, not forgotten: the balance goes on with
+/// them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cleared {
+    /// Files that were opened up to then are not shown; all of them were imported.
+    pub up_to: Timestamp,
+    /// What removed files held that were opened later.
+    pub removed_since: Statistics,
 }
 
 /// A book.
@@ -39,32 +51,73 @@ pub struct BookV1 {
     pub removed_imported_rows: u64,
 }
 
+/// A book, with what was cleared.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "named as in the domain type")]
+pub struct BookV2 {
+    #[serde(flatten)]
+    pub book: BookV1,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cleared: Option<ClearedForm>,
+}
+
+impl From<BookV1> for BookV2 {
+    /// All of it was shown.
+    fn from(book: BookV1) -> Self {
+        Self {
+            book,
+            cleared: None,
+        }
+    }
+}
+
+/// Statistics that a user has cleared.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "named as in the domain type")]
+pub struct ClearedForm {
+    pub up_to: Timestamp,
+    pub removed_since: StatisticsForm,
+}
+
 impl Stored for Book {
     const WHAT: &'static str = "book of a sink";
-    const VERSION: u32 = 1;
-    type Form = BookV1;
+    const VERSION: u32 = 2;
+    type Form = BookV2;
 
-    fn to_form(&self) -> BookV1 {
-        BookV1 {
-            writing: self.writing,
-            last_opened_at: self.last_opened_at,
-            removed_up_to: self.removed_up_to,
-            removed: (&self.removed).into(),
-            removed_imported_rows: self.removed_imported_rows,
+    fn to_form(&self) -> BookV2 {
+        BookV2 {
+            book: BookV1 {
+                writing: self.writing,
+                last_opened_at: self.last_opened_at,
+                removed_up_to: self.removed_up_to,
+                removed: (&self.removed).into(),
+                removed_imported_rows: self.removed_imported_rows,
+            },
+            cleared: self.cleared.map(|c| ClearedForm {
+                up_to: c.up_to,
+                removed_since: (&c.removed_since).into(),
+            }),
         }
     }
 
     fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
-        if version != 1 {
-            return Err(no_version::<Self>(version));
-        }
-        let form: BookV1 = form::<Self, _>(value)?;
+        let BookV2 { book, cleared } = match version {
+            1 => form::<Self, BookV1>(value)?.into(),
+            2 => form::<Self, BookV2>(value)?,
+            _ => return Err(no_version::<Self>(version)),
+        };
         Ok(Self {
-            writing: form.writing,
-            last_opened_at: form.last_opened_at,
-            removed_up_to: form.removed_up_to,
-            removed: form.removed.into(),
-            removed_imported_rows: form.removed_imported_rows,
+            writing: book.writing,
+            last_opened_at: book.last_opened_at,
+            removed_up_to: book.removed_up_to,
+            removed: book.removed.into(),
+            removed_imported_rows: book.removed_imported_rows,
+            cleared: cleared.map(|c| Cleared {
+                up_to: c.up_to,
+                removed_since: c.removed_since.into(),
+            }),
         })
     }
 }

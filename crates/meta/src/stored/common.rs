@@ -76,6 +76,7 @@ impl From<StampForm> for Stamp {
                 token_desc: by.token_desc,
                 user_id: by.user_id,
                 user_name: by.user_name,
+                from: None,
             },
         }
     }

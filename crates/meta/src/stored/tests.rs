@@ -11,11 +11,13 @@ use forebay_model::{
     Timestamp, Version, VolumeId,
 };
 
-use super::book::Book;
+use super::book::{Book, Cleared};
 use super::definition::KeptVersion;
 use super::{Stored, StoredError};
+use crate::repo::audit::{Action, Change, What};
 use crate::repo::definitions::{Branch, SinkContent, SourceContent};
 use crate::repo::runtime::{Cluster, Node, Processed, Volume};
+use crate::repo::tokens::{Role, Token, TokenSecret};
 use crate::store::Revision;
 
 fn golden<T: Stored + PartialEq + Debug>(name: &str, sample: &T) {
@@ -48,6 +50,7 @@ fn stamp(seconds: i64) -> Stamp {
             token_desc: Some("my token".to_owned()),
             user_id: None,
             user_name: Some("Ada".to_owned()),
+            from: None,
         },
     }
 }
@@ -224,16 +227,61 @@ fn files_and_slices_keep_their_form() {
     letters.finish(0, 3);
     letters.finish(5, 6);
     golden("letter_book.v1.json", &letters);
-    golden(
-        "book.v1.json",
-        &Book {
-            writing: Some(at(9)),
-            last_opened_at: Some(at(9)),
-            removed_up_to: Some(at(5)),
-            removed: statistics(),
-            removed_imported_rows: 42,
-        },
-    );
+    let mut book = Book {
+        writing: Some(at(9)),
+        last_opened_at: Some(at(9)),
+        removed_up_to: Some(at(5)),
+        removed: statistics(),
+        removed_imported_rows: 42,
+        cleared: None,
+    };
+    let first: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests/golden/book.v1.json"]
+        .iter()
+        .collect();
+    let first = std::fs::read(first).unwrap();
+    assert_eq!(Book::decode(&first).unwrap(), book);
+    book.cleared = Some(Cleared {
+        up_to: at(4),
+        removed_since: statistics(),
+    });
+    golden("book.v2.json", &book);
+}
+
+#[test]
+fn tokens_and_the_audit_keep_their_form() {
+    let token = Token {
+        id: "1-a1B2c3D4e5F6".to_owned(),
+        project: ProjectId(1),
+        branch: forebay_model::BranchId(2),
+        role: Role::Admin,
+        description: "deployment".to_owned(),
+        created: stamp(0),
+        expires_at: Some(at(100)),
+        secrets: vec![
+            TokenSecret {
+                sha256: "0".repeat(64),
+                made_at: at(0),
+                valid_until: Some(at(50)),
+            },
+            TokenSecret {
+                sha256: "f".repeat(64),
+                made_at: at(40),
+                valid_until: None,
+            },
+        ],
+    };
+    golden("token.v1.json", &token);
+    let mut change = Change {
+        project: ProjectId(1),
+        what: What::Source(source().key),
+        action: Action::Update,
+        description: "Updated.".to_owned(),
+        old_version: Some(2),
+        new_version: Some(3),
+        stamp: stamp(3),
+    };
+    change.stamp.by.from = Some("192.0.2.7".to_owned());
+    golden("change.v1.json", &change);
 }
 
 #[test]
@@ -289,13 +337,13 @@ fn tasks_and_nodes_keep_their_form() {
 
 #[test]
 fn a_later_version_is_named_and_a_damaged_value_says_what_it_should_be() {
-    let newer = Book::decode(br#"{"v":2,"anything":true}"#).unwrap_err();
+    let newer = Book::decode(br#"{"v":3,"anything":true}"#).unwrap_err();
     assert_eq!(
         newer,
         StoredError::Newer {
             what: "book of a sink",
-            found: 2,
-            known: 1
+            found: 3,
+            known: 2
         }
     );
     for damaged in [

@@ -71,6 +71,17 @@ impl Table for PostgresTable {
         Ok(imported)
     }
 
+    async fn delete(&self, table: &TableId) -> Result<(), TableError> {
+        let connection = self.pool.take().await?;
+        let action = format!("delete table \"{table}\"");
+        let name = schema::qualified(table);
+        connection
+            .execute(&action, &format!("DROP TABLE IF EXISTS {name}"))
+            .await?;
+        connection.give_back();
+        Ok(())
+    }
+
     async fn forget(&self, imports: &[String]) -> Result<(), TableError> {
         let connection = self.pool.take().await?;
         ledger::forget(&connection, imports).await?;

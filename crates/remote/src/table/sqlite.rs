@@ -155,6 +155,14 @@ impl Table for SqliteTable {
         }
     }
 
+    async fn delete(&self, table: &TableId) -> Result<(), TableError> {
+        self.ask(|reply| Command::Delete {
+            table: table.clone(),
+            reply,
+        })
+        .await
+    }
+
     async fn forget(&self, imports: &[String]) -> Result<(), TableError> {
         self.ask(|reply| Command::Forget {
             imports: imports.to_vec(),

@@ -34,7 +34,7 @@ async fn unknown_paths_are_not_found() {
         "/v1/branches",
         "//evil.example/",
         "/v1/x//",
-        "/v1/branches/default/sources/a/versions",
+        "/v1/branches/default/sources/a/nope",
     ] {
         let reply = world.send(bare(Method::GET, path)).await;
         let text = format!("No endpoint found for path \"{path}\".");

@@ -257,20 +257,22 @@ async fn what_is_deleted_is_not_found_and_can_be_made_again() {
 }
 
 #[tokio::test]
-async fn deleting_with_the_tables_is_refused_not_ignored() {
+async fn a_cascade_is_asked_for_by_yes_or_no() {
     let world = World::with_source().await;
     let path = format!("{S}/my-source");
     let foo = world.delete(&format!("{path}?cascade=foo")).await;
     let text = "Invalid value \"foo\" for \"cascade\", must be a boolean.";
     foo.is_error(400, "invalidFieldType", text);
-    for yes in ["1", "true"] {
-        let refused = world.delete(&format!("{path}?cascade={yes}")).await;
-        let text = "Deleting a source together with its tables is not supported.";
-        refused.is_error(400, "badRequest", text);
-    }
     world
         .done(world.delete(&format!("{path}?cascade=false")).await)
         .await;
+    let deleted = world.get(&format!("{S}/deleted")).await.ok();
+    assert_eq!(deleted["page"]["totalCount"], 1, "it can be brought back");
+    for yes in ["1", "true"] {
+        let path = format!("{path}?cascade={yes}");
+        world.done(world.delete(&path).await).await;
+        world.done(world.post(S, source("My Source")).await).await;
+    }
 }
 
 #[tokio::test]

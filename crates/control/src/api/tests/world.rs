@@ -1,7 +1,8 @@
 //! An API on a store in a temporary directory, with one volume and a small mapper.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,7 +13,7 @@ use forebay_meta::store::LeaseId;
 use forebay_meta::{EmbeddedOptions, EmbeddedStore, Repo};
 use forebay_model::{
     Clock, ColumnKind, LetterId, ManualClock, Mapping, NodeId, Sink, SinkKey, SinkSettings,
-    TableBackend, Timestamp, VolumeId,
+    TableBackend, TableId, Timestamp, VolumeId,
 };
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
@@ -21,10 +22,10 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 use crate::api::{
-    Api, ApiConfig, ApiDeps, Choice, ColumnProblem, Discard, KeptLetter, LetterFailure, Letters,
-    Mapper, Replay, TestCell, TestError, TestRecord, TestTable,
+    Api, ApiConfig, ApiDeps, Choice, ColumnProblem, Discard, DropTables, KeptLetter, LetterFailure,
+    Letters, Mapper, Replay, TestCell, TestError, TestRecord, TestTable,
 };
-use crate::auth::{ConfiguredTokens, TokenConfig};
+use crate::auth::{ConfiguredTokens, StoredTokens, TokenConfig};
 
 pub(super) const NODE: &str = "n1";
 pub(super) const S: &str = "/v1/branches/default/sources";
@@ -76,6 +77,7 @@ pub(super) struct World {
     pub(super) repo: Repo,
     pub(super) clock: Arc<ManualClock>,
     pub(super) lease: LeaseId,
+    pub(super) dropped: Arc<Dropped>,
     _dir: tempfile::TempDir,
 }
 
@@ -86,6 +88,7 @@ fn token(id: &str, project: u64, branch: u64, admin: bool) -> TokenConfig {
         branch,
         description: format!("Token {id}"),
         admin,
+        operator: id == "operator",
         sha256: ConfiguredTokens::hash(id.as_bytes()),
     }
 }
@@ -95,7 +98,8 @@ impl World {
         Self::with(|_| {}).await
     }
 
-    /// Tokens are their own ids: `admin` and `reader` of project 123, `other` of project 456.
+    /// Tokens are their own ids: `admin` and `reader` of project 123, `operator` of project 123, `other` of
+    /// project 456.
     pub(super) async fn with(change: impl FnOnce(&mut ApiConfig)) -> Self {
         let world = Self::without_volume(change).await;
         let volume = Volume {
@@ -126,6 +130,7 @@ impl World {
             token("admin", 123, 111, true),
             token("reader", 123, 111, false),
             token("other", 456, 222, true),
+            token("operator", 123, 111, true),
         ];
         let mut config = ApiConfig {
             public_url: "https://stream.example/".to_owned(),
@@ -133,16 +138,22 @@ impl World {
             ..ApiConfig::default()
         };
         change(&mut config);
+        let dropped = Arc::new(Dropped::default());
         let mut random = rand::rngs::StdRng::seed_from_u64(7);
         let api = Api::new(ApiDeps {
             repo: repo.clone(),
             mapper: Arc::new(SmallMapper),
             letters: Arc::new(OneLetter),
-            auth: Arc::new(ConfiguredTokens::new(&tokens).unwrap()),
+            auth: Arc::new(StoredTokens::new(
+                ConfiguredTokens::new(&tokens).unwrap(),
+                repo.clone(),
+                clock.clone(),
+            )),
             clock: clock.clone(),
             random: Box::new(move || random.next_u64()),
             node: node.id,
             backends: BTreeSet::from([TableBackend::Sqlite]),
+            tables: dropped.clone(),
             config,
         });
         Self {
@@ -151,6 +162,7 @@ impl World {
             repo,
             clock,
             lease,
+            dropped,
             _dir: dir,
         }
     }
@@ -197,6 +209,10 @@ impl World {
         self.call(Method::PATCH, path, body.to_string()).await
     }
 
+    pub(super) async fn put(&self, path: &str) -> Reply {
+        self.call(Method::PUT, path, Body::empty()).await
+    }
+
     pub(super) async fn delete(&self, path: &str) -> Reply {
         self.call(Method::DELETE, path, Body::empty()).await
     }
@@ -234,6 +250,24 @@ impl World {
 
     pub(super) fn now(&self) -> String {
         self.clock.now().to_string()
+    }
+}
+
+/// Notes which tables were taken away, and refuses while it is told to.
+#[derive(Default)]
+pub(super) struct Dropped {
+    pub(super) tables: Mutex<Vec<String>>,
+    pub(super) refuses: AtomicBool,
+}
+
+#[async_trait]
+impl DropTables for Dropped {
+    async fn drop_table(&self, _: TableBackend, table: &TableId) -> Result<(), String> {
+        if self.refuses.load(Ordering::Relaxed) {
+            return Err("the database is away".to_owned());
+        }
+        self.tables.lock().unwrap().push(table.to_string());
+        Ok(())
     }
 }
 

@@ -117,16 +117,25 @@ impl From<&forebay_model::Version> for Version {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Page {
     /// So many at most, as asked for.
-    limit: u32,
+    pub(crate) limit: u32,
     /// How many there are on all pages.
-    total_count: usize,
+    pub(crate) total_count: usize,
     /// As asked for.
-    after_id: String,
+    pub(crate) after_id: String,
     /// Id of the last item here; to be asked for next. Empty when there is none.
-    last_id: String,
+    pub(crate) last_id: String,
 }
 
 impl Page {
+    pub(crate) fn of(limit: u32, total_count: usize, after_id: &str, last_id: &str) -> Self {
+        Self {
+            limit,
+            total_count,
+            after_id: after_id.to_owned(),
+            last_id: last_id.to_owned(),
+        }
+    }
+
     pub(crate) fn new(query: &super::super::params::ListQuery, total: usize, last: &str) -> Self {
         Self {
             limit: query.limit,
@@ -135,6 +144,14 @@ impl Page {
             last_id: last.to_owned(),
         }
     }
+}
+
+/// Some of the versions of a source or sink.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = EntityVersions)]
+pub(crate) struct Versions {
+    pub(crate) versions: Vec<Version>,
+    pub(crate) page: Page,
 }
 
 /// What the API is called and where it is described.

@@ -66,7 +66,7 @@ impl From<&SinkStatistics> for Levels {
         Self {
             local: level(statistics.local),
             staging: level(statistics.staging),
-            target: level(statistics.target),
+            target: level(statistics.shown_target),
         }
     }
 }
@@ -74,7 +74,7 @@ impl From<&SinkStatistics> for Levels {
 impl From<&SinkStatistics> for Total {
     fn from(statistics: &SinkStatistics) -> Self {
         Self {
-            total: statistics.total().into(),
+            total: statistics.shown_total().into(),
             levels: statistics.into(),
         }
     }

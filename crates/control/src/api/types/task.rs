@@ -32,11 +32,14 @@ pub(crate) struct Task {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     error: Option<String>,
-    /// What it was about; only of a success.
+    /// What it was about; of a success, and of a deletion that has failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     outputs: Option<TaskOutputs>,
 }
+
+/// Type of the task that deletes a source.
+pub(crate) const DELETE_SOURCE: &str = "api.delete.source";
 
 /// How far a task is.
 #[derive(Debug, Serialize, ToSchema)]
@@ -82,7 +85,9 @@ impl Task {
             duration: end.map(|e| e.duration_ms),
             result: result.cloned(),
             error: error.cloned(),
-            outputs: result.map(|_| TaskOutputs::new(task, public_url)),
+            // A deletion that has failed half-way says what it was about too.
+            outputs: (result.is_some() || (error.is_some() && task.kind == DELETE_SOURCE))
+                .then(|| TaskOutputs::new(task, public_url)),
         }
     }
 }

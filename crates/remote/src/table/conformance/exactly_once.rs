@@ -15,6 +15,25 @@ pub(super) async fn run(bench: &dyn Bench) {
     }
     forgotten_imports_are_gone(bench).await;
     an_import_without_a_table_is_retried(bench).await;
+    a_table_that_is_deleted_stays_away(bench).await;
+}
+
+async fn a_table_that_is_deleted_stays_away(bench: &dyn Bench) {
+    let (table, mapping) = (bench.fresh_table(), mapping(&["id", "body"]));
+    assert_eq!(bench.table().delete(&table).await, Ok(()), "not there yet");
+    let first = import(&table, 1, &mapping);
+    load(bench, &first, rows(&[vec!["1", "a"]])).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(bench.table().delete(&table).await, Ok(()));
+    }
+    // What was imported before is not imported again into a table of the same name.
+    let noted = Imported {
+        already_done: true,
+        ..done(1)
+    };
+    let again = load(bench, &first, rows(&[vec!["1", "a"]])).await;
+    assert_eq!(again, Ok(noted));
+    assert_eq!(count(bench, &table).await, 0);
 }
 
 async fn a_replay_is_skipped(bench: &dyn Bench, columns: &[&str]) {

@@ -43,6 +43,17 @@ pub(super) fn prepare(
     transaction.commit().map_err(failed())
 }
 
+/// Deletes a table. A view of that name is somebody else's and stays.
+pub(super) fn delete(db: &mut Db<'_>, table: &TableId) -> Result<(), TableError> {
+    let action = format!("delete table \"{table}\"");
+    db.connection
+        .execute_batch(&format!(
+            "DROP TABLE IF EXISTS {}",
+            quote(&table.to_string())
+        ))
+        .map_err(error::at(db.context, &action))
+}
+
 /// How the mapping goes into the table; nothing when there is no table.
 pub(super) fn fit(
     connection: &Connection,

@@ -22,6 +22,10 @@ pub(super) enum Command {
         rows: mpsc::Receiver<RowMessage>,
         reply: Reply<Imported>,
     },
+    Delete {
+        table: TableId,
+        reply: Reply<()>,
+    },
     Forget {
         imports: Vec<String>,
         reply: Reply<()>,
@@ -58,6 +62,9 @@ pub(super) fn run(mut database: Database, mut commands: mpsc::Receiver<Command>)
                 rows,
                 reply,
             } => answer(reply, || database.with(|db| import::run(db, &import, rows))),
+            Command::Delete { table, reply } => {
+                answer(reply, || database.with(|db| schema::delete(db, &table)));
+            }
             Command::Forget { imports, reply } => {
                 answer(reply, || database.with(|db| ledger::forget(db, &imports)));
             }

@@ -1,0 +1,251 @@
+//! Administration: tokens, and who changed what. An extension of Forebay.
+//!
+//! An admin's token administers its own project; an operator's token (the server's own, or one that
+//! the configuration makes one) administers all. What another project has, answers as if it were
+//! not there.
+
+use axum::extract::State;
+use forebay_meta::repo::tokens::{Role as TokenRole, Token as Kept, TokenError, TokenSecret};
+use forebay_model::{BranchId, ProjectId, Span};
+
+use super::answer::Answer;
+use super::body::{Json, Nothing};
+use super::call::Call;
+use super::error::{self, ApiError};
+use super::params::{AdminListQuery, TokenPath};
+use super::types::admin::{
+    Audit, AuditEntry, MadeToken, Role, Token, TokenCreate, TokenList, TokenRotate,
+};
+use super::types::common::Page;
+use super::{Inner, Shared};
+use crate::auth::stored::{self, SECRET_CHARS};
+use crate::auth::{ConfiguredTokens, Identity};
+
+/// Longest overlap of two texts of one token.
+const OVERLAP_MAX: Span = Span::hours(24 * 30);
+
+/// Makes a token. Its text is in this answer and nowhere else.
+#[utoipa::path(
+    post, path = "/v1/admin/tokens", tag = "admin", operation_id = "CreateToken",
+    request_body = TokenCreate,
+    responses((status = 201, description = "The token with its text.", body = MadeToken))
+)]
+pub(super) async fn create_token(
+    State(api): State<Shared>,
+    call: Call<Nothing, Nothing, Json<TokenCreate>>,
+) -> Result<Answer<MadeToken>, ApiError> {
+    let body = call.body.0;
+    let project = body.project_id.map_or(call.who.project, ProjectId);
+    if project != call.who.project && !call.who.operator {
+        let text = "only an operator's token can make tokens of other projects";
+        return Err(ApiError::forbidden(text));
+    }
+    let now = api.clock.now();
+    let expires_at = match &body.expires_at {
+        Some(text) => Some(text.parse().map_err(|_| {
+            ApiError::bad_request(format!(
+                "invalid \"expiresAt\" value \"{text}\": it must be a time like 2026-01-02T03:04:05.000Z"
+            ))
+        })?),
+        None => None,
+    };
+    if expires_at.is_some_and(|at| at <= now) {
+        return Err(ApiError::bad_request(
+            "\"expiresAt\" must be in the future.",
+        ));
+    }
+    let suffix = api.random.text(stored::ID_CHARS);
+    let id = format!("{project}-{suffix}");
+    let text = stored::text(&id, &api.random.text(SECRET_CHARS));
+    let token = Kept {
+        branch: default_branch(&api, &call.who, project, body.branch_id).await?,
+        id,
+        project,
+        role: match body.role {
+            Role::Reader => TokenRole::Reader,
+            Role::Admin => TokenRole::Admin,
+        },
+        description: body.description.unwrap_or_default(),
+        created: call.who.stamp(now),
+        expires_at,
+        secrets: vec![TokenSecret {
+            sha256: ConfiguredTokens::hash(text.as_bytes()),
+            made_at: now,
+            valid_until: None,
+        }],
+    };
+    api.repo.create_token(&token).await.map_err(failed)?;
+    Ok(Answer::created(MadeToken {
+        text,
+        token: Token::new(&token),
+    }))
+}
+
+/// Which branch is the default one is decided once for each project: by its first token.
+async fn default_branch(
+    api: &Inner,
+    who: &Identity,
+    project: ProjectId,
+    asked: Option<u64>,
+) -> Result<BranchId, ApiError> {
+    let known = if project == who.project {
+        Some(who.default_branch)
+    } else {
+        let branch = api.repo.default_branch(project).await?;
+        let first = api.repo.tokens(project, "", 1).await?;
+        branch.or(first.items.first().map(|t| t.branch))
+    };
+    match (known, asked) {
+        (Some(known), Some(asked)) if known.0 != asked => Err(ApiError::bad_request(format!(
+            "invalid \"branchId\" value {asked}: the default branch of project {project} is {known}."
+        ))),
+        (Some(known), _) => Ok(known),
+        (None, asked) => Ok(BranchId(asked.unwrap_or(1))),
+    }
+}
+
+/// Tokens of a project, without their texts. Those of the configuration are not among them.
+#[utoipa::path(
+    get, path = "/v1/admin/tokens", tag = "admin", operation_id = "ListTokens",
+    params(AdminListQuery),
+    responses((status = 200, description = "Some of the tokens, sorted by id.", body = TokenList))
+)]
+pub(super) async fn list_tokens(
+    State(api): State<Shared>,
+    call: Call<Nothing, AdminListQuery>,
+) -> Result<Answer<TokenList>, ApiError> {
+    let project = project(&call.who, &call.query)?;
+    let (after, limit) = (&call.query.after_id, call.query.limit as usize);
+    let listing = api.repo.tokens(project, after, limit).await?;
+    let last = listing.items.last();
+    Ok(Answer::ok(TokenList {
+        page: Page::of(
+            call.query.limit,
+            listing.total,
+            after,
+            last.map_or("", |t| t.id.as_str()),
+        ),
+        tokens: listing.items.iter().map(Token::new).collect(),
+    }))
+}
+
+/// A token, without its text.
+#[utoipa::path(
+    get, path = "/v1/admin/tokens/{tokenId}", tag = "admin", operation_id = "GetToken",
+    params(TokenPath),
+    responses((status = 200, description = "The token.", body = Token))
+)]
+pub(super) async fn get_token(
+    State(api): State<Shared>,
+    call: Call<TokenPath>,
+) -> Result<Answer<Token>, ApiError> {
+    let project = own(&call.who, &call.path.token_id)?;
+    let token = api.repo.token(project, &call.path.token_id).await;
+    let token = token.map_err(failed)?;
+    Ok(Answer::ok(Token::new(&token)))
+}
+
+/// Gives a token another text. The one before goes on to work for the overlap.
+#[utoipa::path(
+    post, path = "/v1/admin/tokens/{tokenId}/rotate", tag = "admin", operation_id = "RotateToken",
+    params(TokenPath), request_body = TokenRotate,
+    responses((status = 200, description = "The token with its new text.", body = MadeToken))
+)]
+pub(super) async fn rotate_token(
+    State(api): State<Shared>,
+    call: Call<TokenPath, Nothing, Json<TokenRotate>>,
+) -> Result<Answer<MadeToken>, ApiError> {
+    let id = &call.path.token_id;
+    let project = own(&call.who, id)?;
+    let overlap = match &call.body.0.overlap {
+        Some(text) => text.parse().map_err(|e| {
+            ApiError::bad_request(format!("invalid \"overlap\" value \"{text}\": {e}."))
+        })?,
+        None => Span::secs(0),
+    };
+    if overlap > OVERLAP_MAX {
+        return Err(ApiError::bad_request(format!(
+            "invalid \"overlap\" value \"{overlap}\": at most {OVERLAP_MAX} are allowed."
+        )));
+    }
+    let text = stored::text(id, &api.random.text(SECRET_CHARS));
+    let hash = ConfiguredTokens::hash(text.as_bytes());
+    let stamp = call.who.stamp(api.clock.now());
+    let rotated = api
+        .repo
+        .rotate_token(project, id, &hash, overlap.0, &stamp)
+        .await;
+    Ok(Answer::ok(MadeToken {
+        text,
+        token: Token::new(&rotated.map_err(failed)?),
+    }))
+}
+
+/// Revokes a token: it opens nothing any more.
+#[utoipa::path(
+    delete, path = "/v1/admin/tokens/{tokenId}", tag = "admin", operation_id = "RevokeToken",
+    params(TokenPath),
+    responses((status = 204, description = "Done."))
+)]
+pub(super) async fn revoke_token(
+    State(api): State<Shared>,
+    call: Call<TokenPath>,
+) -> Result<http::StatusCode, ApiError> {
+    let id = &call.path.token_id;
+    let project = own(&call.who, id)?;
+    let stamp = call.who.stamp(api.clock.now());
+    let revoked = api.repo.revoke_token(project, id, &stamp).await;
+    revoked.map_err(failed)?;
+    Ok(http::StatusCode::NO_CONTENT)
+}
+
+/// Who changed what in a project, when, from where.
+#[utoipa::path(
+    get, path = "/v1/admin/audit", tag = "admin", operation_id = "Audit",
+    params(AdminListQuery),
+    responses((status = 200, description = "Some of the changes, oldest first.", body = Audit))
+)]
+pub(super) async fn audit(
+    State(api): State<Shared>,
+    call: Call<Nothing, AdminListQuery>,
+) -> Result<Answer<Audit>, ApiError> {
+    let project = project(&call.who, &call.query)?;
+    let (after, limit) = (&call.query.after_id, call.query.limit as usize);
+    let listing = api.repo.audit(project, after, limit).await?;
+    let last = listing.items.last();
+    let last = last.map_or_else(String::new, forebay_meta::repo::audit::Change::id);
+    Ok(Answer::ok(Audit {
+        page: Page::of(call.query.limit, listing.total, after, &last),
+        changes: listing.items.iter().map(AuditEntry::new).collect(),
+    }))
+}
+
+/// The project that a list is of.
+fn project(who: &Identity, query: &AdminListQuery) -> Result<ProjectId, ApiError> {
+    match query.project_id {
+        None => Ok(who.project),
+        Some(id) if who.operator || ProjectId(id) == who.project => Ok(ProjectId(id)),
+        Some(id) => Err(ApiError::not_found(
+            "projectNotFound",
+            format!("project \"{id}\" not found"),
+        )),
+    }
+}
+
+/// The project of a token that the caller may know of.
+fn own(who: &Identity, id: &str) -> Result<ProjectId, ApiError> {
+    stored::project_of(id)
+        .filter(|project| who.operator || *project == who.project)
+        .ok_or_else(|| error::token_not_found(id))
+}
+
+fn failed(error: TokenError) -> ApiError {
+    match error {
+        TokenError::NotFound(id) => error::token_not_found(&id),
+        TokenError::LimitReached => {
+            ApiError::conflict("tokenCountLimitReached", format!("{error}."))
+        }
+        TokenError::Exists(_) | TokenError::Conflict => ApiError::unavailable(error),
+        TokenError::Store(e) => e.into(),
+    }
+}

@@ -1,0 +1,63 @@
+//! Everything that a dashboard shows, in one answer.
+
+use axum::extract::State;
+
+use super::answer::Answer;
+use super::call::Call;
+use super::error::ApiError;
+use super::params::{BranchPath, ListQuery};
+use super::types::aggregation::{AggregatedSink, AggregatedSource, Aggregation, Report};
+use super::types::common::Page;
+use super::{Inner, Shared, sources, statistics};
+
+/// Sources with their sinks and what those hold.
+#[utoipa::path(
+    get, path = "/v1/branches/{branchId}/aggregation/sources", tag = "source", operation_id = "AggregationSources",
+    params(BranchPath, ListQuery),
+    responses((status = 200, description = "Some of the sources, sorted by id; files of a sink from the newest.", body = Aggregation))
+)]
+pub(super) async fn aggregation(
+    State(api): State<Shared>,
+    call: Call<BranchPath, ListQuery>,
+) -> Result<Answer<Aggregation>, ApiError> {
+    let (after, limit) = (&call.query.after_id, call.query.limit as usize);
+    let listing = api.repo.sources(&call.branch, after, limit).await?;
+    let mut shown = Vec::with_capacity(listing.items.len());
+    for source in &listing.items {
+        shown.push(AggregatedSource {
+            source: sources::view(&api, source),
+            sinks: sinks(&api, source).await?,
+        });
+    }
+    let last = listing.items.last();
+    let last = last.map_or("", |s| s.key.source.as_str());
+    Ok(Answer::ok(Aggregation {
+        project_id: call.branch.project.0,
+        branch_id: call.branch.branch.0,
+        page: Page::new(&call.query, listing.total, last),
+        sources: shown,
+    }))
+}
+
+async fn sinks(
+    api: &Inner,
+    source: &forebay_model::Source,
+) -> Result<Vec<AggregatedSink>, ApiError> {
+    let max = forebay_model::limits::SINKS_MAX;
+    let sinks = api.repo.sinks(&source.key, "", max).await?.items;
+    let mut shown = Vec::with_capacity(sinks.len());
+    for sink in &sinks {
+        let report = api.repo.sink_report(&sink.key).await;
+        let (total, files) = report.map_err(statistics::failed)?;
+        let files = files.iter().rev().filter(|f| !f.cleared);
+        shown.push(AggregatedSink {
+            sink: sink.into(),
+            statistics: Report {
+                total: total.shown_total().into(),
+                levels: (&total).into(),
+                files: files.map(Into::into).collect(),
+            },
+        });
+    }
+    Ok(shown)
+}

@@ -1,0 +1,133 @@
+//! The document in the older form, OpenAPI 2 ("Swagger"), for clients that know only that one. It
+//! is made from the OpenAPI 3 document, so the two can't say different things.
+
+use serde_json::{Map, Value, json};
+
+/// The OpenAPI 2 form of an OpenAPI 3 document, as this crate makes them.
+pub(super) fn of(document: &Value) -> Value {
+    let server = document
+        .pointer("/servers/0/url")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let (scheme, rest) = server.split_once("://").unwrap_or(("http", server));
+    let (host, base) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+    let mut info = document["info"].clone();
+    if let Some(license) = info.get_mut("license").and_then(Value::as_object_mut) {
+        license.remove("identifier");
+    }
+    let paths = document["paths"].as_object().into_iter().flatten();
+    let paths: Map<String, Value> = paths
+        .map(|(path, item)| {
+            let operations = item.as_object().into_iter().flatten();
+            let operations = operations.map(|(method, o)| (method.clone(), operation(o)));
+            (path.clone(), Value::Object(operations.collect()))
+        })
+        .collect();
+    json!({
+        "swagger": "2.0",
+        "info": info,
+        "host": host,
+        "basePath": if base.is_empty() { "/" } else { base },
+        "schemes": [scheme],
+        "tags": document["tags"],
+        "paths": paths,
+        "definitions": schema(&document["components"]["schemas"]),
+        "securityDefinitions": {
+            "token": document["components"]["securitySchemes"]["token"],
+            "bearer": {
+                "type": "apiKey", "in": "header", "name": "Authorization",
+                "description": "`Bearer` and the same token, for clients that send it this way."
+            }
+        }
+    })
+}
+
+fn operation(operation: &Value) -> Value {
+    let mut made = operation.clone();
+    let parameters = operation["parameters"].as_array().into_iter().flatten();
+    let mut parameters: Vec<Value> = parameters.map(parameter).collect();
+    if let Some(body) = operation.get("requestBody") {
+        let content = body["content"].as_object().into_iter().flatten().next();
+        if let Some((kind, content)) = content {
+            parameters.push(json!({
+                "name": "body", "in": "body", "required": true, "schema": schema(&content["schema"]),
+            }));
+            made["consumes"] = json!([kind]);
+        }
+    }
+    if !parameters.is_empty() {
+        made["parameters"] = Value::Array(parameters);
+    }
+    let responses = operation["responses"].as_object().into_iter().flatten();
+    let mut produces: Vec<String> = Vec::new();
+    let responses: Map<String, Value> = responses
+        .map(|(status, response)| {
+            let content = response["content"].as_object().into_iter().flatten().next();
+            let mut made = json!({ "description": response["description"] });
+            if let Some((kind, content)) = content {
+                made["schema"] = schema(&content["schema"]);
+                if !produces.contains(kind) {
+                    produces.push(kind.clone());
+                }
+            }
+            (status.clone(), made)
+        })
+        .collect();
+    made["responses"] = Value::Object(responses);
+    if !produces.is_empty() {
+        made["produces"] = json!(produces);
+    }
+    if let Some(made) = made.as_object_mut() {
+        made.remove("requestBody");
+    }
+    // Scopes are for OAuth only in this form.
+    let security = made.get_mut("security").and_then(Value::as_array_mut);
+    for scopes in security.into_iter().flatten() {
+        for scopes in scopes.as_object_mut().into_iter().flatten() {
+            *scopes.1 = json!([]);
+        }
+    }
+    made
+}
+
+/// What a parameter's schema says is said by the parameter itself.
+fn parameter(parameter: &Value) -> Value {
+    let mut made = parameter.as_object().cloned().unwrap_or_default();
+    let of_value = made.remove("schema").unwrap_or_default();
+    made.remove("example");
+    if let Value::Object(of_value) = schema(&of_value) {
+        for (word, value) in of_value {
+            made.entry(word).or_insert(value);
+        }
+    }
+    Value::Object(made)
+}
+
+/// References point elsewhere, and a value that may be null is one that may be absent.
+fn schema(value: &Value) -> Value {
+    match value {
+        Value::Object(words) => {
+            let choices = words.get("oneOf").and_then(Value::as_array);
+            let is_null = |s: &&Value| s["type"] == "null";
+            if let Some(choice) = choices.and_then(|c| c.iter().find(|s| !is_null(s))) {
+                return schema(choice);
+            }
+            let made = words.iter().map(|(word, value)| {
+                let value = match (word.as_str(), value) {
+                    ("$ref", Value::String(to)) => {
+                        Value::from(to.replace("#/components/schemas/", "#/definitions/"))
+                    }
+                    ("type", Value::Array(kinds)) => {
+                        let kind = kinds.iter().find(|k| *k != "null");
+                        kind.cloned().unwrap_or_default()
+                    }
+                    _ => schema(value),
+                };
+                (word.clone(), value)
+            });
+            Value::Object(made.collect())
+        }
+        Value::Array(values) => Value::Array(values.iter().map(schema).collect()),
+        other => other.clone(),
+    }
+}

@@ -1,0 +1,210 @@
+//! Routes that switch sources and sinks off and on, bring deleted ones back, and give a source a
+//! new secret.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use forebay_meta::SourceContent;
+use forebay_model::{SourceKind, VolumeId};
+
+use super::answer::Answer;
+use super::call::{Call, refuse_foreign};
+use super::error::{self, ApiError};
+use super::params::{DisableQuery, SinkPath, SourcePath};
+use super::tasks::{self, Done};
+use super::types::source::Source;
+use super::types::task::Task;
+use super::{Inner, Shared, sinks, sources};
+
+/// Switches a source off. It takes no records, and neither do its sinks.
+#[utoipa::path(
+    put, path = "/v1/branches/{branchId}/sources/{sourceId}/disable", tag = "source", operation_id = "DisableSource",
+    params(SourcePath, DisableQuery),
+    responses((status = 202, description = "A task switches it off.", body = Task))
+)]
+pub(super) async fn disable_source(
+    State(api): State<Shared>,
+    call: Call<SourcePath, DisableQuery>,
+) -> Result<Answer<Task>, ApiError> {
+    let key = call.source_key()?;
+    api.repo.source(&key).await?;
+    let stamp = call.who.stamp(api.clock.now());
+    let (inner, subject) = (Arc::clone(&api), sources::subject(&key));
+    tasks::start(&api, "api.disable.source", subject, async move {
+        let reason = &call.query.reason;
+        let disabled = inner.repo.disable_source(&key, reason, &stamp).await?;
+        Ok(Done::new(
+            disabled.revision,
+            "Source has been disabled successfully.",
+        ))
+    })
+    .await
+}
+
+/// Switches a source on, with the sinks that were switched off with it.
+#[utoipa::path(
+    put, path = "/v1/branches/{branchId}/sources/{sourceId}/enable", tag = "source", operation_id = "EnableSource",
+    params(SourcePath),
+    responses((status = 202, description = "A task switches it on.", body = Task))
+)]
+pub(super) async fn enable_source(
+    State(api): State<Shared>,
+    call: Call<SourcePath>,
+) -> Result<Answer<Task>, ApiError> {
+    let key = call.source_key()?;
+    api.repo.source(&key).await?;
+    let stamp = call.who.stamp(api.clock.now());
+    let (inner, subject) = (Arc::clone(&api), sources::subject(&key));
+    tasks::start(&api, "api.enable.source", subject, async move {
+        let volumes = volumes(&inner).await?;
+        let enabled = inner.repo.enable_source(&key, &volumes, &stamp).await?;
+        Ok(Done::new(
+            enabled.revision,
+            "Source has been enabled successfully.",
+        ))
+    })
+    .await
+}
+
+/// Brings a deleted source back, with the sinks that were deleted with it.
+#[utoipa::path(
+    put, path = "/v1/branches/{branchId}/sources/{sourceId}/undelete", tag = "source", operation_id = "UndeleteSource",
+    params(SourcePath),
+    responses((status = 202, description = "A task brings it back.", body = Task))
+)]
+pub(super) async fn undelete_source(
+    State(api): State<Shared>,
+    call: Call<SourcePath>,
+) -> Result<Answer<Task>, ApiError> {
+    let key = call.source_key()?;
+    sources::found_deleted(api.repo.deleted_source(&key).await, || {
+        error::deleted_source_not_found(key.source.as_str())
+    })?;
+    let stamp = call.who.stamp(api.clock.now());
+    let (inner, subject) = (Arc::clone(&api), sources::subject(&key));
+    tasks::start(&api, "api.undelete.source", subject, async move {
+        let volumes = volumes(&inner).await?;
+        let back = inner.repo.undelete_source(&key, &volumes, &stamp).await?;
+        Ok(Done::new(
+            back.revision,
+            "Source has been undeleted successfully.",
+        ))
+    })
+    .await
+}
+
+/// Gives a source a new secret. The old one opens nothing any more, on any node.
+#[utoipa::path(
+    post, path = "/v1/branches/{branchId}/sources/{sourceId}/rotate-secret", tag = "source", operation_id = "RotateSourceSecret",
+    params(SourcePath),
+    responses((status = 200, description = "The source with its new address.", body = Source))
+)]
+pub(super) async fn rotate_secret(
+    State(api): State<Shared>,
+    call: Call<SourcePath>,
+) -> Result<Answer<Source>, ApiError> {
+    let key = call.source_key()?;
+    let stamp = call.who.stamp(api.clock.now());
+    let fresh = api.random.secret();
+    let change = |content: &mut SourceContent| {
+        let SourceKind::Http { secret } = &mut content.kind;
+        secret.clone_from(&fresh);
+        Ok(())
+    };
+    let update = api
+        .repo
+        .update_source(&key, "Rotated secret.", &stamp, change);
+    let source = update.await?;
+    if !tasks::follow(&api, source.revision).await {
+        tracing::warn!(source = %key, "not all source nodes have followed the new secret yet");
+    }
+    Ok(Answer::ok(sources::view(&api, &source)))
+}
+
+/// Switches a sink off. Its source goes on without it.
+#[utoipa::path(
+    put, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/disable", tag = "sink", operation_id = "DisableSink",
+    params(SinkPath, DisableQuery),
+    responses((status = 202, description = "A task switches it off.", body = Task))
+)]
+pub(super) async fn disable_sink(
+    State(api): State<Shared>,
+    call: Call<SinkPath, DisableQuery>,
+) -> Result<Answer<Task>, ApiError> {
+    let key = call.sink_key()?;
+    sinks::existing(&api, &key).await?;
+    let stamp = call.who.stamp(api.clock.now());
+    let (inner, subject) = (Arc::clone(&api), sinks::subject(&key));
+    tasks::start(&api, "api.disable.sink", subject, async move {
+        let reason = &call.query.reason;
+        let disabled = inner.repo.disable_sink(&key, reason, &stamp).await?;
+        Ok(Done::new(
+            disabled.revision,
+            "Sink has been disabled successfully.",
+        ))
+    })
+    .await
+}
+
+/// Switches a sink on. One that was switched off with its source comes back with it.
+#[utoipa::path(
+    put, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/enable", tag = "sink", operation_id = "EnableSink",
+    params(SinkPath),
+    responses((status = 202, description = "A task switches it on.", body = Task))
+)]
+pub(super) async fn enable_sink(
+    State(api): State<Shared>,
+    call: Call<SinkPath>,
+) -> Result<Answer<Task>, ApiError> {
+    let key = call.sink_key()?;
+    sinks::existing(&api, &key).await?;
+    let stamp = call.who.stamp(api.clock.now());
+    let (inner, subject) = (Arc::clone(&api), sinks::subject(&key));
+    tasks::start(&api, "api.enable.sink", subject, async move {
+        let volumes = volumes(&inner).await?;
+        let enabled = inner.repo.enable_sink(&key, &volumes, &stamp).await?;
+        let source = inner.repo.source(&key.source).await?;
+        let result = if source.disabled.is_some() {
+            "Sink has been enabled successfully. It takes records when its source is enabled."
+        } else {
+            "Sink has been enabled successfully."
+        };
+        Ok(Done::new(enabled.revision, result))
+    })
+    .await
+}
+
+/// Brings a deleted sink back.
+#[utoipa::path(
+    put, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/undelete", tag = "sink", operation_id = "UndeleteSink",
+    params(SinkPath),
+    responses((status = 202, description = "A task brings it back.", body = Task))
+)]
+pub(super) async fn undelete_sink(
+    State(api): State<Shared>,
+    call: Call<SinkPath>,
+) -> Result<Answer<Task>, ApiError> {
+    let key = call.sink_key()?;
+    api.repo.source(&key.source).await?;
+    refuse_foreign(&key)?;
+    sources::found_deleted(api.repo.deleted_sink(&key).await, || {
+        error::deleted_sink_not_found(key.sink.as_str())
+    })?;
+    let stamp = call.who.stamp(api.clock.now());
+    let (inner, subject) = (Arc::clone(&api), sinks::subject(&key));
+    tasks::start(&api, "api.undelete.sink", subject, async move {
+        let volumes = volumes(&inner).await?;
+        let back = inner.repo.undelete_sink(&key, &volumes, &stamp).await?;
+        Ok(Done::new(
+            back.revision,
+            "Sink has been undeleted successfully.",
+        ))
+    })
+    .await
+}
+
+/// Volumes for the files that may have to be opened; whether there has to be one is known later.
+async fn volumes(api: &Inner) -> Result<Vec<VolumeId>, ApiError> {
+    let volumes = api.repo.volumes().await?;
+    Ok(volumes.into_iter().take(1).map(|v| v.id).collect())
+}

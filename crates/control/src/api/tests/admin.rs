@@ -1,0 +1,270 @@
+//! Tokens made, rotated and revoked through the API, and the audit.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use forebay_model::Clock;
+use http::{Method, Request};
+use serde_json::{Value, json};
+
+use super::sample::source;
+use super::world::{Reply, S, World};
+
+const TOKENS: &str = "/v1/admin/tokens";
+const SOURCE: &str = "/v1/branches/default/sources/my-source";
+
+async fn make(world: &World, body: Value) -> (String, Value) {
+    let reply = world.post(TOKENS, body).await;
+    assert_eq!(reply.status, 201, "{reply:?}");
+    let mut made = reply.json();
+    let text = made.as_object_mut().unwrap().remove("token").unwrap();
+    (text.as_str().unwrap().to_owned(), made)
+}
+
+async fn get_as(world: &World, token: &str, path: &str) -> Reply {
+    world.call_as(token, Method::GET, path, Body::empty()).await
+}
+
+#[tokio::test]
+async fn a_token_opens_its_project_by_its_role_until_it_is_revoked() {
+    let world = World::with_source().await;
+    let body = json!({ "role": "reader", "description": "dashboard" });
+    let (text, made) = make(&world, body).await;
+    let id = made["tokenId"].as_str().unwrap();
+    assert!(text.starts_with(&format!("fby_{id}_")), "{text}");
+    assert_eq!(
+        (&made["projectId"], &made["branchId"], &made["role"]),
+        (&json!(123), &json!(111), &json!("reader"))
+    );
+    assert_eq!(get_as(&world, &text, SOURCE).await.status, 200);
+    let write = world
+        .call_as(&text, Method::DELETE, SOURCE, Body::empty())
+        .await;
+    assert_eq!(write.status, 403);
+    // Its text is nowhere again, nor is its hash.
+    let path = format!("{TOKENS}/{id}");
+    let shown = world.get(&path).await;
+    assert_eq!(shown.json(), made);
+    let list = world.get(TOKENS).await;
+    assert_eq!(list.json()["tokens"], json!([made]));
+    assert_eq!(list.json()["page"]["totalCount"], 1);
+    for reply in [&shown, &list] {
+        let secret = text.rsplit('_').next().unwrap();
+        assert!(!reply.text.contains(secret) && !reply.text.contains("sha256"));
+    }
+    let revoked = world.delete(&path).await;
+    assert_eq!((revoked.status.as_u16(), revoked.text.as_str()), (204, ""));
+    let after = get_as(&world, &text, SOURCE).await;
+    after.is_error(401, "storage.tokenInvalid", "Invalid access token.");
+    let message = format!("Token \"{id}\" not found.");
+    world
+        .get(&path)
+        .await
+        .is_error(404, "tokenNotFound", &message);
+    world
+        .delete(&path)
+        .await
+        .is_error(404, "tokenNotFound", &message);
+}
+
+#[tokio::test]
+async fn changes_carry_the_token_that_made_them() {
+    let world = World::with_source().await;
+    let (text, made) = make(&world, json!({ "role": "admin", "description": "deploy" })).await;
+    let body = json!({ "name": "New" }).to_string();
+    let reply = world.call_as(&text, Method::PATCH, SOURCE, body).await;
+    world.done(reply).await;
+    let source = world.get(SOURCE).await.ok();
+    assert_eq!(source["version"]["by"]["tokenId"], made["tokenId"]);
+    assert_eq!(source["version"]["by"]["tokenDesc"], "deploy");
+}
+
+#[tokio::test]
+async fn only_the_very_text_opens() {
+    let world = World::with_source().await;
+    let (text, made) = make(&world, json!({ "role": "reader" })).await;
+    let id = made["tokenId"].as_str().unwrap();
+    let mut other = text.clone();
+    other.replace_range(
+        other.len() - 1..,
+        if text.ends_with('a') { "b" } else { "a" },
+    );
+    for bad in [
+        other,
+        format!("{text}x"),
+        format!("fby_{id}_"),
+        format!("fby_{id}"),
+        "fby__".to_owned(),
+        "fby_123-/../../x_y".to_owned(),
+        format!("fby_{}_x", "9".repeat(3000)),
+        id.to_owned(),
+    ] {
+        let reply = get_as(&world, &bad, SOURCE).await;
+        reply.is_error(401, "storage.tokenInvalid", "Invalid access token.");
+    }
+}
+
+#[tokio::test]
+async fn a_token_expires_to_the_millisecond() {
+    let world = World::with_source().await;
+    let expires = "2026-01-02T04:00:00.000Z";
+    let (text, made) = make(&world, json!({ "role": "reader", "expiresAt": expires })).await;
+    assert_eq!(made["expiresAt"], expires);
+    world.clock.set("2026-01-02T03:59:59.999Z".parse().unwrap());
+    assert_eq!(get_as(&world, &text, SOURCE).await.status, 200);
+    world.clock.advance(Duration::from_millis(1));
+    assert_eq!(get_as(&world, &text, SOURCE).await.status, 401);
+    for (value, message) in [
+        (world.now(), "\"expiresAt\" must be in the future.".to_owned()),
+        (
+            "tomorrow".to_owned(),
+            "Invalid \"expiresAt\" value \"tomorrow\": it must be a time like 2026-01-02T03:04:05.000Z.".to_owned(),
+        ),
+    ] {
+        let body = json!({ "role": "reader", "expiresAt": value });
+        world.post(TOKENS, body).await.is_error(400, "badRequest", &message);
+    }
+}
+
+#[tokio::test]
+async fn a_rotated_token_works_beside_the_new_one_for_the_overlap() {
+    let world = World::with_source().await;
+    let (first, made) = make(&world, json!({ "role": "reader" })).await;
+    let path = format!("{TOKENS}/{}/rotate", made["tokenId"].as_str().unwrap());
+    let rotate = async |body: Value| {
+        let reply = world.post(&path, body).await.ok();
+        reply["token"].as_str().unwrap().to_owned()
+    };
+    let second = rotate(json!({ "overlap": "1h" })).await;
+    let status = async |text: &str| get_as(&world, text, SOURCE).await.status.as_u16();
+    assert_eq!((status(&first).await, status(&second).await), (200, 200));
+    world.clock.advance(Duration::from_secs(3600));
+    assert_eq!((status(&first).await, status(&second).await), (401, 200));
+    // At most one before the present one works, and without an overlap none.
+    let third = rotate(json!({ "overlap": "1h" })).await;
+    let fourth = rotate(json!({ "overlap": "1h" })).await;
+    assert_eq!((status(&second).await, status(&third).await), (401, 200));
+    let fifth = rotate(json!({})).await;
+    assert_eq!((status(&fourth).await, status(&fifth).await), (401, 200));
+    for (overlap, word) in [("x", "overlap"), ("721h", "at most 720h0m0s")] {
+        let reply = world.post(&path, json!({ "overlap": overlap })).await;
+        assert_eq!(reply.status, 400);
+        assert!(reply.text.contains(word), "{reply:?}");
+    }
+}
+
+#[tokio::test]
+async fn only_operators_reach_other_projects() {
+    let world = World::with_source().await;
+    let reply = world
+        .post(TOKENS, json!({ "role": "admin", "projectId": 456 }))
+        .await;
+    let text = "Only an operator's token can make tokens of other projects.";
+    reply.is_error(403, "forbidden", text);
+    let as_operator = async |method: Method, path: &str, body: String| {
+        world.call_as("operator", method, path, body).await
+    };
+    let body = json!({ "role": "admin", "projectId": 789, "branchId": 7 }).to_string();
+    let made = as_operator(Method::POST, TOKENS, body).await.json();
+    let text = made["token"].as_str().unwrap().to_owned();
+    let list = get_as(&world, &text, S).await.ok();
+    assert_eq!(
+        (&list["projectId"], &list["branchId"]),
+        (&json!(789), &json!(7))
+    );
+    let body = json!({ "role": "reader", "projectId": 789, "branchId": 8 }).to_string();
+    let reply = as_operator(Method::POST, TOKENS, body).await;
+    let message = "Invalid \"branchId\" value 8: the default branch of project 789 is 7.";
+    reply.is_error(400, "badRequest", message);
+    // To a project's own admin, another project's token is not there.
+    let path = format!("{TOKENS}/{}", made["tokenId"].as_str().unwrap());
+    for (method, path) in [
+        (Method::GET, path.clone()),
+        (Method::DELETE, path.clone()),
+        (Method::POST, format!("{path}/rotate")),
+    ] {
+        let reply = world.call(method, &path, "{}").await;
+        assert_eq!(reply.json()["error"], "stream.api.tokenNotFound");
+    }
+    for list in [
+        format!("{TOKENS}?projectId=789"),
+        "/v1/admin/audit?projectId=789".to_owned(),
+    ] {
+        let text = "Project \"789\" not found.";
+        world
+            .get(&list)
+            .await
+            .is_error(404, "projectNotFound", text);
+        let seen = as_operator(Method::GET, &list, String::new()).await.ok();
+        assert_eq!(seen["page"]["totalCount"], 1, "{seen}");
+    }
+}
+
+#[tokio::test]
+async fn the_audit_says_who_changed_what_from_where() {
+    let world = World::new().await;
+    let mut request = Request::post(S)
+        .header("X-StorageApi-Token", "admin")
+        .body(Body::from(source("My Source").to_string()))
+        .unwrap();
+    let peer: std::net::SocketAddr = "192.0.2.7:1234".parse().unwrap();
+    request.extensions_mut().insert(ConnectInfo(peer));
+    let reply = world.send(request).await;
+    world.done(reply).await;
+    world.clock.advance(Duration::from_secs(1));
+    world
+        .done(world.patch(SOURCE, json!({ "name": "New" })).await)
+        .await;
+    world.clock.advance(Duration::from_secs(1));
+    world
+        .done(world.put(&format!("{SOURCE}/disable")).await)
+        .await;
+    world.clock.advance(Duration::from_secs(1));
+    world.done(world.delete(SOURCE).await).await;
+    let audit = world.get("/v1/admin/audit").await.ok();
+    let first = &audit["changes"][0];
+    assert_eq!(first["from"], "192.0.2.7");
+    assert_eq!(first["by"]["tokenId"], "admin");
+    assert_eq!(
+        (&first["branchId"], &first["sourceId"]),
+        (&json!(111), &json!("my-source"))
+    );
+    let seen: Vec<Value> = audit["changes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| {
+            json!([
+                c["action"],
+                c["oldVersion"],
+                c["newVersion"],
+                c["description"]
+            ])
+        })
+        .collect();
+    assert_eq!(
+        json!(seen),
+        json!([
+            ["create", null, 1, "New source."],
+            ["update", 1, 2, "Updated."],
+            ["disable", 2, 3, "Disabled."],
+            ["delete", 3, null, ""],
+        ])
+    );
+    let after = audit["changes"][2]["id"].as_str().unwrap();
+    let rest = world
+        .get(&format!("/v1/admin/audit?afterId={after}&limit=1"))
+        .await
+        .ok();
+    assert_eq!(rest["changes"], json!([audit["changes"][3]]));
+    // Another project has its own.
+    let other = get_as(&world, "other", "/v1/admin/audit").await.ok();
+    assert_eq!(other["changes"], json!([]));
+    // What is older than the retention goes.
+    let before = world.clock.now();
+    assert_eq!(world.repo.remove_old_audit(before).await.unwrap(), 3);
+    assert_eq!(world.repo.remove_old_audit(before).await.unwrap(), 0);
+    let left = world.get("/v1/admin/audit").await.ok();
+    assert_eq!(left["changes"], json!([audit["changes"][3]]));
+}

@@ -1,0 +1,191 @@
+//! Tokens and changes.
+
+use forebay_meta::repo::audit::{Change, What};
+use forebay_model::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::common::{By, Event, Page};
+
+/// What a token may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = TokenRole)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Role {
+    /// Look, and test mappings.
+    Reader,
+    /// Change things too.
+    Admin,
+}
+
+/// A new token.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = CreateTokenRequestBody)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct TokenCreate {
+    /// The project that it opens; only an operator's token may name another than its own.
+    #[schema(nullable = false)]
+    pub(crate) project_id: Option<u64>,
+    /// The project's default branch, if it is new.
+    #[schema(nullable = false)]
+    pub(crate) branch_id: Option<u64>,
+    pub(crate) role: Role,
+    /// For people; shown as the author of changes.
+    #[schema(max_length = 256, nullable = false)]
+    pub(crate) description: Option<String>,
+    /// From then on it opens nothing; without it, it does not expire.
+    #[schema(nullable = false, format = DateTime, example = "2027-01-01T00:00:00.000Z")]
+    pub(crate) expires_at: Option<String>,
+}
+
+/// How a token gets another text.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = RotateTokenRequestBody)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct TokenRotate {
+    /// How long the text before goes on to work, like `1h`; at once it ends without it.
+    #[schema(max_length = 32, nullable = false, example = "1h")]
+    pub(crate) overlap: Option<String>,
+}
+
+/// A token, without its text.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Token {
+    token_id: String,
+    project_id: u64,
+    branch_id: u64,
+    role: Role,
+    description: String,
+    created: Event,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
+    expires_at: Option<Timestamp>,
+    /// When its present text was made.
+    #[schema(value_type = String, format = DateTime)]
+    rotated_at: Timestamp,
+    /// Until when the text before goes on to work.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
+    previous_valid_until: Option<Timestamp>,
+}
+
+impl Token {
+    pub(crate) fn new(token: &forebay_meta::repo::tokens::Token) -> Self {
+        use forebay_meta::repo::tokens::Role as R;
+        let present = token.secrets.last();
+        Self {
+            token_id: token.id.clone(),
+            project_id: token.project.0,
+            branch_id: token.branch.0,
+            role: match token.role {
+                R::Reader => Role::Reader,
+                R::Admin => Role::Admin,
+            },
+            description: token.description.clone(),
+            created: (&token.created).into(),
+            expires_at: token.expires_at,
+            rotated_at: present.map_or(token.created.at, |s| s.made_at),
+            previous_valid_until: token.secrets.iter().find_map(|s| s.valid_until),
+        }
+    }
+}
+
+/// A token with its text, which is shown once.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct MadeToken {
+    /// What is sent as `X-StorageApi-Token`.
+    #[serde(rename = "token")]
+    pub(crate) text: String,
+    #[serde(flatten)]
+    pub(crate) token: Token,
+}
+
+/// Some of the tokens of a project.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TokenList {
+    pub(crate) page: Page,
+    pub(crate) tokens: Vec<Token>,
+}
+
+/// Some of the changes in a project.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Audit {
+    pub(crate) page: Page,
+    pub(crate) changes: Vec<AuditEntry>,
+}
+
+/// A change of a source, sink or token.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct AuditEntry {
+    /// Sorted by time.
+    id: String,
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+    by: By,
+    /// Address of the client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    from: Option<String>,
+    /// Like `create`.
+    action: &'static str,
+    project_id: u64,
+    /// Of a source or sink.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    branch_id: Option<u64>,
+    /// Of a source or sink.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    source_id: Option<String>,
+    /// Of a sink.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    sink_id: Option<String>,
+    /// Of a token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    token_id: Option<String>,
+    /// That of the new version, or of the token.
+    description: String,
+    /// Of a source or sink that was there before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    old_version: Option<u32>,
+    /// Of a source or sink that is there afterwards.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    new_version: Option<u32>,
+}
+
+impl AuditEntry {
+    pub(crate) fn new(change: &Change) -> Self {
+        let source = match &change.what {
+            What::Source(key) => Some(key),
+            What::Sink(key) => Some(&key.source),
+            What::Token(_) => None,
+        };
+        Self {
+            id: change.id(),
+            at: change.stamp.at,
+            by: (&change.stamp.by).into(),
+            from: change.stamp.by.from.clone(),
+            action: change.action.name(),
+            project_id: change.project.0,
+            branch_id: source.map(|s| s.branch.branch.0),
+            source_id: source.map(|s| s.source.to_string()),
+            sink_id: match &change.what {
+                What::Sink(key) => Some(key.sink.to_string()),
+                _ => None,
+            },
+            token_id: match &change.what {
+                What::Token(id) => Some(id.clone()),
+                _ => None,
+            },
+            description: change.description.clone(),
+            old_version: change.old_version,
+            new_version: change.new_version,
+        }
+    }
+}

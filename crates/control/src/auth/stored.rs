@@ -1,0 +1,105 @@
+//! Tokens that the store keeps.
+//!
+//! The text of a token is `fby_<project>-<characters>_<secret>`. The middle is its id: by it the
+//! token is looked up, and then compared as a hash, in constant time. So the time says at most
+//! which ids there are, and ids are no secrets.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use forebay_meta::Repo;
+use forebay_meta::repo::tokens::{Role, Token, TokenError};
+use forebay_model::{Clock, ProjectId};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::{AuthError, Authenticate, ConfiguredTokens, Identity, from_hex};
+
+/// Begins the text of every token.
+const PREFIX: &str = "fby_";
+/// Characters of the secret part: 238 bits.
+pub(crate) const SECRET_CHARS: usize = 40;
+/// Characters of an id after its project.
+pub(crate) const ID_CHARS: usize = 12;
+
+/// Tokens of the configuration, then those of the store.
+#[derive(Clone, Debug)]
+pub struct StoredTokens {
+    configured: ConfiguredTokens,
+    repo: Repo,
+    clock: Arc<dyn Clock>,
+}
+
+impl StoredTokens {
+    /// `configured` work as long as they are configured, whatever the store has.
+    #[must_use]
+    pub fn new(configured: ConfiguredTokens, repo: Repo, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            configured,
+            repo,
+            clock,
+        }
+    }
+}
+
+/// The text of a token.
+pub(crate) fn text(id: &str, secret: &str) -> String {
+    format!("{PREFIX}{id}_{secret}")
+}
+
+/// The project and id of a text that has the form of a token.
+fn parse(text: &[u8]) -> Option<(ProjectId, &str)> {
+    let text = std::str::from_utf8(text).ok()?.strip_prefix(PREFIX)?;
+    let (id, _) = text.split_once('_')?;
+    let project = project_of(id)?;
+    Some((project, id))
+}
+
+/// The project that an id names.
+pub(crate) fn project_of(id: &str) -> Option<ProjectId> {
+    let (project, rest) = id.split_once('-')?;
+    let is_id = rest.len() == ID_CHARS && rest.bytes().all(|b| b.is_ascii_alphanumeric());
+    let project: u64 = project.parse().ok()?;
+    is_id.then_some(ProjectId(project))
+}
+
+#[async_trait]
+impl Authenticate for StoredTokens {
+    async fn authenticate(&self, token: &[u8]) -> Result<Identity, AuthError> {
+        match self.configured.authenticate(token).await {
+            Err(AuthError::Invalid) => {}
+            known => return known,
+        }
+        let (project, id) = parse(token).ok_or(AuthError::Invalid)?;
+        let found = match self.repo.token(project, id).await {
+            Ok(found) => found.value,
+            Err(TokenError::NotFound(_)) => return Err(AuthError::Invalid),
+            Err(e) => return Err(AuthError::Unavailable(e.to_string())),
+        };
+        let now = self.clock.now();
+        let given: [u8; 32] = Sha256::digest(token).into();
+        let mut same = false;
+        // All are looked at, whichever it is.
+        for secret in found.secrets.iter().filter(|s| s.is_valid(now)) {
+            let kept = from_hex(&secret.sha256).unwrap_or_default();
+            same |= bool::from(kept.ct_eq(&given));
+        }
+        if same && found.is_valid(now) {
+            Ok(identity(&found))
+        } else {
+            Err(AuthError::Invalid)
+        }
+    }
+}
+
+fn identity(token: &Token) -> Identity {
+    Identity {
+        project: token.project,
+        default_branch: token.branch,
+        token_id: token.id.clone(),
+        description: token.description.clone(),
+        admin: token.role == Role::Admin,
+        operator: false,
+        from: None,
+    }
+}

@@ -1,0 +1,172 @@
+//! `forebay token`: tokens of the management API.
+
+use clap::{Subcommand, ValueEnum};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::common::Server;
+use crate::api::{ApiClient, block_on};
+use crate::config::Environment;
+use crate::failure::Failure;
+use crate::terminal;
+
+const TOKENS: &str = "/v1/admin/tokens";
+
+/// Creates, lists, rotates and revokes tokens of the management API.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Create(Create),
+    Ls(List),
+    Rotate(Rotate),
+    Revoke(Revoke),
+}
+
+/// What a token may do.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Role {
+    /// Look, and test mappings
+    Reader,
+    /// Change things too
+    Admin,
+}
+
+/// Creates a token and prints it. It is shown only now: the server keeps its hash.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  forebay token create --role reader --description dashboard --data-dir ./data > dashboard.token")]
+pub(crate) struct Create {
+    /// What it may do
+    #[arg(long, value_enum)]
+    role: Role,
+    /// What it is for; shown as the author of changes
+    #[arg(long, default_value = "")]
+    description: String,
+    /// Project that it opens, in place of the server's own
+    #[arg(long, value_name = "NUMBER")]
+    project: Option<u64>,
+    /// Time from which on it opens nothing, like 2027-01-01T00:00:00.000Z
+    #[arg(long, value_name = "TIME")]
+    expires_at: Option<String>,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// Lists tokens, without their texts.
+#[derive(Debug, clap::Args)]
+pub(crate) struct List {
+    /// Project, in place of the server's own
+    #[arg(long, value_name = "NUMBER")]
+    project: Option<u64>,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// Gives a token a new text and prints it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Rotate {
+    /// Id of the token
+    id: String,
+    /// How long the text before goes on to work
+    #[arg(long, value_name = "DURATION", default_value = "1h")]
+    overlap: String,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// Revokes a token: it opens nothing any more.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Revoke {
+    /// Id of the token
+    id: String,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// Runs it.
+pub(crate) fn run(command: Command, env: Environment) -> Result<(), Failure> {
+    match command {
+        Command::Create(args) => {
+            let api = ApiClient::new(&args.server, env)?;
+            block_on(create(&api, &args))
+        }
+        Command::Ls(args) => {
+            let api = ApiClient::new(&args.server, env)?;
+            block_on(list(&api, &args))
+        }
+        Command::Rotate(args) => {
+            let path = format!("{TOKENS}/{}/rotate", path_part(&args.id)?);
+            let api = ApiClient::new(&args.server, env)?;
+            let body = json!({ "overlap": args.overlap });
+            block_on(async {
+                let rotated = api.call(Method::POST, &path, Some(&body)).await?;
+                terminal::line(text(&rotated, "token"))
+            })
+        }
+        Command::Revoke(args) => {
+            let path = format!("{TOKENS}/{}", path_part(&args.id)?);
+            let api = ApiClient::new(&args.server, env)?;
+            block_on(async {
+                api.call(Method::DELETE, &path, None).await?;
+                terminal::line(format_args!("token {} revoked", args.id))
+            })
+        }
+    }
+}
+
+async fn create(api: &ApiClient, args: &Create) -> Result<(), Failure> {
+    let role = match args.role {
+        Role::Reader => "reader",
+        Role::Admin => "admin",
+    };
+    let body = json!({
+        "role": role,
+        "description": args.description,
+        "projectId": args.project,
+        "expiresAt": args.expires_at,
+    });
+    let made = api.call(Method::POST, TOKENS, Some(&body)).await?;
+    terminal::note(format_args!("token {} created", text(&made, "tokenId")));
+    terminal::line(text(&made, "token"))
+}
+
+async fn list(api: &ApiClient, args: &List) -> Result<(), Failure> {
+    let path = match args.project {
+        Some(project) => format!("{TOKENS}?projectId={project}"),
+        None => TOKENS.to_owned(),
+    };
+    let tokens = api.list(&path, "tokens", "tokenId").await?;
+    if args.json {
+        return terminal::line(format_args!("{:#}", Value::Array(tokens)));
+    }
+    let names = ["id", "role", "description", "created", "expires"];
+    let mut table = crate::query::TextTable::new(&names);
+    for token in &tokens {
+        let created = token.pointer("/created/at").and_then(Value::as_str);
+        table.row(&[
+            text(token, "tokenId"),
+            text(token, "role"),
+            text(token, "description"),
+            created.unwrap_or_default(),
+            text(token, "expiresAt"),
+        ]);
+    }
+    terminal::data(table)
+}
+
+/// An id as a part of a path; the ids of tokens need no escape.
+fn path_part(id: &str) -> Result<&str, Failure> {
+    if !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+        return Ok(id);
+    }
+    Err(Failure::usage(format_args!(
+        "\"{id}\" is not the id of a token; `forebay token ls` shows them"
+    )))
+}
+
+fn text<'v>(value: &'v Value, name: &str) -> &'v str {
+    value.get(name).and_then(Value::as_str).unwrap_or_default()
+}

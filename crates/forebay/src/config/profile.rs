@@ -1,0 +1,87 @@
+//! Profiles: sets of defaults that are chosen together. What somebody sets goes before them.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A set of defaults.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Profile {
+    /// Rows are in the table within seconds; nothing but this machine is listened to.
+    #[default]
+    Forebay,
+    /// Those of Keboola Stream.
+    Keboola,
+}
+
+/// What `keboola` sets: key and value. `docs/compat.md` says why ours differ.
+pub(crate) const KEBOOLA: [(&str, &str); 13] = [
+    ("api.listen", "0.0.0.0:8000"),
+    ("source.http.listen", "0.0.0.0:7000"),
+    ("source.http.maxConnections", "200000"),
+    ("storage.level.staging.upload.trigger.interval", "30s"),
+    ("storage.level.target.import.trigger.interval", "1m"),
+    ("coordinator.checkInterval", "1s"),
+    ("coordinator.uploadMinInterval", "10s"),
+    ("coordinator.importMinInterval", "1m"),
+    ("coordinator.retryInitial", "2m"),
+    ("coordinator.retryFactor", "4"),
+    ("coordinator.retryMax", "3h"),
+    ("upload.checkInterval", "2s"),
+    ("janitor.interval", "5m"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Sources, catalog, load};
+
+    fn loaded(flags: &[(&'static str, &str, &str)]) -> crate::config::Loaded {
+        let flags = flags
+            .iter()
+            .map(|(flag, key, text)| (*flag, (*key).to_owned(), (*text).to_owned()));
+        load(&Sources {
+            flags: flags.collect(),
+            ..Sources::default()
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn the_profile_sets_all_of_its_keys_and_gives_way_to_whoever_sets_one() {
+        let plain = serde_json::to_value(Config::default()).unwrap();
+        let set = loaded(&[
+            ("--set", "profile", "keboola"),
+            ("--set", "coordinator.retryFactor", "3"),
+        ]);
+        assert_eq!(set.config.profile, Profile::Keboola);
+        assert_eq!(set.config.coordinator.retry_factor, 3);
+        let tree = serde_json::to_value(&set.config).unwrap();
+        for (path, _) in KEBOOLA {
+            assert!(
+                catalog::root().keys().iter().any(|k| k.path == path),
+                "{path}"
+            );
+            let pointer = format!("/{}", path.replace('.', "/"));
+            if !path.starts_with("storage.level.") {
+                assert_ne!(tree.pointer(&pointer), plain.pointer(&pointer), "{path}");
+            }
+        }
+        let settings = &set.config.storage.level.0;
+        assert_eq!(settings.upload.interval.0.as_secs(), 30);
+        assert_eq!(settings.import.interval.0.as_secs(), 60);
+        assert_eq!(loaded(&[]).config.profile, Profile::Forebay);
+    }
+
+    #[test]
+    fn what_the_document_lists_is_what_the_profile_sets() {
+        let document = include_str!("../../../../docs/compat.md");
+        for (path, value) in KEBOOLA {
+            let row = document
+                .lines()
+                .find(|l| l.starts_with(&format!("| `{path}` |")));
+            let row = row.unwrap_or_else(|| panic!("docs/compat.md does not list {path}"));
+            assert!(row.contains(&format!("| `{value}` |")), "{row}");
+        }
+    }
+}

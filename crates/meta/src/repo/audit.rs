@@ -1,0 +1,223 @@
+//! Who changed what, when, from where. An entry is written in the transaction of the change itself:
+//! there is none without the change, and no change of a definition or token without one.
+
+use std::fmt;
+
+use forebay_model::{ProjectId, SinkKey, SourceKey, Stamp, Timestamp, Version};
+
+use super::{Draft, Listing, Repo};
+use crate::keys::{self, Key};
+use crate::store::{RANGE_ENTRIES_MAX, StoreError, Txn};
+
+/// What was changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A source.
+    Source(SourceKey),
+    /// A sink.
+    Sink(SinkKey),
+    /// A token, by its id.
+    Token(String),
+}
+
+impl fmt::Display for What {
+    /// As it stands in an entry's id, without a `/`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Source(key) => write!(f, "source.{}.{}", key.branch.branch, key.source),
+            Self::Sink(key) => {
+                let source = &key.source;
+                write!(
+                    f,
+                    "sink.{}.{}.{}",
+                    source.branch.branch, source.source, key.sink
+                )
+            }
+            Self::Token(id) => write!(f, "token.{id}"),
+        }
+    }
+}
+
+/// What was done to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "named as what is done")]
+pub enum Action {
+    Create,
+    Update,
+    Delete,
+    Undelete,
+    /// Deleted for good.
+    Purge,
+    Disable,
+    Enable,
+    ClearStatistics,
+    /// Of a token: it got another text.
+    Rotate,
+}
+
+impl Action {
+    const ALL: [Self; 9] = [
+        Self::Create,
+        Self::Update,
+        Self::Delete,
+        Self::Undelete,
+        Self::Purge,
+        Self::Disable,
+        Self::Enable,
+        Self::ClearStatistics,
+        Self::Rotate,
+    ];
+
+    /// Its name in the store and in answers.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Delete => "delete",
+            Self::Undelete => "undelete",
+            Self::Purge => "purge",
+            Self::Disable => "disable",
+            Self::Enable => "enable",
+            Self::ClearStatistics => "clearStatistics",
+            Self::Rotate => "rotate",
+        }
+    }
+
+    /// The one of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|a| a.name() == name)
+    }
+}
+
+/// A change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Whose project it is.
+    pub project: ProjectId,
+    /// Of what.
+    pub what: What,
+    /// What was done.
+    pub action: Action,
+    /// That of the new version, or of the token; may be empty.
+    pub description: String,
+    /// The version before; none of what was made, and of tokens.
+    pub old_version: Option<u32>,
+    /// The version after; none of what is deleted, and of tokens.
+    pub new_version: Option<u32>,
+    /// When, by whom, from where.
+    pub stamp: Stamp,
+}
+
+impl Change {
+    /// Its id: sorted by time, and different for each change of a thing.
+    #[must_use]
+    pub fn id(&self) -> String {
+        let version = self.new_version.or(self.old_version).unwrap_or_default();
+        let (at, action) = (self.stamp.at, self.action.name());
+        format!("{at}_{}_{action}_{version}", self.what)
+    }
+}
+
+impl Draft {
+    /// Notes a change with the transaction.
+    pub(super) fn audit(&mut self, change: &Change) -> Result<(), StoreError> {
+        self.put(Key::Audit(change.project, &change.id()), change)
+    }
+
+    /// Notes a change of a source.
+    pub(super) fn audit_source(
+        &mut self,
+        key: &SourceKey,
+        action: Action,
+        versions: (Option<&Version>, Option<&Version>),
+        stamp: &Stamp,
+    ) -> Result<(), StoreError> {
+        let what = What::Source(key.clone());
+        self.audit(&of_versions(key, what, action, versions, stamp))
+    }
+
+    /// Notes a change of a sink.
+    pub(super) fn audit_sink(
+        &mut self,
+        key: &SinkKey,
+        action: Action,
+        versions: (Option<&Version>, Option<&Version>),
+        stamp: &Stamp,
+    ) -> Result<(), StoreError> {
+        let what = What::Sink(key.clone());
+        self.audit(&of_versions(&key.source, what, action, versions, stamp))
+    }
+}
+
+fn of_versions(
+    source: &SourceKey,
+    what: What,
+    action: Action,
+    (old, new): (Option<&Version>, Option<&Version>),
+    stamp: &Stamp,
+) -> Change {
+    Change {
+        project: source.branch.project,
+        what,
+        action,
+        description: new.map_or_else(String::new, |v| v.description.clone()),
+        old_version: old.map(|v| v.number),
+        new_version: new.map(|v| v.number),
+        stamp: stamp.clone(),
+    }
+}
+
+impl Repo {
+    /// Changes of a project after the entry of id `after`, oldest first.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn audit(
+        &self,
+        project: ProjectId,
+        after: &str,
+        limit: usize,
+    ) -> Result<Listing<Change>, StoreError> {
+        let prefix = keys::below(keys::AUDIT, &project);
+        self.list(&prefix, after, limit).await
+    }
+
+    /// Forgets entries that are older than `before`. How many.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn remove_old_audit(&self, before: Timestamp) -> Result<usize, StoreError> {
+        let mut removed = 0;
+        let mut after: Option<String> = None;
+        loop {
+            let range = self
+                .store
+                .range(keys::AUDIT, after.as_deref(), RANGE_ENTRIES_MAX);
+            let page = range.await?;
+            let mut txn = Txn::default();
+            let mut next = page.entries.last().map(|e| e.key.clone());
+            for entry in &page.entries {
+                let Some((project, id)) = keys::parse_audit(&entry.key) else {
+                    continue;
+                };
+                if id < before.to_string().as_str() {
+                    txn.delete(entry.key.clone());
+                    removed += 1;
+                } else {
+                    // The rest of the project is younger; no id begins with a tilde or above.
+                    next = Some(format!("{}~", keys::below(keys::AUDIT, &project)));
+                    break;
+                }
+            }
+            if !txn.ops.is_empty() {
+                self.commit(Draft { txn }).await?;
+            }
+            match next {
+                Some(next) if page.more || after.as_ref() < Some(&next) => after = Some(next),
+                _ => return Ok(removed),
+            }
+        }
+    }
+}

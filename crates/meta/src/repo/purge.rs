@@ -1,0 +1,113 @@
+//! Forgetting a deleted source for good.
+//!
+//! Nothing of a source is forgotten while records of it are on their way: they were acknowledged,
+//! so they reach their tables first.
+
+use forebay_model::{Sink, SourceKey, Stamp, Statistics, TableBackend, TableId};
+
+use super::audit::Action;
+use super::definitions::DefinitionError;
+use super::{Attempts, Draft, Repo, Revised};
+use crate::keys::{self, Key};
+use crate::store::{Revision, StoreError};
+use crate::stored::book::{Book, Cleared};
+
+/// A table that a deleted source filled.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FilledTable {
+    /// What keeps it.
+    pub backend: TableBackend,
+    /// Its name.
+    pub table: TableId,
+    /// A sink that is not deleted fills it too; the first one.
+    pub also_of: Option<String>,
+}
+
+impl Repo {
+    /// How many files of a source are on their way, deleted sinks included.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn files_in_flight(&self, source: &SourceKey) -> Result<usize, StoreError> {
+        self.count(&keys::below(keys::FILES, source)).await
+    }
+
+    /// The tables that the sinks of a deleted source fill by their last definition, each once.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn filled_tables(&self, source: &SourceKey) -> Result<Vec<FilledTable>, StoreError> {
+        let deleted = keys::below(keys::DELETED_SINKS, source);
+        let deleted = self.read_all::<Sink>(&deleted).await?;
+        let others = self.read_all::<Sink>(keys::SINKS).await?;
+        let mut tables: Vec<FilledTable> = deleted
+            .iter()
+            .map(|sink| {
+                let fills = |s: &&Revised<Sink>| {
+                    s.table.backend == sink.table.backend && s.table.table == sink.table.table
+                };
+                FilledTable {
+                    backend: sink.table.backend,
+                    table: sink.table.table.clone(),
+                    also_of: others.iter().find(fills).map(|s| s.key.to_string()),
+                }
+            })
+            .collect();
+        tables.sort();
+        tables.dedup();
+        Ok(tables)
+    }
+
+    /// Forgets a deleted source, its sinks and all their versions. One that is made of that id later
+    /// begins at version 1, with no statistics. Imported files are forgotten in their time; the
+    /// books stay, so that no file is ever called like an earlier one.
+    ///
+    /// # Errors
+    /// [`DefinitionError::SourceNotFound`] when it is not among the deleted,
+    /// [`DefinitionError::InFlight`] while records are on their way, or the store.
+    pub async fn purge_source(
+        &self,
+        key: &SourceKey,
+        stamp: &Stamp,
+    ) -> Result<Revision, DefinitionError> {
+        let mut attempts = Attempts::default();
+        loop {
+            let read = self.deleted_source(key).await?;
+            let files = self.files_in_flight(key).await?;
+            if files > 0 {
+                return Err(DefinitionError::InFlight { files });
+            }
+            let mut draft = Draft::default();
+            draft.unchanged(Key::DeletedSource(key), &read);
+            draft.absent(Key::Source(key));
+            draft.audit_source(key, Action::Purge, (Some(&read.version), None), stamp)?;
+            draft.delete(Key::DeletedSource(key));
+            draft.delete_below(keys::below(keys::SOURCE_VERSIONS, key));
+            draft.delete_below(keys::below(keys::DELETED_SINKS, key));
+            draft.delete_below(keys::below(keys::SINK_VERSIONS, key));
+            let sinks = keys::below(keys::DELETED_SINKS, key);
+            for sink in self.read_all::<Sink>(&sinks).await? {
+                let read: Option<Revised<Book>> = self.read(Key::Book(&sink.key)).await?;
+                if let Some(read) = read {
+                    draft.unchanged(Key::Book(&sink.key), &read);
+                    draft.put(Key::Book(&sink.key), &hidden(read.value))?;
+                }
+            }
+            if let Some(revision) = self.commit(draft).await? {
+                return Ok(revision);
+            }
+            if !attempts.again().await {
+                return Err(DefinitionError::Conflict);
+            }
+        }
+    }
+}
+
+/// The book with all that it has counted hidden.
+fn hidden(mut book: Book) -> Book {
+    book.cleared = book.last_opened_at.map(|up_to| Cleared {
+        up_to,
+        removed_since: Statistics::default(),
+    });
+    book
+}

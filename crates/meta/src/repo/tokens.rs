@@ -1,0 +1,220 @@
+//! Tokens of the management API that the store keeps. Only hashes are here; who has the store can't
+//! call the API with it.
+
+use std::time::Duration;
+
+use forebay_model::{BranchId, ProjectId, Stamp, Timestamp};
+
+use super::audit::{Action, Change, What};
+use super::{Attempts, Draft, Listing, Repo, Revised};
+use crate::keys::{self, Key};
+use crate::store::StoreError;
+
+/// Tokens of one project at most; two that are made at the same moment may both be the last one.
+pub const TOKENS_MAX: usize = 100;
+
+/// What a token may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Look, and test mappings.
+    Reader,
+    /// Change things too.
+    Admin,
+}
+
+/// A token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// `<project>-<characters>`, as it is shown; not secret.
+    pub id: String,
+    /// The project that it opens.
+    pub project: ProjectId,
+    /// The branch that `default` means in addresses.
+    pub branch: BranchId,
+    /// What it may do.
+    pub role: Role,
+    /// For people.
+    pub description: String,
+    /// Made when, by whom.
+    pub created: Stamp,
+    /// From then on it opens nothing.
+    pub expires_at: Option<Timestamp>,
+    /// What it is compared with: the present one, and after a rotation for a while the one before.
+    pub secrets: Vec<TokenSecret>,
+}
+
+/// The hash of a token's text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenSecret {
+    /// SHA-256, 64 hexadecimal digits.
+    pub sha256: String,
+    /// When it was made.
+    pub made_at: Timestamp,
+    /// From then on it opens nothing; set when another one was made.
+    pub valid_until: Option<Timestamp>,
+}
+
+impl Token {
+    /// It has not expired.
+    #[must_use]
+    pub fn is_valid(&self, now: Timestamp) -> bool {
+        self.expires_at.is_none_or(|at| now < at)
+    }
+}
+
+impl TokenSecret {
+    /// It still opens what its token opens.
+    #[must_use]
+    pub fn is_valid(&self, now: Timestamp) -> bool {
+        self.valid_until.is_none_or(|at| now < at)
+    }
+}
+
+/// Why a token was not changed or found.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// There is none of that id.
+    #[error("token \"{0}\" not found")]
+    NotFound(String),
+    /// There is one of that id already.
+    #[error("token \"{0}\" already exists")]
+    Exists(String),
+    /// The project has as many as it may have.
+    #[error("token count limit reached in the project, the maximum is {TOKENS_MAX}")]
+    LimitReached,
+    /// Others changed it again and again at the same time; it may be tried again.
+    #[error("it is being changed by others at the same time, try again")]
+    Conflict,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Repo {
+    /// Keeps a new token.
+    ///
+    /// # Errors
+    /// [`TokenError::Exists`], [`TokenError::LimitReached`], or the store.
+    pub async fn create_token(&self, token: &Token) -> Result<(), TokenError> {
+        let prefix = keys::below(keys::TOKENS, &token.project);
+        if self.count(&prefix).await? >= TOKENS_MAX {
+            return Err(TokenError::LimitReached);
+        }
+        let key = Key::Token(token.project, &token.id);
+        let mut draft = Draft::default();
+        draft.absent(key);
+        draft.put(key, token)?;
+        draft.audit(&change(token, Action::Create, &token.created))?;
+        match self.commit(draft).await? {
+            Some(_) => Ok(()),
+            None => Err(TokenError::Exists(token.id.clone())),
+        }
+    }
+
+    /// A token of a project, expired ones included.
+    ///
+    /// # Errors
+    /// [`TokenError::NotFound`], or the store.
+    pub async fn token(&self, project: ProjectId, id: &str) -> Result<Revised<Token>, TokenError> {
+        if id.contains('/') {
+            return Err(TokenError::NotFound(id.to_owned()));
+        }
+        let found = self.read(Key::Token(project, id)).await?;
+        found.ok_or_else(|| TokenError::NotFound(id.to_owned()))
+    }
+
+    /// Tokens of a project after the id `after`, sorted by id.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn tokens(
+        &self,
+        project: ProjectId,
+        after: &str,
+        limit: usize,
+    ) -> Result<Listing<Token>, StoreError> {
+        let prefix = keys::below(keys::TOKENS, &project);
+        self.list(&prefix, after, limit).await
+    }
+
+    /// Gives a token another text, of which `sha256` is the hash. The one before goes on to work for
+    /// `overlap`; any earlier one ends at once.
+    ///
+    /// # Errors
+    /// [`TokenError::NotFound`], or the store.
+    pub async fn rotate_token(
+        &self,
+        project: ProjectId,
+        id: &str,
+        sha256: &str,
+        overlap: Duration,
+        stamp: &Stamp,
+    ) -> Result<Token, TokenError> {
+        let mut attempts = Attempts::default();
+        loop {
+            let read = self.token(project, id).await?;
+            let mut token = read.value.clone();
+            let before = token.secrets.pop().map(|secret| TokenSecret {
+                valid_until: Some(stamp.at.plus(overlap)),
+                ..secret
+            });
+            token.secrets.clear();
+            token
+                .secrets
+                .extend(before.filter(|s| s.is_valid(stamp.at)));
+            token.secrets.push(TokenSecret {
+                sha256: sha256.to_owned(),
+                made_at: stamp.at,
+                valid_until: None,
+            });
+            let mut draft = Draft::default();
+            draft.unchanged(Key::Token(project, id), &read);
+            draft.put(Key::Token(project, id), &token)?;
+            draft.audit(&change(&token, Action::Rotate, stamp))?;
+            if self.commit(draft).await?.is_some() {
+                return Ok(token);
+            }
+            if !attempts.again().await {
+                return Err(TokenError::Conflict);
+            }
+        }
+    }
+
+    /// Forgets a token: from now on it opens nothing.
+    ///
+    /// # Errors
+    /// [`TokenError::NotFound`], or the store.
+    pub async fn revoke_token(
+        &self,
+        project: ProjectId,
+        id: &str,
+        stamp: &Stamp,
+    ) -> Result<(), TokenError> {
+        let mut attempts = Attempts::default();
+        loop {
+            let read = self.token(project, id).await?;
+            let mut draft = Draft::default();
+            draft.unchanged(Key::Token(project, id), &read);
+            draft.delete(Key::Token(project, id));
+            draft.audit(&change(&read, Action::Delete, stamp))?;
+            if self.commit(draft).await?.is_some() {
+                return Ok(());
+            }
+            if !attempts.again().await {
+                return Err(TokenError::Conflict);
+            }
+        }
+    }
+}
+
+fn change(token: &Token, action: Action, stamp: &Stamp) -> Change {
+    Change {
+        project: token.project,
+        what: What::Token(token.id.clone()),
+        action,
+        description: token.description.clone(),
+        old_version: None,
+        new_version: None,
+        stamp: stamp.clone(),
+    }
+}

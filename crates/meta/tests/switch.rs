@@ -1,0 +1,236 @@
+//! Sources and sinks switched off and on, statistics cleared, sources forgotten for good.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use common::{at, sink_content, sink_key, source_content, source_key, stamp, volumes, with_sink};
+use forebay_meta::{DefinitionError, Repo};
+use forebay_model::{FileState, SinkKey, SliceState, Statistics, limits};
+
+async fn writing(repo: &Repo, sink: &SinkKey) -> usize {
+    let files = repo.active_files(Some(sink)).await.unwrap();
+    let writing = files.iter().filter(|f| f.file.state == FileState::Writing);
+    writing.count()
+}
+
+async fn create_sink(repo: &Repo, id: &str) -> SinkKey {
+    let key = sink_key("src", id);
+    let content = sink_content(id);
+    repo.create_sink(&key, content, "New sink.", &volumes(1), &stamp(1))
+        .await
+        .unwrap();
+    key
+}
+
+/// Brings everything that was closed into the table, `records` a slice.
+async fn import_all(repo: &Repo, sink: &SinkKey, records: u64) {
+    for file in repo.active_files(Some(sink)).await.unwrap() {
+        if file.file.state == FileState::Writing {
+            continue;
+        }
+        for slice in &file.slices {
+            let key = &slice.slice.key;
+            if slice.slice.state != SliceState::Closing {
+                continue;
+            }
+            let counted = Statistics {
+                records,
+                ..Statistics::default()
+            };
+            repo.slice_uploading(key, counted, at(50)).await.unwrap();
+            if records > 0 {
+                repo.slice_uploaded(key, 9, 0, at(51)).await.unwrap();
+            }
+        }
+        let key = &file.file.key;
+        let importing = repo.file_importing(key, at(52)).await.unwrap();
+        if importing.state != FileState::Imported {
+            repo.file_imported(key, records, at(53)).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_source_takes_its_sinks_along_and_brings_only_those_back() {
+    let (repo, _dir) = with_sink().await;
+    let (source, with) = (source_key("src"), sink_key("src", "snk"));
+    let own = create_sink(&repo, "own").await;
+    repo.disable_sink(&own, "not now", &stamp(2)).await.unwrap();
+    assert_eq!(
+        (writing(&repo, &own).await, writing(&repo, &with).await),
+        (0, 1)
+    );
+    let off = repo
+        .disable_source(&source, "API", &stamp(3))
+        .await
+        .unwrap();
+    assert_eq!(
+        (off.version.number, off.version.description.as_str()),
+        (2, "Disabled.")
+    );
+    assert_eq!(off.disabled.as_ref().unwrap().reason, "API");
+    let again = repo.disable_source(&source, "x", &stamp(4)).await.unwrap();
+    assert_eq!(again, off, "idempotent");
+    let sink = repo.sink(&with).await.unwrap();
+    let disabled = sink.disabled.clone().unwrap();
+    assert_eq!(disabled.reason, "Auto-disabled with the parent source.");
+    assert!(disabled.with_parent);
+    assert_eq!(sink.version.number, 1, "no version of its own");
+    assert_eq!(writing(&repo, &with).await, 0);
+    // It comes back with its source only.
+    let alone = repo
+        .enable_sink(&with, &volumes(1), &stamp(5))
+        .await
+        .unwrap();
+    assert!(alone.disabled.is_some());
+    // One that is made meanwhile is on, and gets its file with the source.
+    let late = create_sink(&repo, "late").await;
+    assert_eq!(writing(&repo, &late).await, 0);
+    let on = repo
+        .enable_source(&source, &volumes(1), &stamp(6))
+        .await
+        .unwrap();
+    assert_eq!((on.version.number, on.disabled.is_some()), (3, false));
+    for (sink, files) in [(&with, 1), (&late, 1), (&own, 0)] {
+        assert_eq!(writing(&repo, sink).await, files, "{sink}");
+    }
+    let own_sink = repo.sink(&own).await.unwrap();
+    assert_eq!(own_sink.disabled.as_ref().unwrap().reason, "not now");
+    let own_on = repo
+        .enable_sink(&own, &volumes(1), &stamp(7))
+        .await
+        .unwrap();
+    assert_eq!((own_on.version.number, writing(&repo, &own).await), (3, 1));
+}
+
+#[tokio::test]
+async fn a_return_to_a_version_keeps_the_switch_and_the_secret() {
+    let (repo, _dir) = with_sink().await;
+    let source = source_key("src");
+    let rotated = repo
+        .update_source(&source, "Rotated secret.", &stamp(2), |content| {
+            let forebay_model::SourceKind::Http { secret } = &mut content.kind;
+            *secret = "t".repeat(48);
+            Ok(())
+        })
+        .await
+        .unwrap();
+    repo.disable_source(&source, "API", &stamp(3))
+        .await
+        .unwrap();
+    let back = repo.rollback_source(&source, 1, &stamp(4)).await.unwrap();
+    assert_eq!(back.kind, rotated.kind, "the old secret opens nothing");
+    assert!(back.disabled.is_some());
+    let sink = sink_key("src", "snk");
+    let kept = repo.rollback_sink(&sink, 1, &volumes(1), &stamp(5)).await;
+    assert!(kept.unwrap().disabled.is_some());
+    assert_eq!(writing(&repo, &sink).await, 0);
+}
+
+#[tokio::test]
+async fn a_sink_that_was_deleted_while_its_source_was_off_comes_back_on() {
+    let (repo, _dir) = with_sink().await;
+    let (source, sink) = (source_key("src"), sink_key("src", "snk"));
+    repo.disable_source(&source, "API", &stamp(2))
+        .await
+        .unwrap();
+    repo.delete_sink(&sink, &stamp(3)).await.unwrap();
+    repo.enable_source(&source, &volumes(1), &stamp(4))
+        .await
+        .unwrap();
+    let back = repo.undelete_sink(&sink, &volumes(1), &stamp(5)).await;
+    assert_eq!(back.unwrap().disabled, None);
+    assert_eq!(writing(&repo, &sink).await, 1);
+}
+
+/// As large as bringing it back from the deleted.
+#[tokio::test]
+async fn the_largest_source_is_switched_at_once() {
+    let (repo, _dir) = with_sink().await;
+    for i in 1..limits::SINKS_MAX {
+        create_sink(&repo, &format!("s{i}")).await;
+    }
+    let source = source_key("src");
+    repo.disable_source(&source, "API", &stamp(2))
+        .await
+        .unwrap();
+    let on = repo.enable_source(&source, &volumes(16), &stamp(3)).await;
+    assert_eq!(on.unwrap().disabled, None);
+}
+
+#[tokio::test]
+async fn cleared_statistics_are_hidden_and_the_balance_goes_on() {
+    let (repo, _dir) = with_sink().await;
+    let sink = sink_key("src", "snk");
+    let rotate = async || {
+        let files = repo.active_files(Some(&sink)).await.unwrap();
+        let open = files.iter().find(|f| f.file.state == FileState::Writing);
+        let key = open.unwrap().file.key.clone();
+        repo.rotate_file(&key, &volumes(1), at(60)).await.unwrap();
+    };
+    rotate().await;
+    import_all(&repo, &sink, 5).await;
+    rotate().await;
+    let before = repo.sink_statistics(&sink).await.unwrap();
+    assert_eq!(before.shown_total().records, 5);
+    repo.clear_statistics(&sink, &stamp(9)).await.unwrap();
+    let cleared = repo.sink_statistics(&sink).await.unwrap();
+    assert_eq!(cleared.shown_total(), Statistics::default());
+    assert_eq!(cleared.balance(), before.balance());
+    let listed = repo.file_statistics(&sink).await.unwrap();
+    let shown: Vec<bool> = listed.iter().map(|f| !f.cleared).collect();
+    assert_eq!(shown, [false, true, true], "what is on its way is shown");
+    // What was on its way counts when it arrives, also after its file is forgotten.
+    import_all(&repo, &sink, 7).await;
+    assert_eq!(
+        repo.sink_statistics(&sink)
+            .await
+            .unwrap()
+            .shown_target
+            .records,
+        7
+    );
+    for file in repo.imported_files(Some(&sink)).await.unwrap() {
+        repo.remove_imported(&file.key).await.unwrap();
+    }
+    let after = repo.sink_statistics(&sink).await.unwrap();
+    assert_eq!((after.shown_target.records, after.target.records), (7, 12));
+    assert!(after.balance().holds());
+    repo.clear_statistics(&sink, &stamp(9)).await.unwrap();
+    assert_eq!(
+        repo.sink_statistics(&sink)
+            .await
+            .unwrap()
+            .shown_target
+            .records,
+        0
+    );
+}
+
+#[tokio::test]
+async fn a_source_is_forgotten_only_when_all_of_it_has_arrived() {
+    let (repo, _dir) = with_sink().await;
+    let (source, sink) = (source_key("src"), sink_key("src", "snk"));
+    let alive = repo.purge_source(&source, &stamp(9)).await;
+    assert!(matches!(alive, Err(DefinitionError::SourceNotFound(_))));
+    repo.delete_source(&source, &stamp(2)).await.unwrap();
+    let early = repo.purge_source(&source, &stamp(9)).await;
+    assert!(matches!(early, Err(DefinitionError::InFlight { files: 1 })));
+    let tables = repo.filled_tables(&source).await.unwrap();
+    assert_eq!((tables.len(), tables[0].also_of.clone()), (1, None));
+    import_all(&repo, &sink, 3).await;
+    repo.purge_source(&source, &stamp(9)).await.unwrap();
+    assert!(repo.deleted_source(&source).await.is_err());
+    assert!(repo.deleted_sink(&sink).await.is_err());
+    assert!(repo.source_version(&source, 1).await.is_err());
+    assert!(repo.sink_version(&sink, 1).await.is_err());
+    let made = repo
+        .create_source(&source, source_content("Again"), "New source.", &stamp(4))
+        .await
+        .unwrap();
+    assert_eq!((made.version.number, made.created.at), (1, at(4)));
+    create_sink(&repo, "snk").await;
+    let statistics = repo.sink_statistics(&sink).await.unwrap();
+    assert_eq!(statistics.shown_total(), Statistics::default());
+    assert_eq!(repo.sink(&sink).await.unwrap().version.number, 1);
+}
