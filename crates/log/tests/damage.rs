@@ -289,7 +289,7 @@ fn a_sealed_segment_without_blocks_and_index_is_damaged_and_not_short() {
     let foot = bytes.len() - 64;
     bytes[400..foot].fill(0xff);
     env.put(&path, bytes);
-    let (_, report) = Log::open(Arc::new(env.clone()), Path::new(DIR), config()).unwrap();
+    let (_, report) = Log::open(Arc::new(env), Path::new(DIR), config()).unwrap();
     let acknowledged = report.damage.iter().any(|d| d.acknowledged);
     assert!(acknowledged, "{report:?}");
 }
