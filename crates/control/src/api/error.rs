@@ -10,10 +10,12 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
 /// The names of all errors, as the document lists them.
-pub(super) const NAMES: [&str; 37] = [
+pub(super) const NAMES: [&str; 39] = [
     "badRequest",
     "bodyTooLarge",
     "branchNotFound",
+    "deadLetterNotFound",
+    "deadLettersRefused",
     "decodePayload",
     "deletedSinkNotFound",
     "deletedSourceNotFound",

@@ -46,9 +46,10 @@ async fn start(dir: &Path, clock: Arc<JumpingClock>) -> Node {
         branch: 1,
         description: String::new(),
         admin: true,
+        operator: false,
         sha256: ConfiguredTokens::hash(TOKEN.as_bytes()),
     };
-    let auth = Arc::new(ConfiguredTokens::new(&[own]).unwrap());
+    let auth = ConfiguredTokens::new(&[own]).unwrap();
     let environment = Environment::default();
     let node = Node::start(&config, &environment, clock, auth, Router::new());
     Box::pin(node).await.unwrap()

@@ -103,9 +103,9 @@ pub(super) fn run(command: Command, env: Environment) -> Result<(), Failure> {
             let dropped = dropped.map_err(Failure::new)?;
             terminal::note(format_args!("{dropped} dropped"));
             match wanted {
-                Some(wanted) if (dropped as usize) < wanted => Err(Failure::new(format_args!(
+                Some(wanted) if dropped < wanted as u64 => Err(Failure::new(format_args!(
                     "{} of these numbers are none",
-                    wanted - dropped as usize
+                    wanted as u64 - dropped
                 ))),
                 _ => Ok(()),
             }
