@@ -2,7 +2,7 @@
 //!
 //! | module | where | feature |
 //! | --- | --- | --- |
-//! | [`file`] | a file or standard output, as JSON Lines | always |
+//! | [`mod@file`] | a file or standard output, as JSON Lines | always |
 //! | `kafka` | Apache Kafka | `kafka` |
 //! | `http` | an HTTP endpoint | `http` |
 
