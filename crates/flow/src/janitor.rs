@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_log::Log;
+use forebay_meta::repo::letters::LetterOwner;
 use forebay_meta::{FileError, Mirror, keys};
 use forebay_model::failpoint::{self, Point};
 use forebay_model::{
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::deliver::Delivery;
 use crate::import::{Tables, import_id};
 use crate::metrics;
+use crate::pipeline::letter_sink;
 
 /// A file's ledger entry is kept so long after the file was imported: no import of it can be under
 /// way any more then.
@@ -192,6 +194,10 @@ impl Janitor {
         let mut removed: HashMap<SinkKey, Option<Timestamp>> = HashMap::new();
         let mut unknown = 0_u32;
         for name in streams.into_iter().filter(|n| !known.contains(n)) {
+            if let Some(sink) = letter_sink(&name) {
+                unknown += u32::from(!self.letters_are_known(&name, &sink).await?);
+                continue;
+            }
             let Ok(slice) = name.parse::<SliceKey>() else {
                 unknown += 1;
                 tracing::warn!(stream = name, "this stream is no slice's, it is kept");
@@ -214,6 +220,26 @@ impl Janitor {
         }
         ::metrics::gauge!(metrics::STREAMS_UNKNOWN).set(f64::from(unknown));
         Ok(())
+    }
+
+    /// Whether the store knows whose these letters are; those of a sink that was forgotten for good
+    /// go with it.
+    async fn letters_are_known(&self, name: &str, sink: &SinkKey) -> Result<bool, FileError> {
+        match self.delivery.repo.letter_owner(sink).await? {
+            LetterOwner::Sink => Ok(true),
+            LetterOwner::Forgotten => {
+                self.delete_stream(name).await;
+                self.delivery.repo.forget_letters(sink).await?;
+                Ok(true)
+            }
+            LetterOwner::Unknown => {
+                tracing::warn!(
+                    stream = name,
+                    "the store does not know the sink of these dead letters, they are kept"
+                );
+                Ok(false)
+            }
+        }
     }
 
     /// Ledger entries of files that nobody will ever import again.

@@ -24,7 +24,7 @@ pub use completion::{Outcome, Wait};
 use letters::Letters;
 pub use letters::NotKept;
 pub use local::LocalLog;
-pub(crate) use local::{compression, letter_stream};
+pub(crate) use local::{compression, letter_sink, letter_stream};
 pub use shared::PipelineShared;
 use state::{Parcel, Put, Ready, State, Taken, Triggers};
 

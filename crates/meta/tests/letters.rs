@@ -3,8 +3,10 @@
 
 mod common;
 
-use common::{at, sink_key, volumes, with_sink};
-use forebay_meta::repo::letters::{Finished, LETTER_RANGES_MAX, LetterEnd, LetterError};
+use common::{at, sink_key, stamp, volumes, with_sink};
+use forebay_meta::repo::letters::{
+    Finished, LETTER_RANGES_MAX, LetterEnd, LetterError, LetterOwner,
+};
 use forebay_meta::repo::{Repo, SLICES_MAX};
 use forebay_meta::stored::letters::LetterCounts;
 use forebay_meta::{FileError, keys};
@@ -86,6 +88,35 @@ async fn a_letter_is_dead_until_it_is_replayed_or_dropped() {
         .await;
     assert!(matches!(error, Err(LetterError::Done(3))), "{error:?}");
     assert_eq!(balance(&repo).await, [10, 0, 6, 2, 0, 2]);
+}
+
+#[tokio::test]
+async fn letters_belong_to_their_sink_until_it_is_forgotten() {
+    let (repo, _dir) = with_sink().await;
+    let owner = async || repo.letter_owner(&sink()).await.unwrap();
+    let reported = [(sink(), volume(), counts(3))];
+    repo.report_letters(&reported).await.unwrap();
+    assert_eq!(owner().await, LetterOwner::Sink);
+    let nobody = repo.letter_owner(&sink_key("src", "none")).await.unwrap();
+    assert_eq!(nobody, LetterOwner::Unknown);
+    let source = sink().source;
+    repo.delete_source(&source, &stamp(1)).await.unwrap();
+    assert_eq!(owner().await, LetterOwner::Sink, "it can come back");
+    let (file, slice) = {
+        let files = repo.active_files(Some(&sink())).await.unwrap();
+        (
+            files[0].file.key.clone(),
+            files[0].slices[0].slice.key.clone(),
+        )
+    };
+    let nothing = Statistics::default();
+    repo.slice_uploading(&slice, nothing, at(2)).await.unwrap();
+    repo.file_importing(&file, at(3)).await.unwrap();
+    repo.purge_source(&source, &stamp(4)).await.unwrap();
+    assert_eq!(owner().await, LetterOwner::Forgotten);
+    repo.forget_letters(&sink()).await.unwrap();
+    let left = repo.letter_statistics(&sink()).await.unwrap();
+    assert_eq!(left.taken, 0);
 }
 
 #[tokio::test]

@@ -219,7 +219,8 @@ pub(crate) fn letter_stream(sink: &SinkKey) -> String {
     format!("{LETTERS}{sink}")
 }
 
-fn letter_sink(stream: &str) -> Option<SinkKey> {
+/// The sink whose dead letters a stream holds, if it is such a stream.
+pub(crate) fn letter_sink(stream: &str) -> Option<SinkKey> {
     stream.strip_prefix(LETTERS)?.parse().ok()
 }
 

@@ -5,13 +5,14 @@
 //! go the way of any other slice.
 
 use forebay_model::{
-    File, FileState, SinkKey, Slice, SliceKey, SliceState, Statistics, Timestamp, VolumeId,
+    File, FileState, Sink, SinkKey, Slice, SliceKey, SliceState, Statistics, Timestamp, VolumeId,
 };
 
 use super::files::{FileError, after, check_joint};
 use super::{Attempts, Draft, Repo, Revised, SLICES_MAX};
 use crate::keys::{self, Key};
 use crate::store::StoreError;
+use crate::stored::book::Book;
 use crate::stored::letters::{LetterBook, LetterCounts};
 
 /// Runs of letters that are done with, between others that are not, at most: what a book may
@@ -38,6 +39,17 @@ pub enum LetterEnd {
     Replayed(SliceKey, Statistics),
     /// Nobody wants them.
     Dropped,
+}
+
+/// Whose letters these are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LetterOwner {
+    /// A sink that is there, or deleted and can come back.
+    Sink,
+    /// One that was forgotten for good.
+    Forgotten,
+    /// Nobody whom this store has ever known.
+    Unknown,
 }
 
 /// Letters that are to be done with.
@@ -112,6 +124,37 @@ impl Repo {
             sum.lost += counts.lost;
         }
         Ok(sum)
+    }
+
+    /// Whose the letters of that sink are.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn letter_owner(&self, sink: &SinkKey) -> Result<LetterOwner, StoreError> {
+        let active: Option<Revised<Sink>> = self.read(Key::Sink(sink)).await?;
+        let deleted: Option<Revised<Sink>> = self.read(Key::DeletedSink(sink)).await?;
+        if active.or(deleted).is_some() {
+            return Ok(LetterOwner::Sink);
+        }
+        // A sink's book stays when all else of it is forgotten.
+        let book: Option<Revised<Book>> = self.read(Key::Book(sink)).await?;
+        Ok(match book {
+            Some(_) => LetterOwner::Forgotten,
+            None => LetterOwner::Unknown,
+        })
+    }
+
+    /// Forgets what is remembered of the letters of a sink that was forgotten itself.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn forget_letters(&self, sink: &SinkKey) -> Result<(), StoreError> {
+        let mut draft = Draft::default();
+        draft.absent(Key::Sink(sink));
+        draft.delete_below(keys::below(keys::LETTER_BOOKS, sink));
+        draft.delete_below(keys::below(keys::LETTER_COUNTS, sink));
+        // A sink that has come into being meanwhile keeps them.
+        self.commit(draft).await.map(drop)
     }
 
     /// The book of a sink's letters on a volume.
