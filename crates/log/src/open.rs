@@ -114,7 +114,7 @@ fn mend(
         let path = dir.join(spare_name(*id));
         let len = env.open(&path, Access::Read).and_then(|file| file.len());
         let whole = len.is_ok_and(|len| len == config.segment_size);
-        if whole && ready.len() < config.spare_segments {
+        if whole && ready.len() < config.spare_segments + config.recycled_segments {
             ready.push(path);
         } else {
             remove(env, dir, &spare_name(*id))?;

@@ -102,7 +102,7 @@ impl Writer {
     fn free_file(&self, shared: &Shared, id: u64, reusable: bool) -> Result<(), Fail> {
         let path = shared.dir().join(segment_name(id));
         let spare: Option<PathBuf> = reusable
-            .then(|| shared.spares.adopt(shared.dir()))
+            .then(|| shared.spares.adopt(shared.dir(), shared.recycled()))
             .flatten();
         let done = match &spare {
             Some(to) => shared.env.rename(&path, to),

@@ -87,6 +87,14 @@ impl Shared {
         }
     }
 
+    /// How many dead segments are kept to be written again: none where others may need the room.
+    pub(crate) fn recycled(&self) -> usize {
+        let most = self.config.recycled_segments;
+        let all = (most as u64).saturating_mul(self.config.segment_size);
+        let tight = self.space_room().free().is_some_and(|free| free < all);
+        if tight { 0 } else { most }
+    }
+
     /// Room for changes: all that there is. A trim needs a few hundred bytes, and on a full volume
     /// it is the only way to get any.
     pub(crate) fn change_room(&self) -> Room<'_> {
