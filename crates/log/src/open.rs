@@ -17,11 +17,12 @@ use crate::queue::{Op, Queue};
 use crate::read::Store;
 use crate::recover::{self, Read, Recovered};
 use crate::segment::{FOOT_LEN, segment_name, spare_name};
+use crate::shared::{Meters, Shared};
 use crate::spares::Spares;
 use crate::stats::RecoveryReport;
 use crate::table::Table;
 use crate::volume::{self, Found, Volume, sort};
-use crate::writer::{Meters, Shared, Writer};
+use crate::writer::Writer;
 
 /// Everything that [`Log::open`](crate::Log::open) does but its threads.
 pub(crate) fn open(

@@ -16,8 +16,9 @@ use crate::queue::{Mood, NewBlock, Op, StreamId, lock};
 use crate::read::read_entry;
 use crate::scan;
 use crate::segment::segment_name;
+use crate::shared::Shared;
 use crate::table::{Entry, Segment, Table};
-use crate::writer::{Shared, Writer};
+use crate::writer::Writer;
 
 /// Bytes copied forward between two commits: what an appender may have to wait for.
 const COPY_STEP: u64 = 4 << 20;
