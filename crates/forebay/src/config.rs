@@ -5,10 +5,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use forebay_control::coordinator::CoordinatorConfig;
-use forebay_flow::import::ImportConfig;
+use forebay_flow::deliver::WorkConfig;
 use forebay_flow::janitor::JanitorConfig;
 use forebay_flow::source::http::HttpSourceConfig;
-use forebay_flow::upload::UploadConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -100,8 +99,10 @@ pub(crate) struct Config {
     pub(crate) table: TableSection,
     pub(crate) storage: StorageSection,
     pub(crate) coordinator: CoordinatorConfig,
-    pub(crate) upload: UploadConfig,
-    pub(crate) import: ImportConfig,
+    /// How slices go to staging.
+    pub(crate) upload: WorkConfig,
+    /// How files go into their tables.
+    pub(crate) import: WorkConfig,
     pub(crate) janitor: JanitorConfig,
     pub(crate) templates: TemplatesSection,
     pub(crate) telemetry: TelemetrySection,
@@ -131,8 +132,8 @@ impl Default for Config {
             table: TableSection::default(),
             storage: StorageSection::default(),
             coordinator: CoordinatorConfig::default(),
-            upload: UploadConfig::default(),
-            import: ImportConfig::default(),
+            upload: WorkConfig::default(),
+            import: WorkConfig::default(),
             janitor: JanitorConfig::default(),
             templates: TemplatesSection::default(),
             telemetry: TelemetrySection::default(),
