@@ -100,6 +100,7 @@ impl Machine {
             volume: volume_id(),
             appender,
             dispatcher: Arc::clone(&dispatcher),
+            gates: forebay_flow::quota::Gates::new(forebay_model::quota::Quotas::default()),
             pipelines: Arc::clone(&pipelines),
             reporter: Arc::clone(&reporter),
             limits: Limits::default(),

@@ -19,6 +19,7 @@ use super::report::{self, Broken};
 use super::{Deps, HttpSourceConfig};
 use crate::budget::Charge;
 use crate::dispatch::{Batch, Target};
+use crate::quota::{Over, Seat};
 
 /// A refused body up to this size is read all the same, so that its connection can go on.
 const DISCARD_MAX: u64 = 256 << 10;
@@ -58,9 +59,14 @@ fn route(path: &str) -> Route<'_> {
 
 impl Receiver {
     /// Answers a request. Never fails: whatever is wrong is in the answer.
-    pub(super) async fn receive(&self, peer: IpAddr, request: Request<Incoming>) -> Answer {
+    pub(super) async fn receive(
+        &self,
+        peer: IpAddr,
+        seat: &Seat,
+        request: Request<Incoming>,
+    ) -> Answer {
         let has_origin = request.headers().contains_key(ORIGIN);
-        let mut answer = self.answer(peer, request).await;
+        let mut answer = self.answer(peer, seat, request).await;
         if has_origin {
             answer::cors(&mut answer);
         }
@@ -68,7 +74,7 @@ impl Receiver {
         answer
     }
 
-    async fn answer(&self, peer: IpAddr, request: Request<Incoming>) -> Answer {
+    async fn answer(&self, peer: IpAddr, seat: &Seat, request: Request<Incoming>) -> Answer {
         let max = self.config.max_header_size;
         if head_size(&request) > max.0 {
             return Refusal::HeaderTooLarge(max).answer();
@@ -96,10 +102,47 @@ impl Receiver {
         if target.is_disabled() {
             return self.refuse(request, Refusal::Disabled).await;
         }
-        match self.take(peer, &target, request).await {
-            Ok(answer) => answer,
-            Err(refusal) => refusal.answer(),
+        let started = Instant::now();
+        let gate = &target.gate;
+        let now = gate.at(started);
+        let mut answer = match self.pass(&target, seat, &request, now) {
+            Ok(()) => match self.take(peer, &target, request, started).await {
+                Ok(answer) => answer,
+                Err(refusal) => refusal.answer(),
+            },
+            Err(over) => self.refuse_over(seat, request, over).await,
+        };
+        gate.show(now, answer.headers_mut());
+        answer
+    }
+
+    /// Whether the quotas of the source and of its project have room for the request.
+    fn pass(
+        &self,
+        target: &Target,
+        seat: &Seat,
+        request: &Request<Incoming>,
+        now: u64,
+    ) -> Result<(), Over> {
+        seat.take(&target.gate)?;
+        let length = request.body().size_hint().exact();
+        // What is too large is not read.
+        let length = length.filter(|l| *l <= self.config.max_request_body_size.0);
+        target.gate.pass(now, length)?;
+        seat.passed();
+        Ok(())
+    }
+
+    /// Refuses a request that is over a quota. A client that was refused just before and goes on
+    /// regardless is made to wait for it: each of its connections then takes as good as nothing from
+    /// others.
+    async fn refuse_over(&self, seat: &Seat, request: Request<Incoming>, over: Over) -> Answer {
+        let answer = self.refuse(request, Refusal::Quota(over)).await;
+        let pause = self.config.refusal_delay.0.min(over.wait.0);
+        if seat.refused_again() && !pause.is_zero() {
+            tokio::time::sleep(pause).await;
         }
+        answer
     }
 
     /// Refuses a request without having looked at its body.
@@ -137,8 +180,8 @@ impl Receiver {
         peer: IpAddr,
         target: &Arc<Target>,
         request: Request<Incoming>,
+        started: Instant,
     ) -> Result<Answer, Refusal> {
-        let started = Instant::now();
         let deadline = started + self.config.request_timeout.0;
         let (mut head, mut body) = request.into_parts();
         let gzip = match is_gzip(&head.headers) {
@@ -148,7 +191,8 @@ impl Receiver {
         let query = head.uri.query().unwrap_or_default();
         let (verbose, batch) = (has_flag(query, "verbose"), has_flag(query, "batch"));
         let mut charge = self.deps.budget.charge(0);
-        let bytes = match self.read_body(&mut body, gzip, deadline, &mut charge).await {
+        let read = self.read_body(&mut body, target, gzip, deadline, &mut charge);
+        let bytes = match read.await {
             Ok(bytes) => bytes,
             Err(refusal) => {
                 // What there is no room for is not held while the rest of it comes in.
@@ -191,16 +235,19 @@ impl Receiver {
     async fn read_body(
         &self,
         body: &mut Incoming,
+        target: &Target,
         gzip: bool,
         deadline: Instant,
         charge: &mut Charge,
     ) -> Result<Bytes, Refusal> {
         let max = self.config.max_request_body_size;
         let limit = usize::try_from(max.0).unwrap_or(usize::MAX);
-        let bytes = match timeout_at(deadline, read(body, limit, charge)).await {
+        let reading = read(body, limit, charge, &target.gate);
+        let bytes = match timeout_at(deadline, reading).await {
             Err(_) => return Err(Refusal::SlowBody),
             Ok(Err(BodyProblem::TooLarge)) => return Err(Refusal::BodyTooLarge(max)),
             Ok(Err(BodyProblem::Busy)) => return Err(Refusal::Busy),
+            Ok(Err(BodyProblem::Over(over))) => return Err(Refusal::Quota(over)),
             Ok(Err(BodyProblem::Gone)) => return Err(Refusal::Gone),
             Ok(Err(BodyProblem::Malformed(cause))) => return Err(Refusal::Malformed(cause)),
             Ok(Ok(bytes)) => bytes,
