@@ -80,7 +80,8 @@ impl Gates {
     }
 
     /// Gates for a new table of routes.
-    pub(crate) fn maker(self: &Arc<Self>) -> GateMaker<'_> {
+    #[must_use]
+    pub fn maker(self: &Arc<Self>) -> GateMaker<'_> {
         GateMaker {
             gates: self,
             projects: HashMap::new(),
@@ -129,14 +130,15 @@ impl Known {
 }
 
 /// Makes the gates of one table: a project's is made once, and shared by its sources.
-pub(crate) struct GateMaker<'g> {
+#[derive(Debug)]
+pub struct GateMaker<'g> {
     gates: &'g Arc<Gates>,
     projects: HashMap<ProjectId, Arc<ProjectGate>>,
 }
 
 impl GateMaker<'_> {
     /// The gate of a source that may use `quota`, in a project that has `own`.
-    pub(crate) fn gate(
+    pub fn gate(
         &mut self,
         project: ProjectId,
         source: &SourceId,
@@ -172,7 +174,7 @@ impl GateMaker<'_> {
 
     /// All gates are made: what is known of sources and projects that are gone is forgotten.
     /// Connections of theirs still give back what they hold.
-    pub(crate) fn finish(self, is_known: impl Fn(ProjectId, &SourceId) -> bool) {
+    pub fn finish(self, is_known: impl Fn(ProjectId, &SourceId) -> bool) {
         let mut known = self.gates.known();
         let made = self.projects;
         known.projects.retain(|id, _| made.contains_key(id));

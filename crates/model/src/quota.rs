@@ -366,8 +366,8 @@ impl Bucket {
     }
 }
 
-/// What is left of a bucket. The order is that of the part which is left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// What is left of a bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Left {
     /// What comes in within so many nanoseconds.
     time: u64,

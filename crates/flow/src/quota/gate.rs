@@ -265,7 +265,8 @@ impl SourceGate {
         for cause in Cause::RATES {
             if let Some(bucket) = self.bucket(cause) {
                 let left = bucket.left(now);
-                if nearest.is_none_or(|(least, ..)| left < least) {
+                // All have the same window, so that is the one of which the least is left.
+                if nearest.is_none_or(|(least, ..)| left.full_in > least.full_in) {
                     nearest = Some((left, cause, bucket));
                 }
             }

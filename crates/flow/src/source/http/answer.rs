@@ -156,14 +156,19 @@ impl Refusal {
             Self::BodyTooLarge(_) | Self::HeaderTooLarge(_) | Self::SlowBody
         ) || self.is_of_connections()
         {
-            set(
-                &mut answer,
-                header::CONNECTION,
-                HeaderValue::from_static("close"),
-            );
+            close(&mut answer);
         }
         answer
     }
+}
+
+/// The connection ends with this answer.
+pub(super) fn close(answer: &mut Answer) {
+    set(
+        answer,
+        header::CONNECTION,
+        HeaderValue::from_static("close"),
+    );
 }
 
 pub(super) fn set(answer: &mut Answer, name: HeaderName, value: HeaderValue) {

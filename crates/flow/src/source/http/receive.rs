@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use forebay_record::body::{self, BodyMode};
 use forebay_record::{BodyFormat, Headers, InflateError, RecordContext, RequestInfo, SplitError};
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, ORIGIN};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HOST, ORIGIN};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 use hyper::body::{Body, Incoming};
 use tokio::time::{Instant, timeout_at};
@@ -147,7 +147,14 @@ impl Receiver {
 
     /// Refuses a request without having looked at its body.
     async fn refuse(&self, request: Request<Incoming>, refusal: Refusal) -> Answer {
+        // A client that asks before it sends its body does not have to.
+        let asks = request.headers().contains_key(EXPECT);
         let mut body = request.into_body();
+        if asks && !body.is_end_stream() {
+            let mut answer = refusal.answer();
+            answer::close(&mut answer);
+            return answer;
+        }
         self.refuse_body(&mut body, &refusal).await
     }
 
@@ -165,11 +172,7 @@ impl Receiver {
         let drained = body.is_end_stream()
             || small && matches!(timeout_at(deadline, discard(body, max)).await, Ok(true));
         if !drained {
-            answer::set(
-                &mut answer,
-                http::header::CONNECTION,
-                HeaderValue::from_static("close"),
-            );
+            answer::close(&mut answer);
         }
         answer
     }
