@@ -21,6 +21,7 @@ mod log;
 mod nearest;
 mod problem;
 pub(crate) mod profile;
+mod quota;
 pub(crate) mod reference;
 mod secret;
 mod staging;
@@ -47,6 +48,7 @@ pub(crate) use telemetry::{LogFormat, LogOutput};
 use layers::{Assigned, Layers};
 use log::LogSection;
 use profile::Profile;
+use quota::QuotaSection;
 use staging::StagingSection;
 use storage::StorageSection;
 use table::TableSection;
@@ -94,6 +96,7 @@ pub(crate) struct Config {
     pub(crate) token_file: Option<PathBuf>,
     pub(crate) api: ApiSection,
     pub(crate) source: SourceSection,
+    pub(crate) quota: QuotaSection,
     pub(crate) log: LogSection,
     pub(crate) staging: StagingSection,
     pub(crate) table: TableSection,
@@ -127,6 +130,7 @@ impl Default for Config {
             token_file: None,
             api: ApiSection::default(),
             source: SourceSection::default(),
+            quota: QuotaSection::default(),
             log: LogSection::default(),
             staging: StagingSection::default(),
             table: TableSection::default(),

@@ -257,6 +257,7 @@ impl Node {
             volume: self.volume.clone(),
             appender,
             dispatcher: Arc::clone(&self.dispatcher),
+            gates: forebay_flow::quota::Gates::new(forebay_model::quota::Quotas::default()),
             pipelines: Arc::clone(&self.pipelines),
             reporter: Arc::clone(&reporter),
             limits: Limits::default(),
