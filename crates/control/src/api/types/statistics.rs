@@ -1,6 +1,7 @@
 //! Counts of sinks and files.
 
 use forebay_meta::SinkStatistics;
+use forebay_meta::repo::files::ActiveSlice;
 use forebay_model::{Statistics, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -162,6 +163,71 @@ impl From<&forebay_meta::FileStatistics> for File {
                 total: level(entry.statistics.total()),
                 levels: (&entry.statistics).into(),
             },
+        }
+    }
+}
+
+/// Slices of a sink.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SinkSlices)]
+pub(crate) struct Slices {
+    pub(crate) slices: Vec<Slice>,
+}
+
+/// The part of a file that is on one volume, and becomes one object in the staging storage.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SinkSlice)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Slice {
+    /// The file that it is part of.
+    #[schema(value_type = String, format = DateTime)]
+    file_opened_at: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    opened_at: Timestamp,
+    /// Where its records are.
+    volume_id: String,
+    #[schema(value_type = String, example = "writing")]
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
+    closing_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
+    uploading_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
+    uploaded_at: Option<Timestamp>,
+    /// How often the present step has failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    retry_attempt: Option<u32>,
+    /// Why it has failed last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    retry_reason: Option<String>,
+    /// When it is tried again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
+    retry_after: Option<Timestamp>,
+    statistics: Level,
+}
+
+impl From<&ActiveSlice> for Slice {
+    fn from(entry: &ActiveSlice) -> Self {
+        let slice = &entry.slice.value;
+        let retry = &slice.retry;
+        Self {
+            file_opened_at: slice.key.file.opened_at,
+            opened_at: slice.key.opened_at,
+            volume_id: slice.key.volume.to_string(),
+            state: slice.state.name(),
+            closing_at: slice.closing_at,
+            uploading_at: slice.uploading_at,
+            uploaded_at: slice.uploaded_at,
+            retry_attempt: (retry.attempt > 0).then_some(retry.attempt),
+            retry_reason: retry.reason.clone(),
+            retry_after: retry.retry_after,
+            statistics: entry.statistics.into(),
         }
     }
 }
