@@ -7,6 +7,7 @@ do_install() {
   command -v chromium >/dev/null || apt_install chromium
   # The commands that the dashboard teaches are run too.
   command -v curl >/dev/null || apt_install curl
+  { command -v node && command -v npm; } >/dev/null || apt_install nodejs npm
   "$HERE/../../ui/install"
 }
 

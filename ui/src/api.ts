@@ -60,7 +60,7 @@ export interface Levels {
   staging?: Level;
   target?: Level;
 }
-interface Retry {
+export interface Retry {
   retryAttempt?: number;
   retryReason?: string;
   retryAfter?: string;
@@ -71,6 +71,7 @@ export interface File extends Retry {
   closingAt?: string;
   importingAt?: string;
   importedAt?: string;
+  failedSlice?: Retry & { state: string };
   statistics: { total: Level | null; levels: Levels };
 }
 export interface Slice extends Retry {

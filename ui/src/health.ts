@@ -34,10 +34,11 @@ const step: Record<string, string> = {
   importing: "Import into the table",
 };
 
-/** What has failed and is tried again, each cause once. */
-export function troubles(files: File[], slices: Slice[]): Trouble[] {
+/** What has failed and is tried again, each cause once. Without `slices`: what their files say of them. */
+export function troubles(files: File[], slices: Slice[] = []): Trouble[] {
   const found = new Map<string, Trouble>();
-  for (const item of [...files, ...slices]) {
+  const failedSlices = files.flatMap((f) => f.failedSlice ?? []);
+  for (const item of [...files, ...failedSlices, ...slices]) {
     if (!item.retryReason || item.state === "imported" || item.state === "uploaded") continue;
     const what = step[item.state] ?? item.state;
     const known = found.get(what + item.retryReason);
@@ -70,7 +71,7 @@ export function advice(reason: string): string {
 
 export function sinkStatus(sink: AggregatedSink, source: { disabled?: unknown }, accepting: boolean): Status {
   if (sink.disabled || source.disabled) return { tone: "off", text: "Disabled" };
-  if (troubles(sink.statistics.files, []).length > 0) return { tone: "bad", text: "Failing" };
+  if (troubles(sink.statistics.files).length > 0) return { tone: "bad", text: "Failing" };
   if (accepting) return { tone: "ok", text: "Receiving" };
   if (inFlight(sink.statistics.levels) > 0) return { tone: "ok", text: "Delivering" };
   return { tone: "idle", text: "Idle" };
@@ -79,7 +80,7 @@ export function sinkStatus(sink: AggregatedSink, source: { disabled?: unknown },
 export function sourceStatus(source: AggregatedSource, accepting: boolean): Status {
   if (source.disabled) return { tone: "off", text: "Disabled" };
   if (source.sinks.length === 0) return { tone: "warn", text: "No sink" };
-  const failing = source.sinks.filter((s) => !s.disabled && troubles(s.statistics.files, []).length > 0).length;
+  const failing = source.sinks.filter((s) => !s.disabled && troubles(s.statistics.files).length > 0).length;
   if (failing > 0) {
     return { tone: "bad", text: source.sinks.length > 1 ? `${failing} of ${source.sinks.length} failing` : "Failing" };
   }

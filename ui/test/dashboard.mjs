@@ -100,7 +100,7 @@ test("the list shows live rates, and what fails", async () => {
     await row("Mobile app").getByText("Disabled").waitFor();
     assert.ok((await figure("Mobile app")) === 0, "a disabled source takes nothing");
     // Enough of a history for the lines of the pictures.
-    await until("some history", async () => sent > 400);
+    await until("some history", async () => sent > 200);
     await fits(page, "the list");
     await shots(page, "sources");
     await go(page, "#/sources/checkout");

@@ -3,7 +3,7 @@ import { useState } from "preact/hooks";
 import { asFailure, call, now, type Failure, type Letter, type LetterSummary, type Page } from "../api";
 import { useFeed } from "../feed";
 import { ago, plural, size, time } from "../format";
-import { Confirm, Loading, Problem, Scroll, Section } from "../parts/basics";
+import { Confirm, Loading, Pre, Problem, Scroll, Section } from "../parts/basics";
 import { say } from "../parts/say";
 import { offerSample } from "./sample";
 
@@ -139,7 +139,7 @@ export function Letters({ path, dead, source, sink, onChange }: Props) {
       {(after.length > 0 || letters.length === PAGE) && (
         <div class="actions pager">
           <button type="button" class="small" disabled={after.length === 0} onClick={() => setAfter(after.slice(0, -1))}>
-            Newer page
+            Previous page
           </button>
           <button
             type="button"
@@ -241,13 +241,9 @@ function Record({ url, to }: { url: string; to: { source: string; sink: string }
         <code>{letter.letterId}</code>
       </p>
       <h3>Body{letter.body === undefined && " (Base64)"}</h3>
-      <pre class="plain" tabIndex={0}>
-        {letter.body ?? letter.bodyBase64}
-      </pre>
+      <Pre label="the body" text={letter.body ?? letter.bodyBase64 ?? ""} />
       <h3>Headers</h3>
-      <pre class="plain" tabIndex={0}>
-        {headers.join("\n") || "none"}
-      </pre>
+      <Pre label="the headers" text={headers.join("\n") || "none"} />
       {letter.body !== undefined && (
         <p>
           <a

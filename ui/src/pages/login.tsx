@@ -38,7 +38,7 @@ export function Login({ why, onOpen }: { why: string; onOpen: () => void }) {
   return (
     <div class="login">
       <h1 tabIndex={-1}>Log in</h1>
-      <p class="muted">What your streams take in, where their records are, and what holds them up.</p>
+      <p class="muted">See what comes in, where records are, and what holds them up.</p>
       {why && (
         <div class="notice warn" role="alert">
           <p>{why}</p>

@@ -3,7 +3,7 @@ import { now, sinkPath, type AggregatedSink, type AggregatedSource, type Balance
 import { useFeed } from "../feed";
 import { ago, count, plural, rate, short, size, span, time } from "../format";
 import { advice, inFlight, lag, sinkStatus, troubles } from "../health";
-import { Badge, Loading, Problem, Scroll, Section, Tile } from "../parts/basics";
+import { Badge, Loading, Pre, Problem, Scroll, Section, Tile } from "../parts/basics";
 import { RateChart } from "../parts/chart";
 import { DisabledNotice, Switch } from "../parts/switch";
 import { rates } from "../rates";
@@ -375,9 +375,7 @@ function Definition({ sink, to }: { sink: AggregatedSink; to: string }) {
           </table>
         </Scroll>
       ) : (
-        <pre class="plain" tabIndex={0}>
-          {JSON.stringify(Object.fromEntries(Object.entries(sink).filter(([k]) => !HIDDEN.has(k))), null, 2)}
-        </pre>
+        <Pre label="the definition" text={JSON.stringify(Object.fromEntries(Object.entries(sink).filter(([k]) => !HIDDEN.has(k))), null, 2)} />
       )}
     </Section>
   );

@@ -71,7 +71,7 @@ function SinkCard({ source, sink }: { source: AggregatedSource; sink: Aggregated
   const known = rates(rateKey(source.sourceId, sink.sinkId));
   const present = now();
   const late = lag(sink.statistics.levels, present);
-  const causes = troubles(sink.statistics.files, []);
+  const causes = troubles(sink.statistics.files);
   const last = sink.statistics.total.lastRecordAt;
   return (
     <li class="card">

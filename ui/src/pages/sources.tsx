@@ -69,7 +69,7 @@ function Summary({ sources }: { sources: AggregatedSource[] }) {
   const outgoing = sum(sinks).importedNow;
   const waiting = sources.flatMap((s) => s.sinks).reduce((all, s) => all + inFlight(s.statistics.levels), 0);
   const lags = sources.map((s) => lagOf(s, present)).filter((l) => l !== undefined);
-  const failing = sources.flatMap((s) => (s.disabled ? [] : s.sinks)).filter((s) => troubles(s.statistics.files, []).length > 0);
+  const failing = sources.flatMap((s) => (s.disabled ? [] : s.sinks)).filter((s) => troubles(s.statistics.files).length > 0);
   return (
     <dl class="tiles" aria-label="All sources together">
       <Tile name="Coming in" value={incoming.known ? rate(incoming.acceptedNow) : "–"} unit="records/s" note={plural(sources.length, "source")} />
@@ -155,6 +155,11 @@ function Row({ source, present }: { source: AggregatedSource; present: number })
           {source.sinks.slice(0, 4).map((s) => (
             <li key={s.sinkId}>
               <a href={`${to}/sinks/${encodeURIComponent(s.sinkId)}`}>{s.name}</a>
+              {!s.disabled && troubles(s.statistics.files).length > 0 && (
+                <span class="badge bad">
+                  <span class="visually-hidden">fails</span>
+                </span>
+              )}
             </li>
           ))}
           {source.sinks.length > 4 && <li class="muted">and {source.sinks.length - 4} more</li>}

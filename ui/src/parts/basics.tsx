@@ -1,6 +1,6 @@
 // Small pieces of all pages.
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState, type MutableRef } from "preact/hooks";
 import type { Failure } from "../api";
 import type { Status } from "../health";
 
@@ -58,13 +58,40 @@ export function Copy({ text, label }: { text: string; label: string }) {
   );
 }
 
+/** Whether the content is larger than its box: then the keyboard has to get there to scroll it. */
+function useOverflow(box: MutableRef<HTMLElement | null>): boolean {
+  const [over, setOver] = useState(false);
+  useLayoutEffect(() => {
+    const element = box.current;
+    if (!element) return undefined;
+    const look = () => setOver(element.scrollWidth > element.clientWidth || element.scrollHeight > element.clientHeight);
+    const observer = new ResizeObserver(look);
+    observer.observe(element);
+    if (element.firstElementChild) observer.observe(element.firstElementChild);
+    look();
+    return () => observer.disconnect();
+  }, []);
+  return over;
+}
+
+/** What a box needs for the keyboard to scroll it. */
+const scrollable = (over: boolean, label: string) => (over ? { tabIndex: 0, role: "group" as const, "aria-label": label } : {});
+
+/** Text as it is, in a box that scrolls when it has to. */
+export function Pre({ text, label }: { text: string; label: string }) {
+  const box = useRef<HTMLPreElement>(null);
+  return (
+    <pre ref={box} class="plain" {...scrollable(useOverflow(box), label)}>
+      <code>{text}</code>
+    </pre>
+  );
+}
+
 /** Text to be pasted elsewhere. */
 export function Code({ text, label }: { text: string; label: string }) {
   return (
     <div class="code">
-      <pre tabIndex={0} aria-label={label} role="group">
-        <code>{text}</code>
-      </pre>
+      <Pre text={text} label={label} />
       <Copy text={text} label={label} />
     </div>
   );
@@ -136,8 +163,9 @@ export function Section(props: { id: string; title: string; note?: ComponentChil
 
 /** A table that scrolls by itself where it is too wide. */
 export function Scroll({ label, children }: { label: string; children: ComponentChildren }) {
+  const box = useRef<HTMLDivElement>(null);
   return (
-    <div class="scroll" role="group" aria-label={label} tabIndex={0}>
+    <div ref={box} class="scroll" {...scrollable(useOverflow(box), label)}>
       {children}
     </div>
   );

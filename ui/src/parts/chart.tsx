@@ -58,6 +58,7 @@ export function RateChart({ rates }: { rates: Rates }) {
           {rates.imported.length > 1 && <path class="imported" d={`M${imported}`} />}
           {rates.accepted.length > 1 && <path class="accepted" d={`M${accepted}`} />}
         </svg>
+        {!rates.known && <p class="muted">Rates are shown after the next answer.</p>}
       </div>
     </figure>
   );

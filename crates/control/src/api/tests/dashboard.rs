@@ -127,6 +127,12 @@ async fn slices_show_how_far_they_are_and_why_they_have_failed() {
     assert_eq!(slice["retryReason"], "staging is away");
     assert_eq!(slice["retryAttempt"], 1);
     assert!(slice["retryAfter"].is_string(), "{slice}");
+    // The list of sources says so too.
+    let all = "/v1/branches/default/aggregation/sources";
+    let list = world.get(all).await.ok();
+    let failed = &list["sources"][0]["sinks"][0]["statistics"]["files"][0]["failedSlice"];
+    assert_eq!(failed["state"], "writing");
+    assert_eq!(failed["retryReason"], "staging is away");
 }
 
 #[tokio::test]

@@ -117,7 +117,42 @@ pub(crate) struct File {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
     retry_after: Option<Timestamp>,
+    /// Of its slices that have failed and are tried again, the one that has failed most often. An
+    /// extension of Forebay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    failed_slice: Option<FailedSlice>,
     statistics: FileStatistics,
+}
+
+/// A slice whose present step has failed.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SinkFailedSlice)]
+#[serde(rename_all = "camelCase")]
+struct FailedSlice {
+    #[schema(value_type = String, example = "uploading")]
+    state: &'static str,
+    /// How often it has failed.
+    retry_attempt: u32,
+    /// Why it has failed last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    retry_reason: Option<String>,
+    /// When it is tried again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
+    retry_after: Option<Timestamp>,
+}
+
+impl From<&forebay_model::Slice> for FailedSlice {
+    fn from(slice: &forebay_model::Slice) -> Self {
+        Self {
+            state: slice.state.name(),
+            retry_attempt: slice.retry.attempt,
+            retry_reason: slice.retry.reason.clone(),
+            retry_after: slice.retry.retry_after,
+        }
+    }
 }
 
 /// How far a file is.
@@ -159,6 +194,7 @@ impl From<&forebay_meta::FileStatistics> for File {
             retry_attempt: (retry.attempt > 0).then_some(retry.attempt),
             retry_reason: retry.reason.clone(),
             retry_after: retry.retry_after,
+            failed_slice: entry.failed_slice.as_ref().map(Into::into),
             statistics: FileStatistics {
                 total: level(entry.statistics.total()),
                 levels: (&entry.statistics).into(),
