@@ -8,6 +8,7 @@ import { RateChart } from "../parts/chart";
 import { DisabledNotice, Switch } from "../parts/switch";
 import { rates } from "../rates";
 import { useTitle } from "../title";
+import { TYPES } from "./columns";
 import { Letters } from "./letters";
 import { aggregated } from "./source";
 import { noteSource, rateKey } from "./sources";
@@ -127,7 +128,7 @@ function Figures({ sink, balance, known }: { sink: AggregatedSink; balance: Bala
         note={total.lastRecordAt ? `last one ${ago(total.lastRecordAt, present)}` : "none yet"}
       />
       <Tile name="Imported" value={known.known ? rate(known.importedNow) : "–"} unit="rows/s" note={balance ? `${short(balance.imported)} in all` : ""} />
-      <Tile name="On their way" value={short(balance?.inFlight ?? inFlight(levels))} unit="records" note={waiting(sink)} />
+      <Tile name="On their way" value={short(inFlight(levels))} unit="records" note={waiting(sink)} />
       <Tile name="Lag" value={late === undefined ? "none" : span(late)} note="age of the oldest such record" />
       <Tile name="Dead letters" value={balance ? short(dead) : "–"} note={dead > 0 ? "refused by the mapping, kept" : "none kept"} {...(dead > 0 ? { tone: "warn" as const } : {})} />
     </dl>
@@ -324,6 +325,9 @@ function SliceRow({ name, slices, present }: { name: string; slices: Slice[]; pr
   );
 }
 
+/** Types of columns that are made from nothing that a person has written. */
+const PLAIN = new Set(["uuid", "datetime", "ip", "body", "headers"]);
+
 /** What the sink makes of a record. */
 function Definition({ sink, to }: { sink: AggregatedSink; to: string }) {
   const columns = sink.table?.mapping.columns;
@@ -359,6 +363,7 @@ function Definition({ sink, to }: { sink: AggregatedSink; to: string }) {
                   </th>
                   <td>{c.type}</td>
                   <td class="text">
+                    {PLAIN.has(c.type) && <span class="muted">{TYPES.find((t) => t.type === c.type)?.says}</span>}
                     {c.type === "path" && <code>{c.path || "(whole body)"}</code>}
                     {c.template && <code>{c.template.content}</code>}
                     {c.value !== undefined && <code>{c.value}</code>}
