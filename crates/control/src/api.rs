@@ -11,6 +11,7 @@ mod body;
 mod call;
 mod cascade;
 mod config;
+mod dashboard;
 mod document;
 mod error;
 mod frame;
@@ -30,6 +31,7 @@ mod sources;
 mod statistics;
 mod tasks;
 mod test_mapping;
+mod try_mapping;
 mod types;
 mod validate;
 mod versions;
@@ -57,6 +59,7 @@ pub use random::RandomSource;
 
 use crate::auth::Authenticate;
 use crate::task::Tasks;
+use dashboard::Dashboard;
 use document::Documents;
 use operation::Operations;
 use pace::Pace;
@@ -109,6 +112,7 @@ struct Inner {
     tasks: Tasks,
     operations: Operations,
     documents: Documents,
+    dashboard: Dashboard,
 }
 
 impl fmt::Debug for Inner {
@@ -135,6 +139,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(sources::get, sources::update, sources::delete))
         .routes(routes!(settings::get_source, settings::update_source))
         .routes(routes!(test_mapping::test))
+        .routes(routes!(try_mapping::try_mapping))
         .routes(routes!(statistics::clear_source))
         .routes(routes!(lifecycle::disable_source))
         .routes(routes!(lifecycle::enable_source))
@@ -144,12 +149,14 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(versions::get_source))
         .routes(routes!(versions::rollback_source))
         .routes(routes!(aggregation::aggregation))
+        .routes(routes!(aggregation::one))
         .routes(routes!(sinks::create, sinks::list))
         .routes(routes!(sinks::list_deleted))
         .routes(routes!(sinks::get, sinks::update, sinks::delete))
         .routes(routes!(settings::get_sink, settings::update_sink))
         .routes(routes!(statistics::total))
         .routes(routes!(statistics::files))
+        .routes(routes!(statistics::slices))
         .routes(routes!(statistics::balance))
         .routes(routes!(letters::list))
         .routes(routes!(letters::get))
@@ -197,6 +204,7 @@ impl Api {
             tasks,
             operations: Operations::new(&document),
             documents: Documents::new(&document),
+            dashboard: Dashboard::new(),
         }))
     }
 
@@ -209,6 +217,8 @@ impl Api {
         let (router, _) = routes().split_for_parts();
         router
             .route(document::PAGE, get(document::page))
+            .route(dashboard::PAGE, get(dashboard::page))
+            .route(dashboard::PART, get(dashboard::part))
             .fallback(index::not_found)
             .layer(from_fn_with_state(self.0.clone(), frame::frame))
             .with_state(self.0.clone())

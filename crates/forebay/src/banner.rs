@@ -52,6 +52,7 @@ fn text(api: SocketAddr, source: &str, started: &Started, token: &Token) -> Stri
     let Started { program, place } = started;
     let mut out = format!(
         "\nForebay {version} is ready. Its API is at {api}, records come in at {source}.\n\
+         What it does is shown at {api}/ui, to whoever has a token.\n\
          \n\
          A source with a table, a record, a query; in another terminal:\n\
          \n\

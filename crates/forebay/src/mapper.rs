@@ -29,8 +29,12 @@ impl RecordMapper {
         }
     }
 
-    async fn rows(&self, sink: &Sink, context: &RecordContext) -> Result<Vec<TestCell>, TestError> {
-        let mapping = CompiledMapping::compile_checked(&sink.table.mapping, &self.limits);
+    async fn cells(
+        &self,
+        mapping: &Mapping,
+        context: &RecordContext,
+    ) -> Result<Vec<TestCell>, TestError> {
+        let mapping = CompiledMapping::compile_checked(mapping, &self.limits);
         let evaluated = self.templates.evaluate(mapping.templates(), context).await;
         let mut random = || (self.random)();
         let cells = mapping
@@ -44,6 +48,16 @@ impl RecordMapper {
         };
         Ok(names.zip(cells).map(cell).collect())
     }
+}
+
+fn context(record: TestRecord) -> RecordContext {
+    let client_ip = record.ip.parse();
+    let request = RequestInfo {
+        received: record.received_at,
+        client_ip: client_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        headers: record.headers.into(),
+    };
+    RecordContext::new(Arc::new(request), record.body)
 }
 
 fn refused(error: RecordError) -> TestError {
@@ -69,19 +83,10 @@ impl Mapper for RecordMapper {
     }
 
     async fn test(&self, sinks: &[Sink], record: TestRecord) -> Result<Vec<TestTable>, TestError> {
-        let client_ip = record
-            .ip
-            .parse()
-            .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        let request = RequestInfo {
-            received: record.received_at,
-            client_ip,
-            headers: record.headers.into(),
-        };
-        let context = RecordContext::new(Arc::new(request), record.body);
+        let context = context(record);
         let mut tables = Vec::with_capacity(sinks.len());
         for sink in sinks {
-            let row = self.rows(sink, &context).await?;
+            let row = self.cells(&sink.table.mapping, &context).await?;
             tables.push(TestTable {
                 sink: sink.key.clone(),
                 table: sink.table.table.clone(),
@@ -89,5 +94,9 @@ impl Mapper for RecordMapper {
             });
         }
         Ok(tables)
+    }
+
+    async fn row(&self, mapping: &Mapping, record: TestRecord) -> Result<Vec<TestCell>, TestError> {
+        self.cells(mapping, &context(record)).await
     }
 }

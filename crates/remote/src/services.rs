@@ -105,6 +105,16 @@ pub fn cassandra(test: &str) -> Option<String> {
     variable(test, "FOREBAY_TEST_CASSANDRA_NODE")
 }
 
+/// A Chromium and the driver's modules (`ui/install`), by `FOREBAY_TEST_CHROMIUM`. Nothing when it is
+/// not set: then the test says so and passes.
+///
+/// # Panics
+/// When it is not set and `CI=true`: there, nothing may go untested.
+#[must_use]
+pub fn chromium(test: &str) -> Option<String> {
+    variable(test, "FOREBAY_TEST_CHROMIUM")
+}
+
 fn variable(test: &str, name: &str) -> Option<String> {
     match std::env::var(name) {
         Ok(value) if !value.is_empty() => Some(value),

@@ -5,7 +5,7 @@ use axum::extract::State;
 use super::answer::Answer;
 use super::call::Call;
 use super::error::ApiError;
-use super::params::{BranchPath, ListQuery};
+use super::params::{BranchPath, ListQuery, SourcePath};
 use super::types::aggregation::{AggregatedSink, AggregatedSource, Aggregation, Report};
 use super::types::common::Page;
 use super::{Inner, Shared, sources, statistics};
@@ -36,6 +36,23 @@ pub(super) async fn aggregation(
         branch_id: call.branch.branch.0,
         page: Page::new(&call.query, listing.total, last),
         sources: shown,
+    }))
+}
+
+/// One source with its sinks and what those hold. An extension of Forebay.
+#[utoipa::path(
+    get, path = "/v1/branches/{branchId}/aggregation/sources/{sourceId}", tag = "source", operation_id = "AggregationSource",
+    params(SourcePath),
+    responses((status = 200, description = "The source; files of a sink from the newest.", body = AggregatedSource))
+)]
+pub(super) async fn one(
+    State(api): State<Shared>,
+    call: Call<SourcePath>,
+) -> Result<Answer<AggregatedSource>, ApiError> {
+    let source = api.repo.source(&call.source_key()?).await?.value;
+    Ok(Answer::ok(AggregatedSource {
+        source: sources::view(&api, &source),
+        sinks: sinks(&api, &source).await?,
     }))
 }
 

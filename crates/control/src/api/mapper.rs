@@ -16,6 +16,10 @@ pub trait Mapper: Send + Sync {
     /// The rows that `sinks` would get of a record, one table for each sink, in their order.
     /// Nothing is stored.
     async fn test(&self, sinks: &[Sink], record: TestRecord) -> Result<Vec<TestTable>, TestError>;
+
+    /// The row that a mapping, which has passed [`Self::check`], would make of a record. Nothing is
+    /// stored.
+    async fn row(&self, mapping: &Mapping, record: TestRecord) -> Result<Vec<TestCell>, TestError>;
 }
 
 /// Why a column does not compile.

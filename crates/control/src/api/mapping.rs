@@ -31,45 +31,92 @@ pub(super) fn backend(api: &Inner, kind: TableType) -> Result<TableBackend, ApiE
     Ok(backend)
 }
 
+/// What is wrong with a mapping, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Problem {
+    /// Index of the column; of the mapping as a whole without it.
+    pub(super) column: Option<usize>,
+    pub(super) message: String,
+}
+
 /// The mapping of a request, with everything that is wrong with it.
 pub(super) async fn mapping(api: &Inner, request: MappingRequest) -> Result<Mapping, ApiError> {
+    checked(api, request).await?.map_err(|problems| {
+        let texts: Vec<String> = problems.into_iter().map(|p| p.message).collect();
+        ApiError::bad_request(bullets(&texts))
+    })
+}
+
+/// The mapping of a request, or everything that is wrong with it and where.
+pub(super) async fn checked(
+    api: &Inner,
+    request: MappingRequest,
+) -> Result<Result<Mapping, Vec<Problem>>, ApiError> {
     let mut problems = Vec::new();
     let mut columns = Vec::with_capacity(request.columns.len());
-    for column in request.columns {
+    for (i, column) in request.columns.into_iter().enumerate() {
         match model_column(column) {
             Ok(column) => columns.push(column),
-            Err(problem) => problems.push(problem),
+            Err(message) => problems.push(Problem {
+                column: Some(i),
+                message,
+            }),
         }
     }
     let mapping = Mapping { columns };
     if problems.is_empty() {
-        problems.extend(mapping.problems().iter().map(MappingProblem::to_string));
+        let found = mapping.problems();
+        problems.extend(found.iter().map(|p| shape_problem(&mapping, p)));
     }
     if problems.is_empty() {
         problems = compile(api, &mapping).await?;
     }
-    if problems.is_empty() {
+    Ok(if problems.is_empty() {
         Ok(mapping)
     } else {
-        Err(ApiError::bad_request(bullets(&problems)))
+        Err(problems)
+    })
+}
+
+fn shape_problem(mapping: &Mapping, problem: &MappingProblem) -> Problem {
+    // Of two columns with one name it is the later one that has to change.
+    let last = |name: &str| {
+        let mut columns = mapping.columns.iter();
+        columns.rposition(|c| c.name.eq_ignore_ascii_case(name))
+    };
+    Problem {
+        column: match problem {
+            MappingProblem::ColumnCount(_) => None,
+            MappingProblem::EmptyName(number) => Some(number - 1),
+            MappingProblem::DuplicateName(name) => last(name),
+            MappingProblem::NulInName(name) => last(&name.replace("\\0", "\0")),
+        },
+        message: problem.to_string(),
     }
 }
 
 /// What only compiling shows; on a thread where that may take its time.
-async fn compile(api: &Inner, mapping: &Mapping) -> Result<Vec<String>, ApiError> {
+async fn compile(api: &Inner, mapping: &Mapping) -> Result<Vec<Problem>, ApiError> {
     let mapper = api.mapper.clone();
     let compiled = mapping.clone();
     let found = tokio::task::spawn_blocking(move || mapper.check(&compiled)).await;
     let found = found.map_err(ApiError::internal)?;
-    let text = |problem: super::mapper::ColumnProblem| {
-        let column = mapping.columns.iter().find(|c| c.name == problem.column);
-        let kind = column.map_or("template", |c| c.kind.type_name());
-        format!(
-            "column \"{}\" {kind} is invalid: {}",
-            problem.column, problem.message
-        )
+    let problem = |problem: super::mapper::ColumnProblem| {
+        let column = mapping
+            .columns
+            .iter()
+            .position(|c| c.name == problem.column);
+        let kind = column.and_then(|i| mapping.columns.get(i));
+        let kind = kind.map_or("template", |c| c.kind.type_name());
+        Problem {
+            column,
+            message: format!(
+                "column \"{}\" {kind} is invalid: {}",
+                problem.column, problem.message
+            ),
+        }
     };
-    Ok(found.into_iter().map(text).collect())
+    Ok(found.into_iter().map(problem).collect())
 }
 
 fn model_column(request: ColumnRequest) -> Result<forebay_model::Column, String> {

@@ -11,7 +11,7 @@ use super::call::Call;
 use super::error::ApiError;
 use super::params::{FilesQuery, SinkPath, SourcePath};
 use super::sinks::existing;
-use super::types::statistics::{Balance, Files, Total};
+use super::types::statistics::{Balance, Files, Slices, Total};
 
 /// What a sink holds, in all and by where it is.
 #[utoipa::path(
@@ -59,6 +59,25 @@ fn order(entry: &FileStatistics) -> (bool, bool, forebay_model::Timestamp) {
         file.retry.reason.is_some(),
         file.key.opened_at,
     )
+}
+
+/// Slices of those files of a sink that are not imported yet. An extension of Forebay.
+#[utoipa::path(
+    get, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/statistics/slices", tag = "sink", operation_id = "SinkStatisticsSlices",
+    params(SinkPath),
+    responses((status = 200, description = "How far each slice is, those of the oldest file first.", body = Slices))
+)]
+pub(super) async fn slices(
+    State(api): State<Shared>,
+    call: Call<SinkPath>,
+) -> Result<Answer<Slices>, ApiError> {
+    let key = call.sink_key()?;
+    existing(&api, &key).await?;
+    let files = api.repo.active_files(Some(&key)).await.map_err(failed)?;
+    let slices = files.iter().flat_map(|file| &file.slices);
+    Ok(Answer::ok(Slices {
+        slices: slices.map(Into::into).collect(),
+    }))
 }
 
 /// Begins the counts of what a sink has brought into its table anew. What is on its way counts when

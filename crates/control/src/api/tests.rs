@@ -3,6 +3,7 @@
 mod access;
 mod admin;
 mod bodies;
+mod dashboard;
 mod documents;
 mod frame;
 mod letters;

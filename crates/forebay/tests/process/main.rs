@@ -12,6 +12,7 @@ mod buffer;
 mod command_line;
 mod compat;
 mod configuration;
+mod dashboard;
 mod dead;
 mod definitions;
 mod documents;

@@ -90,6 +90,8 @@ pub struct FileStatistics {
     pub statistics: SinkStatistics,
     /// Its sink's statistics were cleared after it was imported.
     pub cleared: bool,
+    /// Of its slices that have failed and are tried again, the one that has failed most often.
+    pub failed_slice: Option<Slice>,
 }
 
 impl Repo {
@@ -268,10 +270,13 @@ impl Repo {
             for slice in &active.slices {
                 statistics.add(slice.slice.state, slice.statistics);
             }
+            let slices = active.slices.into_iter().map(|s| s.slice.value);
+            let failed = slices.filter(|s| s.retry.attempt > 0);
             let entry = FileStatistics {
                 file: active.file.value,
                 statistics,
                 cleared: false,
+                failed_slice: failed.max_by_key(|s| s.retry.attempt),
             };
             files.insert(entry.file.key.clone(), entry);
         }
@@ -286,6 +291,7 @@ impl Repo {
                 cleared: cleared.is_some_and(|up_to| file.key.opened_at <= up_to),
                 file,
                 statistics,
+                failed_slice: None,
             };
             files.insert(entry.file.key.clone(), entry);
         }

@@ -290,6 +290,25 @@ impl Mapper for SmallMapper {
         columns.map(problem).collect()
     }
 
+    async fn row(&self, mapping: &Mapping, record: TestRecord) -> Result<Vec<TestCell>, TestError> {
+        let body = String::from_utf8_lossy(&record.body).into_owned();
+        if body == "refused" {
+            return Err(TestError::Column {
+                column: "path".to_owned(),
+                message: "path \"key\" not found in the body".to_owned(),
+            });
+        }
+        let cell = |c: &forebay_model::Column| TestCell {
+            column: c.name.clone(),
+            value: match c.kind {
+                ColumnKind::Ip => record.ip.clone(),
+                ColumnKind::Headers => format!("{:?}", record.headers),
+                _ => body.clone(),
+            },
+        };
+        Ok(mapping.columns.iter().map(cell).collect())
+    }
+
     async fn test(&self, sinks: &[Sink], record: TestRecord) -> Result<Vec<TestTable>, TestError> {
         let body = String::from_utf8_lossy(&record.body).into_owned();
         match body.as_str() {

@@ -1,6 +1,7 @@
 //! Counts of sinks and files.
 
 use forebay_meta::SinkStatistics;
+use forebay_meta::repo::files::ActiveSlice;
 use forebay_model::{Statistics, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -116,7 +117,42 @@ pub(crate) struct File {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
     retry_after: Option<Timestamp>,
+    /// Of its slices that have failed and are tried again, the one that has failed most often. An
+    /// extension of Forebay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    failed_slice: Option<FailedSlice>,
     statistics: FileStatistics,
+}
+
+/// A slice whose present step has failed.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SinkFailedSlice)]
+#[serde(rename_all = "camelCase")]
+struct FailedSlice {
+    #[schema(value_type = String, example = "uploading")]
+    state: &'static str,
+    /// How often it has failed.
+    retry_attempt: u32,
+    /// Why it has failed last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    retry_reason: Option<String>,
+    /// When it is tried again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
+    retry_after: Option<Timestamp>,
+}
+
+impl From<&forebay_model::Slice> for FailedSlice {
+    fn from(slice: &forebay_model::Slice) -> Self {
+        Self {
+            state: slice.state.name(),
+            retry_attempt: slice.retry.attempt,
+            retry_reason: slice.retry.reason.clone(),
+            retry_after: slice.retry.retry_after,
+        }
+    }
 }
 
 /// How far a file is.
@@ -158,10 +194,76 @@ impl From<&forebay_meta::FileStatistics> for File {
             retry_attempt: (retry.attempt > 0).then_some(retry.attempt),
             retry_reason: retry.reason.clone(),
             retry_after: retry.retry_after,
+            failed_slice: entry.failed_slice.as_ref().map(Into::into),
             statistics: FileStatistics {
                 total: level(entry.statistics.total()),
                 levels: (&entry.statistics).into(),
             },
+        }
+    }
+}
+
+/// Slices of a sink.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SinkSlices)]
+pub(crate) struct Slices {
+    pub(crate) slices: Vec<Slice>,
+}
+
+/// The part of a file that is on one volume, and becomes one object in the staging storage.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SinkSlice)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Slice {
+    /// The file that it is part of.
+    #[schema(value_type = String, format = DateTime)]
+    file_opened_at: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    opened_at: Timestamp,
+    /// Where its records are.
+    volume_id: String,
+    #[schema(value_type = String, example = "writing")]
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
+    closing_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
+    uploading_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
+    uploaded_at: Option<Timestamp>,
+    /// How often the present step has failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    retry_attempt: Option<u32>,
+    /// Why it has failed last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    retry_reason: Option<String>,
+    /// When it is tried again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
+    retry_after: Option<Timestamp>,
+    statistics: Level,
+}
+
+impl From<&ActiveSlice> for Slice {
+    fn from(entry: &ActiveSlice) -> Self {
+        let slice = &entry.slice.value;
+        let retry = &slice.retry;
+        Self {
+            file_opened_at: slice.key.file.opened_at,
+            opened_at: slice.key.opened_at,
+            volume_id: slice.key.volume.to_string(),
+            state: slice.state.name(),
+            closing_at: slice.closing_at,
+            uploading_at: slice.uploading_at,
+            uploaded_at: slice.uploaded_at,
+            retry_attempt: (retry.attempt > 0).then_some(retry.attempt),
+            retry_reason: retry.reason.clone(),
+            retry_after: retry.retry_after,
+            statistics: entry.statistics.into(),
         }
     }
 }

@@ -1,0 +1,166 @@
+//! The dashboard: a page for people that is part of the binary and asks this API alone.
+//!
+//! Its sources are in `ui/`, and `ui/dist` is what they build to; `ui/check` says when the two
+//! differ. Everything that the page shows it gets with the token of whoever looks at it: nothing
+//! here needs one, and nothing here knows one.
+
+use std::io::Write;
+
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use sha2::{Digest, Sha256};
+
+use super::Shared;
+use super::error::ApiError;
+
+/// Address of the page. Links in it are relative, so that it works behind a proxy's prefix too.
+pub(super) const PAGE: &str = "/ui";
+
+/// Addresses of its parts.
+pub(super) const PART: &str = "/ui/{part}";
+
+/// What a browser may do with the page: run and show what this server sends, ask this server, and
+/// nothing else. A token that somebody has typed in can't go anywhere.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+     require-trusted-types-for 'script'; trusted-types 'none'";
+
+const HEADERS: [(HeaderName, &str); 6] = [
+    (header::CONTENT_SECURITY_POLICY, POLICY),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (
+        HeaderName::from_static("cross-origin-opener-policy"),
+        "same-origin",
+    ),
+    // Asked for again each time, and answered by 304 while the binary is the same.
+    (header::CACHE_CONTROL, "no-cache"),
+];
+
+/// The page and its parts, as they are sent.
+#[derive(Clone, Debug)]
+pub(super) struct Dashboard {
+    page: Part,
+    script: Part,
+    style: Part,
+    icon: Part,
+}
+
+/// One of them.
+#[derive(Clone, Debug)]
+struct Part {
+    kind: &'static str,
+    plain: Bytes,
+    gzip: Bytes,
+    tag: HeaderValue,
+}
+
+impl Dashboard {
+    /// Compresses what the binary holds, once for all requests.
+    pub(super) fn new() -> Self {
+        Self {
+            page: Part::new(
+                "text/html; charset=utf-8",
+                include_bytes!("../../../../ui/dist/index.html"),
+            ),
+            script: Part::new(
+                "text/javascript; charset=utf-8",
+                include_bytes!("../../../../ui/dist/app.js"),
+            ),
+            style: Part::new(
+                "text/css; charset=utf-8",
+                include_bytes!("../../../../ui/dist/app.css"),
+            ),
+            icon: Part::new(
+                "image/svg+xml",
+                include_bytes!("../../../../ui/dist/icon.svg"),
+            ),
+        }
+    }
+}
+
+impl Part {
+    fn new(kind: &'static str, plain: &'static [u8]) -> Self {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+        // Writing into memory can't fail; if it did, an empty part would not be sent.
+        let gzip = match gzip.write_all(plain).and_then(|()| gzip.finish()) {
+            Ok(gzip) => gzip,
+            Err(_) => Vec::new(),
+        };
+        Self {
+            kind,
+            plain: Bytes::from_static(plain),
+            gzip: gzip.into(),
+            tag: tag(plain),
+        }
+    }
+
+    fn response(&self, request: &HeaderMap) -> Response {
+        let mut response = if lists(request, &header::IF_NONE_MATCH, self.tag.as_bytes()) {
+            StatusCode::NOT_MODIFIED.into_response()
+        } else if !self.gzip.is_empty() && lists(request, &header::ACCEPT_ENCODING, b"gzip") {
+            let encoding = [(header::CONTENT_ENCODING, "gzip")];
+            (encoding, self.gzip.clone()).into_response()
+        } else {
+            self.plain.clone().into_response()
+        };
+        let headers = response.headers_mut();
+        for (name, value) in HEADERS {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.kind));
+        headers.insert(header::ETAG, self.tag.clone());
+        headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+        response
+    }
+}
+
+/// A weak one: both forms of a part have the same.
+fn tag(bytes: &[u8]) -> HeaderValue {
+    let mut tag = "W/\"".to_owned();
+    for byte in Sha256::digest(bytes).iter().take(12) {
+        tag.push_str(&format!("{byte:02x}"));
+    }
+    tag.push('"');
+    HeaderValue::from_str(&tag).expect("hexadecimal digits in quotes are a header's value")
+}
+
+/// Whether a header that is a list has the item, and does not give it the weight zero.
+fn lists(headers: &HeaderMap, name: &HeaderName, item: &[u8]) -> bool {
+    let values = headers.get_all(name).iter();
+    let mut items = values.flat_map(|v| v.as_bytes().split(|b| *b == b','));
+    items.any(|found| {
+        let mut parts = found.split(|b| *b == b';').map(<[u8]>::trim_ascii);
+        let is_it = parts.next().is_some_and(|p| p.eq_ignore_ascii_case(item));
+        is_it && !parts.any(|p| matches!(p, b"q=0" | b"q=0.0" | b"q=0.00" | b"q=0.000"))
+    })
+}
+
+/// The page.
+pub(super) async fn page(State(api): State<Shared>, headers: HeaderMap) -> Response {
+    api.dashboard.page.response(&headers)
+}
+
+/// One of its parts.
+pub(super) async fn part(
+    State(api): State<Shared>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let dashboard = &api.dashboard;
+    let part = match name.as_str() {
+        "app.js" => &dashboard.script,
+        "app.css" => &dashboard.style,
+        "icon.svg" => &dashboard.icon,
+        _ => {
+            let text = format!("no endpoint found for path \"{PAGE}/{name}\"");
+            return Err(ApiError::not_found("endpointNotFound", text));
+        }
+    };
+    Ok(part.response(&headers))
+}

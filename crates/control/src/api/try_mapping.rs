@@ -1,0 +1,80 @@
+//! The route that shows what a mapping that is not saved would make of a record.
+
+use std::net::IpAddr;
+
+use axum::extract::State;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::Shared;
+use super::answer::Answer;
+use super::body::{Json, Nothing};
+use super::call::Call;
+use super::error::ApiError;
+use super::mapper::{TestError, TestRecord};
+use super::mapping::{Problem, checked};
+use super::params::BranchPath;
+use super::types::trial::{SampleHeader, SampleRecord, Trial, TrialRequest};
+
+/// Shows what a mapping would make of a record. An extension of Forebay.
+///
+/// Nothing is stored, and no sink has to have the mapping. What is wrong with it, or with the
+/// record, is in the answer's `problems`.
+#[utoipa::path(
+    post, path = "/v1/branches/{branchId}/test-mapping", tag = "source", operation_id = "TestMapping",
+    params(BranchPath), request_body = TrialRequest,
+    responses((status = 200, description = "The row, or why there is none.", body = Trial))
+)]
+pub(super) async fn try_mapping(
+    State(api): State<Shared>,
+    call: Call<BranchPath, Nothing, Json<TrialRequest>>,
+) -> Result<Answer<Trial>, ApiError> {
+    let TrialRequest { mapping, record } = call.body.0;
+    let ip = match &record.client_ip {
+        Some(ip) if ip.parse::<IpAddr>().is_err() => {
+            return Err(ApiError::bad_request(format!(
+                "invalid \"clientIp\" value \"{ip}\": it must be an address like 192.0.2.7"
+            )));
+        }
+        Some(ip) => Some(ip.clone()),
+        None => call.who.from,
+    };
+    let record = TestRecord {
+        headers: headers(&record)?,
+        body: Bytes::from(record.body),
+        ip: ip.unwrap_or_default(),
+        received_at: api.clock.now(),
+    };
+    let mapping = match checked(&api, mapping).await? {
+        Ok(mapping) => mapping,
+        Err(problems) => return Ok(Answer::ok(Trial::refused(problems))),
+    };
+    match api.mapper.row(&mapping, record).await {
+        Ok(cells) => Ok(Answer::ok(Trial::row(cells))),
+        Err(TestError::Column { column, message }) => {
+            let column = mapping.columns.iter().position(|c| c.name == column);
+            Ok(Answer::ok(Trial::refused(vec![Problem {
+                column,
+                message,
+            }])))
+        }
+        Err(TestError::Internal(cause)) => Err(ApiError::internal(cause)),
+    }
+}
+
+fn headers(record: &SampleRecord) -> Result<HeaderMap, ApiError> {
+    let mut headers = HeaderMap::new();
+    for SampleHeader { name, value } in record.headers.iter().flatten() {
+        let invalid = |what: &str| {
+            ApiError::bad_request(format!("invalid header \"{name}\" of the record: {what}"))
+        };
+        let key: HeaderName = name
+            .parse()
+            .map_err(|_| invalid("the name must be letters, digits and \"-\""))?;
+        let value: HeaderValue = value
+            .parse()
+            .map_err(|_| invalid("the value must be one line of visible characters"))?;
+        headers.append(key, value);
+    }
+    Ok(headers)
+}

@@ -1,0 +1,259 @@
+// Dead letters of a sink: records that its mapping has refused and that are kept.
+import { useState } from "preact/hooks";
+import { asFailure, call, now, type Failure, type Letter, type LetterSummary, type Page } from "../api";
+import { useFeed } from "../feed";
+import { ago, plural, size, time } from "../format";
+import { Confirm, Loading, Pre, Problem, Scroll, Section } from "../parts/basics";
+import { say } from "../parts/say";
+import { offerSample } from "./sample";
+
+const PAGE = 20;
+/** A replay or drop of everything asks so often at most; each time is about 1000 letters. */
+const ROUNDS_MAX = 1000;
+
+interface Props {
+  path: string;
+  dead: number;
+  source: string;
+  sink: string;
+  onChange: () => void;
+}
+
+interface Done {
+  replayed?: number;
+  dropped?: number;
+  refused?: { letterId: string; message: string }[];
+  moreAfterId?: string;
+}
+
+export function Letters({ path, dead, source, sink, onChange }: Props) {
+  const [after, setAfter] = useState<string[]>([]);
+  const feed = useFeed<{ page: Page; letters: LetterSummary[] }>(
+    `${path}/dead-letters?limit=${PAGE}&afterId=${encodeURIComponent(after.at(-1) ?? "")}`,
+    5000,
+  );
+  const [chosen, setChosen] = useState<Set<string>>(new Set());
+  const [asking, setAsking] = useState(false);
+  const [busy, setBusy] = useState(false);
+  const [error, setError] = useState<Failure>();
+  const [refused, setRefused] = useState<{ letterId: string; message: string }[]>([]);
+  const letters = feed.data?.letters ?? [];
+  const here = letters.filter((l) => chosen.has(l.letterId)).map((l) => l.letterId);
+
+  const act = async (verb: "replay" | "drop") => {
+    setAsking(false);
+    setBusy(true);
+    setError(undefined);
+    setRefused([]);
+    try {
+      const done = await all(path, verb, here);
+      const what = verb === "replay" ? "replayed" : "dropped";
+      const stay = done.refused.length > 0 ? `, ${plural(done.refused.length, "letter")} refused again` : "";
+      say(`${plural(done.count, "letter")} ${what}${stay}.`);
+      setRefused(done.refused.slice(0, 5));
+      setChosen(new Set());
+      setAfter([]);
+    } catch (e) {
+      setError(asFailure(e));
+    }
+    setBusy(false);
+    feed.refresh();
+    onChange();
+  };
+  const toggle = (id: string) => {
+    const next = new Set(chosen);
+    if (!next.delete(id)) next.add(id);
+    setChosen(next);
+  };
+  const which = here.length > 0 ? plural(here.length, "letter") : "all";
+  return (
+    <Section
+      id="letters"
+      title="Dead letters"
+      note={dead > 0 ? plural(dead, "letter") : undefined}
+      actions={
+        letters.length > 0 && (
+          <>
+            <button type="button" disabled={busy} onClick={() => void act("replay")}>
+              Replay {which}
+            </button>
+            <button type="button" disabled={busy} onClick={() => setAsking(true)}>
+              Drop {which}
+            </button>
+          </>
+        )
+      }
+    >
+      {feed.error && <Problem error={feed.error} title="Dead letters can't be shown as they are now." onRetry={feed.refresh} />}
+      {error && <Problem error={error} />}
+      {refused.length > 0 && (
+        <div class="notice warn" role="alert">
+          <p>
+            <strong>The mapping refuses these still.</strong> Mend it in the playground, then replay them again.
+          </p>
+          <ul>
+            {refused.map((r) => (
+              <li key={r.letterId}>
+                <code>{r.letterId}</code>: {r.message}
+              </li>
+            ))}
+          </ul>
+        </div>
+      )}
+      {!feed.data && !feed.error && <Loading what="dead letters" />}
+      {feed.data && letters.length === 0 && (
+        <p class="empty">
+          None. A record that the mapping refuses answers its sender with an error, unless the setting{" "}
+          <code>storage.level.local.mapping.refused.action</code> is <code>dead_letter</code>: then it is kept here.
+        </p>
+      )}
+      {letters.length > 0 && (
+        <Scroll label="Dead letters">
+          <table class="list letters cards">
+            <thead>
+              <tr>
+                <td class="tick">
+                  <input
+                    type="checkbox"
+                    aria-label="Choose all on this page"
+                    checked={here.length === letters.length}
+                    onChange={() => setChosen(new Set(here.length === letters.length ? [] : letters.map((l) => l.letterId)))}
+                  />
+                </td>
+                <th scope="col">Received</th>
+                <th scope="col">Why it was refused</th>
+                <th scope="col" class="number">
+                  Size
+                </th>
+                <th scope="col">Record</th>
+              </tr>
+            </thead>
+            <tbody>
+              {letters.map((l) => (
+                <LetterRow key={l.letterId} letter={l} path={path} chosen={chosen.has(l.letterId)} onToggle={() => toggle(l.letterId)} to={{ source, sink }} />
+              ))}
+            </tbody>
+          </table>
+        </Scroll>
+      )}
+      {(after.length > 0 || letters.length === PAGE) && (
+        <div class="actions pager">
+          <button type="button" class="small" disabled={after.length === 0} onClick={() => setAfter(after.slice(0, -1))}>
+            Previous page
+          </button>
+          <button
+            type="button"
+            class="small"
+            disabled={letters.length < PAGE}
+            onClick={() => setAfter([...after, letters.at(-1)?.letterId ?? ""])}
+          >
+            Next page
+          </button>
+        </div>
+      )}
+      {asking && (
+        <Confirm
+          title={here.length > 0 ? `Drop ${plural(here.length, "letter")}?` : "Drop all dead letters?"}
+          yes="Drop for good"
+          danger
+          onYes={() => void act("drop")}
+          onNo={() => setAsking(false)}
+        >
+          <p>
+            {here.length === 1 ? "The record is" : "These records are"} forgotten for good. The balance counts{" "}
+            {here.length === 1 ? "it" : "them"} as dropped.
+          </p>
+        </Confirm>
+      )}
+    </Section>
+  );
+}
+
+/** Replays or drops the given letters, or all of them by as many requests as it takes. */
+async function all(path: string, verb: "replay" | "drop", ids: string[]) {
+  const refused: { letterId: string; message: string }[] = [];
+  let total = 0;
+  let body: object = ids.length > 0 ? { letterIds: ids } : {};
+  for (let round = 0; round < ROUNDS_MAX; round++) {
+    const done = await call<Done>("POST", `${path}/dead-letters/${verb}`, body);
+    total += done.replayed ?? done.dropped ?? 0;
+    refused.push(...(done.refused ?? []));
+    if (!done.moreAfterId) break;
+    body = { afterId: done.moreAfterId };
+  }
+  return { count: total, refused };
+}
+
+interface RowProps {
+  letter: LetterSummary;
+  path: string;
+  chosen: boolean;
+  onToggle: () => void;
+  to: { source: string; sink: string };
+}
+
+function LetterRow({ letter, path, chosen, onToggle, to }: RowProps) {
+  const [open, setOpen] = useState(false);
+  const details = `letter-${letter.letterId}`;
+  return (
+    <>
+      <tr class={chosen ? "chosen" : ""}>
+        <td class="tick">
+          <input type="checkbox" aria-label={`Choose the letter of ${time(letter.receivedAt)}`} checked={chosen} onChange={onToggle} />
+        </td>
+        <th scope="row">
+          <time dateTime={letter.receivedAt} title={time(letter.receivedAt)}>
+            {ago(letter.receivedAt, now())}
+          </time>
+        </th>
+        <td class="text" data-name="Why">
+          {letter.message}
+        </td>
+        <td class="number" data-name="Size">
+          {size(letter.size)}
+        </td>
+        <td data-name="Record">
+          <button type="button" class="small" aria-expanded={open} aria-controls={details} onClick={() => setOpen(!open)}>
+            {open ? "Hide" : "Show"}
+            <span class="visually-hidden"> the record of {time(letter.receivedAt)}</span>
+          </button>
+        </td>
+      </tr>
+      <tr id={details} class="details" hidden={!open}>
+        <td colSpan={5}>{open && <Record url={`${path}/dead-letters/${encodeURIComponent(letter.letterId)}`} to={to} />}</td>
+      </tr>
+    </>
+  );
+}
+
+function Record({ url, to }: { url: string; to: { source: string; sink: string } }) {
+  // A letter does not change: asked for once an hour.
+  const feed = useFeed<Letter>(url, 3_600_000);
+  const letter = feed.data;
+  if (feed.error) return <Problem error={feed.error} title="The record can't be shown." onRetry={feed.refresh} />;
+  if (!letter) return <Loading what="the record" />;
+  const headers = Object.entries(letter.headers).map(([name, value]) => `${name}: ${value}`);
+  return (
+    <div class="record">
+      <p class="muted">
+        From {letter.clientIp}
+        {letter.line !== undefined && <>, line {letter.line} of its batch</>}, {time(letter.receivedAt)}, letter{" "}
+        <code>{letter.letterId}</code>
+      </p>
+      <h3>Body{letter.body === undefined && " (Base64)"}</h3>
+      <Pre label="the body" text={letter.body ?? letter.bodyBase64 ?? ""} />
+      <h3>Headers</h3>
+      <Pre label="the headers" text={headers.join("\n") || "none"} />
+      {letter.body !== undefined && (
+        <p>
+          <a
+            href={`#/sources/${encodeURIComponent(to.source)}/sinks/${encodeURIComponent(to.sink)}/mapping`}
+            onClick={() => offerSample({ body: letter.body ?? "", headers: headers.join("\n") })}
+          >
+            Try it in the playground
+          </a>
+        </p>
+      )}
+    </div>
+  );
+}

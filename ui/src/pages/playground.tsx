@@ -1,0 +1,318 @@
+// The playground: columns are edited, a sample record is sent to the test, and its row is shown.
+// Nothing is stored until somebody saves the columns to a sink.
+import { useEffect, useMemo, useState } from "preact/hooks";
+import { asFailure, call, Failure, run, sinkPath, sourcePath, type Column, type Sink, type Trial } from "../api";
+import { useFeed } from "../feed";
+import { Code, Confirm, Loading, Problem } from "../parts/basics";
+import { say } from "../parts/say";
+import { useTitle } from "../title";
+import { clean, Columns, draft, type Draft } from "./columns";
+import { parseHeaders, takeSample, type Header } from "./sample";
+
+const EXAMPLE: Column[] = [
+  { type: "uuid", name: "id" },
+  { type: "datetime", name: "at" },
+  { type: "path", name: "user", path: "user.id", rawString: true },
+  { type: "template", name: "total", template: { language: "jsonnet", content: 'Body("price") * Body("count")' }, rawString: false },
+];
+
+export function Playground({ source, sink }: { source?: string; sink?: string }) {
+  const bound = source !== undefined && sink !== undefined;
+  const path = bound ? sinkPath(source, sink) : undefined;
+  // Asked for once an hour: what is edited here is not to be replaced by what others save.
+  const feed = useFeed<Sink>(path, 3_600_000);
+  useTitle(bound ? `Columns of ${feed.data?.name ?? sink}` : "Playground");
+  const to = bound ? `#/sources/${encodeURIComponent(source)}` : "";
+  return (
+    <>
+      {bound && (
+        <nav aria-label="You are here" class="crumbs">
+          <ol>
+            <li>
+              <a href="#/">Sources</a>
+            </li>
+            <li>
+              <a href={to}>{source}</a>
+            </li>
+            <li>
+              <a href={`${to}/sinks/${encodeURIComponent(sink)}`}>{feed.data?.name ?? sink}</a>
+            </li>
+            <li aria-current="page">Columns</li>
+          </ol>
+        </nav>
+      )}
+      <div class="page-head">
+        <h1 tabIndex={-1}>{bound ? `Columns of ${feed.data?.name ?? sink}` : "Playground"}</h1>
+      </div>
+      <p class="lead muted">
+        Edit the columns, send a sample record, see the row that it becomes. Nothing is stored
+        {bound ? " until you save." : "."}
+      </p>
+      {feed.error && !feed.data && <Problem error={feed.error} title="The sink can't be shown." onRetry={feed.refresh} />}
+      {bound && !feed.data && !feed.error && <Loading what="the columns" />}
+      {bound && feed.data && !feed.data.table && <p class="empty">This sink has no columns: it is of type {feed.data.type}.</p>}
+      {!bound && <Editor saved={EXAMPLE} />}
+      {bound && feed.data?.table && (
+        <Editor
+          key={feed.data.version.number}
+          saved={feed.data.table.mapping.columns}
+          sink={feed.data}
+          path={path ?? ""}
+          testPath={`${sourcePath(source)}/test`}
+          onSaved={feed.refresh}
+        />
+      )}
+    </>
+  );
+}
+
+interface EditorProps {
+  saved: Column[];
+  sink?: Sink;
+  path?: string;
+  testPath?: string;
+  onSaved?: () => void;
+}
+
+interface Result {
+  row: { name: string; value: string }[];
+  problems: { column?: number; message: string }[];
+}
+
+const text = (columns: Column[]) => JSON.stringify(columns, null, 2);
+
+function Editor({ saved, sink, path, testPath, onSaved }: EditorProps) {
+  const [columns, setColumns] = useState<Draft[]>(() => saved.map(draft));
+  const [sample, setSample] = useState(takeSample);
+  const [headersWrong, setHeadersWrong] = useState("");
+  const [result, setResult] = useState<Result>();
+  const [stale, setStale] = useState(false);
+  const [error, setError] = useState<Failure>();
+  const [busy, setBusy] = useState(false);
+  const definition = useMemo(() => text(columns.map(clean)), [columns]);
+  const changed = useMemo(() => definition !== text(saved.map(draft).map(clean)), [definition, saved]);
+  useEffect(() => setStale(true), [definition, sample]);
+
+  const test = async () => {
+    const parsed = parseHeaders(sample.headers);
+    if ("wrong" in parsed) {
+      setHeadersWrong(`“${parsed.wrong}” is no header: write Name: value.`);
+      return;
+    }
+    setHeadersWrong("");
+    setBusy(true);
+    setError(undefined);
+    try {
+      const found = await trial(columns.map(clean), { body: sample.body, headers: parsed.headers }, changed ? undefined : testPath, sink);
+      setResult(found);
+      setStale(false);
+      const first = found.problems[0];
+      // It is seen in its place: said to those who do not see it.
+      say(first ? `It became no row: ${first.message}` : `The record became a row of ${found.row.length} columns.`, true);
+    } catch (e) {
+      setError(asFailure(e));
+      setResult(undefined);
+    }
+    setBusy(false);
+  };
+  const onKeyDown = (event: KeyboardEvent) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+      event.preventDefault();
+      void test();
+    }
+  };
+  const problems = new Map<number, string>();
+  for (const { column, message } of result?.problems ?? []) {
+    if (column !== undefined) problems.set(column, [problems.get(column), message].filter(Boolean).join(" "));
+  }
+  return (
+    <div class="playground" onKeyDown={onKeyDown}>
+      <section aria-labelledby="columns">
+        <h2 id="columns">Columns</h2>
+        <Columns
+          columns={columns}
+          problems={problems}
+          onChange={(next) => {
+            // Where a problem is known by its place, it is no longer known after a change of places.
+            if (next.length !== columns.length || next.some((c, i) => c.key !== columns[i]?.key)) {
+              setResult((r) => r && { ...r, problems: r.problems.filter((p) => p.column === undefined) });
+            }
+            setColumns(next);
+          }}
+        />
+      </section>
+      <div class="side">
+        <section aria-labelledby="record">
+          <h2 id="record">Sample record</h2>
+          <div class="field">
+            <label for="sample-body">Body</label>
+            <textarea
+              id="sample-body"
+              class="mono"
+              rows={7}
+              spellcheck={false}
+              value={sample.body}
+              onInput={(e) => setSample({ ...sample, body: e.currentTarget.value })}
+            />
+          </div>
+          <div class="field">
+            <label for="sample-headers">Headers, one a line</label>
+            <textarea
+              id="sample-headers"
+              class="mono"
+              rows={2}
+              spellcheck={false}
+              value={sample.headers}
+              aria-invalid={headersWrong !== ""}
+              aria-describedby="headers-problem"
+              onInput={(e) => setSample({ ...sample, headers: e.currentTarget.value })}
+            />
+            <p id="headers-problem" class="field-error" role="alert">
+              {headersWrong}
+            </p>
+          </div>
+          <div class="actions">
+            <button type="button" class="primary" disabled={busy} onClick={() => void test()}>
+              {busy ? "Testing…" : "Test"}
+            </button>
+            <span class="muted">or Ctrl+Enter</span>
+          </div>
+        </section>
+        <section aria-labelledby="row" class={stale && result ? "stale" : ""}>
+          <h2 id="row">
+            Row {stale && result && <span class="tag">from before your last change</span>}
+          </h2>
+          {error && <Problem error={error} title="It was not tested." />}
+          {!result && !error && <p class="empty">Test the record: its row appears here.</p>}
+          {result && result.problems.length > 0 && (
+            <div class="notice bad">
+              <p>
+                <strong>No row.</strong> A record like this is refused:
+              </p>
+              <ul>
+                {result.problems.map((p) => (
+                  <li key={p.message}>
+                    {p.column !== undefined && <strong>{columns[p.column]?.name || `Column ${p.column + 1}`}: </strong>}
+                    {p.message}
+                  </li>
+                ))}
+              </ul>
+            </div>
+          )}
+          {result && result.row.length > 0 && <Row row={result.row} />}
+        </section>
+        <section aria-labelledby="json">
+          <h2 id="json">Definition</h2>
+          <Code label="the columns as JSON" text={definition} />
+          {sink && path && <Save sink={sink} path={path} columns={columns} changed={changed} onSaved={onSaved} />}
+        </section>
+      </div>
+    </div>
+  );
+}
+
+function Row({ row }: { row: { name: string; value: string }[] }) {
+  return (
+    <table class="list result">
+      <caption class="visually-hidden">The row that the record became</caption>
+      <thead>
+        <tr>
+          <th scope="col">Column</th>
+          <th scope="col">Value</th>
+        </tr>
+      </thead>
+      <tbody>
+        {row.map((cell) => (
+          <tr key={cell.name}>
+            <th scope="row">{cell.name}</th>
+            <td class="text mono">{cell.value === "" ? <span class="muted">(empty)</span> : cell.value}</td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}
+
+interface TestResult {
+  tables: { sinkId: string; rows: { columns: { name: string; value: string }[] }[] }[];
+}
+
+/** Tests columns as they are here; a token that may only look tests those that are saved. */
+async function trial(
+  columns: Column[],
+  record: { body: string; headers: Header[] },
+  savedTest: string | undefined,
+  sink: Sink | undefined,
+): Promise<Result> {
+  try {
+    const body = { mapping: { columns }, record };
+    return await call<Trial>("POST", "/v1/branches/default/test-mapping", body);
+  } catch (e) {
+    const failure = asFailure(e);
+    if (failure.status !== 403) throw failure;
+    if (savedTest === undefined || sink === undefined) {
+      throw new Failure(403, failure.code, "This token may only look.", "With it you can test the columns of a sink as they are saved; edited ones need an admin's token.");
+    }
+    const body = await call<TestResult>("POST", savedTest, parsed(record.body));
+    const table = body.tables.find((t) => t.sinkId === sink.sinkId);
+    return { row: table?.rows[0]?.columns ?? [], problems: [] };
+  }
+}
+
+/** The record's value, as it is sent to a source's own test. */
+function parsed(body: string): unknown {
+  try {
+    return JSON.parse(body);
+  } catch {
+    throw new Failure(0, "", "The body is no JSON.", "A token that may only look tests JSON bodies.");
+  }
+}
+
+interface SaveProps {
+  sink: Sink;
+  path: string;
+  columns: Draft[];
+  changed: boolean;
+  onSaved: (() => void) | undefined;
+}
+
+function Save({ sink, path, columns, changed, onSaved }: SaveProps) {
+  const [asking, setAsking] = useState(false);
+  const [busy, setBusy] = useState(false);
+  const [error, setError] = useState<Failure>();
+  const save = async () => {
+    setAsking(false);
+    setBusy(true);
+    setError(undefined);
+    try {
+      await run("PATCH", path, {
+        changeDescription: "Columns changed in the dashboard.",
+        table: { mapping: { columns: columns.map(clean) } },
+      });
+      say(`The columns of ${sink.name} are saved.`);
+      onSaved?.();
+    } catch (e) {
+      setError(asFailure(e));
+    }
+    setBusy(false);
+  };
+  return (
+    <>
+      {error && <Problem error={error} title="The columns were not saved." />}
+      <div class="actions">
+        <button type="button" disabled={!changed || busy} onClick={() => setAsking(true)}>
+          {busy ? "Saving…" : `Save to ${sink.name}`}
+        </button>
+        <span class="muted">{changed ? "not saved yet" : "as saved"}</span>
+      </div>
+      {asking && (
+        <Confirm title={`Save the columns of ${sink.name}?`} yes="Save" onYes={() => void save()} onNo={() => setAsking(false)}>
+          <p>
+            Records that come from now on become rows of these columns. Those that were taken before are imported as they
+            were. It becomes version {sink.version.number + 1}; you can return to this one.
+          </p>
+        </Confirm>
+      )}
+    </>
+  );
+}

@@ -1,0 +1,390 @@
+// One sink: rates, where its records are, files and slices, what fails, dead letters.
+import { now, sinkPath, type AggregatedSink, type AggregatedSource, type Balance, type File, type Slice } from "../api";
+import { useFeed } from "../feed";
+import { ago, count, plural, rate, short, size, span, time } from "../format";
+import { advice, inFlight, lag, sinkStatus, troubles } from "../health";
+import { Badge, Loading, Pre, Problem, Scroll, Section, Tile } from "../parts/basics";
+import { RateChart } from "../parts/chart";
+import { DisabledNotice, Switch } from "../parts/switch";
+import { rates } from "../rates";
+import { useTitle } from "../title";
+import { TYPES } from "./columns";
+import { Letters } from "./letters";
+import { aggregated } from "./source";
+import { noteSource, rateKey } from "./sources";
+
+/** Imported files that are shown; the statistics go on counting those before. */
+const IMPORTED_SHOWN = 5;
+
+export function SinkPage({ source: sourceId, id }: { source: string; id: string }) {
+  const path = sinkPath(sourceId, id);
+  const feed = useFeed<AggregatedSource>(aggregated(sourceId), 2000, noteSource);
+  const source = feed.data;
+  const sink = source?.sinks.find((s) => s.sinkId === id);
+  const there = sink !== undefined;
+  const balance = useFeed<Balance>(there ? `${path}/statistics/balance` : undefined, 2000);
+  const slices = useFeed<{ slices: Slice[] }>(there ? `${path}/statistics/slices` : undefined, 2000);
+  useTitle(sink?.name ?? id);
+  const known = rates(rateKey(sourceId, id));
+  const to = `#/sources/${encodeURIComponent(sourceId)}`;
+  const refresh = () => {
+    feed.refresh();
+    balance.refresh();
+  };
+  const error = feed.error ?? balance.error ?? slices.error;
+  return (
+    <>
+      <nav aria-label="You are here" class="crumbs">
+        <ol>
+          <li>
+            <a href="#/">Sources</a>
+          </li>
+          <li>
+            <a href={to}>{source?.name ?? sourceId}</a>
+          </li>
+          <li aria-current="page">{sink?.name ?? id}</li>
+        </ol>
+      </nav>
+      <div class="page-head">
+        <div>
+          <h1 tabIndex={-1}>{sink?.name ?? id}</h1>
+          {sink && source && <Badge {...sinkStatus(sink, source, known.acceptedNow > 0)} />}
+        </div>
+        {sink && <Switch kind="sink" name={sink.name} path={path} disabled={sink.disabled} onDone={refresh} />}
+      </div>
+      {sink && <Target sink={sink} />}
+      {error && <Problem error={error} title="The sink can't be shown as it is now." onRetry={refresh} />}
+      {!source && !error && <Loading what="the sink" />}
+      {source && !sink && (
+        <p class="empty">
+          The source has no such sink. It may have been deleted. <a href={to}>Its other sinks</a>
+        </p>
+      )}
+      {sink?.disabled && <DisabledNotice kind="sink" disabled={sink.disabled} />}
+      {sink && (
+        <>
+          <Troubles files={sink.statistics.files} slices={slices.data?.slices ?? []} />
+          <Figures sink={sink} balance={balance.data} known={known} />
+          <RateChart rates={known} />
+          {balance.data && <Books balance={balance.data} />}
+          <Files files={sink.statistics.files} slices={slices.data?.slices ?? []} />
+          <Letters path={path} dead={balance.data?.dead ?? 0} source={sourceId} sink={id} onChange={balance.refresh} />
+          <Definition sink={sink} to={`${to}/sinks/${encodeURIComponent(id)}/mapping`} />
+        </>
+      )}
+    </>
+  );
+}
+
+const backends: Record<string, string> = { keboola: "the server's default backend", sqlite: "SQLite", postgres: "PostgreSQL" };
+
+function Target({ sink }: { sink: AggregatedSink }) {
+  if (!sink.table) return <p class="lead muted">Delivers to {sink.type}.</p>;
+  return (
+    <p class="lead muted">
+      Into the table <code>{sink.table.tableId}</code> of {backends[sink.table.type] ?? sink.table.type}.
+    </p>
+  );
+}
+
+function Troubles({ files, slices }: { files: File[]; slices: Slice[] }) {
+  const present = now();
+  const causes = troubles(files, slices);
+  if (causes.length === 0) return null;
+  return (
+    <section class="notice bad" aria-labelledby="trouble">
+      <h2 id="trouble">Delivery fails and is tried again</h2>
+      {causes.map((cause) => (
+        <div key={cause.what + cause.reason} class="cause">
+          <p>
+            <strong>{cause.what}:</strong> {cause.reason}
+          </p>
+          <p class="muted">
+            {advice(cause.reason)} {plural(cause.attempt, "attempt")} so far
+            {cause.after && <>, {nextTry(cause.after, present)}</>}.
+          </p>
+        </div>
+      ))}
+    </section>
+  );
+}
+
+function nextTry(after: string, present: number): string {
+  const wait = Date.parse(after) - present;
+  return wait <= 0 ? "the next one is due" : `the next one in ${span(wait)}`;
+}
+
+function Figures({ sink, balance, known }: { sink: AggregatedSink; balance: Balance | undefined; known: ReturnType<typeof rates> }) {
+  const { levels, total } = sink.statistics;
+  const present = now();
+  const late = lag(levels, present);
+  const dead = balance?.dead ?? 0;
+  return (
+    <dl class="tiles" aria-label="Now">
+      <Tile
+        name="Accepted"
+        value={known.known ? rate(known.acceptedNow) : "–"}
+        unit="records/s"
+        note={total.lastRecordAt ? `last one ${ago(total.lastRecordAt, present)}` : "none yet"}
+      />
+      <Tile name="Imported" value={known.known ? rate(known.importedNow) : "–"} unit="rows/s" note={balance ? `${short(balance.imported)} in all` : ""} />
+      <Tile name="On their way" value={short(inFlight(levels))} unit="records" note={waiting(sink)} />
+      <Tile name="Lag" value={late === undefined ? "none" : span(late)} note="age of the oldest such record" />
+      <Tile name="Dead letters" value={balance ? short(dead) : "–"} note={dead > 0 ? "refused by the mapping, kept" : "none kept"} {...(dead > 0 ? { tone: "warn" as const } : {})} />
+    </dl>
+  );
+}
+
+function waiting(sink: AggregatedSink): string {
+  const { local, staging } = sink.statistics.levels;
+  const bytes = (local?.uncompressedSize ?? 0) + (staging?.uncompressedSize ?? 0);
+  return bytes > 0 ? `${size(bytes)}, safe on disk` : "all delivered";
+}
+
+const PARTS: { key: Exclude<keyof Balance, "accepted" | "holds">; name: string; says: string }[] = [
+  { key: "imported", name: "Imported", says: "in the table" },
+  { key: "inFlight", name: "On their way", says: "on disk or in staging" },
+  { key: "dead", name: "Dead letters", says: "refused and kept" },
+  { key: "expired", name: "Dropped", says: "by a person or a retention" },
+  { key: "lost", name: "Lost", says: "by a damaged disk" },
+];
+
+/** Everything that was accepted, by where it is. */
+function Books({ balance }: { balance: Balance }) {
+  const total = Math.max(1, balance.accepted);
+  let at = 0;
+  return (
+    <Section id="books" title="Where the records are" note={`${count(balance.accepted)} accepted`}>
+      <svg class="books" viewBox="0 0 1000 12" preserveAspectRatio="none" aria-hidden="true" focusable="false">
+        <rect class="nothing" width="1000" height="12" />
+        {PARTS.map(({ key }) => {
+          const width = (balance[key] / total) * 1000;
+          const part = width > 0 && <rect key={key} class={key} x={at} width={Math.max(width, 3)} height="12" />;
+          at += width;
+          return part;
+        })}
+      </svg>
+      <dl class="legend">
+        {PARTS.map(({ key, name, says }) => (
+          <div key={key}>
+            <dt class={`key ${key}`}>{name}</dt>
+            <dd>
+              <span class="figure">{count(balance[key])}</span> <span class="muted">{says}</span>
+            </dd>
+          </div>
+        ))}
+      </dl>
+      {!balance.holds && (
+        <p class="field-error">
+          The sum is not what was accepted. Counts that are read while records move differ for a moment; if it stays so,
+          it is a defect: please report it.
+        </p>
+      )}
+    </Section>
+  );
+}
+
+const names: Record<string, string> = {
+  writing: "Writing",
+  closing: "Closing",
+  uploading: "Uploading",
+  uploaded: "Uploaded",
+  importing: "Importing",
+  imported: "Imported",
+};
+
+function State({ item }: { item: { state: string; retryReason?: string } }) {
+  const tone = item.retryReason && item.state !== "imported" ? "bad" : item.state === "imported" ? "idle" : "ok";
+  return <Badge tone={tone} text={names[item.state] ?? item.state} />;
+}
+
+/** A file is what one import brings into the table; a slice is the part of it on one volume. */
+function Files({ files, slices }: { files: File[]; slices: Slice[] }) {
+  const present = now();
+  const open = files.filter((f) => f.state !== "imported");
+  const done = files.filter((f) => f.state === "imported" && f.statistics.total);
+  const shown = [...open, ...done.slice(0, IMPORTED_SHOWN)];
+  return (
+    <Section
+      id="files"
+      title="Files and slices"
+      note={`${plural(open.length, "file")} open, ${plural(done.length, "file")} imported lately`}
+    >
+      <Scroll label="Files and slices">
+        <table class="list files cards">
+          <thead>
+            <tr>
+              <th scope="col">File</th>
+              <th scope="col">State</th>
+              <th scope="col" class="number">
+                Age
+              </th>
+              <th scope="col" class="number">
+                Records
+              </th>
+              <th scope="col" class="number">
+                Size
+              </th>
+              <th scope="col">Cause and next attempt</th>
+            </tr>
+          </thead>
+          <tbody>
+            {shown.length === 0 && (
+              <tr>
+                <td colSpan={6} class="muted">
+                  No file is open: the sink is disabled.
+                </td>
+              </tr>
+            )}
+            {shown.map((file) => (
+              <FileRows key={file.openedAt} file={file} slices={slices.filter((s) => s.fileOpenedAt === file.openedAt)} present={present} />
+            ))}
+          </tbody>
+        </table>
+      </Scroll>
+    </Section>
+  );
+}
+
+function Cause({ item, present }: { item: { retryReason?: string; retryAttempt?: number; retryAfter?: string }; present: number }) {
+  if (!item.retryReason) return <td class="text nothing muted">–</td>;
+  return (
+    <td class="text" data-name="Cause">
+      <span>
+        {item.retryReason}{" "}
+        <span class="muted">
+          ({plural(item.retryAttempt ?? 1, "attempt")}
+          {item.retryAfter && <>, {nextTry(item.retryAfter, present)}</>})
+        </span>
+      </span>
+    </td>
+  );
+}
+
+/** Slices that have nothing more to do are one row when they are more than so many. */
+const FOLDED_FROM = 4;
+
+function FileRows({ file, slices, present }: { file: File; slices: Slice[]; present: number }) {
+  const total = file.statistics.total;
+  const uploaded = slices.filter((s) => s.state === "uploaded");
+  const folded = uploaded.length >= FOLDED_FROM;
+  const shown = folded ? slices.filter((s) => s.state !== "uploaded") : slices;
+  return (
+    <>
+      <tr>
+        <th scope="row">
+          <time dateTime={file.openedAt}>{time(file.openedAt)}</time>
+        </th>
+        <td data-name="State">
+          <State item={file} />
+        </td>
+        <td class="number" data-name="Age">
+          {span(present - Date.parse(file.openedAt))}
+        </td>
+        <td class="number" data-name="Records">
+          {count(total?.recordsCount ?? 0)}
+        </td>
+        <td class="number" data-name="Size">
+          {size(total?.uncompressedSize ?? 0)}
+        </td>
+        <Cause item={file.state === "imported" ? {} : file} present={present} />
+      </tr>
+      {folded && <SliceRow name={plural(uploaded.length, "slice")} slices={uploaded} present={present} />}
+      {shown.map((slice) => (
+        <SliceRow key={slice.volumeId + slice.openedAt} name="slice on volume" slices={[slice]} present={present} />
+      ))}
+    </>
+  );
+}
+
+/** One slice, or several that are in the same state. */
+function SliceRow({ name, slices, present }: { name: string; slices: Slice[]; present: number }) {
+  const [first] = slices;
+  if (!first) return null;
+  const sum = (field: "recordsCount" | "uncompressedSize") => slices.reduce((all, s) => all + s.statistics[field], 0);
+  const oldest = Math.min(...slices.map((s) => Date.parse(s.openedAt)));
+  return (
+    <tr class="slice">
+      <th scope="row">
+        <span class="muted">{name}</span> {slices.length === 1 && <code>{first.volumeId.slice(0, 8)}</code>}
+      </th>
+      <td data-name="State">
+        <State item={first} />
+      </td>
+      <td class="number" data-name="Age">
+        {span(present - oldest)}
+      </td>
+      <td class="number" data-name="Records">
+        {count(sum("recordsCount"))}
+      </td>
+      <td class="number" data-name="Size">
+        {size(sum("uncompressedSize"))}
+      </td>
+      <Cause item={first} present={present} />
+    </tr>
+  );
+}
+
+/** Types of columns that are made from nothing that a person has written. */
+const PLAIN = new Set(["uuid", "datetime", "ip", "body", "headers"]);
+
+/** What the sink makes of a record. */
+function Definition({ sink, to }: { sink: AggregatedSink; to: string }) {
+  const columns = sink.table?.mapping.columns;
+  return (
+    <Section
+      id="definition"
+      title={columns ? "Columns" : "Definition"}
+      note={`version ${sink.version.number}, ${time(sink.version.at)}`}
+      actions={
+        columns && (
+          <a class="button" href={to}>
+            Edit in the playground
+          </a>
+        )
+      }
+    >
+      {columns ? (
+        <Scroll label="Columns">
+          <table class="list columns">
+            <thead>
+              <tr>
+                <th scope="col">Column</th>
+                <th scope="col">Type</th>
+                <th scope="col">Made from</th>
+              </tr>
+            </thead>
+            <tbody>
+              {columns.map((c) => (
+                <tr key={c.name}>
+                  <th scope="row">
+                    {c.name}
+                    {c.primaryKey && <span class="tag">primary key</span>}
+                  </th>
+                  <td>{c.type}</td>
+                  <td class="text">
+                    {PLAIN.has(c.type) && <span class="muted">{TYPES.find((t) => t.type === c.type)?.says}</span>}
+                    {c.type === "path" && <code>{c.path || "(whole body)"}</code>}
+                    {c.template && <code>{c.template.content}</code>}
+                    {c.value !== undefined && <code>{c.value}</code>}
+                    {c.defaultValue !== undefined && (
+                      <span class="muted">
+                        {" "}
+                        else <code>{c.defaultValue || "(empty)"}</code>
+                      </span>
+                    )}
+                  </td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </Scroll>
+      ) : (
+        <Pre label="the definition" text={JSON.stringify(Object.fromEntries(Object.entries(sink).filter(([k]) => !HIDDEN.has(k))), null, 2)} />
+      )}
+    </Section>
+  );
+}
+
+/** What is shown elsewhere on the page, or nowhere. */
+const HIDDEN = new Set(["statistics", "projectId", "branchId", "version", "created", "disabled", "deleted"]);

@@ -1,0 +1,259 @@
+// All sources: what comes in, what is on its way, what is in trouble.
+import { useState } from "preact/hooks";
+import { asFailure, now, run, sourcePath, SOURCES, ORIGIN, type AggregatedSource, type Failure, type Page, type Source } from "../api";
+import { useFeed } from "../feed";
+import { plural, rate, short, span } from "../format";
+import { inFlight, lag, sourceStatus, troubles } from "../health";
+import { Badge, Code, Loading, Problem, Scroll, Tile } from "../parts/basics";
+import { Spark } from "../parts/chart";
+import { say } from "../parts/say";
+import { note, rates, sum, type Rates } from "../rates";
+import { useTitle } from "../title";
+
+interface Aggregation {
+  page: Page;
+  sources: AggregatedSource[];
+}
+
+export const rateKey = (source: string, sink: string) => `${source}/${sink}`;
+
+/** Notes the counts of all sinks of a source. */
+export function noteSource(source: AggregatedSource): void {
+  for (const sink of source.sinks) {
+    const { total, levels } = sink.statistics;
+    note(rateKey(source.sourceId, sink.sinkId), total.recordsCount, levels.target?.recordsCount ?? 0);
+  }
+}
+
+/** The longest lag of the sinks of a source. */
+function lagOf(source: AggregatedSource, present: number): number | undefined {
+  const lags = source.sinks.map((s) => lag(s.statistics.levels, present)).filter((l) => l !== undefined);
+  return lags.length > 0 ? Math.max(...lags) : undefined;
+}
+
+// A record goes to all sinks of its source: what came in is what the busiest of them took.
+function rateOf(source: AggregatedSource): Rates {
+  const all = source.sinks.map((s) => rates(rateKey(source.sourceId, s.sinkId)));
+  return all.reduce((best, r) => (r.known && (!best.known || r.acceptedNow > best.acceptedNow) ? r : best), sum([]));
+}
+
+export function Sources() {
+  useTitle("Sources");
+  const feed = useFeed<Aggregation>("/v1/branches/default/aggregation/sources?limit=100", 2000, (data) => {
+    data.sources.forEach(noteSource);
+  });
+  const sources = feed.data?.sources;
+  return (
+    <>
+      <div class="page-head">
+        <h1 tabIndex={-1}>Sources</h1>
+      </div>
+      {feed.error && <Problem error={feed.error} title="The sources can't be shown as they are now." onRetry={feed.refresh} />}
+      {!sources && !feed.error && <Loading what="sources" />}
+      {sources && sources.length === 0 && <First />}
+      {sources && sources.length > 0 && (
+        <>
+          <Summary sources={sources} />
+          <List sources={sources} total={feed.data?.page.totalCount ?? sources.length} />
+        </>
+      )}
+      <Deleted onRestored={feed.refresh} />
+    </>
+  );
+}
+
+function Summary({ sources }: { sources: AggregatedSource[] }) {
+  const present = now();
+  const incoming = sum(sources.map(rateOf));
+  const sinks = sources.flatMap((s) => s.sinks.map((sink) => rates(rateKey(s.sourceId, sink.sinkId))));
+  const outgoing = sum(sinks).importedNow;
+  const waiting = sources.flatMap((s) => s.sinks).reduce((all, s) => all + inFlight(s.statistics.levels), 0);
+  const lags = sources.map((s) => lagOf(s, present)).filter((l) => l !== undefined);
+  const failing = sources.flatMap((s) => (s.disabled ? [] : s.sinks)).filter((s) => troubles(s.statistics.files).length > 0);
+  return (
+    <dl class="tiles" aria-label="All sources together">
+      <Tile name="Coming in" value={incoming.known ? rate(incoming.acceptedNow) : "–"} unit="records/s" note={plural(sources.length, "source")} />
+      <Tile name="Into tables" value={incoming.known ? rate(outgoing) : "–"} unit="rows/s" note={plural(sinks.length, "sink")} />
+      <Tile name="On their way" value={short(waiting)} unit="records" note="on disk, not in a table yet" />
+      <Tile name="Longest lag" value={lags.length > 0 ? span(Math.max(...lags)) : "none"} note="age of the oldest such record" />
+      {failing.length > 0 ? (
+        <Tile name="Failing" value={String(failing.length)} unit={failing.length === 1 ? "sink" : "sinks"} note="tried again, nothing is lost" tone="bad" />
+      ) : (
+        <Tile name="Failing" value="none" note="all sinks deliver" />
+      )}
+    </dl>
+  );
+}
+
+function List({ sources, total }: { sources: AggregatedSource[]; total: number }) {
+  const present = now();
+  return (
+    <>
+      {total > sources.length && (
+        <p class="muted">
+          The first {sources.length} of {total}.
+        </p>
+      )}
+      <Scroll label="Sources">
+        <table class="list cards">
+          <thead>
+            <tr>
+              <th scope="col">Source</th>
+              <th scope="col">State</th>
+              <th scope="col" class="number wide">
+                Records/s
+              </th>
+              <th scope="col" class="number">
+                On their way
+              </th>
+              <th scope="col" class="number">
+                Lag
+              </th>
+              <th scope="col">Sinks</th>
+            </tr>
+          </thead>
+          <tbody>
+            {sources.map((source) => (
+              <Row key={source.sourceId} source={source} present={present} />
+            ))}
+          </tbody>
+        </table>
+      </Scroll>
+    </>
+  );
+}
+
+function Row({ source, present }: { source: AggregatedSource; present: number }) {
+  const incoming = rateOf(source);
+  const late = lagOf(source, present);
+  const waiting = source.sinks.reduce((all, s) => all + inFlight(s.statistics.levels), 0);
+  const to = `#/sources/${encodeURIComponent(source.sourceId)}`;
+  return (
+    <tr>
+      <th scope="row">
+        <a href={to}>{source.name}</a>
+        <span class="id">{source.sourceId}</span>
+      </th>
+      <td data-name="State">
+        <Badge {...sourceStatus(source, incoming.acceptedNow > 0)} />
+      </td>
+      <td class="number wide" data-name="Records/s">
+        <span class="with-spark">
+          <Spark rates={incoming} />
+          <span class="figure">{incoming.known ? rate(incoming.acceptedNow) : "–"}</span>
+        </span>
+      </td>
+      <td class="number" data-name="On their way">
+        {short(waiting)}
+      </td>
+      <td class="number" data-name="Lag">
+        {late === undefined ? "–" : span(late)}
+      </td>
+      <td data-name="Sinks">
+        {source.sinks.length === 0 && <span class="muted">none</span>}
+        <ul class="inline">
+          {source.sinks.slice(0, 4).map((s) => (
+            <li key={s.sinkId}>
+              <a href={`${to}/sinks/${encodeURIComponent(s.sinkId)}`}>{s.name}</a>
+              {!s.disabled && troubles(s.statistics.files).length > 0 && (
+                <span class="badge bad">
+                  <span class="visually-hidden">fails</span>
+                </span>
+              )}
+            </li>
+          ))}
+          {source.sinks.length > 4 && <li class="muted">and {source.sinks.length - 4} more</li>}
+        </ul>
+      </td>
+    </tr>
+  );
+}
+
+/** The commands that make the first source; what is pasted works as it is. */
+function First() {
+  const header = '-H "X-StorageApi-Token: $TOKEN" -H "Content-Type: application/json"';
+  const source = `TOKEN=$(cat data/token)   # or the token that you logged in with
+
+curl ${header} \\
+  -d '{"type": "http", "name": "My events"}' \\
+  ${ORIGIN}${SOURCES}`;
+  const sink = `curl ${header} \\
+  -d '{"type": "table", "name": "Events", "table": {
+        "type": "keboola", "tableId": "in.demo.events",
+        "mapping": {"columns": [
+          {"type": "uuid", "name": "id"},
+          {"type": "datetime", "name": "at"},
+          {"type": "path", "name": "user", "path": "user.id", "rawString": true}
+        ]}}}' \\
+  ${ORIGIN}${SOURCES}/my-events/sinks`;
+  const record = `URL=$(curl -s -H "X-StorageApi-Token: $TOKEN" \\
+  ${ORIGIN}${SOURCES}/my-events |
+  grep -o '"http[^"]*/stream/[^"]*"' | tr -d '"')
+
+curl -H "Content-Type: application/json" -d '{"user": {"id": "ada"}}' "$URL"`;
+  return (
+    <section class="first" aria-labelledby="first">
+      <h2 id="first">Make the first source</h2>
+      <p>
+        A <em>source</em> is an address that takes records. Its <em>sinks</em> bring each record into a table as one row.
+        Paste these into a terminal; this page shows the source as soon as it is there.
+      </p>
+      <ol class="steps">
+        <li>
+          <h3>Make a source</h3>
+          <Code label="command that makes a source" text={source} />
+        </li>
+        <li>
+          <h3>Give it a sink</h3>
+          <p class="muted">
+            Try columns in the <a href="#/playground">playground</a> first, if you like.
+          </p>
+          <Code label="command that makes a sink" text={sink} />
+        </li>
+        <li>
+          <h3>Send a record</h3>
+          <Code label="command that sends a record" text={record} />
+        </li>
+      </ol>
+    </section>
+  );
+}
+
+/** Deleted sources, which can be brought back. */
+function Deleted({ onRestored }: { onRestored: () => void }) {
+  const feed = useFeed<{ sources: Source[] }>(`${SOURCES}/deleted?limit=100`, 15_000);
+  const [error, setError] = useState<Failure>();
+  const deleted = feed.data?.sources ?? [];
+  if (deleted.length === 0) return null;
+  const restore = async (source: Source) => {
+    setError(undefined);
+    try {
+      await run("PUT", `${sourcePath(source.sourceId)}/undelete`);
+      say(`${source.name} is back.`);
+      feed.refresh();
+      onRestored();
+    } catch (e) {
+      setError(asFailure(e));
+    }
+  };
+  return (
+    <details class="deleted">
+      <summary>
+        Deleted <span class="muted">{plural(deleted.length, "source")}</span>
+      </summary>
+      {error && <Problem error={error} />}
+      <ul class="rows">
+        {deleted.map((source) => (
+          <li key={source.sourceId}>
+            <span>
+              {source.name} <span class="id">{source.sourceId}</span>
+            </span>
+            <button type="button" class="small" onClick={() => void restore(source)}>
+              Bring back<span class="visually-hidden"> {source.name}</span>
+            </button>
+          </li>
+        ))}
+      </ul>
+    </details>
+  );
+}

@@ -1,0 +1,381 @@
+// The dashboard of a real server in a real Chromium. One scenario after the other, on one server
+// that is empty at the beginning; the process test `dashboard` of the binary starts it and runs this.
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { after, test } from "node:test";
+import { promisify } from "node:util";
+import { api, browser, complaints, fits, go, heading, login, open, ORIGIN, post, requests, shots, task, TOKEN, until, visit } from "./browser.mjs";
+
+const S = "/v1/branches/default/sources";
+const run = promisify(execFile);
+const columns = [
+  { type: "uuid", name: "id" },
+  { type: "datetime", name: "at" },
+  { type: "path", name: "user", path: "user.id", rawString: true },
+  { type: "template", name: "total", template: { language: "jsonnet", content: 'Body("price") * Body("count")' } },
+];
+const table = (type, tableId, mapping = columns) => ({ type, tableId, mapping: { columns: mapping } });
+
+after(() => browser.close());
+
+test("the server lets nobody in with a wrong token", async () => {
+  const page = await open();
+  await heading(page, "Log in");
+  await shots(page, "login");
+  await page.getByRole("button", { name: "Log in" }).click();
+  await page.getByText("Enter a token.").waitFor();
+  await login(page, "not-the-token");
+  await page.getByText("The server does not know this token.").waitFor();
+  assert.equal(await page.evaluate(() => sessionStorage.length), 0);
+  assert.equal(await page.getByLabel("Token").getAttribute("aria-invalid"), "true");
+  await login(page);
+  await heading(page, "Sources");
+  // In this tab, and in nothing that outlives it.
+  const kept = await page.evaluate(() => [Object.values(sessionStorage), Object.values(localStorage), document.cookie]);
+  assert.deepEqual(kept, [[TOKEN], [], ""]);
+  await page.context().close();
+});
+
+test("an empty server teaches the commands that make the first source, and they work", async () => {
+  const page = await visit("");
+  await page.getByRole("heading", { name: "Make the first source" }).waitFor();
+  await shots(page, "empty");
+  const texts = await page.locator(".steps code").allTextContents();
+  const commands = texts.filter((t) => t.includes("curl"));
+  assert.equal(commands.length, 3);
+  const [source, sink, record] = commands.map((c) => c.replace(/^TOKEN=.*$/m, ""));
+  const bash = (command) => run("bash", ["-c", `set -euo pipefail; TOKEN='${TOKEN}'; ${command}`]);
+  await bash(source);
+  await page.getByRole("row").filter({ hasText: "My events" }).waitFor();
+  await until("the source", async () => (await fetch(`${ORIGIN}${S}/my-events`, { headers: { "X-StorageApi-Token": TOKEN } })).ok);
+  await bash(sink);
+  await until("the sink", async () => (await api("GET", `${S}/my-events/sinks`)).sinks.length === 1);
+  await until("a record that is taken", async () => {
+    const { stdout } = await bash(record.replace(/^curl/m, "curl -s -o /dev/null -w '%{http_code}'"));
+    return stdout.trim() === "200";
+  });
+  await until("the record in the table", async () => {
+    const balance = await api("GET", `${S}/my-events/sinks/events/statistics/balance`);
+    return balance.imported >= 1 && balance.inFlight === 0;
+  });
+  await page.context().close();
+});
+
+/** Addresses of the sources that are made here. */
+const urls = {};
+
+test("further sources: one whose table fails, one disabled, one deleted", async () => {
+  for (const [name, sinks] of [
+    ["Checkout", [["Orders", table("keboola", "in.shop.orders")], ["Archive", table("sqlite", "in.shop.archive", [{ type: "uuid", name: "id" }, { type: "body", name: "body" }])]]],
+    ["Page views", [["Warehouse", table("postgres", "in.web.views", [{ type: "uuid", name: "id" }, { type: "body", name: "body" }])]]],
+    ["Mobile app", [["Taps", table("keboola", "in.app.taps")]]],
+    ["Old import", []],
+  ]) {
+    const id = name.toLowerCase().replace(" ", "-");
+    await task("POST", S, { type: "http", name });
+    for (const [sink, of] of sinks) await task("POST", `${S}/${id}/sinks`, { type: "table", name: sink, table: of });
+    urls[id] = (await api("GET", `${S}/${id}`)).http.url;
+  }
+  await task("PUT", `${S}/mobile-app/disable?reason=Maintenance`);
+  await task("DELETE", `${S}/old-import`);
+  await task("PATCH", `${S}/checkout/sinks/orders/settings`, {
+    settings: [{ key: "storage.level.local.mapping.refused.action", value: "dead_letter" }],
+  });
+});
+
+test("the list shows live rates, and what fails", async () => {
+  const page = await visit("");
+  let sent = 0;
+  const sender = setInterval(() => {
+    sent += 1;
+    void post(urls.checkout, { user: { id: "ada" }, price: 2.5, count: 4 });
+    void post(urls["page-views"], { path: "/" });
+  }, 40);
+  try {
+    const row = (name) => page.getByRole("row").filter({ has: page.getByRole("link", { name, exact: true }) });
+    const figure = async (name) => Number((await row(name).locator(".with-spark .figure").textContent())?.replace(/[^\d.]/g, ""));
+    await until("a live rate", async () => (await figure("Checkout")) > 5);
+    await row("Checkout").getByText("Receiving").waitFor();
+    await row("Page views").getByText("Failing").waitFor();
+    await row("Mobile app").getByText("Disabled").waitFor();
+    assert.ok((await figure("Mobile app")) === 0, "a disabled source takes nothing");
+    // Enough of a history for the lines of the pictures.
+    await until("some history", async () => sent > 200);
+    await fits(page, "the list");
+    await shots(page, "sources");
+    await go(page, "#/sources/checkout");
+    await heading(page, "Checkout");
+    await page.getByRole("listitem").filter({ hasText: "in.shop.orders" }).getByText("Receiving").waitFor();
+    // The address has a secret: it is shown when it is asked for.
+    const secret = new URL(urls.checkout).pathname.split("/").at(-1);
+    assert.ok(!(await page.textContent("main")).includes(secret));
+    await page.getByRole("button", { name: /^Show/ }).click();
+    assert.ok((await page.textContent("main")).includes(secret));
+    await page.getByRole("button", { name: /^Hide/ }).click();
+    await shots(page, "source");
+  } finally {
+    clearInterval(sender);
+  }
+  await page.context().close();
+});
+
+test("a deleted source is brought back from the list", async () => {
+  const page = await visit("");
+  await page.locator("summary").filter({ hasText: "Deleted" }).click();
+  await page.getByRole("button", { name: "Bring back Old import" }).click();
+  await page.getByRole("link", { name: "Old import" }).waitFor();
+  await page.getByText("Old import is back.").waitFor();
+  await page.context().close();
+});
+
+test("a sink whose table fails says why, and when it is tried again", async () => {
+  const page = await visit("#/sources/page-views/sinks/warehouse");
+  await heading(page, "Warehouse");
+  const notice = page.getByRole("region", { name: "Delivery fails and is tried again" });
+  await notice.getByText(/Import into the table:/).waitFor();
+  await notice.getByText(/connect/i).first().waitFor();
+  await notice.getByText(/check that it runs/).waitFor();
+  await notice.getByText(/\d+ attempts? so far, the next one/).waitFor();
+  const files = page.getByRole("region", { name: "Files and slices" }).getByRole("table");
+  await files.getByRole("row").filter({ hasText: "Importing" }).first().waitFor();
+  await files.getByRole("row").filter({ hasText: "slice on volume" }).filter({ hasText: "Uploaded" }).first().waitFor();
+  await shots(page, "sink-failing");
+  await page.context().close();
+});
+
+test("a source is disabled and enabled, after a question", async () => {
+  const page = await visit("#/sources/my-events");
+  await page.getByRole("button", { name: "Disable source" }).click();
+  const dialog = page.getByRole("dialog", { name: "Disable My events?" });
+  await dialog.waitFor();
+  await page.keyboard.press("Escape");
+  await dialog.waitFor({ state: "detached" });
+  assert.equal((await api("GET", `${S}/my-events`)).disabled, undefined);
+  await page.getByRole("button", { name: "Disable source" }).click();
+  await dialog.getByRole("button", { name: "Disable" }).click();
+  await page.getByText("This source is disabled").waitFor();
+  assert.equal((await api("GET", `${S}/my-events`)).disabled.reason, "Dashboard");
+  await page.getByRole("button", { name: "Enable source" }).click();
+  await page.getByText("This source is disabled").waitFor({ state: "detached" });
+  assert.equal((await api("GET", `${S}/my-events`)).disabled, undefined);
+  await page.context().close();
+});
+
+test("dead letters are listed, shown, dropped, mended and replayed", async () => {
+  for (const record of [{ user: { id: "bob" } }, { price: 3, count: 1 }, { user: { id: "eve" }, price: 1 }]) {
+    assert.equal(await post(urls.checkout, record), 200);
+  }
+  const page = await visit("#/sources/checkout/sinks/orders");
+  const letters = page.getByRole("region", { name: "Dead letters" }).getByRole("table");
+  const rows = letters.locator("tbody tr:not(.details)");
+  await until("three letters", async () => (await rows.count()) === 3);
+  await rows.nth(1).getByText('path "user.id" not found').waitFor();
+  await rows.nth(1).getByRole("button", { name: /^Show/ }).click();
+  await letters.getByText('{"price":3,"count":1}').waitFor();
+  await until("the balance", async () => (await page.locator(".tile", { hasText: "Dead letters" }).locator(".value").textContent()) === "3");
+  await shots(page, "sink-letters");
+
+  await rows.nth(1).getByRole("checkbox").check();
+  await page.getByRole("button", { name: "Drop 1 letter" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Drop for good" }).click();
+  await page.getByText("1 letter dropped.").waitFor();
+  await until("two letters", async () => (await rows.count()) === 2);
+
+  await page.getByRole("button", { name: "Replay all" }).click();
+  await page.getByText("0 letters replayed, 2 letters refused again.").waitFor();
+  await page.getByText("The mapping refuses these still.").waitFor();
+
+  // One of them goes to the playground, where the mapping is mended and saved.
+  await rows.nth(0).getByRole("button", { name: /^Show/ }).click();
+  await page.getByRole("link", { name: "Try it in the playground" }).click();
+  await heading(page, "Columns of Orders");
+  assert.equal(await page.getByLabel("Body", { exact: true }).inputValue(), '{"user":{"id":"bob"}}');
+  await page.getByRole("button", { name: "Test", exact: true }).click();
+  await page.getByText("No row.").waitFor();
+  await page.getByLabel("Program (Jsonnet)").fill('Body("price", 0) * Body("count", 1)');
+  await page.getByRole("button", { name: "Test", exact: true }).click();
+  await page.getByRole("table").getByRole("row", { name: "total 0" }).waitFor();
+  await page.getByRole("button", { name: "Save to Orders" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Save", exact: true }).click();
+  await page.getByText("The columns of Orders are saved.").waitFor();
+
+  await go(page, "#/sources/checkout/sinks/orders");
+  await page.getByRole("button", { name: "Replay all" }).click();
+  await page.getByText("2 letters replayed.").waitFor();
+  await page.getByText("None. A record that the mapping refuses").waitFor();
+  await until("delivery of what was replayed", async () => {
+    const balance = await api("GET", `${S}/checkout/sinks/orders/statistics/balance`);
+    return balance.holds && balance.inFlight === 0 && balance.dead === 0 && balance.expired === 1;
+  });
+  await page.context().close();
+});
+
+test("the playground edits columns, shows the row, and errors at their column", async () => {
+  const page = await visit("#/playground");
+  const test = page.getByRole("button", { name: "Test", exact: true });
+  const row = (name) => page.getByRole("table").getByRole("row", { name });
+  await test.click();
+  await row("user ada").waitFor();
+  await row("total 10").waitFor();
+  await row(/^id [0-9a-f]{8}-/).waitFor();
+
+  const column = (name) => page.getByRole("group", { name: new RegExp(`: ${name}$`) });
+  await column("user").getByLabel("Path").fill("user.nick");
+  await page.getByText("from before your last change").waitFor();
+  await test.click();
+  const wrong = column("user").locator(".field-error");
+  await wrong.getByText('Path "user.nick" not found in the body.').waitFor();
+  assert.equal(await column("user").getByLabel("Path").getAttribute("aria-invalid"), "true");
+  await shots(page, "playground-error");
+
+  await column("user").getByLabel("Default, if there is nothing").check();
+  await column("user").getByLabel("Default value").fill("nobody");
+  await column("total").getByLabel("Program (Jsonnet)").fill('Body("price"');
+  await test.click();
+  await column("total").locator(".field-error").getByText(/template is invalid/).waitFor();
+  await column("total").getByLabel("Program (Jsonnet)").fill('Body("price")');
+  await page.getByRole("button", { name: "Add a column" }).click();
+  await page.keyboard.type("kind");
+  await column("kind").getByLabel("Made from").selectOption("static");
+  await column("kind").getByLabel("Text").fill("order");
+  await test.click();
+  await row("user nobody").waitFor();
+  await row("kind order").waitFor();
+  const shown = JSON.parse(await page.locator(".code code").textContent());
+  assert.deepEqual(shown.at(-1), { type: "static", name: "kind", value: "order" });
+  assert.deepEqual(shown[2], { type: "path", name: "user", path: "user.nick", defaultValue: "nobody", rawString: true });
+  await shots(page, "playground");
+
+  await page.getByLabel("Headers, one a line").fill("no header");
+  await test.click();
+  await page.getByText("“no header” is no header").waitFor();
+  await page.context().close();
+});
+
+test("the keyboard alone logs in, opens a sink, edits and moves columns", async () => {
+  const page = await open();
+  const press = (...keys) => keys.reduce((before, key) => before.then(() => page.keyboard.press(key)), Promise.resolve());
+  const focused = () => page.evaluate(() => document.activeElement?.textContent?.trim() || document.activeElement?.id);
+  /** Goes on with Tab until the focus is on something with this text or id. */
+  const tabTo = async (wanted) => {
+    for (let i = 0; i < 80; i++) {
+      await press("Tab");
+      if ((await focused()) === wanted) return;
+    }
+    assert.fail(`Tab does not reach ${wanted}`);
+  };
+  await tabTo("token");
+  await page.keyboard.type(TOKEN);
+  await press("Enter");
+  await heading(page, "Sources");
+  // The focus is at the heading: Tab goes on from there.
+  assert.equal(await focused(), "Sources");
+  await tabTo("Orders");
+  const outline = await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle);
+  assert.notEqual(outline, "none", "the focus is seen");
+  await press("Enter");
+  await heading(page, "Orders");
+  await tabTo("Edit in the playground");
+  await press("Enter");
+  await heading(page, "Columns of Orders");
+  const names = () => page.locator("[data-at=name]").evaluateAll((all) => all.map((e) => e.value));
+  await page.getByLabel("Name").first().waitFor();
+  assert.deepEqual(await names(), ["id", "at", "user", "total"]);
+  await until("the first column's name", async () => {
+    await press("Tab");
+    return page.evaluate(() => document.activeElement?.dataset.at === "name");
+  });
+  await press("Alt+ArrowDown");
+  assert.deepEqual(await names(), ["at", "id", "user", "total"]);
+  await press("Alt+ArrowDown");
+  assert.deepEqual(await names(), ["at", "user", "id", "total"]);
+  await press("Alt+ArrowUp");
+  assert.deepEqual(await names(), ["at", "id", "user", "total"]);
+  assert.equal(await page.evaluate(() => document.activeElement.value), "id", "the focus moves with the column");
+  await press("Control+Enter");
+  await page.getByRole("table").getByRole("row", { name: "user ada" }).waitFor();
+  // The skip link is the first stop of a page, and leads into its content.
+  await page.evaluate(() => document.activeElement.blur());
+  await page.reload();
+  await heading(page, "Columns of Orders");
+  await press("Tab");
+  assert.equal(await focused(), "Skip to the content");
+  await press("Enter");
+  assert.equal(await page.evaluate(() => document.activeElement.id), "main");
+  await page.context().close();
+});
+
+test("a token that may only look sees all, tests what is saved, and is told the rest", async () => {
+  const reader = await api("POST", "/v1/admin/tokens", { role: "reader", description: "of the dashboard's test" });
+  const page = await open();
+  await login(page, reader.token);
+  await heading(page, "Sources");
+  await go(page, "#/sources/checkout/sinks/orders/mapping");
+  await heading(page, "Columns of Orders");
+  const test = page.getByRole("button", { name: "Test", exact: true });
+  await test.click();
+  await page.getByRole("table").getByRole("row", { name: "user ada" }).waitFor();
+  await page.getByLabel("Name").first().fill("key");
+  await test.click();
+  await page.getByText("This token may only look.").waitFor();
+  await go(page, "#/sources/checkout");
+  await page.getByRole("button", { name: "Disable source" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Disable" }).click();
+  await page.getByText("Log in with an admin's token to change something.").waitFor();
+
+  // Revoked, it leads back to the log-in, which says so.
+  const headers = { "X-StorageApi-Token": TOKEN };
+  await fetch(`${ORIGIN}/v1/admin/tokens/${encodeURIComponent(reader.tokenId)}`, { method: "DELETE", headers });
+  await heading(page, "Log in");
+  await page.getByText("The server does not take this token any more.").waitFor();
+  assert.equal(await page.evaluate(() => sessionStorage.length), 0);
+  await page.context().close();
+});
+
+test("the theme is the system's until somebody chooses", async () => {
+  const page = await visit("", { colorScheme: "dark" });
+  const ground = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  const dark = await ground();
+  const theme = page.getByRole("button", { name: /^Theme/ });
+  await theme.click();
+  const light = await ground();
+  assert.notEqual(light, dark);
+  await page.reload();
+  await heading(page, "Sources");
+  assert.equal(await ground(), light, "the choice outlives the page");
+  await theme.click();
+  assert.equal(await ground(), dark);
+  await page.context().close();
+});
+
+test("nothing is asked while the tab is hidden, and a server that is away is told", async () => {
+  const page = await visit("", { fakeTime: true });
+  const hide = (hidden) =>
+    page.evaluate((value) => {
+      Object.defineProperty(document, "hidden", { value, configurable: true });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }, hidden);
+  const asked = () => requests.length;
+  const shown = asked();
+  await page.clock.runFor(10_000);
+  await until("requests of a tab that is seen", () => asked() > shown);
+  await hide(true);
+  const before = asked();
+  await page.clock.runFor(600_000);
+  await page.evaluate(() => fetch("health/live"));
+  assert.equal(asked(), before + 1, "that of this test alone");
+  await page.context().setOffline(true);
+  await hide(false);
+  await page.getByText("The server does not answer.").first().waitFor();
+  assert.ok((await page.getByRole("row").count()) > 1, "what was known is still shown");
+  await page.context().setOffline(false);
+  await page.getByRole("button", { name: "Try again now" }).click();
+  await page.getByText("The server does not answer.").first().waitFor({ state: "detached" });
+  await page.context().close();
+});
+
+test("no request has left the server, and no page has complained", () => {
+  assert.ok(requests.length > 100);
+  assert.deepEqual([...new Set(requests.map((r) => new URL(r).origin))], [ORIGIN]);
+  assert.deepEqual(complaints, []);
+});
