@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use sha2::{Digest, Sha256};
 
 use super::Shared;
-use super::error::ApiError;
+use super::error::{ApiError, ErrorName};
 
 /// Address of the page. Links in it are relative, so that it works behind a proxy's prefix too.
 pub(super) const PAGE: &str = "/ui";
@@ -88,10 +88,8 @@ impl Part {
     fn new(kind: &'static str, plain: &'static [u8]) -> Self {
         let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
         // Writing into memory can't fail; if it did, an empty part would not be sent.
-        let gzip = match gzip.write_all(plain).and_then(|()| gzip.finish()) {
-            Ok(gzip) => gzip,
-            Err(_) => Vec::new(),
-        };
+        let gzip = gzip.write_all(plain).and_then(|()| gzip.finish());
+        let gzip = gzip.unwrap_or_default();
         Self {
             kind,
             plain: Bytes::from_static(plain),
@@ -158,8 +156,8 @@ pub(super) async fn part(
         "app.css" => &dashboard.style,
         "icon.svg" => &dashboard.icon,
         _ => {
-            let text = format!("no endpoint found for path \"{PAGE}/{name}\"");
-            return Err(ApiError::not_found("endpointNotFound", text));
+            let path = format!("{PAGE}/{name}");
+            return Err(ApiError::of(ErrorName::EndpointNotFound, &[&path]));
         }
     };
     Ok(part.response(&headers))
