@@ -62,7 +62,10 @@ async fn the_embedded_cache_keeps_its_limit() {
         let cache = open(&path, "a", 1000);
         assert_eq!(known(&cache).await, 1000);
         let found = cache.get("a", &keys[4500..]).await.unwrap();
-        assert!(found.iter().flatten().count() > 250, "half of them at least");
+        assert!(
+            found.iter().flatten().count() > 250,
+            "half of them at least"
+        );
     }
     // Another space's rows go first, and a lower limit holds from the beginning.
     let cache = open(&path, "a", 200);
