@@ -95,6 +95,27 @@ pub fn redis(test: &str) -> Option<String> {
     variable(test, "FOREBAY_TEST_REDIS_URL")
 }
 
+/// Address of a Redis server with TLS and its CA's certificate, by `FOREBAY_TEST_REDIS_TLS_URL` and
+/// `FOREBAY_TEST_REDIS_CA`. Nothing when one is not set: then the test says so and passes.
+///
+/// # Panics
+/// When one is not set and `CI=true`: there, nothing may go untested.
+#[must_use]
+pub fn redis_tls(test: &str) -> Option<(String, String)> {
+    let url = variable(test, "FOREBAY_TEST_REDIS_TLS_URL")?;
+    Some((url, variable(test, "FOREBAY_TEST_REDIS_CA")?))
+}
+
+/// The certificate of the CA of the Cassandra node, by `FOREBAY_TEST_CASSANDRA_CA`. Nothing when it
+/// is not set: then the test says so and passes.
+///
+/// # Panics
+/// When it is not set and `CI=true`: there, nothing may go untested.
+#[must_use]
+pub fn cassandra_ca(test: &str) -> Option<String> {
+    variable(test, "FOREBAY_TEST_CASSANDRA_CA")
+}
+
 /// Host and port of the Cassandra node, by `FOREBAY_TEST_CASSANDRA_NODE`. Nothing when it is not
 /// set: then the test says so and passes.
 ///
