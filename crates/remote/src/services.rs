@@ -85,6 +85,29 @@ pub fn kafka(test: &str) -> Option<String> {
     variable(test, "FOREBAY_TEST_KAFKA_BROKERS")
 }
 
+/// Encrypted listeners of a Kafka broker.
+#[derive(Clone, Debug)]
+pub struct KafkaTls {
+    /// The first of its ports; see `scripts/services/kafka.sh`.
+    pub port: u16,
+    /// Directory of the certificates.
+    pub dir: std::path::PathBuf,
+}
+
+/// The encrypted listeners of the Kafka broker, by `FOREBAY_TEST_KAFKA_TLS_PORT` and
+/// `FOREBAY_TEST_KAFKA_TLS`. Nothing when one is not set: then the test says so and passes.
+///
+/// # Panics
+/// When one is not set and `CI=true`: there, nothing may go untested. When the port is none.
+#[must_use]
+pub fn kafka_tls(test: &str) -> Option<KafkaTls> {
+    let port = variable(test, "FOREBAY_TEST_KAFKA_TLS_PORT")?;
+    Some(KafkaTls {
+        port: port.parse().expect("FOREBAY_TEST_KAFKA_TLS_PORT is a port"),
+        dir: variable(test, "FOREBAY_TEST_KAFKA_TLS")?.into(),
+    })
+}
+
 /// The address of the Redis server, by `FOREBAY_TEST_REDIS_URL`. Nothing when it is not set: then
 /// the test says so and passes.
 ///
