@@ -374,6 +374,34 @@ test("nothing is asked while the tab is hidden, and a server that is away is tol
   await page.context().close();
 });
 
+test("names are shown as they are, however long and whatever they look like", async () => {
+  const name = "<img src=//a.example onerror=alert(1)>";
+  const sourceId = "a".repeat(48);
+  await task("POST", S, { type: "http", sourceId, name });
+  await task("POST", `${S}/${sourceId}/sinks`, {
+    type: "table",
+    sinkId: "b".repeat(48),
+    name: "c".repeat(40),
+    table: table("keboola", `in.long.${"t".repeat(60)}`, [{ type: "static", name: "v".repeat(60), value: "w".repeat(300) }]),
+  });
+  const page = await visit("", { viewport: { width: 360, height: 740 } });
+  await page.getByRole("link", { name, exact: true }).click();
+  await heading(page, name);
+  await fits(page, "a source with a long id");
+  await page.getByRole("link", { name: "c".repeat(40) }).click();
+  await heading(page, "c".repeat(40));
+  await page.getByText("w".repeat(300)).waitFor();
+  await fits(page, "a sink with long names");
+  await page.getByRole("link", { name: "Edit in the playground" }).click();
+  await page.getByRole("button", { name: "Test", exact: true }).click();
+  await page.getByRole("table").getByRole("row", { name: "v".repeat(60) }).waitFor();
+  await fits(page, "a playground with long names");
+  await go(page, "#/");
+  await page.getByRole("link", { name, exact: true }).waitFor();
+  await fits(page, "a list with long names");
+  await page.context().close();
+});
+
 test("no request has left the server, and no page has complained", () => {
   assert.ok(requests.length > 100);
   assert.deepEqual([...new Set(requests.map((r) => new URL(r).origin))], [ORIGIN]);
