@@ -226,6 +226,7 @@ test("the playground edits columns, shows the row, and errors at their column", 
   const wrong = column("user").locator(".field-error");
   await wrong.getByText('Path "user.nick" not found in the body.').waitFor();
   assert.equal(await column("user").getByLabel("Path").getAttribute("aria-invalid"), "true");
+  assert.equal(await column("user").getByLabel("Name").getAttribute("aria-invalid"), null);
   await shots(page, "playground-error");
 
   await column("user").getByLabel("Default, if there is nothing").check();
@@ -240,6 +241,12 @@ test("the playground edits columns, shows the row, and errors at their column", 
   await column("kind").getByLabel("Text").fill("order");
   await test.click();
   await row("user nobody").waitFor();
+  await column("kind").getByLabel("Name").fill("USER");
+  await test.click();
+  await page.getByRole("group", { name: /: USER$/ }).locator(".field-error").getByText(/used more than once/).waitFor();
+  assert.equal(await page.locator("[data-at=name]").last().getAttribute("aria-invalid"), "true");
+  await page.locator("[data-at=name]").last().fill("kind");
+  await test.click();
   await row("kind order").waitFor();
   const shown = JSON.parse(await page.locator(".code code").textContent());
   assert.deepEqual(shown.at(-1), { type: "static", name: "kind", value: "order" });
