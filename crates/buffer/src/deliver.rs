@@ -7,26 +7,24 @@
 //!   never more than `repeat_window` behind what was sent.
 //! - A dead letter is on disk before the cursor passes it.
 
+mod answers;
+mod batches;
+mod cursor;
+
 use std::collections::VecDeque;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use forebay_log::Ticket;
 
 use crate::config::Mode;
-use crate::event::Event;
 use crate::lane::LaneCore;
 use crate::message::Delivery;
 use crate::pause::Pause;
-use crate::provider::{Batch, Connection, Done, Outcome, SendError};
+use crate::provider::{Batch, Connection, Outcome, SendError};
 use crate::source::Source;
-use crate::stats::ProviderState;
 use crate::straight::Straight;
-use crate::sync::lock;
 
 /// How long a deliverer with nothing to do sleeps; it is woken earlier.
 const IDLE: Duration = Duration::from_secs(60);
@@ -132,200 +130,6 @@ impl Deliverer {
         Next::Wait(self.patience(now))
     }
 
-    /// Everything before the first unanswered batch is done with.
-    fn confirm(&mut self, now: Duration) {
-        while self
-            .sent
-            .front()
-            .is_some_and(|s| s.outcome == Some(Outcome::Taken))
-        {
-            let Some(sent) = self.sent.pop_front() else {
-                break;
-            };
-            self.forget(&sent);
-            for (i, delivery) in sent.batch.messages().iter().enumerate() {
-                self.taken(i, delivery);
-            }
-            self.succeeded(now);
-        }
-        self.finish_straight();
-    }
-
-    fn forget(&mut self, sent: &Sent) {
-        self.sent_bytes -= sent.bytes;
-        self.sent_messages -= sent.batch.messages().len();
-        let messages = self.sent_messages as u64;
-        self.lane
-            .meters
-            .in_flight
-            .store(messages, Ordering::Release);
-    }
-
-    fn taken(&mut self, _index: usize, delivery: &Delivery) {
-        let meters = &self.lane.meters;
-        meters.delivered.fetch_add(1, Ordering::Relaxed);
-        let bytes = delivery.message.len() as u64;
-        meters.delivered_bytes.fetch_add(bytes, Ordering::Relaxed);
-        if let Some(straight) = &mut self.straight {
-            straight.set(delivery.sequence, Ok(()));
-        }
-    }
-
-    fn succeeded(&mut self, now: Duration) {
-        self.pause.clear();
-        self.reached(now);
-    }
-
-    /// The provider has answered.
-    fn reached(&mut self, now: Duration) {
-        self.progress_at = now;
-        let mut state = lock(&self.lane.state);
-        let before = std::mem::replace(&mut *state, ProviderState::Up);
-        drop(state);
-        if let ProviderState::Down { since, .. } = before {
-            let (lane, after) = (self.lane.name.clone(), now.saturating_sub(since));
-            self.lane.shared.tell(Event::ProviderUp { lane, after });
-        }
-    }
-
-    fn look_at_failures(&mut self, now: Duration) {
-        let failed = |s: &Sent| matches!(s.outcome, Some(Outcome::Each(_)));
-        let late = self.is_late(now);
-        if !late && !self.sent.iter().any(failed) {
-            return;
-        }
-        if self.sent.iter().any(|s| s.outcome.is_none()) {
-            self.abort();
-            return;
-        }
-        self.settle(now);
-    }
-
-    /// A batch that goes straight to the provider has its time.
-    fn is_late(&self, now: Duration) -> bool {
-        let limit = self.lane.shared.config.direct_timeout;
-        let late = |s: &Sent| s.outcome.is_none() && now.saturating_sub(s.at) >= limit;
-        self.straight.is_some() && self.sent.front().is_some_and(late)
-    }
-
-    fn abort(&mut self) {
-        if !std::mem::replace(&mut self.aborted, true)
-            && let Some(connection) = &mut self.connection
-        {
-            connection.abort();
-        }
-    }
-
-    /// Every batch has its answer, and some failed: what failed is to be sent again.
-    fn settle(&mut self, now: Duration) {
-        let mut failed = VecDeque::new();
-        let attempts_max = self.lane.shared.config.attempts;
-        let mut broken: Option<SendError> = None;
-        let mut refused = None;
-        for sent in std::mem::take(&mut self.sent) {
-            self.forget(&sent);
-            let results = match sent.outcome.clone() {
-                Some(Outcome::Each(results)) => results,
-                _ => vec![Ok(()); sent.batch.messages().len()],
-            };
-            for (i, (delivery, result)) in sent.batch.messages().iter().zip(results).enumerate() {
-                let before = sent.attempts.get(i).copied().unwrap_or(0);
-                match result {
-                    Ok(()) => self.taken(i, delivery),
-                    Err(error) => {
-                        let which = if error.rejected {
-                            &mut refused
-                        } else {
-                            &mut broken
-                        };
-                        which.get_or_insert(error.clone());
-                        // Refused in company it may be the neighbour's fault: nothing becomes a
-                        // dead letter that was not tried alone.
-                        let in_company = sent.batch.messages().len() > 1;
-                        let most = attempts_max - u32::from(in_company);
-                        failed.push_back(Redo {
-                            delivery: delivery.clone(),
-                            attempts: (before + u32::from(error.rejected)).min(most),
-                            error,
-                        });
-                    }
-                }
-            }
-        }
-        failed.append(&mut self.redo);
-        self.redo = failed;
-        if let Some(error) = broken {
-            self.failed(&error, now);
-        } else if let Some(error) = &refused {
-            self.reached(now);
-            self.disconnect_if_aborted();
-            let wait = self.lane.shared.provider.retry_wait().or(error.after);
-            if self.straight.is_none() || self.mode() == Mode::Block {
-                self.pause.after_failure(&self.lane.shared, now, wait);
-            }
-        }
-        self.settle_straight();
-    }
-
-    fn disconnect_if_aborted(&mut self) {
-        if std::mem::take(&mut self.aborted)
-            && let Some(connection) = self.connection.take()
-        {
-            connection.close();
-        }
-    }
-
-    /// The connection is given up; after a pause it is tried again.
-    fn failed(&mut self, error: &SendError, now: Duration) {
-        self.abort();
-        self.disconnect_if_aborted();
-        self.aborted = false;
-        let shared = self.lane.shared.clone();
-        let wait = error.after.or_else(|| shared.provider.retry_wait());
-        self.pause.after_failure(&shared, now, wait);
-        self.lane.meters.retries.fetch_add(1, Ordering::Relaxed);
-        self.down(&error.message, now);
-        self.leave_straight();
-    }
-
-    fn down(&self, error: &str, now: Duration) {
-        let mut state = lock(&self.lane.state);
-        let since = match &*state {
-            ProviderState::Down { since, .. } => Some(*since),
-            _ => None,
-        };
-        *state = ProviderState::Down {
-            error: error.to_owned(),
-            since: since.unwrap_or(now),
-        };
-        drop(state);
-        if since.is_none() {
-            self.lane.shared.tell(Event::ProviderDown {
-                lane: self.lane.name.clone(),
-                error: error.to_owned(),
-            });
-        }
-    }
-
-    /// Messages that were refused too often are set aside.
-    fn bury(&mut self) {
-        let attempts = self.lane.shared.config.attempts;
-        while self.straight.is_none()
-            && self.sent.is_empty()
-            && self.redo.front().is_some_and(|r| r.attempts >= attempts)
-        {
-            let Some(redo) = self.redo.front() else {
-                return;
-            };
-            if let Err(error) = crate::dead::bury(&self.lane, redo) {
-                tracing::warn!(lane = %self.lane.name, %error, "can't set a message aside yet");
-                return;
-            }
-            self.redo.pop_front();
-            self.pause.clear();
-        }
-    }
-
     fn send_some(&mut self, now: Duration) -> bool {
         if !self.has_work() {
             return false;
@@ -396,163 +200,6 @@ impl Deliverer {
         meters
             .delivered
             .fetch_add(known + skipped, Ordering::Relaxed);
-    }
-
-    fn next_batch(&mut self) -> Option<(Batch, Vec<u32>)> {
-        if !self.redo.is_empty() {
-            return self.redo_batch();
-        }
-        let config = &self.lane.shared.config;
-        let durable = self.lane.meters.durable_cursor.load(Ordering::Acquire);
-        let ahead = self.source.position().saturating_sub(durable);
-        let full = self.sent_messages >= config.in_flight_messages
-            || self.sent_bytes >= config.in_flight_bytes
-            || ahead + config.batch_messages as u64
-                > config.repeat_window.max(2 * config.batch_messages as u64);
-        if full && !self.sent.is_empty() || ahead >= config.repeat_window {
-            return None;
-        }
-        if self.straight.is_some() {
-            return None;
-        }
-        let messages = self.source.take(config.batch_messages, config.batch_bytes);
-        if !messages.is_empty() {
-            return Some((Batch::new(messages), Vec::new()));
-        }
-        if !self.sent.is_empty() {
-            return None;
-        }
-        let messages = self.take_straight()?;
-        Some((Batch::new(messages), Vec::new()))
-    }
-
-    /// What failed is sent one batch at a time, and what was refused alone: so it can't take its
-    /// neighbours with it.
-    fn redo_batch(&mut self) -> Option<(Batch, Vec<u32>)> {
-        let config = &self.lane.shared.config;
-        let max_attempts = config.attempts;
-        if !self.sent.is_empty() || self.redo.front()?.attempts >= max_attempts {
-            return None;
-        }
-        let alone = self.redo.front()?.error.rejected;
-        let mut bytes = 0;
-        let mut run = 0;
-        for redo in &self.redo {
-            if run > 0
-                && (alone
-                    || redo.error.rejected
-                    || run >= config.batch_messages
-                    || bytes >= config.batch_bytes)
-            {
-                break;
-            }
-            bytes += redo.delivery.message.len();
-            run += 1;
-        }
-        let run: Vec<Redo> = self.redo.drain(..run).collect();
-        let attempts = run.iter().map(|r| r.attempts).collect();
-        let messages = run.into_iter().map(|r| r.delivery).collect();
-        Some((Batch::new(messages), attempts))
-    }
-
-    fn send(&mut self, batch: Batch, attempts: Vec<u32>, now: Duration) {
-        let Some(connection) = &mut self.connection else {
-            return;
-        };
-        let bytes = batch.messages().iter().map(|d| d.message.len()).sum();
-        let number = self.next_number;
-        self.next_number += 1;
-        if self.sent.is_empty() {
-            self.progress_at = now;
-        }
-        self.sent_bytes += bytes;
-        self.sent_messages += batch.messages().len();
-        let in_flight = self.sent_messages as u64;
-        self.lane
-            .meters
-            .in_flight
-            .store(in_flight, Ordering::Release);
-        let done = Done {
-            to: Some(self.lane.clone()),
-            batch: number,
-            len: batch.messages().len(),
-        };
-        self.sent.push_back(Sent {
-            batch: batch.clone(),
-            number,
-            outcome: None,
-            bytes,
-            at: now,
-            attempts,
-        });
-        connection.send(&batch, done);
-    }
-
-    /// The smallest sequence that is not done with.
-    fn cursor(&self) -> u64 {
-        if self.straight.is_some() {
-            return self.source.position();
-        }
-        let first = |s: &Sent| s.batch.messages().first().map(|d| d.sequence);
-        let sent = self.sent.front().and_then(first);
-        let redo = self.redo.front().map(|r| r.delivery.sequence);
-        let places = [sent, redo, Some(self.source.position())];
-        places.into_iter().flatten().min().unwrap_or(0)
-    }
-
-    /// Writes the cursor to disk: not at every batch, and one at a time.
-    fn save_cursor(&mut self, now: Duration, at_once: bool) {
-        self.note_saved();
-        let (lane, cursor) = (self.lane.clone(), self.cursor());
-        let before = lane.meters.cursor.swap(cursor, Ordering::AcqRel);
-        lane.meters
-            .read_to
-            .store(self.source.position(), Ordering::Release);
-        if before != cursor {
-            lane.shared.change.notify();
-        }
-        let saved = lane.meters.durable_cursor.load(Ordering::Acquire);
-        if self.saving.is_some() || cursor <= saved {
-            return;
-        }
-        let config = &lane.shared.config;
-        let due = now.saturating_sub(self.saved_at) >= config.cursor_interval
-            || cursor - saved >= config.repeat_window / 4;
-        if !at_once && !due {
-            return;
-        }
-        self.saved_at = now;
-        match lane.shared.log.trim(lane.stream, cursor) {
-            Ok(ticket) => {
-                self.saving = Some((ticket, cursor));
-                self.note_saved();
-            }
-            Err(forebay_log::AppendError::Busy) => {}
-            Err(error) => lane.shared.disk_failed(&error.to_string()),
-        }
-    }
-
-    fn note_saved(&mut self) {
-        let Some((ticket, cursor)) = &mut self.saving else {
-            return;
-        };
-        let waker = Waker::from(self.lane.clone());
-        let polled = Pin::new(ticket).poll(&mut Context::from_waker(&waker));
-        let Poll::Ready(outcome) = polled else {
-            return;
-        };
-        match outcome {
-            Ok(_) => {
-                self.lane
-                    .meters
-                    .durable_cursor
-                    .store(*cursor, Ordering::Release);
-                self.lane.measure();
-                self.lane.shared.change.notify();
-            }
-            Err(error) => drop(self.lane.commit_failed(&error)),
-        }
-        self.saving = None;
     }
 
     /// Nothing was confirmed for long: that is told, and waited out. The client retries by itself.
@@ -652,11 +299,5 @@ impl Deliverer {
 
     pub(crate) fn read_to(&self) -> u64 {
         self.source.position()
-    }
-}
-
-impl std::task::Wake for LaneCore {
-    fn wake(self: Arc<Self>) {
-        self.ring();
     }
 }

@@ -85,9 +85,10 @@ mod source;
 mod stats;
 mod straight;
 mod sync;
+mod topic;
 mod worker;
 
-pub use buffer::{Buffer, Closing, MAX_TOPIC, Topic};
+pub use buffer::{Buffer, Closing};
 pub use config::{BufferConfig, Mode, Overflow};
 pub use dead::{CODEC_DEAD_LETTER, DeadLetter};
 pub use error::{OpenError, WriteError};
@@ -98,6 +99,7 @@ pub use message::{Delivery, Header, Message};
 pub use provider::{Batch, Connection, Done, Lane, Provider, SendError};
 pub use receipt::{Accepted, Receipt};
 pub use stats::{LaneStats, ProviderState, Rates, Stats};
+pub use topic::{MAX_TOPIC, Topic};
 
 /// The chapter for users: its examples are compiled and run.
 #[cfg(doctest)]

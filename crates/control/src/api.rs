@@ -21,7 +21,9 @@ mod lifecycle;
 mod mapper;
 mod mapping;
 mod operation;
+mod pace;
 mod params;
+mod quotas;
 mod random;
 mod settings;
 mod sinks;
@@ -43,6 +45,7 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use forebay_meta::Repo;
+use forebay_model::quota::Quotas;
 use forebay_model::{Clock, NodeId, TableBackend};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -59,6 +62,7 @@ use crate::task::Tasks;
 use dashboard::Dashboard;
 use document::Documents;
 use operation::Operations;
+use pace::Pace;
 use random::Random;
 
 /// What the API is built from.
@@ -81,6 +85,8 @@ pub struct ApiDeps {
     pub backends: BTreeSet<TableBackend>,
     /// What takes tables away.
     pub tables: Arc<dyn DropTables>,
+    /// What the server's configuration allows sources and projects.
+    pub quotas: Quotas,
     /// Addresses and limits.
     pub config: ApiConfig,
 }
@@ -100,6 +106,8 @@ struct Inner {
     random: Random,
     backends: BTreeSet<TableBackend>,
     tables: Arc<dyn DropTables>,
+    quotas: Quotas,
+    pace: Pace,
     config: ApiConfig,
     tasks: Tasks,
     operations: Operations,
@@ -166,6 +174,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(admin::get_token, admin::revoke_token))
         .routes(routes!(admin::rotate_token))
         .routes(routes!(admin::audit))
+        .routes(routes!(quotas::get_quota, quotas::set_quota))
 }
 
 impl Api {
@@ -189,6 +198,8 @@ impl Api {
             random: Random::new(deps.random),
             backends: deps.backends,
             tables: deps.tables,
+            quotas: deps.quotas,
+            pace: Pace::new(deps.config.requests_per_second),
             config: deps.config,
             tasks,
             operations: Operations::new(&document),

@@ -6,13 +6,14 @@ use std::fmt;
 use std::future::Future;
 use std::hash::Hash;
 use std::sync::Arc;
-use std::time::Duration;
 
 use forebay_meta::repo::slices::Failure;
 use forebay_meta::{Repo, Revision};
-use forebay_model::{Backoff, Clock};
+use forebay_model::{Backoff, Clock, Span, out_of_range};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// What both need of the node.
@@ -38,13 +39,106 @@ impl fmt::Debug for Delivery {
 
 impl Delivery {
     /// A failure to be noted with a file or slice.
-    pub(crate) fn failure(&self, reason: String, terminal: bool) -> Failure {
+    pub(crate) fn failure(&self, error: AttemptError) -> Failure {
         Failure {
-            reason,
-            terminal,
+            reason: error.reason,
+            terminal: error.terminal,
             backoff: self.backoff,
             random: (self.random)(),
         }
+    }
+}
+
+/// How slices go to staging, or files into their tables.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct WorkConfig {
+    /// How often what waits after a failure is looked for. 100ms to 30s.
+    pub check_interval: Span,
+    /// How long one attempt may take before it is broken off and tried again. 30s to 60m.
+    pub timeout: Span,
+    /// How many are worked on at once; files, of different sinks. 1 to 64.
+    pub concurrency: u32,
+}
+
+impl Default for WorkConfig {
+    fn default() -> Self {
+        Self {
+            check_interval: Span::secs(1),
+            timeout: Span::mins(15),
+            concurrency: 4,
+        }
+    }
+}
+
+impl WorkConfig {
+    /// Everything that is out of range: name, given value, what is allowed.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        let check = out_of_range(
+            "checkInterval",
+            self.check_interval,
+            Span::millis(100),
+            Span::secs(30),
+        );
+        let timeout = out_of_range("timeout", self.timeout, Span::secs(30), Span::mins(60));
+        let concurrency = out_of_range("concurrency", self.concurrency, 1, 64);
+        [check, timeout, concurrency]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+
+    /// What an attempt comes to, if it does not take too long.
+    pub(crate) async fn within<T>(
+        &self,
+        what: &str,
+        attempt: impl Future<Output = Result<T, AttemptError>>,
+    ) -> Result<T, AttemptError> {
+        timeout(self.timeout.0, attempt).await.unwrap_or_else(|_| {
+            let limit = self.timeout;
+            Err(AttemptError::retryable(format!(
+                "the {what} took longer than {limit}"
+            )))
+        })
+    }
+}
+
+/// What went wrong with an attempt.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct AttemptError {
+    reason: String,
+    terminal: bool,
+}
+
+impl AttemptError {
+    pub(crate) fn retryable(reason: impl ToString) -> Self {
+        Self {
+            reason: reason.to_string(),
+            terminal: false,
+        }
+    }
+
+    pub(crate) fn terminal(reason: impl ToString) -> Self {
+        Self {
+            reason: reason.to_string(),
+            terminal: true,
+        }
+    }
+
+    /// With what led to it before it.
+    pub(crate) fn after(self, before: &str) -> Self {
+        Self {
+            reason: format!("{before}: {}", self.reason),
+            terminal: self.terminal,
+        }
+    }
+
+    /// Whether only a person can mend it.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        self.terminal
     }
 }
 
@@ -58,8 +152,7 @@ pub(crate) type Due<K> = (K, Revision);
 /// on. `changed` resolves when that may have changed.
 pub(crate) async fn work<K, D, C, F, A, B>(
     stop: &CancellationToken,
-    check: Duration,
-    limit: usize,
+    config: &WorkConfig,
     mut changed: C,
     mut due: D,
     act: A,
@@ -71,6 +164,7 @@ pub(crate) async fn work<K, D, C, F, A, B>(
     A: Fn(K) -> B,
     B: Future<Output = ()> + Send + 'static,
 {
+    let (check, limit) = (config.check_interval.0, config.concurrency as usize);
     let mut tick = interval_at(Instant::now() + check, check);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut workers: JoinSet<K> = JoinSet::new();

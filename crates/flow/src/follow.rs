@@ -9,6 +9,7 @@
 mod pipelines;
 mod routes;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ use forebay_meta::repo::files::FileError;
 use forebay_meta::store::LeaseId;
 use forebay_meta::{Mirror, Repo, Revision, Snapshot, StoreError, keys};
 use forebay_model::failpoint::{self, Point};
-use forebay_model::{File, NodeId, Sink, Slice, Source, VolumeId};
+use forebay_model::quota::OwnQuota;
+use forebay_model::{File, NodeId, ProjectId, Sink, Slice, SliceState, Source, VolumeId};
 use forebay_record::Limits;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -25,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::dispatch::Dispatcher;
 use crate::metrics::PROCESSED_REVISION;
 use crate::pipeline::{Appender, PipelineShared};
+use crate::quota::Gates;
 use crate::report::Reporter;
 use pipelines::{Left, Pipelines};
 use routes::Routes;
@@ -48,6 +51,8 @@ pub struct FollowDeps {
     pub appender: Arc<dyn Appender>,
     /// Gets the routes.
     pub dispatcher: Arc<Dispatcher>,
+    /// What makes the gates of sources.
+    pub gates: Arc<Gates>,
     /// What pipelines share.
     pub pipelines: Arc<PipelineShared>,
     /// Tells the store what slices hold.
@@ -80,6 +85,7 @@ struct View {
     sinks: Arc<Snapshot<Sink>>,
     files: Arc<Snapshot<File>>,
     slices: Arc<Snapshot<Slice>>,
+    quotas: Arc<Snapshot<OwnQuota>>,
 }
 
 impl View {
@@ -91,6 +97,7 @@ impl View {
             self.sinks.changed_at,
             self.files.changed_at,
             self.slices.changed_at,
+            self.quotas.changed_at,
         ];
         let last = changes.into_iter().max().unwrap_or_default();
         last.min(self.slices.revision)
@@ -103,6 +110,7 @@ struct Mirrors {
     sinks: Mirror<Sink>,
     files: Mirror<File>,
     slices: Mirror<Slice>,
+    quotas: Mirror<OwnQuota>,
 }
 
 impl Mirrors {
@@ -112,15 +120,18 @@ impl Mirrors {
         let (sinks, b) = Mirror::new(Arc::clone(store), keys::SINKS);
         let (files, c) = Mirror::new(Arc::clone(store), keys::FILES);
         let (slices, d) = Mirror::new(Arc::clone(store), keys::SLICES);
+        let (quotas, e) = Mirror::new(Arc::clone(store), keys::QUOTAS);
         tasks.spawn(a.run(stop.clone()));
         tasks.spawn(b.run(stop.clone()));
         tasks.spawn(c.run(stop.clone()));
         tasks.spawn(d.run(stop.clone()));
+        tasks.spawn(e.run(stop.clone()));
         Self {
             sources,
             sinks,
             files,
             slices,
+            quotas,
         }
     }
 
@@ -133,6 +144,7 @@ impl Mirrors {
             self.sinks.snapshot().revision,
             self.files.snapshot().revision,
             self.slices.snapshot().revision,
+            self.quotas.snapshot().revision,
         ];
         let at = seen.into_iter().max().unwrap_or_default();
         let stopped = |_| FollowError::Stopped;
@@ -143,6 +155,7 @@ impl Mirrors {
             sources: self.sources.wait_for(at).await.map_err(stopped)?,
             sinks: self.sinks.wait_for(at).await.map_err(stopped)?,
             files: self.files.wait_for(at).await.map_err(stopped)?,
+            quotas: self.quotas.wait_for(at).await.map_err(stopped)?,
             slices,
         })
     }
@@ -190,6 +203,7 @@ impl Follower {
             mirrors.sinks.changes(),
             mirrors.files.changes(),
             mirrors.slices.changes(),
+            mirrors.quotas.changes(),
         );
         let mut view = mirrors.view().await?;
         loop {
@@ -209,11 +223,24 @@ impl Follower {
                 r = changes.1.next() => drop(r.map_err(stopped)?),
                 r = changes.2.next() => drop(r.map_err(stopped)?),
                 r = changes.3.next() => drop(r.map_err(stopped)?),
+                r = changes.4.next() => drop(r.map_err(stopped)?),
                 () = tokio::time::sleep(RETRY), if retry => state.pipelines.retry(),
             }
             view = mirrors.view().await?;
         }
     }
+}
+
+/// Bytes that projects have in staging.
+fn staged(view: &View) -> HashMap<ProjectId, u64> {
+    let mut bytes = HashMap::new();
+    for slice in view.slices.entries.values() {
+        if slice.state == SliceState::Uploaded {
+            let project = slice.key.file.sink.source.branch.project;
+            *bytes.entry(project).or_default() += slice.staging_bytes;
+        }
+    }
+    bytes
 }
 
 /// What the loop has.
@@ -232,7 +259,8 @@ impl State<'_> {
     async fn apply(&mut self, view: &View) -> bool {
         let complete = self.pipelines.open(view, &mut self.routes).await;
         // New sinks have their slices by now, so no record of theirs has to wait.
-        if let Some(table) = self.routes.table(view) {
+        self.deps.gates.set_staged(staged(view));
+        if let Some(table) = self.routes.table(view, &self.deps.gates) {
             self.deps.dispatcher.set_table(table);
         }
         self.pipelines.leave(view);

@@ -9,12 +9,9 @@ use std::sync::Arc;
 
 use forebay_meta::{FileError, Mirror, Revised, keys};
 use forebay_model::failpoint::{self, Point};
-use forebay_model::{File, FileKey, FileState, SinkKey, Slice, Span, out_of_range};
+use forebay_model::{File, FileKey, FileState, SinkKey, Slice};
 use forebay_remote::staging::Staging;
 use forebay_remote::table::{Import, TableError};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 mod rows;
@@ -22,50 +19,9 @@ mod tables;
 
 pub use tables::Tables;
 
-use crate::deliver::{Delivery, work};
+use crate::deliver::{AttemptError, Delivery, WorkConfig, work};
 use crate::metrics;
 use crate::upload::Uploader;
-
-/// How files go into their tables.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
-pub struct ImportConfig {
-    /// How often files whose wait after a failure is over are looked for. 100ms to 30s.
-    pub check_interval: Span,
-    /// How long an import may take before it is broken off and tried again. 30s to 60m.
-    pub timeout: Span,
-    /// Imports at once, of different sinks. 1 to 64.
-    pub concurrency: u32,
-}
-
-impl ImportConfig {
-    /// Everything that is out of range: name, given value, what is allowed.
-    #[must_use]
-    pub fn problems(&self) -> Vec<String> {
-        let check = out_of_range(
-            "checkInterval",
-            self.check_interval,
-            Span::millis(100),
-            Span::secs(30),
-        );
-        let timeout = out_of_range("timeout", self.timeout, Span::secs(30), Span::mins(60));
-        let concurrency = out_of_range("concurrency", self.concurrency, 1, 64);
-        [check, timeout, concurrency]
-            .into_iter()
-            .flatten()
-            .collect()
-    }
-}
-
-impl Default for ImportConfig {
-    fn default() -> Self {
-        Self {
-            check_interval: Span::secs(1),
-            timeout: Span::mins(15),
-            concurrency: 4,
-        }
-    }
-}
 
 /// Imports files. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -76,20 +32,15 @@ pub struct Importer {
     /// Writes an object again that staging has lost.
     uploader: Uploader,
     cluster_id: Arc<str>,
-    config: ImportConfig,
+    config: WorkConfig,
 }
 
-/// Why an attempt failed.
-struct Failed {
-    reason: String,
-    terminal: bool,
-}
-
-impl From<TableError> for Failed {
+impl From<TableError> for AttemptError {
     fn from(e: TableError) -> Self {
-        Self {
-            reason: e.to_string(),
-            terminal: !e.is_retryable(),
+        if e.is_retryable() {
+            Self::retryable(e)
+        } else {
+            Self::terminal(e)
         }
     }
 }
@@ -103,7 +54,7 @@ impl Importer {
         tables: Tables,
         uploader: Uploader,
         cluster_id: &str,
-        config: ImportConfig,
+        config: WorkConfig,
     ) -> Self {
         Self {
             delivery,
@@ -134,16 +85,7 @@ impl Importer {
             let this = self.clone();
             async move { this.attempt(&key).await }
         };
-        let limit = self.config.concurrency as usize;
-        work(
-            &stop,
-            self.config.check_interval.0,
-            limit,
-            changed,
-            due,
-            act,
-        )
-        .await;
+        work(&stop, &self.config, changed, due, act).await;
         if let Err(error) = filling.await {
             tracing::error!(%error, "the mirror of files ended");
         }
@@ -183,16 +125,7 @@ impl Importer {
                 return;
             }
         };
-        let imported = match timeout(self.config.timeout.0, self.import(&file)).await {
-            Ok(imported) => imported,
-            Err(_) => {
-                let reason = format!("the import took longer than {}", self.config.timeout);
-                Err(Failed {
-                    reason,
-                    terminal: false,
-                })
-            }
-        };
+        let imported = self.config.within("import", self.import(&file)).await;
         let now = self.delivery.clock.now();
         let noted = match imported {
             Ok(rows) => {
@@ -203,8 +136,8 @@ impl Importer {
             }
             Err(error) => {
                 metrics::import_failed();
-                tracing::warn!(file = %key, error = error.reason, needs_a_person = error.terminal, "a file could not be imported");
-                let failure = self.delivery.failure(error.reason, error.terminal);
+                tracing::warn!(file = %key, %error, needs_a_person = error.is_terminal(), "a file could not be imported");
+                let failure = self.delivery.failure(error);
                 self.delivery.repo.file_failed(key, &failure, now).await
             }
         };
@@ -215,13 +148,12 @@ impl Importer {
     }
 
     /// Brings the file's rows into its table, once. Returns how many it has.
-    async fn import(&self, file: &File) -> Result<u64, Failed> {
-        let table = self.tables.get(file.table.backend).ok_or_else(|| Failed {
-            reason: format!(
+    async fn import(&self, file: &File) -> Result<u64, AttemptError> {
+        let table = self.tables.get(file.table.backend).ok_or_else(|| {
+            AttemptError::terminal(format!(
                 "the table backend \"{}\" is not configured on this node",
                 file.table.backend.name()
-            ),
-            terminal: true,
+            ))
         })?;
         let import = Import {
             id: import_id(&self.cluster_id, &file.key),
@@ -252,12 +184,13 @@ impl Importer {
 
     /// An object is missing in staging, or is not what was written. The log still has the slice:
     /// the object is written anew and the import tried again, soon.
-    async fn write_again(&self, slice: &Slice, error: &TableError) -> Result<u64, Failed> {
+    async fn write_again(&self, slice: &Slice, error: &TableError) -> Result<u64, AttemptError> {
         tracing::warn!(slice = %slice.key, %error, "the slice is uploaded again");
-        let uploaded = self.uploader.upload(slice).await.map_err(|e| Failed {
-            reason: format!("{error}; uploading it again failed: {e}"),
-            terminal: e.is_terminal(),
-        })?;
+        let uploaded = self
+            .uploader
+            .upload(slice)
+            .await
+            .map_err(|e| e.after(&format!("{error}; uploading it again failed")))?;
         // The log may have lost records since: the next attempt must not look for them.
         let repo = &self.delivery.repo;
         let noted = repo
@@ -267,18 +200,12 @@ impl Importer {
             Ok(_) => format!("{error}; it was uploaded again"),
             Err(e) => format!("{error}; it was uploaded again, which could not be noted: {e}"),
         };
-        Err(Failed {
-            reason,
-            terminal: false,
-        })
+        Err(AttemptError::retryable(reason))
     }
 
     /// The file's slices in the order in which they were opened.
-    async fn slices(&self, key: &FileKey) -> Result<Vec<Slice>, Failed> {
-        let failed = |e: FileError| Failed {
-            reason: e.to_string(),
-            terminal: false,
-        };
+    async fn slices(&self, key: &FileKey) -> Result<Vec<Slice>, AttemptError> {
+        let failed = |e: FileError| AttemptError::retryable(e);
         let files = self
             .delivery
             .repo

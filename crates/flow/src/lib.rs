@@ -10,6 +10,7 @@ pub mod import;
 pub mod janitor;
 pub mod metrics;
 pub mod pipeline;
+pub mod quota;
 pub mod report;
 pub mod source;
 pub mod template;

@@ -11,6 +11,10 @@ pub const BODY_BYTES: &str = "forebay_http_body_bytes_total";
 pub const CONNECTIONS: &str = "forebay_http_connections";
 /// Connections refused because there were too many.
 pub const CONNECTIONS_REFUSED: &str = "forebay_http_connections_refused_total";
+/// Requests refused because a quota was used up, by `project`, `source` and `cause`.
+pub const QUOTA_REFUSED: &str = "forebay_quota_refused_total";
+/// Bytes of a project in the log and in staging, by `project`.
+pub const PROJECT_DISK_BYTES: &str = "forebay_project_disk_bytes";
 /// Bytes held for clients.
 pub const IN_FLIGHT_BYTES: &str = "forebay_in_flight_bytes";
 /// Rows acknowledged.
@@ -86,7 +90,17 @@ pub fn describe() {
     describe_counter!(
         CONNECTIONS_REFUSED,
         Unit::Count,
-        "Connections refused because source.http.maxConnections was reached."
+        "Connections refused because source.http.maxConnections or maxConnectionsPerClient was reached."
+    );
+    describe_counter!(
+        QUOTA_REFUSED,
+        Unit::Count,
+        "Requests refused because a quota was used up, by project, source and cause."
+    );
+    describe_gauge!(
+        PROJECT_DISK_BYTES,
+        Unit::Bytes,
+        "What a project holds in the log and in staging, in bytes."
     );
     describe_gauge!(
         IN_FLIGHT_BYTES,

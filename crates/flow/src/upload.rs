@@ -5,99 +5,24 @@
 //! are as many as the log has counted.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use forebay_log::Log;
 use forebay_meta::{FileError, Mirror, keys};
 use forebay_model::failpoint::{self, Point};
-use forebay_model::{Slice, SliceKey, SliceState, Span, VolumeId, out_of_range};
+use forebay_model::{Slice, SliceKey, SliceState, VolumeId};
 use forebay_remote::staging::{Staging, StagingErrorKind};
 use futures::StreamExt;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 mod blocks;
 
-use crate::deliver::{Delivery, work};
+use crate::deliver::{AttemptError, Delivery, WorkConfig, work};
 use crate::metrics;
 
 /// Chunks that wait for the network.
 const CHUNKS: usize = 4;
-
-/// How slices go to staging.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
-pub struct UploadConfig {
-    /// How often slices whose wait after a failure is over are looked for. 100ms to 30s.
-    pub check_interval: Span,
-    /// How long an upload may take before it is broken off and tried again. 30s to 60m.
-    pub timeout: Span,
-    /// Uploads at once. 1 to 64.
-    pub concurrency: u32,
-}
-
-impl UploadConfig {
-    /// Everything that is out of range: name, given value, what is allowed.
-    #[must_use]
-    pub fn problems(&self) -> Vec<String> {
-        let check = out_of_range(
-            "checkInterval",
-            self.check_interval,
-            Span::millis(100),
-            Span::secs(30),
-        );
-        let timeout = out_of_range("timeout", self.timeout, Span::secs(30), Span::mins(60));
-        let concurrency = out_of_range("concurrency", self.concurrency, 1, 64);
-        [check, timeout, concurrency]
-            .into_iter()
-            .flatten()
-            .collect()
-    }
-}
-
-impl Default for UploadConfig {
-    fn default() -> Self {
-        Self {
-            check_interval: Span::secs(1),
-            timeout: Span::mins(15),
-            concurrency: 4,
-        }
-    }
-}
-
-/// What went wrong with an attempt.
-#[derive(Debug, thiserror::Error)]
-#[error("{reason}")]
-pub struct UploadError {
-    reason: String,
-    terminal: bool,
-}
-
-impl UploadError {
-    fn retryable(reason: impl ToString) -> Self {
-        Self {
-            reason: reason.to_string(),
-            terminal: false,
-        }
-    }
-
-    fn terminal(reason: impl ToString) -> Self {
-        Self {
-            reason: reason.to_string(),
-            terminal: true,
-        }
-    }
-
-    /// Whether only a person can mend it.
-    #[must_use]
-    pub fn is_terminal(&self) -> bool {
-        self.terminal
-    }
-}
 
 /// A slice's object in staging.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +40,7 @@ pub struct Uploader {
     log: Log,
     volume: VolumeId,
     staging: Staging,
-    config: UploadConfig,
+    config: WorkConfig,
 }
 
 impl Uploader {
@@ -126,7 +51,7 @@ impl Uploader {
         log: Log,
         volume: VolumeId,
         staging: Staging,
-        config: UploadConfig,
+        config: WorkConfig,
     ) -> Self {
         Self {
             delivery,
@@ -158,16 +83,7 @@ impl Uploader {
             let this = self.clone();
             async move { this.attempt(&key).await }
         };
-        let limit = self.config.concurrency as usize;
-        work(
-            &stop,
-            self.config.check_interval.0,
-            limit,
-            changed,
-            due,
-            act,
-        )
-        .await;
+        work(&stop, &self.config, changed, due, act).await;
         if let Err(error) = filling.await {
             tracing::error!(%error, "the mirror of slices ended");
         }
@@ -184,14 +100,7 @@ impl Uploader {
                 return;
             }
         };
-        let limit: Duration = self.config.timeout.0;
-        let uploaded = match timeout(limit, self.upload(&slice)).await {
-            Ok(uploaded) => uploaded,
-            Err(_) => Err(UploadError::retryable(format!(
-                "the upload took longer than {}",
-                self.config.timeout
-            ))),
-        };
+        let uploaded = self.config.within("upload", self.upload(&slice)).await;
         let now = self.delivery.clock.now();
         let noted = match uploaded {
             Ok(object) => {
@@ -208,7 +117,7 @@ impl Uploader {
             Err(error) => {
                 metrics::upload_failed();
                 tracing::warn!(slice = %key, %error, "a slice could not be uploaded");
-                let failure = self.delivery.failure(error.reason, error.terminal);
+                let failure = self.delivery.failure(error);
                 self.delivery.repo.slice_failed(key, &failure, now).await
             }
         };
@@ -222,31 +131,34 @@ impl Uploader {
     ///
     /// # Errors
     /// When the log or staging fails, or the log has other rows than it has counted.
-    pub async fn upload(&self, slice: &Slice) -> Result<Uploaded, UploadError> {
+    pub async fn upload(&self, slice: &Slice) -> Result<Uploaded, AttemptError> {
         let name = slice.key.to_string();
         let Some(stream) = self.log.find(&name) else {
-            return Err(UploadError::terminal(format!(
+            return Err(AttemptError::terminal(format!(
                 "the log of volume {} has no stream for the slice; {} records of it are missing",
                 self.volume, slice.statistics.records
             )));
         };
-        let reader = self.log.reader(stream, 0).map_err(UploadError::retryable)?;
+        let reader = self
+            .log
+            .reader(stream, 0)
+            .map_err(AttemptError::retryable)?;
         let (sender, mut receiver) = mpsc::channel::<Result<Bytes, std::io::Error>>(CHUNKS);
         let compression = slice.compression;
         let reading =
             tokio::task::spawn_blocking(move || blocks::read(reader, compression, &sender));
         let chunks = futures::stream::poll_fn(move |context| receiver.poll_recv(context)).boxed();
         let put = self.staging.put(&slice.staging_path, chunks).await;
-        let read = reading.await.map_err(UploadError::retryable)?;
+        let read = reading.await.map_err(AttemptError::retryable)?;
         let bytes = put.map_err(|e| match (e.kind(), &read) {
-            (StagingErrorKind::Input, Err(cause)) => UploadError::retryable(cause),
-            (StagingErrorKind::Terminal, _) => UploadError::terminal(e),
-            _ => UploadError::retryable(e),
+            (StagingErrorKind::Input, Err(cause)) => AttemptError::retryable(cause),
+            (StagingErrorKind::Terminal, _) => AttemptError::terminal(e),
+            _ => AttemptError::retryable(e),
         })?;
-        let read = read.map_err(UploadError::retryable)?;
+        let read = read.map_err(AttemptError::retryable)?;
         let expected = slice.statistics.records;
         if read.records + read.lost != expected + slice.statistics.lost_records {
-            return Err(UploadError::terminal(format!(
+            return Err(AttemptError::terminal(format!(
                 "the log gave {} records of the slice and misses {}, it had counted {expected} and {} lost",
                 read.records, read.lost, slice.statistics.lost_records
             )));

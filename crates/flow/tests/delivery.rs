@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use forebay_flow::deliver::Delivery;
-use forebay_flow::import::{ImportConfig, Importer, Tables};
+use forebay_flow::deliver::{Delivery, WorkConfig};
+use forebay_flow::import::{Importer, Tables};
 use forebay_flow::janitor::{Janitor, JanitorConfig};
-use forebay_flow::upload::{UploadConfig, Uploader};
+use forebay_flow::upload::Uploader;
 use forebay_log::{Log, LogConfig, NewBlock, StdEnv};
 use forebay_meta::{EmbeddedOptions, EmbeddedStore, Repo, SinkContent, SourceContent};
 use forebay_model::{
@@ -196,7 +196,7 @@ impl World {
             self.log.clone(),
             volume(),
             self.staging.clone(),
-            UploadConfig::default(),
+            WorkConfig::default(),
         )
     }
 
@@ -212,7 +212,7 @@ impl World {
             tables.clone(),
             uploader.clone(),
             "cluster",
-            ImportConfig::default(),
+            WorkConfig::default(),
         );
         let janitor = Janitor::new(
             self.delivery(),

@@ -15,6 +15,10 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 const TASK_TIMEOUT: Duration = Duration::from_secs(120);
 /// Between two looks at a task.
 const POLL: Duration = Duration::from_millis(50);
+/// How often a request is sent again that came too early.
+const AGAIN_MAX: u32 = 5;
+/// The longest wait before that.
+const WAIT_MAX: Duration = Duration::from_secs(10);
 /// Items on a page of a list.
 const PAGE: usize = 100;
 
@@ -195,7 +199,27 @@ impl ApiClient {
         answer(self.send(method, path, body).await?).await
     }
 
+    /// Sends a request; one that came too early again, a few times, when the server says.
     async fn send(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<reqwest::Response, Failure> {
+        for _ in 0..AGAIN_MAX {
+            let response = self.send_once(method.clone(), path, body).await?;
+            if response.status() != reqwest::StatusCode::TOO_MANY_REQUESTS {
+                return Ok(response);
+            }
+            let wait = response.headers().get(reqwest::header::RETRY_AFTER);
+            let wait = wait.and_then(|v| v.to_str().ok()?.parse().ok());
+            let wait = Duration::from_secs(wait.unwrap_or(1)).min(WAIT_MAX);
+            tokio::time::sleep(wait).await;
+        }
+        self.send_once(method, path, body).await
+    }
+
+    async fn send_once(
         &self,
         method: reqwest::Method,
         path: &str,

@@ -46,6 +46,8 @@ enum Command {
     Source(command::source::Command),
     #[command(subcommand)]
     Token(command::token::Command),
+    #[command(subcommand)]
+    Quota(command::quota::Command),
     Query(command::query::Args),
     #[command(subcommand)]
     Dead(command::dead::Command),
@@ -100,6 +102,7 @@ fn run(command: Command, env: Environment) -> Result<(), Failure> {
         Command::Apply(args) => command::apply::run(args, env),
         Command::Source(command) => command::source::run(command, env),
         Command::Token(command) => command::token::run(command, env),
+        Command::Quota(command) => command::quota::run(command, env),
         Command::Query(args) => command::query::run(&args, env),
         Command::Dead(command) => command::dead::run(command, env),
         Command::Job(command) => command::job::run(command, env),

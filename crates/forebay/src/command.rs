@@ -11,6 +11,7 @@ pub(crate) mod job;
 pub(crate) mod log;
 pub(crate) mod lookup;
 pub(crate) mod query;
+pub(crate) mod quota;
 pub(crate) mod reference;
 pub(crate) mod serve;
 pub(crate) mod source;

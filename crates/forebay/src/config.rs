@@ -5,10 +5,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use forebay_control::coordinator::CoordinatorConfig;
-use forebay_flow::import::ImportConfig;
+use forebay_flow::deliver::WorkConfig;
 use forebay_flow::janitor::JanitorConfig;
 use forebay_flow::source::http::HttpSourceConfig;
-use forebay_flow::upload::UploadConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -22,6 +21,7 @@ mod log;
 mod nearest;
 mod problem;
 pub(crate) mod profile;
+mod quota;
 pub(crate) mod reference;
 mod secret;
 mod staging;
@@ -48,6 +48,7 @@ pub(crate) use telemetry::{LogFormat, LogOutput};
 use layers::{Assigned, Layers};
 use log::LogSection;
 use profile::Profile;
+use quota::QuotaSection;
 use staging::StagingSection;
 use storage::StorageSection;
 use table::TableSection;
@@ -95,13 +96,16 @@ pub(crate) struct Config {
     pub(crate) token_file: Option<PathBuf>,
     pub(crate) api: ApiSection,
     pub(crate) source: SourceSection,
+    pub(crate) quota: QuotaSection,
     pub(crate) log: LogSection,
     pub(crate) staging: StagingSection,
     pub(crate) table: TableSection,
     pub(crate) storage: StorageSection,
     pub(crate) coordinator: CoordinatorConfig,
-    pub(crate) upload: UploadConfig,
-    pub(crate) import: ImportConfig,
+    /// How slices go to staging.
+    pub(crate) upload: WorkConfig,
+    /// How files go into their tables.
+    pub(crate) import: WorkConfig,
     pub(crate) janitor: JanitorConfig,
     pub(crate) templates: TemplatesSection,
     pub(crate) telemetry: TelemetrySection,
@@ -126,13 +130,14 @@ impl Default for Config {
             token_file: None,
             api: ApiSection::default(),
             source: SourceSection::default(),
+            quota: QuotaSection::default(),
             log: LogSection::default(),
             staging: StagingSection::default(),
             table: TableSection::default(),
             storage: StorageSection::default(),
             coordinator: CoordinatorConfig::default(),
-            upload: UploadConfig::default(),
-            import: ImportConfig::default(),
+            upload: WorkConfig::default(),
+            import: WorkConfig::default(),
             janitor: JanitorConfig::default(),
             templates: TemplatesSection::default(),
             telemetry: TelemetrySection::default(),

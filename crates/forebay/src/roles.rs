@@ -7,6 +7,7 @@
 //! | source | listener | dispatcher | it stops |
 //! | source | follower | store, log, dispatcher | it stops: it would write into closed slices |
 //! | source | reporter | store, log | goes on by itself |
+//! | source | measuring of disk use | log | goes on by itself |
 //! | storage | uploader | store, log, staging | goes on by itself |
 //! | storage | importer | store, staging, tables | goes on by itself |
 //! | storage | janitor | store, log, staging, tables | goes on by itself |
@@ -33,6 +34,7 @@ use forebay_flow::follow::{FollowDeps, Follower};
 use forebay_flow::import::{Importer, Tables};
 use forebay_flow::janitor::Janitor;
 use forebay_flow::pipeline::{Appender, LocalLog, PipelineShared};
+use forebay_flow::quota::{DiskUse, Gates};
 use forebay_flow::report::Reporter;
 use forebay_flow::source::http::{Deps, HttpSource};
 use forebay_flow::template::{TemplatePool, WorkerCommand};
@@ -62,6 +64,8 @@ use crate::random;
 const LEASE: Duration = Duration::from_secs(15);
 /// How often open slices are reported.
 const STATISTICS: Duration = Duration::from_millis(500);
+/// How often it is measured what projects hold on disk.
+const DISK_USE: Duration = Duration::from_secs(1);
 /// How long the templates' processes may take to end.
 const TEMPLATES_GRACE: Duration = Duration::from_secs(2);
 
@@ -127,8 +131,15 @@ impl Node {
         let mut source = config.source.http.listen;
         if config.has(Role::Source) {
             health.follows(
-                base.follow(lease, &appender, &dispatcher, &pipelines, &mut tasks)
-                    .await?,
+                base.follow(
+                    config,
+                    lease,
+                    &appender,
+                    &dispatcher,
+                    &pipelines,
+                    &mut tasks,
+                )
+                .await?,
             );
             let deps = Deps {
                 dispatcher,
@@ -234,7 +245,9 @@ impl Base {
         let dir = config.data_dir.as_path();
         let store = EmbeddedStore::open(dir, EmbeddedOptions::default()).map_err(Failure::new)?;
         let store: Arc<dyn Store> = Arc::new(store);
-        let repo = Repo::new(store, config.storage.level.0.clone());
+        let mut defaults = config.storage.level.0.clone();
+        defaults.quota = config.quota.source;
+        let repo = Repo::new(store, defaults);
         let (log, volume) = open_log(config, dir)?;
         let staging = config
             .staging
@@ -305,6 +318,7 @@ impl Base {
     /// Role source: what keeps the routes and pipelines as the store says.
     async fn follow(
         &self,
+        config: &Config,
         lease: forebay_meta::store::LeaseId,
         appender: &Arc<dyn Appender>,
         dispatcher: &Arc<Dispatcher>,
@@ -316,6 +330,8 @@ impl Base {
             .await
             .map_err(Failure::new)?;
         let reporter = Reporter::new(self.repo.clone(), self.node.clone(), Arc::clone(appender));
+        let gates = Gates::new(config.quota.resolve());
+        let disk = DiskUse::new(Arc::clone(&gates), self.log.clone());
         let (follower, progress) = Follower::new(FollowDeps {
             repo: self.repo.clone(),
             node: self.node.clone(),
@@ -323,11 +339,13 @@ impl Base {
             volume: self.volume.clone(),
             appender: Arc::clone(appender),
             dispatcher: Arc::clone(dispatcher),
+            gates,
             pipelines: Arc::clone(pipelines),
             reporter: Arc::clone(&reporter),
             limits: Limits::default(),
         });
         let (stop_follower, stop_reporter) = (self.stop.clone(), self.stop.clone());
+        let stop_disk = self.stop.clone();
         tasks.spawn(async move {
             (
                 "the follower",
@@ -337,6 +355,10 @@ impl Base {
         tasks.spawn(async move {
             reporter.run(STATISTICS, stop_reporter).await;
             ("the reporter", Ok(()))
+        });
+        tasks.spawn(async move {
+            disk.run(DISK_USE, stop_disk).await;
+            ("the measuring of disk use", Ok(()))
         });
         Ok(progress)
     }
@@ -453,6 +475,7 @@ impl Base {
                 .map(|t| t.backend())
                 .collect::<BTreeSet<_>>(),
             tables: Arc::new(DroppedTables(self.tables.clone())),
+            quotas: config.quota.resolve(),
             config: config.api.resolve(listen, source_url),
         })
     }

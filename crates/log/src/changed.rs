@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use crate::queue::{Mood, lock};
-use crate::writer::Shared;
+use crate::shared::Shared;
 
 enum What {
     Room,

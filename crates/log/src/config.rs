@@ -33,12 +33,17 @@ pub struct LogConfig {
     /// Bytes that may wait for the writer. Default 32 MiB. A block larger than that passes alone.
     pub queue_bytes: usize,
     /// Bytes of blocks on disk; over it appends are refused with `Full`. Default 0: no limit but
-    /// the disk. Preallocated space comes on top: at most `spare_segments + 1` segments.
+    /// the disk. Preallocated space comes on top: at most `spare_segments + recycled_segments + 1`
+    /// segments.
     pub max_bytes: u64,
     /// Bytes of the file system that are left for others. Default 256 MiB.
     pub min_free_bytes: u64,
     /// Empty segments kept ready. Default 1.
     pub spare_segments: usize,
+    /// Segments that nobody needs any more and that are kept to be written again, beside the
+    /// spares: no disk zeroes new ones as fast as it takes blocks. None is kept on a disk that has
+    /// less room than all of them take. Default 3.
+    pub recycled_segments: usize,
     /// Disk space is written with zeroes in steps of this size when no spare is ready.
     /// Default 4 MiB.
     pub preallocate_step: u64,
@@ -63,6 +68,7 @@ impl Default for LogConfig {
             max_bytes: 0,
             min_free_bytes: 256 << 20,
             spare_segments: 1,
+            recycled_segments: 3,
             preallocate_step: 4 << 20,
             compact_below_percent: 25,
             max_streams: 100_000,

@@ -1,6 +1,5 @@
 //! A disk in memory that forgets what was not synced, tears it, reorders it, and fails on demand.
 
-use std::collections::{BTreeMap, HashMap};
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -10,8 +9,9 @@ use crate::bytefields::to_usize;
 use crate::env::{Access, Env, File, LockGuard};
 use crate::queue::lock;
 
-/// What a disk writes as a whole.
-const SECTOR: usize = 512;
+mod disk;
+
+use disk::{Change, Disk, Fault, Inode, SECTOR};
 
 /// A call that can be made to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,76 +54,12 @@ pub struct MemEnv {
     disk: Arc<Mutex<Disk>>,
 }
 
-struct Disk {
-    random: u64,
-    now_ms: i64,
-    elapsed: Duration,
-    /// Grows when the process "ends"; handles of before are dead.
-    epoch: u64,
-    names: BTreeMap<PathBuf, u64>,
-    durable_names: BTreeMap<PathBuf, u64>,
-    /// Changes of names since the last sync of the directory.
-    changes: Vec<Change>,
-    inodes: HashMap<u64, Inode>,
-    next_inode: u64,
-    locks: HashMap<PathBuf, u64>,
-    faults: Vec<Fault>,
-    /// Writes that go wrong, by how many come before each.
-    lies: Vec<(Lie, u64)>,
-    /// The power goes after so many calls.
-    power: Option<u64>,
-    calls: u64,
-    read_only: bool,
-    capacity: Option<u64>,
-    short_writes: bool,
-}
-
-struct Fault {
-    call: Option<Call>,
-    after: u64,
-    errno: i32,
-}
-
-enum Change {
-    Create(PathBuf, u64),
-    Rename(PathBuf, PathBuf),
-    Remove(PathBuf),
-}
-
-#[derive(Default)]
-struct Inode {
-    current: Vec<u8>,
-    durable: Vec<u8>,
-    /// Contents that each sector had since the last sync, in order.
-    dirty: BTreeMap<usize, Vec<[u8; SECTOR]>>,
-    lengths: Vec<usize>,
-}
-
 impl MemEnv {
     /// An empty disk.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        let disk = Disk {
-            random: seed,
-            now_ms: 1_700_000_000_000,
-            elapsed: Duration::ZERO,
-            epoch: 0,
-            names: BTreeMap::new(),
-            durable_names: BTreeMap::new(),
-            changes: Vec::new(),
-            inodes: HashMap::new(),
-            next_inode: 1,
-            locks: HashMap::new(),
-            faults: Vec::new(),
-            lies: Vec::new(),
-            power: None,
-            calls: 0,
-            read_only: false,
-            capacity: None,
-            short_writes: true,
-        };
         Self {
-            disk: Arc::new(Mutex::new(disk)),
+            disk: Arc::new(Mutex::new(Disk::new(seed))),
         }
     }
 
@@ -235,198 +171,6 @@ impl MemEnv {
             copy.put(&path, bytes);
         }
         copy
-    }
-}
-
-impl Disk {
-    /// splitmix64
-    fn next_random(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        to_usize(self.next_random() % (n as u64))
-    }
-
-    fn call(&mut self, call: Call) -> io::Result<()> {
-        self.calls += 1;
-        self.elapsed += Duration::from_micros(10);
-        if let Some(left) = &mut self.power {
-            let Some(fewer) = left.checked_sub(1) else {
-                return Err(io::Error::other("the power is gone"));
-            };
-            *left = fewer;
-        }
-        let mut failed = None;
-        self.faults.retain_mut(|fault| {
-            if fault.call.is_some_and(|c| c != call) {
-                return true;
-            }
-            if fault.after == 0 {
-                failed = Some(fault.errno);
-                return false;
-            }
-            fault.after -= 1;
-            true
-        });
-        match failed {
-            Some(errno) => Err(io::Error::from_raw_os_error(errno)),
-            None if self.read_only && call != Call::Read && call != Call::Open => {
-                Err(io::ErrorKind::ReadOnlyFilesystem.into())
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// What becomes of the write that is made now.
-    fn next_lie(&mut self) -> Option<Lie> {
-        let mut found = None;
-        self.lies.retain_mut(|(lie, after)| {
-            match after.checked_sub(1) {
-                Some(fewer) => *after = fewer,
-                None => found = Some(*lie),
-            }
-            found.is_none()
-        });
-        found
-    }
-
-    /// A write that goes wrong: the file grows as if it had been done.
-    fn miswrite(&mut self, lie: Lie, inode: &mut Inode, offset: usize, bytes: &[u8]) {
-        if inode.current.len() < offset + bytes.len() {
-            inode.current.resize(offset + bytes.len(), 0);
-            inode.lengths.push(inode.current.len());
-        }
-        let (at, target) = match lie {
-            Lie::Lost => return,
-            Lie::Misplaced => {
-                let sectors = inode.current.len().div_ceil(SECTOR).max(1);
-                (self.below(sectors) * SECTOR, inode)
-            }
-            Lie::OtherFile => {
-                let mut others: Vec<u64> = self.inodes.keys().copied().collect();
-                others.sort_unstable();
-                if others.is_empty() {
-                    return;
-                }
-                let other = others[self.below(others.len())];
-                let Some(target) = self.inodes.get_mut(&other) else {
-                    return;
-                };
-                (offset, target)
-            }
-        };
-        let room = target.current.len().saturating_sub(at);
-        target.write(at, &bytes[..bytes.len().min(room)]);
-    }
-
-    fn used(&self) -> u64 {
-        let len = |inode| {
-            self.inodes
-                .get(inode)
-                .map_or(0, |i: &Inode| i.current.len() as u64)
-        };
-        self.names.values().map(len).sum()
-    }
-
-    fn end_process(&mut self) {
-        self.epoch += 1;
-        self.locks.clear();
-        self.faults.clear();
-        self.lies.clear();
-        self.power = None;
-    }
-
-    fn lose_names(&mut self) {
-        let prefix = self.next_random().is_multiple_of(2);
-        let keep = self.below(self.changes.len() + 1);
-        for (i, change) in std::mem::take(&mut self.changes).into_iter().enumerate() {
-            let kept = if prefix {
-                i < keep
-            } else {
-                self.next_random().is_multiple_of(2)
-            };
-            if !kept {
-                continue;
-            }
-            match change {
-                Change::Create(path, inode) => {
-                    self.durable_names.insert(path, inode);
-                }
-                Change::Rename(from, to) => {
-                    if let Some(inode) = self.durable_names.remove(&from) {
-                        self.durable_names.insert(to, inode);
-                    }
-                }
-                Change::Remove(path) => {
-                    self.durable_names.remove(&path);
-                }
-            }
-        }
-        self.names = self.durable_names.clone();
-    }
-
-    fn lose_sectors(&mut self) {
-        let mut ids: Vec<u64> = self.inodes.keys().copied().collect();
-        ids.sort_unstable();
-        for id in ids {
-            let Some(mut inode) = self.inodes.remove(&id) else {
-                continue;
-            };
-            let which = self.below(inode.lengths.len() + 1);
-            let len = which
-                .checked_sub(1)
-                .map_or(inode.durable.len(), |i| inode.lengths[i]);
-            inode.durable.resize(len, 0);
-            for (sector, versions) in std::mem::take(&mut inode.dirty) {
-                let which = self.below(versions.len() + 1);
-                if let Some(i) = which.checked_sub(1) {
-                    inode.persist(sector, &versions[i]);
-                }
-            }
-            inode.lengths.clear();
-            inode.current = inode.durable.clone();
-            self.inodes.insert(id, inode);
-        }
-    }
-}
-
-impl Inode {
-    fn persist(&mut self, sector: usize, bytes: &[u8; SECTOR]) {
-        let from = sector * SECTOR;
-        let to = (from + SECTOR).min(self.durable.len());
-        if let Some(target) = self.durable.get_mut(from..to) {
-            target.copy_from_slice(&bytes[..to - from]);
-        }
-    }
-
-    fn write(&mut self, offset: usize, bytes: &[u8]) {
-        if self.current.len() < offset + bytes.len() {
-            self.current.resize(offset + bytes.len(), 0);
-            self.lengths.push(self.current.len());
-        }
-        self.current[offset..offset + bytes.len()].copy_from_slice(bytes);
-        for sector in offset / SECTOR..(offset + bytes.len()).div_ceil(SECTOR) {
-            self.dirty(sector);
-        }
-    }
-
-    fn dirty(&mut self, sector: usize) {
-        let from = sector * SECTOR;
-        let to = (from + SECTOR).min(self.current.len());
-        let mut content = [0; SECTOR];
-        content[..to - from].copy_from_slice(&self.current[from..to]);
-        self.dirty.entry(sector).or_default().push(content);
-    }
-
-    fn sync(&mut self) {
-        self.durable.clone_from(&self.current);
-        self.dirty.clear();
-        self.lengths.clear();
     }
 }
 

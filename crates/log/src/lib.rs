@@ -64,6 +64,7 @@
 //! The format of the files is described in `docs/formats/segment.md`.
 
 mod active;
+mod append;
 mod block;
 mod bytefields;
 mod catalog;
@@ -91,6 +92,7 @@ mod recover;
 mod reserve;
 mod scan;
 mod segment;
+mod shared;
 mod spares;
 mod stats;
 mod stream;

@@ -17,11 +17,12 @@ use crate::queue::{Op, Queue};
 use crate::read::Store;
 use crate::recover::{self, Read, Recovered};
 use crate::segment::{FOOT_LEN, segment_name, spare_name};
+use crate::shared::{Meters, Shared};
 use crate::spares::Spares;
 use crate::stats::RecoveryReport;
 use crate::table::Table;
 use crate::volume::{self, Found, Volume, sort};
-use crate::writer::{Meters, Shared, Writer};
+use crate::writer::Writer;
 
 /// Everything that [`Log::open`](crate::Log::open) does but its threads.
 pub(crate) fn open(
@@ -114,7 +115,7 @@ fn mend(
         let path = dir.join(spare_name(*id));
         let len = env.open(&path, Access::Read).and_then(|file| file.len());
         let whole = len.is_ok_and(|len| len == config.segment_size);
-        if whole && ready.len() < config.spare_segments {
+        if whole && ready.len() < config.spare_segments + config.recycled_segments {
             ready.push(path);
         } else {
             remove(env, dir, &spare_name(*id))?;

@@ -16,8 +16,9 @@ use crate::queue::{Mood, NewBlock, Op, StreamId, lock};
 use crate::read::read_entry;
 use crate::scan;
 use crate::segment::segment_name;
+use crate::shared::Shared;
 use crate::table::{Entry, Segment, Table};
-use crate::writer::{Shared, Writer};
+use crate::writer::Writer;
 
 /// Bytes copied forward between two commits: what an appender may have to wait for.
 const COPY_STEP: u64 = 4 << 20;
@@ -102,7 +103,7 @@ impl Writer {
     fn free_file(&self, shared: &Shared, id: u64, reusable: bool) -> Result<(), Fail> {
         let path = shared.dir().join(segment_name(id));
         let spare: Option<PathBuf> = reusable
-            .then(|| shared.spares.adopt(shared.dir()))
+            .then(|| shared.spares.adopt(shared.dir(), shared.recycled()))
             .flatten();
         let done = match &spare {
             Some(to) => shared.env.rename(&path, to),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::queue::{Queue, lock};
-use crate::writer::Shared;
+use crate::shared::Shared;
 
 /// Bytes set aside by [`Log::reserve`](crate::Log::reserve). What is not used is given back when
 /// it is dropped.

@@ -53,10 +53,10 @@ impl Spares {
         spare
     }
 
-    /// Takes a segment's file over, if there is need for one; the path that it gets then.
-    pub(crate) fn adopt(&self, dir: &std::path::Path) -> Option<PathBuf> {
+    /// Takes a file in, if fewer are ready than are kept and `more`; the path that it gets then.
+    pub(crate) fn adopt(&self, dir: &std::path::Path, more: usize) -> Option<PathBuf> {
         let mut state = lock(&self.state);
-        if state.ready.len() >= state.want {
+        if state.ready.len() >= state.want + more {
             return None;
         }
         state.next += 1;
@@ -92,7 +92,7 @@ impl Spares {
 
     /// Makes one, if one is missing.
     pub(crate) fn make(&self, room: &Room<'_>, size: u64) {
-        let Some(path) = self.adopt(room.dir) else {
+        let Some(path) = self.adopt(room.dir, 0) else {
             return;
         };
         if self.preallocate(room, &path, size).is_some() {

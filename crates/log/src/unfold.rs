@@ -8,8 +8,8 @@ use crate::catalog::{Control, Range};
 use crate::env::File;
 use crate::locate::locate;
 use crate::queue::{Op, lock};
+use crate::shared::Shared;
 use crate::table::{Run, Table};
-use crate::writer::Shared;
 
 /// A run whose entries are wanted.
 struct Wanted {

@@ -103,6 +103,7 @@ impl Walk {
             min_free_bytes: 0,
             queue_bytes: 20_000,
             spare_segments: usize::try_from(random.below(3)).unwrap(),
+            recycled_segments: usize::try_from(random.below(3)).unwrap(),
             manual: true,
             ..LogConfig::default()
         };

@@ -22,6 +22,7 @@ pub mod files;
 pub mod imports;
 pub mod letters;
 pub mod purge;
+pub mod quota;
 pub mod runtime;
 pub mod sinks;
 pub mod slices;

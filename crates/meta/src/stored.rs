@@ -14,6 +14,7 @@ pub mod common;
 pub mod definition;
 pub mod file;
 pub mod letters;
+pub mod quota;
 pub mod runtime;
 pub mod slice;
 pub mod statistics;

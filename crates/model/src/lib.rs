@@ -7,6 +7,7 @@ pub mod failpoint;
 pub mod file;
 pub mod id;
 pub mod limits;
+pub mod quota;
 pub mod retry;
 pub mod settings;
 pub mod slice;

@@ -5,11 +5,12 @@
 use serde_json::Value;
 
 use crate::definition::SettingsPatch;
+use crate::quota::SourceQuota;
 use crate::units::{ByteSize, Span};
 
 mod registry;
 
-pub use registry::{Registry, Rule, Setting, SettingProblem, SettingType};
+pub use registry::{Registry, Rule, Scope, Setting, SettingProblem, SettingType};
 
 /// How blocks of a slice are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +55,8 @@ pub struct SinkSettings {
     pub import: ImportTrigger,
     /// What happens to records that the mapping refuses.
     pub refused: RefusedSettings,
+    /// What the source may use. It is no part of what a file is opened with.
+    pub quota: SourceQuota,
     /// Settings of the compatible API for parts that Forebay does not have; kept and shown, without
     /// effect.
     pub inert: InertSettings,
@@ -179,6 +182,7 @@ impl Default for SinkSettings {
                 action: OnRefused::Reject,
                 dead_letters_max: ByteSize::mb(100),
             },
+            quota: SourceQuota::default(),
             inert: InertSettings {
                 gzip_implementation: "parallel".to_owned(),
                 gzip_concurrency: 0,

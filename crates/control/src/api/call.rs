@@ -13,9 +13,10 @@ use serde_json::Value;
 
 use super::body::{Body, Nothing};
 use super::error::{self, ApiError};
+use super::pace::PaceShown;
 use super::params::{
-    BranchPath, LetterPath, SinkPath, SinkVersionPath, SourcePath, SourceVersionPath, TaskPath,
-    TokenPath,
+    BranchPath, LetterPath, ProjectPath, SinkPath, SinkVersionPath, SourcePath, SourceVersionPath,
+    TaskPath, TokenPath,
 };
 use super::{Inner, Shared};
 use crate::auth::{AuthError, Identity};
@@ -82,6 +83,12 @@ impl Address for TokenPath {
     }
 }
 
+impl Address for ProjectPath {
+    fn branch(&self) -> Option<&str> {
+        None
+    }
+}
+
 impl Address for Nothing {
     fn branch(&self) -> Option<&str> {
         None
@@ -113,6 +120,8 @@ where
         let token = token(&parts.headers);
         let from = parts.extensions.get::<ConnectInfo<SocketAddr>>();
         let from = from.map(|peer| peer.0.ip().to_string());
+        let shown = parts.extensions.get::<PaceShown>().cloned();
+        let shown = shown.unwrap_or_default();
 
         let body = B::read(Request::from_parts(parts, body), api, operation).await?;
 
@@ -126,6 +135,7 @@ where
             return Err(error);
         }
         let mut who = authenticate(api, token.as_deref().unwrap_or_default()).await?;
+        api.pace.pass(&who, &shown)?;
         who.from = from;
         let path: P = typed(parameters.clone())?;
         let branch = branch(&who, path.branch())?;

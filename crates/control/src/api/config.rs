@@ -1,6 +1,7 @@
 //! Settings of the management API.
 
-use forebay_model::{ByteSize, Span};
+use forebay_model::quota::REQUESTS_MAX;
+use forebay_model::{ByteSize, Span, out_of_range};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,9 @@ pub struct ApiConfig {
     pub follow_timeout: Span,
     /// How long a task may take. 1s to 1h.
     pub task_timeout: Span,
+    /// Requests a second of one token; ten seconds' worth of them can come at once. 0 to 100000000,
+    /// 0 is no limit.
+    pub requests_per_second: u64,
     /// Whom the message of an internal error names as the one to ask; may be empty.
     pub support_contact: String,
 }
@@ -34,6 +38,7 @@ impl Default for ApiConfig {
             request_timeout: Span::secs(30),
             follow_timeout: Span::secs(5),
             task_timeout: Span::mins(5),
+            requests_per_second: 200,
             support_contact: String::new(),
         }
     }
@@ -54,6 +59,12 @@ impl ApiConfig {
                 ));
             }
         }
+        problems.extend(out_of_range(
+            "requestsPerSecond",
+            self.requests_per_second,
+            0,
+            REQUESTS_MAX,
+        ));
         let (min, max) = (ByteSize::kb(1), ByteSize::mb(16));
         if !(min..=max).contains(&self.body_limit) {
             let given = self.body_limit;

@@ -10,7 +10,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
 /// The names of all errors, as the document lists them.
-pub(super) const NAMES: [&str; 39] = [
+pub(super) const NAMES: [&str; 40] = [
     "badRequest",
     "bodyTooLarge",
     "branchNotFound",
@@ -47,6 +47,7 @@ pub(super) const NAMES: [&str; 39] = [
     "taskNotFound",
     "tokenCountLimitReached",
     "tokenNotFound",
+    "tooManyRequests",
     "unprocessableContent",
     "versionCountLimitReached",
     "versionNotFound",
@@ -96,6 +97,10 @@ impl ApiError {
 
     pub(crate) fn forbidden(message: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden", message)
+    }
+
+    pub(crate) fn too_many_requests(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "tooManyRequests", message)
     }
 
     pub(crate) fn internal(cause: impl ToString) -> Self {

@@ -10,6 +10,7 @@ use futures::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use super::error::ApiError;
+use super::pace::PaceShown;
 use super::{Shared, document};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -18,7 +19,9 @@ const HEADERS: HeaderValue =
     HeaderValue::from_static("Content-Type, Authorization, X-StorageApi-Token, X-KBC-ProjectId");
 
 /// The middleware.
-pub(super) async fn frame(State(api): State<Shared>, request: Request, next: Next) -> Response {
+pub(super) async fn frame(State(api): State<Shared>, mut request: Request, next: Next) -> Response {
+    let pace = PaceShown::default();
+    request.extensions_mut().insert(pace.clone());
     let id = api.random.request_id();
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
@@ -31,6 +34,7 @@ pub(super) async fn frame(State(api): State<Shared>, request: Request, next: Nex
         log(&error, &id, &method, &path);
         response = error.response(&id, &api.config.support_contact);
     }
+    pace.write(response.headers_mut());
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
@@ -120,7 +124,7 @@ fn allow(headers: &mut HeaderMap, origin: HeaderValue) {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(
         header::ACCESS_CONTROL_EXPOSE_HEADERS,
-        HeaderValue::from_static("X-Request-Id, Retry-After"),
+        HeaderValue::from_static("X-Request-Id, Retry-After, RateLimit, RateLimit-Policy"),
     );
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
 }

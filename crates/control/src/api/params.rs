@@ -140,6 +140,16 @@ pub(super) struct TokenPath {
     pub(super) token_id: String,
 }
 
+/// `/v1/admin/quotas/{projectId}`
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Path)]
+pub(super) struct ProjectPath {
+    /// Number of a project.
+    #[param(minimum = 0, example = 1)]
+    pub(super) project_id: u64,
+}
+
 /// Which part of which project's list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use forebay_meta::{SinkContent, SourceContent};
-use forebay_model::settings::Registry;
+use forebay_model::settings::{Registry, Scope, Setting as Known};
 use forebay_model::{SettingsPatch, SinkSettings};
 use serde_json::Value;
 
@@ -18,6 +18,7 @@ use super::tasks::{self, Done};
 use super::types::settings::{Setting, SettingChange, Settings, SettingsChange};
 use super::types::task::Task;
 use super::{Shared, sinks, sources};
+use crate::auth::Identity;
 
 /// Settings of a source; they hold for its sinks too.
 #[utoipa::path(
@@ -31,8 +32,12 @@ pub(super) async fn get_source(
 ) -> Result<Answer<Settings>, ApiError> {
     let source = api.repo.source(&call.source_key()?).await?;
     let own = &source.settings;
-    let effective = api.repo.defaults().with(own);
-    Ok(Answer::ok(view(api.repo.defaults(), &effective, own)))
+    let mut defaults = api.repo.defaults().clone();
+    let of_project = api.repo.quota(call.branch.project).await?;
+    defaults.quota = of_project.source(defaults.quota);
+    let effective = defaults.with(own);
+    let view = view(Scope::Source, &defaults, &effective, own);
+    Ok(Answer::ok(view))
 }
 
 /// Settings of a sink, over those of its source.
@@ -50,11 +55,11 @@ pub(super) async fn get_sink(
     let sink = sinks::existing(&api, &key).await?;
     let effective = api.repo.defaults().with(&source.settings);
     let effective = effective.with(&sink.settings);
-    let view = view(api.repo.defaults(), &effective, &sink.settings);
+    let view = view(Scope::Sink, api.repo.defaults(), &effective, &sink.settings);
     Ok(Answer::ok(view))
 }
 
-/// Changes settings of a source. They hold from its sinks' next files on.
+/// Changes settings of a source. Those of its sinks hold from their next files on, its quota at once.
 #[utoipa::path(
     patch, path = "/v1/branches/{branchId}/sources/{sourceId}/settings", tag = "source", operation_id = "UpdateSourceSettings",
     params(SourcePath), request_body = SettingsChange,
@@ -65,7 +70,8 @@ pub(super) async fn update_source(
     call: Call<SourcePath, Nothing, Json<SettingsChange>>,
 ) -> Result<Answer<Task>, ApiError> {
     let key = call.source_key()?;
-    let changes = check(call.body.0.settings.unwrap_or_default())?;
+    let requested = call.body.0.settings.unwrap_or_default();
+    let changes = check(Scope::Source, &call.who, requested)?;
     api.repo.source(&key).await?;
     let description = description(call.body.0.change_description);
     let stamp = call.who.stamp(api.clock.now());
@@ -97,7 +103,8 @@ pub(super) async fn update_sink(
     call: Call<SinkPath, Nothing, Json<SettingsChange>>,
 ) -> Result<Answer<Task>, ApiError> {
     let key = call.sink_key()?;
-    let changes = check(call.body.0.settings.unwrap_or_default())?;
+    let requested = call.body.0.settings.unwrap_or_default();
+    let changes = check(Scope::Sink, &call.who, requested)?;
     sinks::existing(&api, &key).await?;
     let description = description(call.body.0.change_description);
     let stamp = call.who.stamp(api.clock.now());
@@ -122,8 +129,13 @@ fn description(given: Option<String>) -> String {
     given.unwrap_or_else(|| "Updated settings.".to_owned())
 }
 
-fn view(defaults: &SinkSettings, effective: &SinkSettings, own: &SettingsPatch) -> Settings {
-    let setting = |s: &'static forebay_model::settings::Setting| Setting {
+fn view(
+    scope: Scope,
+    defaults: &SinkSettings,
+    effective: &SinkSettings,
+    own: &SettingsPatch,
+) -> Settings {
+    let setting = |s: &'static Known| Setting {
         key: s.key,
         r#type: s.kind.into(),
         description: s.description,
@@ -134,8 +146,22 @@ fn view(defaults: &SinkSettings, effective: &SinkSettings, own: &SettingsPatch) 
         validation: s.rule.text(),
     };
     Settings {
-        settings: Registry::all().iter().map(setting).collect(),
+        settings: Registry::all()
+            .iter()
+            .filter(|s| is_of(scope, s))
+            .map(setting)
+            .collect(),
     }
+}
+
+/// Sources have the settings of sinks too.
+fn is_of(scope: Scope, setting: &Known) -> bool {
+    scope == Scope::Source || setting.scope == Scope::Sink
+}
+
+/// A quota is what an operator grants; what else is protected, nobody changes here.
+fn may_change(who: &Identity, setting: &Known) -> bool {
+    !setting.protected || (who.operator && setting.scope == Scope::Source)
 }
 
 /// New values by key; null for those that return to what they were without it.
@@ -152,7 +178,7 @@ fn apply(changes: &Changes, settings: &mut SettingsPatch) {
 }
 
 /// Keys first, then who may change them, then values.
-fn check(requested: Vec<SettingChange>) -> Result<Changes, ApiError> {
+fn check(scope: Scope, who: &Identity, requested: Vec<SettingChange>) -> Result<Changes, ApiError> {
     let mut changes = Changes::new();
     let mut twice = BTreeSet::new();
     for change in requested {
@@ -165,11 +191,11 @@ fn check(requested: Vec<SettingChange>) -> Result<Changes, ApiError> {
         let texts: Vec<String> = twice.iter().map(text).collect();
         return Err(ApiError::bad_request(bullets(&texts)));
     }
-    let unknown = |key: &&String| Registry::get(key).is_none();
+    let unknown = |key: &&String| !Registry::get(key).is_some_and(|s| is_of(scope, s));
     if let Some(keys) = quoted(changes.keys().filter(unknown)) {
         return Err(ApiError::bad_request(format!("key not found: {keys}.")));
     }
-    let protected = |key: &&String| Registry::get(key).is_some_and(|s| s.protected);
+    let protected = |key: &&String| Registry::get(key).is_some_and(|s| !may_change(who, s));
     if let Some(keys) = quoted(changes.keys().filter(protected)) {
         let text = format!("cannot modify protected keys: {keys}.");
         return Err(ApiError::forbidden(text));

@@ -8,6 +8,7 @@ mod documents;
 mod frame;
 mod letters;
 mod lifecycle;
+mod quotas;
 mod sample;
 mod settings;
 mod sinks;

@@ -10,6 +10,7 @@ use subtle::ConstantTimeEq;
 use tokio::sync::Notify;
 
 use crate::pipeline::Pipeline;
+use crate::quota::SourceGate;
 
 /// A sink as records see it.
 #[derive(Debug)]
@@ -78,6 +79,8 @@ pub struct Target {
     pub source: SourceId,
     /// The source in each branch in which it has that secret, sorted by branch.
     pub branches: Vec<BranchRoute>,
+    /// What its requests have to pass.
+    pub gate: Arc<SourceGate>,
 }
 
 impl Target {
@@ -111,20 +114,34 @@ pub struct Table {
 const NOBODY: [u8; forebay_model::limits::SECRET_CHARS] = [b'-'; 48];
 
 impl Table {
-    /// A table of these sources: each with its secret.
+    /// A table of these sources, each with its secret, without quotas.
     #[must_use]
     pub fn new(sources: impl IntoIterator<Item = (String, BranchRoute)>) -> Self {
+        Self::gated(sources, SourceGate::open)
+    }
+
+    /// A table of these sources, each with its secret; `gate` makes what the requests of a source
+    /// have to pass.
+    pub fn gated(
+        sources: impl IntoIterator<Item = (String, BranchRoute)>,
+        mut gate: impl FnMut(ProjectId, &SourceId) -> Arc<SourceGate>,
+    ) -> Self {
         let mut table = Self::default();
         let mut all: Vec<_> = sources.into_iter().collect();
         all.sort_by(|(_, a), (_, b)| a.key.cmp(&b.key));
         for (secret, mut branch) in all {
             branch.sinks.sort_by(|a, b| a.key.cmp(&b.key));
-            table.insert(secret, branch);
+            table.insert(secret, branch, &mut gate);
         }
         table
     }
 
-    fn insert(&mut self, secret: String, branch: BranchRoute) {
+    fn insert(
+        &mut self,
+        secret: String,
+        branch: BranchRoute,
+        gate: &mut impl FnMut(ProjectId, &SourceId) -> Arc<SourceGate>,
+    ) {
         let (project, source) = (branch.key.branch.project, branch.key.source.clone());
         let doors = self
             .projects
@@ -139,6 +156,7 @@ impl Table {
             None => doors.push(Door {
                 secret: secret.into_bytes().into(),
                 target: Arc::new(Target {
+                    gate: gate(project, &source),
                     project,
                     source,
                     branches: vec![branch],

@@ -3,18 +3,22 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use forebay_meta::Revised;
-use forebay_model::{Sink, SinkKey, Source, SourceKey, SourceKind};
+use forebay_meta::{Revised, keys};
+use forebay_model::quota::{OwnQuota, SourceQuota};
+use forebay_model::{
+    ProjectId, Sink, SinkKey, SinkSettings, Source, SourceId, SourceKey, SourceKind,
+};
 
 use super::View;
 use crate::dispatch::{BranchRoute, SinkRoute, Table};
+use crate::quota::Gates;
 
 /// The routes of all sinks that have been seen, so that a new table goes on with them.
 #[derive(Debug, Default)]
 pub(super) struct Routes {
     sinks: HashMap<SinkKey, Arc<SinkRoute>>,
     /// What the table in force was made of.
-    shown: Option<(Entries<Source>, Entries<Sink>)>,
+    shown: Option<(Entries<Source>, Entries<Sink>, Entries<OwnQuota>)>,
 }
 
 /// A snapshot's map. It is replaced by another exactly when something in it changes.
@@ -28,16 +32,18 @@ impl Routes {
             .or_insert_with(|| SinkRoute::new(key.clone()))
     }
 
-    /// A new table, if sources or sinks are others than at the last call.
-    pub(super) fn table(&mut self, view: &View) -> Option<Table> {
+    /// A new table, if sources, sinks or quotas are others than at the last call.
+    pub(super) fn table(&mut self, view: &View, gates: &Arc<Gates>) -> Option<Table> {
         let (sources, sinks) = (&view.sources.entries, &view.sinks.entries);
-        if let Some((a, b)) = &self.shown
+        let quotas = &view.quotas.entries;
+        if let Some((a, b, c)) = &self.shown
             && Arc::ptr_eq(a, sources)
             && Arc::ptr_eq(b, sinks)
+            && Arc::ptr_eq(c, quotas)
         {
             return None;
         }
-        self.shown = Some((Arc::clone(sources), Arc::clone(sinks)));
+        self.shown = Some((Arc::clone(sources), Arc::clone(sinks), Arc::clone(quotas)));
         let mut by_source: HashMap<SourceKey, Vec<Arc<SinkRoute>>> = HashMap::new();
         for sink in sinks.values().filter(|s| s.is_active()) {
             let route = Arc::clone(self.sink(&sink.key));
@@ -50,6 +56,9 @@ impl Routes {
             // Only this map has it: no sink and no pipeline any more.
             Arc::strong_count(route) > 1 || route.pipeline().is_some()
         });
+        let allowed = allowed(view, gates.quotas().source);
+        let own = |project| own(view, project);
+        let mut maker = gates.maker();
         let sources = sources.values().map(|source| {
             let SourceKind::Http { secret } = &source.kind;
             let branch = BranchRoute {
@@ -59,6 +68,39 @@ impl Routes {
             };
             (secret.clone(), branch)
         });
-        Some(Table::new(sources))
+        let table = Table::gated(sources, |project, source| {
+            let quota = allowed.get(&(project, source)).copied();
+            maker.gate(project, source, quota.unwrap_or_default(), &own(project))
+        });
+        maker.finish(|project, source| allowed.contains_key(&(project, source)));
+        Some(table)
     }
+}
+
+/// What a project has of its own.
+fn own(view: &View, project: ProjectId) -> OwnQuota {
+    let key = keys::Key::Quota(project).to_string();
+    view.quotas.get(&key).map(|q| *q.value).unwrap_or_default()
+}
+
+/// What each source may use: what is set on it, or what its project's sources may, or what the
+/// server says. Of a source that is in several branches the strictest holds.
+fn allowed(view: &View, server: SourceQuota) -> HashMap<(ProjectId, &SourceId), SourceQuota> {
+    let mut allowed: HashMap<_, SourceQuota> = HashMap::new();
+    for source in view.sources.entries.values() {
+        let project = source.key.branch.project;
+        let defaults = SinkSettings {
+            quota: own(view, project).source(server),
+            ..SinkSettings::default()
+        };
+        let quota = match source.settings.is_empty() {
+            true => defaults.quota,
+            false => defaults.with(&source.settings).quota,
+        };
+        let of_all = allowed
+            .entry((project, &source.key.source))
+            .or_insert(quota);
+        *of_all = of_all.stricter(quota);
+    }
+    allowed
 }

@@ -4,6 +4,7 @@ mod activity;
 mod answer;
 mod body;
 mod client;
+mod clients;
 mod config;
 mod connection;
 mod listener;

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use forebay_control::coordinator::{Coordinator, CoordinatorConfig};
 use forebay_flow::budget::Budget;
-use forebay_flow::deliver::Delivery;
+use forebay_flow::deliver::{Delivery, WorkConfig};
 use forebay_flow::dispatch::Dispatcher;
 use forebay_flow::follow::{FollowDeps, Follower};
-use forebay_flow::import::{ImportConfig, Importer, Tables};
+use forebay_flow::import::{Importer, Tables};
 use forebay_flow::janitor::{Janitor, JanitorConfig};
 use forebay_flow::pipeline::{Appender, LocalLog, PipelineShared};
 use forebay_flow::report::Reporter;
-use forebay_flow::upload::{UploadConfig, Uploader};
+use forebay_flow::upload::Uploader;
 use forebay_log::{Env, Log, LogConfig, RecoveryReport};
 use forebay_meta::embedded::Monotonic;
 use forebay_meta::repo::runtime::{Node as NodeEntry, Volume};
@@ -257,6 +257,7 @@ impl Node {
             volume: self.volume.clone(),
             appender,
             dispatcher: Arc::clone(&self.dispatcher),
+            gates: forebay_flow::quota::Gates::new(forebay_model::quota::Quotas::default()),
             pipelines: Arc::clone(&self.pipelines),
             reporter: Arc::clone(&reporter),
             limits: Limits::default(),
@@ -287,7 +288,7 @@ impl Node {
             self.log.clone(),
             self.volume.clone(),
             staging.clone(),
-            UploadConfig::default(),
+            WorkConfig::default(),
         );
         let importer = Importer::new(
             delivery.clone(),
@@ -295,7 +296,7 @@ impl Node {
             tables.clone(),
             uploader.clone(),
             cluster,
-            ImportConfig::default(),
+            WorkConfig::default(),
         );
         let janitor = Janitor::new(
             delivery,

@@ -10,6 +10,7 @@ mod letters;
 mod limits;
 mod node;
 mod protocol;
+mod quotas;
 mod records;
 mod volume;
 mod world;

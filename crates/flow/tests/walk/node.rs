@@ -8,11 +8,13 @@ use forebay_flow::budget::Budget;
 use forebay_flow::dispatch::Dispatcher;
 use forebay_flow::follow::{FollowDeps, FollowError, Follower};
 use forebay_flow::pipeline::{Appender, PipelineShared};
+use forebay_flow::quota::{DiskUse, Gates};
 use forebay_flow::report::Reporter;
 use forebay_flow::source::http::{Deps, HttpSource};
 use forebay_meta::repo::definitions::{SinkContent, SourceContent};
 use forebay_meta::session::Session;
 use forebay_meta::{EmbeddedOptions, EmbeddedStore, Repo, Revision, Store};
+use forebay_model::quota::Quotas;
 use forebay_model::{
     BranchKey, By, ColumnKind, NodeId, SettingsPatch, SinkKey, SinkSettings, Slice, SliceKey,
     SliceState, SourceKey, SourceKind, Stamp, TableBackend, TableSink, Timestamp,
@@ -32,12 +34,14 @@ pub(crate) struct Machine {
     pub(crate) dir: TempDir,
     pub(crate) volume: Volume,
     now: AtomicI64,
+    pub(crate) quotas: Quotas,
 }
 
 /// A process.
 pub(crate) struct Node {
     pub(crate) repo: Repo,
     pub(crate) source: HttpSource,
+    pub(crate) disk: DiskUse,
     pub(crate) reporter: Arc<Reporter>,
     pub(crate) pipelines: Arc<PipelineShared>,
     pub(crate) progress: watch::Receiver<Option<Revision>>,
@@ -50,7 +54,7 @@ pub(crate) fn sink_key(id: &str) -> SinkKey {
     format!("1/2/s/{id}").parse().unwrap()
 }
 
-fn stamp() -> Stamp {
+pub(crate) fn stamp() -> Stamp {
     Stamp {
         at: NOW.parse().unwrap(),
         by: By::system(),
@@ -64,6 +68,7 @@ impl Machine {
             dir: TempDir::new().unwrap(),
             volume: Volume::new(),
             now: AtomicI64::new(now.as_millis()),
+            quotas: Quotas::default(),
         }
     }
 
@@ -93,6 +98,8 @@ impl Machine {
         let pipelines = PipelineShared::new(Arc::clone(&budget));
         let appender: Arc<dyn Appender> = self.volume.shared();
         let reporter = Reporter::new(repo.clone(), node.clone(), Arc::clone(&appender));
+        let gates = Gates::new(self.quotas);
+        let disk = DiskUse::new(Arc::clone(&gates), self.volume.log.clone());
         let (follower, progress) = Follower::new(FollowDeps {
             repo: repo.clone(),
             node,
@@ -100,6 +107,7 @@ impl Machine {
             volume: volume_id(),
             appender,
             dispatcher: Arc::clone(&dispatcher),
+            gates,
             pipelines: Arc::clone(&pipelines),
             reporter: Arc::clone(&reporter),
             limits: Limits::default(),
@@ -114,6 +122,7 @@ impl Machine {
         Node {
             repo,
             source,
+            disk,
             reporter,
             pipelines,
             progress,

@@ -25,6 +25,9 @@ pub(crate) struct ApiSection {
     pub(crate) follow_timeout: Span,
     /// How long a task may take. 1s to 1h.
     pub(crate) task_timeout: Span,
+    /// Requests a second of one token; ten seconds' worth of them can come at once. 0 to 100000000,
+    /// 0 is no limit.
+    pub(crate) requests_per_second: u64,
     /// Whom the message of an internal error names as the one to ask; may be empty.
     pub(crate) support_contact: String,
     /// Further tokens, for other projects or for those who may only look: a list of `id`,
@@ -42,6 +45,7 @@ impl Default for ApiSection {
             request_timeout: api.request_timeout,
             follow_timeout: api.follow_timeout,
             task_timeout: api.task_timeout,
+            requests_per_second: api.requests_per_second,
             support_contact: api.support_contact,
             tokens: Vec::new(),
         }
@@ -58,6 +62,7 @@ impl ApiSection {
             request_timeout: self.request_timeout,
             follow_timeout: self.follow_timeout,
             task_timeout: self.task_timeout,
+            requests_per_second: self.requests_per_second,
             support_contact: self.support_contact.clone(),
         }
     }

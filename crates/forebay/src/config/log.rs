@@ -37,6 +37,9 @@ pub(crate) struct LogSection {
     pub(crate) min_free_bytes: ByteSize,
     /// Empty segment files that are kept ready. 0 to 64.
     pub(crate) spare_segments: u32,
+    /// Segment files that nobody needs any more and that are kept to be written again, if the disk
+    /// has room for them. 0 to 64.
+    pub(crate) recycled_segments: u32,
     /// A segment of which less than this part is still needed is copied forward and freed, in
     /// percent. 0 to 90.
     pub(crate) compact_below_percent: u32,
@@ -56,6 +59,7 @@ impl Default for LogSection {
             max_bytes: ByteSize(log.max_bytes),
             min_free_bytes: ByteSize(log.min_free_bytes),
             spare_segments: small(log.spare_segments),
+            recycled_segments: small(log.recycled_segments),
             compact_below_percent: log.compact_below_percent,
             max_streams: small(log.max_streams),
         }
@@ -77,6 +81,7 @@ impl LogSection {
             max_bytes: self.max_bytes.0,
             min_free_bytes: self.min_free_bytes.0,
             spare_segments: self.spare_segments as usize,
+            recycled_segments: self.recycled_segments as usize,
             compact_below_percent: self.compact_below_percent,
             max_streams: self.max_streams as usize,
             ..LogConfig::default()
@@ -96,6 +101,7 @@ impl LogSection {
         ranges.check("segmentSize", self.segment_size, kb(4), mb(2 << 10));
         ranges.check("queueSize", self.queue_size, mb(1), mb(16 << 10));
         ranges.check("spareSegments", self.spare_segments, 0, 64);
+        ranges.check("recycledSegments", self.recycled_segments, 0, 64);
         ranges.check("compactBelowPercent", self.compact_below_percent, 0, 90);
         ranges.check("maxStreams", self.max_streams, 1, 1_000_000);
         ranges.problems

@@ -30,7 +30,7 @@ fn steps(setting: &Setting) -> impl Iterator<Item = &'static str> {
 impl Serialize for Level {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut tree = Value::Object(Map::new());
-        for setting in Registry::all() {
+        for setting in Registry::of_sinks() {
             let mut at = &mut tree;
             for step in steps(setting) {
                 at = &mut at[step];
@@ -45,7 +45,7 @@ impl<'de> Deserialize<'de> for Level {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let tree = Value::deserialize(deserializer)?;
         let mut settings = SinkSettings::default();
-        for setting in Registry::all() {
+        for setting in Registry::of_sinks() {
             let found = steps(setting).try_fold(&tree, |at, step| at.get(step));
             if let Some(value) = found {
                 let applied = setting.apply(&mut settings, value);
@@ -68,7 +68,7 @@ impl JsonSchema for Level {
             "description": "Settings of sinks, by the names that the API has for them. What a source or sink sets itself goes before; a change takes effect with the next file of a sink.",
             "properties": {},
         });
-        for setting in Registry::all() {
+        for setting in Registry::of_sinks() {
             let mut at = &mut root;
             let mut rest = steps(setting).peekable();
             while let Some(step) = rest.next() {

@@ -31,6 +31,7 @@ pub(super) fn problems(config: &Config) -> Vec<String> {
     let sections = [
         ("api", config.api.problems()),
         ("source.http", config.source.http.problems()),
+        ("quota", config.quota.problems()),
         ("log", config.log.problems()),
         ("staging", config.staging.problems()),
         ("table", config.table.problems()),

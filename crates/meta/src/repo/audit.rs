@@ -18,6 +18,8 @@ pub enum What {
     Sink(SinkKey),
     /// A token, by its id.
     Token(String),
+    /// The quota of the project.
+    Quota,
 }
 
 impl fmt::Display for What {
@@ -34,6 +36,7 @@ impl fmt::Display for What {
                 )
             }
             Self::Token(id) => write!(f, "token.{id}"),
+            Self::Quota => f.write_str("quota"),
         }
     }
 }

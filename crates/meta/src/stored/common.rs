@@ -410,11 +410,10 @@ impl From<StatisticsForm> for Statistics {
 /// setting that is added later needs no new version.
 pub type SettingsForm = BTreeMap<String, serde_json::Value>;
 
-/// The typed settings as they are stored.
+/// The typed settings of a sink as they are stored.
 #[must_use]
 pub fn settings_form(settings: &SinkSettings) -> SettingsForm {
-    Registry::all()
-        .iter()
+    Registry::of_sinks()
         .map(|s| (s.key.to_owned(), settings.value(s)))
         .collect()
 }

@@ -124,6 +124,7 @@ pub enum WhatForm {
     Source(String),
     Sink(String),
     Token(String),
+    Quota,
 }
 
 impl Stored for Change {
@@ -138,6 +139,7 @@ impl Stored for Change {
                 What::Source(key) => WhatForm::Source(key.to_string()),
                 What::Sink(key) => WhatForm::Sink(key.to_string()),
                 What::Token(id) => WhatForm::Token(id.clone()),
+                What::Quota => WhatForm::Quota,
             },
             action: self.action.name().to_owned(),
             description: self.description.clone(),
@@ -163,6 +165,7 @@ impl Stored for Change {
                 WhatForm::Source(key) => What::Source(part::<Self, _, _>(key.parse())?),
                 WhatForm::Sink(key) => What::Sink(part::<Self, _, _>(key.parse())?),
                 WhatForm::Token(id) => What::Token(id),
+                WhatForm::Quota => What::Quota,
             },
             action: part::<Self, _, _>(action)?,
             description: form.description,

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{CompressionType, OnRefused, SinkSettings, SyncMode};
+use crate::quota::{BYTES_MAX, REQUESTS_MAX};
 use crate::units::{ByteSize, Span};
 
 /// Type of a setting's value in the API.
@@ -29,6 +30,15 @@ impl SettingType {
             Self::StringList => "[]string",
         }
     }
+}
+
+/// What a setting is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Of sources only.
+    Source,
+    /// Of sinks; a source has it for all of its sinks.
+    Sink,
 }
 
 /// Which values a setting takes.
@@ -89,8 +99,10 @@ fn short(span: Span) -> String {
 /// One setting.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
-    /// Full name, `storage.level.…`.
+    /// Full name, `storage.level.…` or `source.quota.…`.
     pub key: &'static str,
+    /// Sources or sinks.
+    pub scope: Scope,
     /// Type of its value.
     pub kind: SettingType,
     /// Which values it takes.
@@ -294,6 +306,11 @@ impl Registry {
         SETTINGS
     }
 
+    /// Those of sinks, sorted by key.
+    pub fn of_sinks() -> impl Iterator<Item = &'static Setting> {
+        SETTINGS.iter().filter(|s| s.scope == Scope::Sink)
+    }
+
     /// The one of that name.
     #[must_use]
     pub fn get(key: &str) -> Option<&'static Setting> {
@@ -305,10 +322,11 @@ impl Registry {
 }
 
 macro_rules! setting {
-    ($key:literal, $kind:ident, $rule:expr, $protected:literal, $setter:ident,
+    (@$scope:ident, $key:expr, $kind:ident, $rule:expr, $protected:literal, $setter:ident,
      |$s:ident| $field:expr, $get:expr, |$t:ident, $v:ident| $set:expr, $description:literal) => {
         Setting {
-            key: concat!("storage.level.", $key),
+            key: $key,
+            scope: Scope::$scope,
             kind: SettingType::$kind,
             rule: $rule,
             protected: $protected,
@@ -316,6 +334,9 @@ macro_rules! setting {
             get: |$s| $get($field),
             set: Setter::$setter(|$t, $v| $set),
         }
+    };
+    ($key:literal, $($rest:tt)*) => {
+        setting!(@Sink, concat!("storage.level.", $key), $($rest)*)
     };
 }
 
@@ -359,6 +380,30 @@ fn refused_name(action: OnRefused) -> &'static str {
 
 /// Sorted by key, which [`Registry::get`] relies on and a test checks.
 static SETTINGS: &[Setting] = &[
+    setting!(
+        @Source,
+        "source.quota.bytesPerSecond",
+        String,
+        Rule::Size(ByteSize(0), BYTES_MAX),
+        true,
+        Size,
+        |s| s.quota.bytes_per_second,
+        shown,
+        |s, v| s.quota.bytes_per_second = v,
+        "Bytes of bodies, as sent, that the source takes in a second; 0B is no limit."
+    ),
+    setting!(
+        @Source,
+        "source.quota.requestsPerSecond",
+        Int,
+        Rule::Int(0, REQUESTS_MAX),
+        true,
+        Int,
+        |s| s.quota.requests_per_second,
+        int,
+        |s, v| s.quota.requests_per_second = v,
+        "Requests that the source takes in a second; 0 is no limit."
+    ),
     setting!(
         "local.encoding.compression.gzip.blockSize",
         String,

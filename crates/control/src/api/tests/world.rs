@@ -11,6 +11,7 @@ use axum::body::Body;
 use forebay_meta::repo::runtime::{Node, Volume};
 use forebay_meta::store::LeaseId;
 use forebay_meta::{EmbeddedOptions, EmbeddedStore, Repo};
+use forebay_model::quota::Quotas;
 use forebay_model::{
     Clock, ColumnKind, LetterId, ManualClock, Mapping, NodeId, Sink, SinkKey, SinkSettings,
     TableBackend, TableId, Timestamp, VolumeId,
@@ -154,6 +155,7 @@ impl World {
             node: node.id,
             backends: BTreeSet::from([TableBackend::Sqlite]),
             tables: dropped.clone(),
+            quotas: Quotas::default(),
             config,
         });
         Self {

@@ -164,7 +164,7 @@ impl AuditEntry {
         let source = match &change.what {
             What::Source(key) => Some(key),
             What::Sink(key) => Some(&key.source),
-            What::Token(_) => None,
+            What::Token(_) | What::Quota => None,
         };
         Self {
             id: change.id(),

@@ -7,6 +7,8 @@ use http::{Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 
+use crate::quota::{Cause, Over};
+
 pub(super) type Answer = Response<Full<Bytes>>;
 
 const SERVER: HeaderValue = HeaderValue::from_static("Forebay");
@@ -36,6 +38,8 @@ pub(super) enum Refusal {
     /// The disk did not answer in time.
     SlowDisk,
     Busy,
+    /// A quota is used up.
+    Quota(Over),
 }
 
 impl Refusal {
@@ -52,7 +56,8 @@ impl Refusal {
             Self::Gone => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Self::SlowDisk => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Busy => StatusCode::TOO_MANY_REQUESTS,
+            Self::Quota(over) if over.cause == Cause::Disk => StatusCode::INSUFFICIENT_STORAGE,
+            Self::Busy | Self::Quota(_) => StatusCode::TOO_MANY_REQUESTS,
         }
     }
 
@@ -70,6 +75,7 @@ impl Refusal {
             Self::SlowBody => "requestTimeout",
             Self::SlowDisk => "outcomeUnknown",
             Self::Busy => "tooManyRequests",
+            Self::Quota(_) => "quotaExceeded",
         }
     }
 
@@ -90,6 +96,7 @@ impl Refusal {
             Self::Busy => {
                 "Too much data is on its way to the disk. Nothing of this request was stored, send it again later."
             }
+            Self::Quota(over) => return over.to_string(),
             Self::Project(given) => return format!("Invalid project ID \"{given}\"."),
             Self::Malformed(cause) => return format!("Malformed request: {cause}."),
             Self::BodyTooLarge(max) => {
@@ -115,6 +122,11 @@ impl Refusal {
         text.to_owned()
     }
 
+    /// The connection itself is too much.
+    pub(super) fn is_of_connections(&self) -> bool {
+        matches!(self, Self::Quota(over) if over.cause == Cause::Connections)
+    }
+
     /// What the client gets.
     pub(super) fn answer(&self) -> Answer {
         #[derive(Serialize)]
@@ -131,22 +143,32 @@ impl Refusal {
             message: self.message(),
         };
         let mut answer = json(status, &body);
-        if matches!(self, Self::Busy) {
-            set(&mut answer, header::RETRY_AFTER, RETRY_AFTER);
+        match self {
+            Self::Busy => set(&mut answer, header::RETRY_AFTER, RETRY_AFTER),
+            Self::Quota(over) => {
+                set(&mut answer, header::RETRY_AFTER, over.wait.seconds().into());
+            }
+            _ => {}
         }
         // What is left of the request would be taken for the next one's beginning.
         if matches!(
             self,
             Self::BodyTooLarge(_) | Self::HeaderTooLarge(_) | Self::SlowBody
-        ) {
-            set(
-                &mut answer,
-                header::CONNECTION,
-                HeaderValue::from_static("close"),
-            );
+        ) || self.is_of_connections()
+        {
+            close(&mut answer);
         }
         answer
     }
+}
+
+/// The connection ends with this answer.
+pub(super) fn close(answer: &mut Answer) {
+    set(
+        answer,
+        header::CONNECTION,
+        HeaderValue::from_static("close"),
+    );
 }
 
 pub(super) fn set(answer: &mut Answer, name: HeaderName, value: HeaderValue) {

@@ -5,7 +5,10 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 
+use tokio::time::Instant;
+
 use crate::budget::Charge;
+use crate::quota::{Over, SourceGate};
 
 /// Room for a body whose length is not known.
 const FIRST_ROOM: usize = 8 << 10;
@@ -17,18 +20,21 @@ pub(super) enum BodyProblem {
     TooLarge,
     /// No room in the byte budget.
     Busy,
+    /// No room in the quota.
+    Over(Over),
     /// The client went away.
     Gone,
     /// Not what its framing says.
     Malformed(String),
 }
 
-/// Reads the body; what it takes is charged before it is read, or as it comes in when it does not
-/// say how long it is.
+/// Reads the body; what it takes of the byte budget is charged before it is read, or as it comes in
+/// when it does not say how long it is. Then it is also as it comes in that the quota is paid.
 pub(super) async fn read(
     body: &mut Incoming,
     max: usize,
     charge: &mut Charge,
+    gate: &SourceGate,
 ) -> Result<Bytes, BodyProblem> {
     let declared = body.size_hint().exact();
     let room = match declared {
@@ -53,8 +59,15 @@ pub(super) async fn read(
         if so_far + data.len() > max {
             return Err(BodyProblem::TooLarge);
         }
-        if declared.is_none() && !charge.grow(data.len() as u64) {
-            return Err(BodyProblem::Busy);
+        if declared.is_none() {
+            let (length, owed) = (data.len() as u64, max as u64);
+            if !charge.grow(length) {
+                return Err(BodyProblem::Busy);
+            }
+            if gate.counts_bytes() {
+                let now = gate.at(Instant::now());
+                gate.pay(now, length, owed).map_err(BodyProblem::Over)?;
+            }
         }
         if so_far == 0 {
             first = data;

@@ -26,6 +26,12 @@ pub struct HttpSourceConfig {
     pub idle_timeout: Span,
     /// Connections open at a time; further ones are answered 503. 1 to 1000000.
     pub max_connections: usize,
+    /// Connections of one client address at a time, of IPv6 of one network of 64 bits; further ones
+    /// are answered 503. Trusted proxies may have any number. 0 to 1000000, 0 is no limit of its own.
+    pub max_connections_per_client: usize,
+    /// How long the answer to a client is held back that is over a quota, was refused just before and
+    /// goes on regardless. 0 to 10s.
+    pub refusal_delay: Span,
     /// Bytes that are read ahead for a connection. 8KB to 1MB.
     pub read_buffer_size: ByteSize,
     /// Bytes of answers that wait for a slow client of HTTP/2. 8KB to 1MB.
@@ -67,6 +73,8 @@ impl Default for HttpSourceConfig {
             header_read_timeout: Span::secs(10),
             idle_timeout: Span::secs(30),
             max_connections: 20_000,
+            max_connections_per_client: 0,
+            refusal_delay: Span::millis(100),
             read_buffer_size: ByteSize::kb(64),
             write_buffer_size: ByteSize::kb(64),
             max_request_body_size: ByteSize::mb(1),
@@ -103,6 +111,12 @@ impl HttpSourceConfig {
                 Span::secs(1),
                 Span::hours(1),
             ),
+            (
+                "refusalDelay",
+                self.refusal_delay,
+                Span::secs(0),
+                Span::secs(10),
+            ),
         ];
         let (kb, mb) = (ByteSize::kb, ByteSize::mb);
         let sizes = [
@@ -130,6 +144,12 @@ impl HttpSourceConfig {
         ];
         let numbers = [
             ("maxConnections", self.max_connections, 1, 1_000_000),
+            (
+                "maxConnectionsPerClient",
+                self.max_connections_per_client,
+                0,
+                1_000_000,
+            ),
             (
                 "maxRecordsPerBatch",
                 self.max_records_per_batch,

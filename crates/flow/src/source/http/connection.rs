@@ -18,6 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use super::HttpSourceConfig;
 use super::activity::{Activity, Patience, Watched};
 use super::receive::Receiver;
+use crate::quota::Seat;
 
 /// Smallest buffer that the HTTP library takes.
 const BUFFER_MIN: u64 = 8 << 10;
@@ -104,12 +105,13 @@ where
     S: Read + Write + Unpin + Send + 'static,
 {
     let activity = Activity::new();
+    let seat = Arc::new(Seat::default());
     let io = Watched::new(io, Arc::clone(&activity));
     let service = service_fn(|request: http::Request<hyper::body::Incoming>| {
         let in_request = activity.request(request.version() == http::Version::HTTP_2);
-        let shared = Arc::clone(shared);
+        let (shared, seat) = (Arc::clone(shared), Arc::clone(&seat));
         async move {
-            let answer = shared.receiver.receive(peer, request).await;
+            let answer = shared.receiver.receive(peer, &seat, request).await;
             drop(in_request);
             Ok::<_, Infallible>(answer)
         }

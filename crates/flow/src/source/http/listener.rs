@@ -12,6 +12,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use super::clients::Clients;
 use super::connection::{self, Shared};
 use super::meters::Meters;
 use super::receive::Receiver;
@@ -45,6 +46,7 @@ impl Listener {
     ) -> Self {
         let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
         let max_connections = config.max_connections;
+        let clients = Clients::new(&config);
         let receiver = Receiver {
             config,
             deps,
@@ -53,6 +55,7 @@ impl Listener {
         let accept = Accept {
             shared: Shared::new(receiver, tls),
             max_connections,
+            clients,
             connections: JoinSet::new(),
             farewells: JoinSet::new(),
             stops: Vec::new(),
@@ -85,6 +88,7 @@ impl Drop for Listener {
 struct Accept {
     shared: Arc<Shared>,
     max_connections: usize,
+    clients: Arc<Clients>,
     connections: JoinSet<usize>,
     farewells: JoinSet<()>,
     /// For each connection what tells it to finish, by its place.
@@ -128,19 +132,22 @@ impl Accept {
     }
 
     fn accepted(&mut self, stream: TcpStream, peer: SocketAddr) {
-        if self.connections.len() >= self.max_connections {
+        let is_full = self.connections.len() >= self.max_connections;
+        let counted = (!is_full).then(|| self.clients.count(peer.ip())).flatten();
+        let Some(counted) = counted else {
             self.shared.receiver.meters.connections_refused.increment(1);
             if self.farewells.len() < FAREWELLS_MAX && !self.shared.has_tls() {
                 self.farewells.spawn(farewell(stream));
             }
             return;
-        }
+        };
         let (stop, stopped) = oneshot::channel();
         let place = self.place(stop);
         let shared = Arc::clone(&self.shared);
         self.shared.receiver.meters.connections.increment(1);
         self.connections.spawn(async move {
             connection::serve(shared, stream, peer, stopped).await;
+            drop(counted);
             place
         });
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use forebay_record::body::{self, BodyMode};
 use forebay_record::{BodyFormat, Headers, InflateError, RecordContext, RequestInfo, SplitError};
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, ORIGIN};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HOST, ORIGIN};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 use hyper::body::{Body, Incoming};
 use tokio::time::{Instant, timeout_at};
@@ -19,6 +19,7 @@ use super::report::{self, Broken};
 use super::{Deps, HttpSourceConfig};
 use crate::budget::Charge;
 use crate::dispatch::{Batch, Target};
+use crate::quota::{Over, Seat};
 
 /// A refused body up to this size is read all the same, so that its connection can go on.
 const DISCARD_MAX: u64 = 256 << 10;
@@ -58,9 +59,14 @@ fn route(path: &str) -> Route<'_> {
 
 impl Receiver {
     /// Answers a request. Never fails: whatever is wrong is in the answer.
-    pub(super) async fn receive(&self, peer: IpAddr, request: Request<Incoming>) -> Answer {
+    pub(super) async fn receive(
+        &self,
+        peer: IpAddr,
+        seat: &Seat,
+        request: Request<Incoming>,
+    ) -> Answer {
         let has_origin = request.headers().contains_key(ORIGIN);
-        let mut answer = self.answer(peer, request).await;
+        let mut answer = self.answer(peer, seat, request).await;
         if has_origin {
             answer::cors(&mut answer);
         }
@@ -68,7 +74,7 @@ impl Receiver {
         answer
     }
 
-    async fn answer(&self, peer: IpAddr, request: Request<Incoming>) -> Answer {
+    async fn answer(&self, peer: IpAddr, seat: &Seat, request: Request<Incoming>) -> Answer {
         let max = self.config.max_header_size;
         if head_size(&request) > max.0 {
             return Refusal::HeaderTooLarge(max).answer();
@@ -96,15 +102,59 @@ impl Receiver {
         if target.is_disabled() {
             return self.refuse(request, Refusal::Disabled).await;
         }
-        match self.take(peer, &target, request).await {
-            Ok(answer) => answer,
-            Err(refusal) => refusal.answer(),
+        let started = Instant::now();
+        let gate = &target.gate;
+        let now = gate.at(started);
+        let mut answer = match self.pass(&target, seat, &request, now) {
+            Ok(()) => match self.take(peer, &target, request, started).await {
+                Ok(answer) => answer,
+                Err(refusal) => refusal.answer(),
+            },
+            Err(over) => self.refuse_over(seat, request, over).await,
+        };
+        gate.show(now, answer.headers_mut());
+        answer
+    }
+
+    /// Whether the quotas of the source and of its project have room for the request.
+    fn pass(
+        &self,
+        target: &Target,
+        seat: &Seat,
+        request: &Request<Incoming>,
+        now: u64,
+    ) -> Result<(), Over> {
+        seat.take(&target.gate)?;
+        let length = request.body().size_hint().exact();
+        // What is too large is not read.
+        let length = length.filter(|l| *l <= self.config.max_request_body_size.0);
+        target.gate.pass(now, length)?;
+        seat.passed();
+        Ok(())
+    }
+
+    /// Refuses a request that is over a quota. A client that was refused just before and goes on
+    /// regardless is made to wait for it: each of its connections then takes as good as nothing from
+    /// others.
+    async fn refuse_over(&self, seat: &Seat, request: Request<Incoming>, over: Over) -> Answer {
+        let answer = self.refuse(request, Refusal::Quota(over)).await;
+        let pause = self.config.refusal_delay.0.min(over.wait.0);
+        if seat.refused_again() && !pause.is_zero() {
+            tokio::time::sleep(pause).await;
         }
+        answer
     }
 
     /// Refuses a request without having looked at its body.
     async fn refuse(&self, request: Request<Incoming>, refusal: Refusal) -> Answer {
+        // A client that asks before it sends its body does not have to.
+        let asks = request.headers().contains_key(EXPECT);
         let mut body = request.into_body();
+        if asks && !body.is_end_stream() {
+            let mut answer = refusal.answer();
+            answer::close(&mut answer);
+            return answer;
+        }
         self.refuse_body(&mut body, &refusal).await
     }
 
@@ -122,11 +172,7 @@ impl Receiver {
         let drained = body.is_end_stream()
             || small && matches!(timeout_at(deadline, discard(body, max)).await, Ok(true));
         if !drained {
-            answer::set(
-                &mut answer,
-                http::header::CONNECTION,
-                HeaderValue::from_static("close"),
-            );
+            answer::close(&mut answer);
         }
         answer
     }
@@ -137,8 +183,8 @@ impl Receiver {
         peer: IpAddr,
         target: &Arc<Target>,
         request: Request<Incoming>,
+        started: Instant,
     ) -> Result<Answer, Refusal> {
-        let started = Instant::now();
         let deadline = started + self.config.request_timeout.0;
         let (mut head, mut body) = request.into_parts();
         let gzip = match is_gzip(&head.headers) {
@@ -148,7 +194,8 @@ impl Receiver {
         let query = head.uri.query().unwrap_or_default();
         let (verbose, batch) = (has_flag(query, "verbose"), has_flag(query, "batch"));
         let mut charge = self.deps.budget.charge(0);
-        let bytes = match self.read_body(&mut body, gzip, deadline, &mut charge).await {
+        let read = self.read_body(&mut body, target, gzip, deadline, &mut charge);
+        let bytes = match read.await {
             Ok(bytes) => bytes,
             Err(refusal) => {
                 // What there is no room for is not held while the rest of it comes in.
@@ -191,16 +238,19 @@ impl Receiver {
     async fn read_body(
         &self,
         body: &mut Incoming,
+        target: &Target,
         gzip: bool,
         deadline: Instant,
         charge: &mut Charge,
     ) -> Result<Bytes, Refusal> {
         let max = self.config.max_request_body_size;
         let limit = usize::try_from(max.0).unwrap_or(usize::MAX);
-        let bytes = match timeout_at(deadline, read(body, limit, charge)).await {
+        let reading = read(body, limit, charge, &target.gate);
+        let bytes = match timeout_at(deadline, reading).await {
             Err(_) => return Err(Refusal::SlowBody),
             Ok(Err(BodyProblem::TooLarge)) => return Err(Refusal::BodyTooLarge(max)),
             Ok(Err(BodyProblem::Busy)) => return Err(Refusal::Busy),
+            Ok(Err(BodyProblem::Over(over))) => return Err(Refusal::Quota(over)),
             Ok(Err(BodyProblem::Gone)) => return Err(Refusal::Gone),
             Ok(Err(BodyProblem::Malformed(cause))) => return Err(Refusal::Malformed(cause)),
             Ok(Ok(bytes)) => bytes,

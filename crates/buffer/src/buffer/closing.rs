@@ -1,0 +1,192 @@
+//! Waiting until messages are delivered, and the end.
+
+use std::future::poll_fn;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use super::{Buffer, Inner};
+use crate::deliver::Next;
+use crate::error::WriteError;
+use crate::lane::LaneCore;
+use crate::sync::lock;
+
+/// What becomes of messages that wait when a buffer is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closing {
+    /// They are delivered, for at most so long; then as with `Leave`.
+    Drain(Duration),
+    /// They stay on disk, and are delivered after the next opening.
+    Leave,
+}
+
+impl Buffer {
+    /// Waits until everything that was accepted before is delivered or set aside.
+    ///
+    /// # Errors
+    /// [`WriteError::Timeout`] when that takes longer.
+    pub async fn flush(&self, limit: Duration) -> Result<(), WriteError> {
+        let waiting = self.waiting_for();
+        let shared = &self.inner.shared;
+        let until = shared.env.elapsed() + limit;
+        let done = poll_fn(|cx| {
+            let seen = shared.change.seen();
+            if waiting.is_done() {
+                return Poll::Ready(true);
+            }
+            if shared.env.elapsed() >= until {
+                return Poll::Ready(false);
+            }
+            if shared.change.poll(seen, cx.waker()) {
+                cx.waker().wake_by_ref();
+            }
+            Poll::Pending
+        });
+        if done.await {
+            Ok(())
+        } else {
+            Err(not_delivered(limit))
+        }
+    }
+
+    /// As [`Buffer::flush`], but blocks the thread.
+    ///
+    /// # Errors
+    /// As [`Buffer::flush`].
+    pub fn flush_blocking(&self, limit: Duration) -> Result<(), WriteError> {
+        let waiting = self.waiting_for();
+        let shared = &self.inner.shared;
+        let until = shared.env.elapsed() + limit;
+        loop {
+            let seen = shared.change.seen();
+            if waiting.is_done() {
+                return Ok(());
+            }
+            let left = until.saturating_sub(shared.env.elapsed());
+            if left.is_zero() {
+                return Err(not_delivered(limit));
+            }
+            if shared.config.manual {
+                // Time moves on only when somebody moves it: what can't be done now never will.
+                if !self.step().is_zero() && !waiting.is_done() {
+                    return Err(not_delivered(limit));
+                }
+            } else {
+                shared
+                    .change
+                    .wait(seen, left.min(Duration::from_millis(100)));
+            }
+        }
+    }
+
+    fn waiting_for(&self) -> Target {
+        let lanes = self.inner.shared.all_lanes();
+        Target {
+            lanes: lanes.into_iter().map(|lane| (lane.end(), lane)).collect(),
+        }
+    }
+
+    /// Closes the buffer. Writes are refused from now on, in every clone.
+    ///
+    /// # Errors
+    /// [`WriteError::Timeout`] when not all could be delivered in the time that `Drain` gives. What
+    /// is left is on disk, and delivered after the next opening.
+    pub fn close(&self, closing: Closing) -> Result<(), WriteError> {
+        let inner = &self.inner;
+        for lane in inner.shared.all_lanes() {
+            lock(&lane.intake).closed = true;
+        }
+        let drained = match closing {
+            Closing::Drain(limit) => self.flush_taken(limit),
+            Closing::Leave => Ok(()),
+        };
+        inner.shutdown();
+        drained
+    }
+
+    /// As a flush, but for what is taken and not committed, too.
+    fn flush_taken(&self, limit: Duration) -> Result<(), WriteError> {
+        let shared = &self.inner.shared;
+        let until = shared.env.elapsed() + limit;
+        loop {
+            let seen = shared.change.seen();
+            let lanes = shared.all_lanes();
+            let taken = lanes.iter().all(|lane| {
+                let intake = lock(&lane.intake);
+                intake.is_empty() && intake.committing == 0
+            });
+            let left = until.saturating_sub(shared.env.elapsed());
+            if taken {
+                return self.flush_blocking(left);
+            }
+            if left.is_zero() {
+                return Err(not_delivered(limit));
+            }
+            if shared.config.manual {
+                self.step();
+            } else {
+                shared
+                    .change
+                    .wait(seen, left.min(Duration::from_millis(20)));
+            }
+        }
+    }
+}
+
+fn not_delivered(waited: Duration) -> WriteError {
+    WriteError::Timeout {
+        waited,
+        what: "not everything was delivered".to_owned(),
+    }
+}
+
+/// Places that lanes have to reach.
+struct Target {
+    lanes: Vec<(u64, Arc<LaneCore>)>,
+}
+
+impl Target {
+    fn is_done(&self) -> bool {
+        self.lanes.iter().all(|(end, lane)| {
+            lane.meters.cursor.load(Ordering::Acquire) >= *end
+                || lane.stats().is_none_or(|s| s.trimmed_to >= *end)
+        })
+    }
+}
+
+impl Inner {
+    fn shutdown(&self) {
+        self.keeper.stop();
+        let lanes = self.shared.all_lanes();
+        for lane in &lanes {
+            lock(&lane.intake).closed = true;
+            lane.stop();
+        }
+        for mut deliverer in std::mem::take(&mut *lock(&self.manual)) {
+            while deliverer.step() != Next::Finished {}
+        }
+        for thread in std::mem::take(&mut *lock(&self.threads)) {
+            // The last handle may be dropped by one of our threads: by a provider that has one.
+            if thread.thread().id() != std::thread::current().id() {
+                // What a panic has left was told when it happened.
+                drop(thread.join());
+            }
+        }
+        self.shared.log.shutdown();
+        self.shared.listeners.close();
+        self.shared.change.notify();
+        // Lanes and what they share hold each other.
+        self.shared
+            .lanes
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}

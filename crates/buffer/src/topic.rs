@@ -1,0 +1,230 @@
+//! A topic: the way in for writers.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use crate::buffer::Buffer;
+use crate::error::WriteError;
+use crate::frame::encoded_len;
+use crate::intake::{self, Refused};
+use crate::lane::LaneCore;
+use crate::message::Message;
+use crate::receipt::{Accepted, Receipt};
+use crate::retention::{self, Attempt, Wait};
+
+/// The longest name of a topic or group, in bytes. Kafka's bound.
+pub const MAX_TOPIC: usize = 249;
+
+/// A topic of a buffer. Cheap to clone.
+#[derive(Clone)]
+pub struct Topic {
+    lane: Arc<LaneCore>,
+    /// Its name, where it shares a lane.
+    own: Option<Arc<str>>,
+    /// Keeps the buffer open.
+    buffer: Buffer,
+}
+
+impl std::fmt::Debug for Topic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Topic")
+            .field("lane", &self.lane.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a try to hand messages over came to.
+enum Tried {
+    Taken(Receipt),
+    Wait(Wait),
+}
+
+impl Topic {
+    pub(crate) fn new(buffer: Buffer, lane: Arc<LaneCore>, topic: &str) -> Self {
+        Self {
+            own: (*lane.name != *topic).then(|| Arc::from(topic)),
+            lane,
+            buffer,
+        }
+    }
+
+    /// Writes messages, next to each other; returns when all are accepted.
+    ///
+    /// # Errors
+    /// See [`WriteError`]. When the disk fails some of them may have been accepted.
+    pub async fn write(&self, messages: &[Message]) -> Result<Accepted, WriteError> {
+        let mut attempt = Attempt::new(&self.lane.shared);
+        loop {
+            let receipt = self.hand_over_with(messages, &mut attempt).await?;
+            match receipt.await {
+                Err(full @ WriteError::Full { .. }) if messages.len() == 1 => {
+                    let wait = retention::disk_full(&self.lane, full, &mut attempt)?;
+                    self.wait(wait).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    /// As [`Topic::write`], but blocks the thread.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub fn write_blocking(&self, messages: &[Message]) -> Result<Accepted, WriteError> {
+        let mut attempt = Attempt::new(&self.lane.shared);
+        loop {
+            let receipt = self.hand_over_blocking_with(messages, &mut attempt)?;
+            match receipt.wait() {
+                Err(full @ WriteError::Full { .. }) if messages.len() == 1 => {
+                    let wait = retention::disk_full(&self.lane, full, &mut attempt)?;
+                    self.wait_blocking(wait);
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Hands messages over, next to each other, and does not wait for the disk: the receipt says
+    /// when they are accepted. Waits only where a bound says so. What is handed over one after
+    /// another is in that order; the fastest way to write many single messages.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub async fn hand_over(&self, messages: &[Message]) -> Result<Receipt, WriteError> {
+        let mut attempt = Attempt::new(&self.lane.shared);
+        self.hand_over_with(messages, &mut attempt).await
+    }
+
+    /// As [`Topic::hand_over`], but blocks the thread where it has to wait.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub fn hand_over_blocking(&self, messages: &[Message]) -> Result<Receipt, WriteError> {
+        let mut attempt = Attempt::new(&self.lane.shared);
+        self.hand_over_blocking_with(messages, &mut attempt)
+    }
+
+    async fn hand_over_with(
+        &self,
+        messages: &[Message],
+        attempt: &mut Attempt,
+    ) -> Result<Receipt, WriteError> {
+        loop {
+            match self.try_hand_over(messages, attempt)? {
+                Tried::Taken(receipt) => return Ok(receipt),
+                Tried::Wait(wait) => self.wait(wait).await,
+            }
+        }
+    }
+
+    fn hand_over_blocking_with(
+        &self,
+        messages: &[Message],
+        attempt: &mut Attempt,
+    ) -> Result<Receipt, WriteError> {
+        loop {
+            match self.try_hand_over(messages, attempt)? {
+                Tried::Taken(receipt) => return Ok(receipt),
+                Tried::Wait(wait) => self.wait_blocking(wait),
+            }
+        }
+    }
+
+    fn try_hand_over(
+        &self,
+        messages: &[Message],
+        attempt: &mut Attempt,
+    ) -> Result<Tried, WriteError> {
+        let need = self.check(messages)?;
+        let wait = retention::admit(&self.lane, need, attempt)?;
+        if !matches!(wait, Wait::No) {
+            return Ok(Tried::Wait(wait));
+        }
+        let shared = &self.lane.shared;
+        let seen = shared.change.seen();
+        match intake::put(&self.lane, self.own.as_deref(), messages) {
+            Ok(receipt) => Ok(Tried::Taken(receipt)),
+            Err(Refused::Error(error)) => Err(error),
+            // The disk or the provider is behind; that is no bound, and ends by itself.
+            Err(Refused::Busy) => {
+                let until = shared.env.elapsed() + Duration::from_secs(3_600);
+                Ok(Tried::Wait(Wait::Change(seen, until)))
+            }
+        }
+    }
+
+    /// Checks messages; how many bytes they take at most.
+    fn check(&self, messages: &[Message]) -> Result<u64, WriteError> {
+        let most = self.lane.shared.config.max_message_bytes;
+        let mut need = 0;
+        for message in messages {
+            let len = message.len();
+            if len > most {
+                return Err(WriteError::Invalid {
+                    field: "message",
+                    value: format!("{len} bytes long"),
+                    allowed: format!(
+                        "up to {most} bytes of key, payload and headers (`max_message_bytes`)"
+                    ),
+                });
+            }
+            need += encoded_len(self.own.as_deref(), message) as u64;
+        }
+        Ok(need)
+    }
+
+    async fn wait(&self, wait: Wait) {
+        match wait {
+            Wait::No => {}
+            Wait::Dropped(tickets) => {
+                for ticket in tickets {
+                    // If it failed the next try tells.
+                    drop(ticket.await);
+                }
+                self.remeasure();
+            }
+            Wait::Change(seen, until) => {
+                let shared = &self.lane.shared;
+                poll_fn(|cx| {
+                    if shared.env.elapsed() >= until || shared.change.poll(seen, cx.waker()) {
+                        return Poll::Ready(());
+                    }
+                    Poll::Pending
+                })
+                .await;
+            }
+        }
+    }
+
+    fn wait_blocking(&self, wait: Wait) {
+        match wait {
+            Wait::No => {}
+            Wait::Dropped(tickets) => {
+                for ticket in tickets {
+                    // If it failed the next try tells.
+                    drop(ticket.wait());
+                }
+                self.remeasure();
+            }
+            Wait::Change(seen, until) => {
+                let shared = &self.lane.shared;
+                let left = until.saturating_sub(shared.env.elapsed());
+                if shared.config.manual {
+                    self.buffer.step();
+                } else {
+                    shared
+                        .change
+                        .wait(seen, left.min(Duration::from_millis(100)));
+                }
+            }
+        }
+    }
+
+    fn remeasure(&self) {
+        for lane in self.lane.shared.all_lanes() {
+            lane.measure();
+        }
+    }
+}

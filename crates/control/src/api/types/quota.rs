@@ -1,0 +1,108 @@
+//! Quotas of projects.
+
+use forebay_model::ProjectId;
+use forebay_model::quota::{OwnQuota, Quotas};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// What a project may use.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ProjectQuota {
+    project_id: u64,
+    /// How much of a rate can be taken at once: what it gives in this time.
+    #[schema(example = "1s")]
+    window: String,
+    /// What is in force.
+    effective: Quota,
+    /// What the server's configuration says.
+    default: Quota,
+    /// What is set for this very project.
+    own: QuotaChange,
+}
+
+/// Limits; zero is none.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Quota {
+    /// Of all sources together.
+    requests_per_second: u64,
+    /// Of bodies as sent, of all sources together.
+    #[schema(example = "2GB")]
+    bytes_per_second: String,
+    /// Open connections whose last request was the project's.
+    connections: u64,
+    /// In the log and in staging.
+    #[schema(example = "1TB")]
+    disk_bytes: String,
+    /// Of each source that has no other of its own.
+    source_requests_per_second: u64,
+    /// Of each source that has no other of its own.
+    #[schema(example = "1GB")]
+    source_bytes_per_second: String,
+}
+
+/// Limits in place of those of the server's configuration; zero is none.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = SetQuotaRequestBody)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct QuotaChange {
+    /// Of all sources together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, maximum = 100_000_000)]
+    pub(crate) requests_per_second: Option<u64>,
+    /// Of bodies as sent, of all sources together, like `10MB`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, max_length = 32, example = "10MB")]
+    pub(crate) bytes_per_second: Option<String>,
+    /// Open connections whose last request was the project's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, maximum = 100_000_000)]
+    pub(crate) connections: Option<u64>,
+    /// In the log and in staging, like `10GB`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, max_length = 32, example = "10GB")]
+    pub(crate) disk_bytes: Option<String>,
+    /// Of each source that has no other of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, maximum = 100_000_000)]
+    pub(crate) source_requests_per_second: Option<u64>,
+    /// Of each source that has no other of its own, like `10MB`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, max_length = 32, example = "10MB")]
+    pub(crate) source_bytes_per_second: Option<String>,
+}
+
+impl ProjectQuota {
+    pub(crate) fn new(project: ProjectId, server: &Quotas, own: &OwnQuota) -> Self {
+        let text = |size: Option<forebay_model::ByteSize>| size.map(|s| s.to_string());
+        Self {
+            project_id: project.0,
+            window: server.window.to_string(),
+            effective: Quota::new(server, own),
+            default: Quota::new(server, &OwnQuota::default()),
+            own: QuotaChange {
+                requests_per_second: own.requests_per_second,
+                bytes_per_second: text(own.bytes_per_second),
+                connections: own.connections,
+                disk_bytes: text(own.disk_bytes),
+                source_requests_per_second: own.source_requests_per_second,
+                source_bytes_per_second: text(own.source_bytes_per_second),
+            },
+        }
+    }
+}
+
+impl Quota {
+    fn new(server: &Quotas, own: &OwnQuota) -> Self {
+        let (project, source) = (server.project.with(own), own.source(server.source));
+        Self {
+            requests_per_second: project.requests_per_second,
+            bytes_per_second: project.bytes_per_second.to_string(),
+            connections: project.connections,
+            disk_bytes: project.disk_bytes.to_string(),
+            source_requests_per_second: source.requests_per_second,
+            source_bytes_per_second: source.bytes_per_second.to_string(),
+        }
+    }
+}

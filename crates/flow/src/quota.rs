@@ -1,0 +1,188 @@
+//! Quotas as requests meet them: a gate for each source, and behind it that of its project.
+//!
+//! What a gate allows never changes; when a quota does, the next table of routes has other gates.
+//! What was used outlives them: [`Gates`] keeps it for as long as the node runs, so that a change of
+//! anything gives nobody a fresh allowance.
+
+mod disk;
+mod gate;
+mod seat;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use forebay_model::quota::{Bucket, OwnQuota, Quotas, SourceQuota, Spent};
+use forebay_model::{ProjectId, SourceId};
+use tokio::time::Instant;
+
+pub use disk::DiskUse;
+pub use gate::{Cause, Over, SourceGate};
+use gate::{ProjectGate, Rates};
+pub use seat::Seat;
+
+/// What a project holds at the moment.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    connections: AtomicU64,
+    /// Bytes in the log and in staging, as they were last measured.
+    disk: AtomicU64,
+}
+
+/// What a source or a project has used of its rates.
+#[derive(Clone, Debug, Default)]
+struct Used {
+    requests: Spent,
+    bytes: Spent,
+}
+
+#[derive(Debug, Default)]
+struct Project {
+    used: Used,
+    held: Arc<Held>,
+    sources: HashMap<SourceId, Used>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    projects: HashMap<ProjectId, Project>,
+    log: HashMap<ProjectId, u64>,
+    staged: HashMap<ProjectId, u64>,
+}
+
+/// What all sources and projects of this node have used, and what the configuration allows them.
+#[derive(Debug)]
+pub struct Gates {
+    quotas: Quotas,
+    start: Instant,
+    known: Mutex<Known>,
+}
+
+impl Gates {
+    /// Nothing is used yet.
+    #[must_use]
+    pub fn new(quotas: Quotas) -> Arc<Self> {
+        Arc::new(Self {
+            quotas,
+            start: Instant::now(),
+            known: Mutex::default(),
+        })
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the configuration allows.
+    #[must_use]
+    pub fn quotas(&self) -> &Quotas {
+        &self.quotas
+    }
+
+    /// Gates for a new table of routes.
+    #[must_use]
+    pub fn maker(self: &Arc<Self>) -> GateMaker<'_> {
+        GateMaker {
+            gates: self,
+            projects: HashMap::new(),
+        }
+    }
+
+    /// Notes what projects have in staging; those that are not named have nothing.
+    pub(crate) fn set_staged(&self, bytes: HashMap<ProjectId, u64>) {
+        let mut known = self.known();
+        known.staged = bytes;
+        known.show();
+    }
+
+    /// Notes what projects have in the log; those that are not named have nothing.
+    pub(crate) fn set_log(&self, bytes: HashMap<ProjectId, u64>) {
+        let mut known = self.known();
+        known.log = bytes;
+        known.show();
+    }
+}
+
+impl Known {
+    fn disk(&self, project: ProjectId) -> u64 {
+        let of = |bytes: &HashMap<ProjectId, u64>| bytes.get(&project).copied().unwrap_or_default();
+        of(&self.log) + of(&self.staged)
+    }
+
+    fn show(&self) {
+        for (id, project) in &self.projects {
+            let bytes = self.disk(*id);
+            let before = project.held.disk.swap(bytes, Relaxed);
+            if before != bytes {
+                disk::show(*id, bytes);
+            }
+        }
+    }
+
+    fn project(&mut self, id: ProjectId) -> &mut Project {
+        let disk = self.disk(id);
+        self.projects.entry(id).or_insert_with(|| {
+            let project = Project::default();
+            project.held.disk.store(disk, Relaxed);
+            project
+        })
+    }
+}
+
+/// Makes the gates of one table: a project's is made once, and shared by its sources.
+#[derive(Debug)]
+pub struct GateMaker<'g> {
+    gates: &'g Arc<Gates>,
+    projects: HashMap<ProjectId, Arc<ProjectGate>>,
+}
+
+impl GateMaker<'_> {
+    /// The gate of a source that may use `quota`, in a project that has `own`.
+    pub fn gate(
+        &mut self,
+        project: ProjectId,
+        source: &SourceId,
+        quota: SourceQuota,
+        own: &OwnQuota,
+    ) -> Arc<SourceGate> {
+        let Gates { quotas, start, .. } = &**self.gates;
+        let rates = |requests, bytes: forebay_model::ByteSize, used: &Used| Rates {
+            requests: Bucket::new(requests, quotas.window, Arc::clone(&used.requests)),
+            bytes: Bucket::new(bytes.0, quotas.window, Arc::clone(&used.bytes)),
+        };
+        let mut known = self.gates.known();
+        let kept = known.project(project);
+        let of_project = self.projects.entry(project).or_insert_with(|| {
+            let allowed = quotas.project.with(own);
+            let (requests, bytes) = (allowed.requests_per_second, allowed.bytes_per_second);
+            Arc::new(ProjectGate {
+                rates: rates(requests, bytes, &kept.used),
+                connections: allowed.connections,
+                disk: allowed.disk_bytes.0,
+                held: Arc::clone(&kept.held),
+            })
+        });
+        let used = kept.sources.entry(source.clone()).or_default();
+        let (requests, bytes) = (quota.requests_per_second, quota.bytes_per_second);
+        SourceGate::new(
+            (project, source),
+            rates(requests, bytes, used),
+            Arc::clone(of_project),
+            *start,
+        )
+    }
+
+    /// All gates are made: what is known of sources and projects that are gone is forgotten.
+    /// Connections of theirs still give back what they hold.
+    pub fn finish(self, is_known: impl Fn(ProjectId, &SourceId) -> bool) {
+        let mut known = self.gates.known();
+        let made = self.projects;
+        known.projects.retain(|id, _| made.contains_key(id));
+        for (id, project) in &mut known.projects {
+            project.sources.retain(|source, _| is_known(*id, source));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

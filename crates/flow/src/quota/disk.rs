@@ -1,0 +1,69 @@
+//! What projects hold on disk: in the log until their rows are in a table, and in staging until
+//! then. Both are measured where they are: the log counts its streams, and a slice says how large
+//! its object is. So it is right after any crash.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use forebay_log::Log;
+use forebay_model::{ProjectId, SliceKey};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use super::Gates;
+use crate::metrics::PROJECT_DISK_BYTES;
+use crate::pipeline::letter_sink;
+
+/// Measures what projects hold in a log.
+#[derive(Debug)]
+pub struct DiskUse {
+    gates: Arc<Gates>,
+    log: Log,
+}
+
+impl DiskUse {
+    /// Measures once, so that no request of a project which holds too much is taken before.
+    #[must_use]
+    pub fn new(gates: Arc<Gates>, log: Log) -> Self {
+        let disk = Self { gates, log };
+        disk.measure();
+        disk
+    }
+
+    /// Measures every `interval` until `stop`. What a project sends within it may be over its quota.
+    pub async fn run(self, interval: Duration, stop: CancellationToken) {
+        let mut tick = tokio::time::interval(interval);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                _ = tick.tick() => self.measure(),
+            }
+        }
+    }
+
+    /// Measures.
+    pub fn measure(&self) {
+        let mut bytes: HashMap<ProjectId, u64> = HashMap::new();
+        for stream in self.log.streams() {
+            if let Some(project) = project_of(&stream.name) {
+                *bytes.entry(project).or_default() += stream.stored_bytes;
+            }
+        }
+        self.gates.set_log(bytes);
+    }
+}
+
+/// Whose stream of the log it is: a slice's, or the dead letters' of a sink.
+fn project_of(stream: &str) -> Option<ProjectId> {
+    let of_slice = || Some(stream.parse::<SliceKey>().ok()?.file.sink);
+    let sink = letter_sink(stream).or_else(of_slice)?;
+    Some(sink.source.branch.project)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+pub(super) fn show(project: ProjectId, bytes: u64) {
+    metrics::gauge!(PROJECT_DISK_BYTES, "project" => project.to_string()).set(bytes as f64);
+}

@@ -1,0 +1,188 @@
+//! `forebay quota`: what projects and sources may use.
+
+use clap::Subcommand;
+use reqwest::Method;
+use serde_json::{Map, Value, json};
+
+use super::common::Server;
+use crate::api::{ApiClient, SOURCES, block_on};
+use crate::config::Environment;
+use crate::failure::Failure;
+use crate::terminal;
+
+/// Said in place of a value: what the server's configuration says.
+const DEFAULT: &str = "default";
+
+/// Shows and sets what projects and sources may use.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Show(Show),
+    Set(Set),
+}
+
+/// Shows what a project may use.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Show {
+    /// Number of the project; 1 is the server's own
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    project: u64,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// Sets what a project or a source may use; what is not named stays. It holds at once, without a
+/// restart. A value is a number or a size, 0 for no limit, or "default" for what the server's
+/// configuration says.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  forebay quota set --project 7 --requests-per-second 500 --disk-bytes 10GB --data-dir ./data
+  forebay quota set --project 7 --disk-bytes default --data-dir ./data
+  forebay quota set --source events --bytes-per-second 5MB --data-dir ./data")]
+pub(crate) struct Set {
+    /// Number of the project; 1 is the server's own
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    project: u64,
+    /// One source of the token's project, in place of the whole project
+    #[arg(long, value_name = "ID", conflicts_with = "project")]
+    source: Option<String>,
+    /// Requests a second
+    #[arg(long, value_name = "NUMBER")]
+    requests_per_second: Option<String>,
+    /// Bytes of bodies a second
+    #[arg(long, value_name = "SIZE")]
+    bytes_per_second: Option<String>,
+    /// Open connections
+    #[arg(long, value_name = "NUMBER", conflicts_with = "source")]
+    connections: Option<String>,
+    /// Bytes in the log and in staging
+    #[arg(long, value_name = "SIZE", conflicts_with = "source")]
+    disk_bytes: Option<String>,
+    /// Requests a second of each source of the project that has no other of its own
+    #[arg(long, value_name = "NUMBER", conflicts_with = "source")]
+    source_requests_per_second: Option<String>,
+    /// Bytes of bodies a second of each source of the project that has no other of its own
+    #[arg(long, value_name = "SIZE", conflicts_with = "source")]
+    source_bytes_per_second: Option<String>,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// Runs it.
+pub(crate) fn run(command: Command, env: Environment) -> Result<(), Failure> {
+    match command {
+        Command::Show(args) => {
+            let api = ApiClient::new(&args.server, env)?;
+            block_on(async {
+                let quota = api.get(&path(args.project)).await?;
+                match args.json {
+                    true => terminal::line(format_args!("{quota:#}")),
+                    false => show(&quota),
+                }
+            })
+        }
+        Command::Set(args) => {
+            let changes = args.changes()?;
+            if changes.is_empty() {
+                return Err(Failure::usage("there is nothing to set: name a limit"));
+            }
+            let api = ApiClient::new(&args.server, env)?;
+            block_on(async {
+                match &args.source {
+                    Some(source) => set_source(&api, source, changes).await,
+                    None => set_project(&api, args.project, changes).await,
+                }
+            })
+        }
+    }
+}
+
+fn path(project: u64) -> String {
+    format!("/v1/admin/quotas/{project}")
+}
+
+impl Set {
+    /// What was given, by the API's names; null returns to the default.
+    fn changes(&self) -> Result<Map<String, Value>, Failure> {
+        let given = [
+            ("requestsPerSecond", &self.requests_per_second, true),
+            ("bytesPerSecond", &self.bytes_per_second, false),
+            ("connections", &self.connections, true),
+            ("diskBytes", &self.disk_bytes, false),
+            (
+                "sourceRequestsPerSecond",
+                &self.source_requests_per_second,
+                true,
+            ),
+            ("sourceBytesPerSecond", &self.source_bytes_per_second, false),
+        ];
+        let mut changes = Map::new();
+        for (name, text, is_number) in given {
+            let Some(text) = text else {
+                continue;
+            };
+            let value = match text.as_str() {
+                DEFAULT => Value::Null,
+                text if is_number => json!(text.parse::<u64>().map_err(|_| {
+                    Failure::usage(format_args!(
+                        "{name} is \"{text}\", it must be a whole number or \"{DEFAULT}\""
+                    ))
+                })?),
+                text => json!(text),
+            };
+            changes.insert(name.to_owned(), value);
+        }
+        Ok(changes)
+    }
+}
+
+async fn set_project(
+    api: &ApiClient,
+    project: u64,
+    changes: Map<String, Value>,
+) -> Result<(), Failure> {
+    let path = path(project);
+    let mut quota = api.get(&path).await?;
+    let mut own = quota["own"].take();
+    if let Some(own) = own.as_object_mut() {
+        own.extend(changes);
+        own.retain(|_, value| !value.is_null());
+    }
+    let set = api.call(Method::PUT, &path, Some(&own)).await?;
+    show(&set)
+}
+
+async fn set_source(
+    api: &ApiClient,
+    source: &str,
+    changes: Map<String, Value>,
+) -> Result<(), Failure> {
+    let change = |(name, value)| json!({ "key": format!("source.quota.{name}"), "value": value });
+    let settings: Vec<Value> = changes.into_iter().map(change).collect();
+    let body = json!({ "changeDescription": "Quota.", "settings": settings });
+    let path = format!("{SOURCES}/{source}/settings");
+    api.task(Method::PATCH, &path, Some(&body)).await?;
+    terminal::line(format_args!("quota of source {source} set"))
+}
+
+fn show(quota: &Value) -> Result<(), Failure> {
+    let mut table = crate::query::TextTable::new(&["limit", "value", "default"]);
+    let effective = quota["effective"].as_object();
+    for (name, value) in effective.into_iter().flatten() {
+        table.row(&[name, &text(value), &text(&quota["default"][name])]);
+    }
+    terminal::data(table)
+}
+
+/// Without the quotes; zero is no limit.
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) if text == "0B" => "none".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Number(n) if n.as_u64() == Some(0) => "none".to_owned(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,225 @@
+//! Handing blocks over: who is let in, and what they get for it.
+
+use std::sync::{Arc, PoisonError};
+
+use crate::bytefields::to_usize;
+use crate::changed::Changed;
+use crate::commit::{Appended, Drive, Ticket};
+use crate::config::{LogConfig, SyncMode};
+use crate::error::AppendError;
+use crate::log::Log;
+use crate::queue::{NewBlock, Op, Queue, lock};
+use crate::reserve::Reservation;
+
+impl Log {
+    /// Hands a block over. Returns at once; the ticket says when the block is on disk.
+    ///
+    /// # Errors
+    /// [`AppendError::Busy`] when the queue is full: use [`Log::append_wait`] or
+    /// [`Log::append_async`] to wait for room. Others see there. Nothing is written then.
+    pub fn append(&self, block: NewBlock) -> Result<Ticket, AppendError> {
+        self.append_with(block, None)
+    }
+
+    /// As [`Log::append`], on space that was reserved.
+    ///
+    /// # Errors
+    /// As [`Log::append`].
+    pub fn append_reserved(
+        &self,
+        block: NewBlock,
+        reservation: &Reservation,
+    ) -> Result<Ticket, AppendError> {
+        self.append_with(block, Some(reservation))
+    }
+
+    fn append_with(
+        &self,
+        block: NewBlock,
+        reservation: Option<&Reservation>,
+    ) -> Result<Ticket, AppendError> {
+        let shared = self.shared();
+        validate(&block, &shared.config)?;
+        // Here, on the appender's core, and not in the writer, of which there is one.
+        let crc = crc32c::crc32c(&block.payload);
+        let mut queue = lock(&shared.queue);
+        self.enqueue(&mut queue, block, crc, reservation)
+    }
+
+    /// Hands several blocks over, beside each other: they are written in this order, with nothing
+    /// of this stream between them. Either all are taken or none; yet a crash may keep the first
+    /// ones only, so what must be atomic has to be one block.
+    ///
+    /// # Errors
+    /// As [`Log::append`].
+    pub fn append_all(&self, blocks: Vec<NewBlock>) -> Result<Vec<Ticket>, AppendError> {
+        let shared = self.shared();
+        let mut checked = Vec::with_capacity(blocks.len());
+        for block in blocks {
+            validate(&block, &shared.config)?;
+            checked.push((crc32c::crc32c(&block.payload), block));
+        }
+        let mut queue = lock(&shared.queue);
+        queue.check()?;
+        let total: u64 = checked.iter().map(|(_, b)| disk_len(b)).sum();
+        self.admit(&mut queue, total, 0)?;
+        for (_, block) in &checked {
+            match queue.streams.get(&block.stream.0) {
+                None => return Err(AppendError::UnknownStream),
+                Some(assigned) if assigned.closed => return Err(AppendError::Closed),
+                Some(_) => {}
+            }
+        }
+        let taken = checked
+            .into_iter()
+            .map(|(crc, block)| self.put(&mut queue, block, crc));
+        taken.collect()
+    }
+
+    /// As [`Log::append`], but blocks the thread while the queue is full.
+    ///
+    /// # Errors
+    /// As [`Log::append`], without `Busy`.
+    pub fn append_wait(&self, block: NewBlock) -> Result<Ticket, AppendError> {
+        let shared = self.shared();
+        validate(&block, &shared.config)?;
+        let crc = crc32c::crc32c(&block.payload);
+        let mut queue = lock(&shared.queue);
+        loop {
+            match self.enqueue(&mut queue, block.clone(), crc, None) {
+                Err(AppendError::Busy) if shared.config.manual => {
+                    drop(queue);
+                    shared.step();
+                    queue = lock(&shared.queue);
+                }
+                Err(AppendError::Busy) => {
+                    queue = shared
+                        .space
+                        .wait(queue)
+                        .unwrap_or_else(PoisonError::into_inner);
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// As [`Log::append`], but waits while the queue is full.
+    ///
+    /// # Errors
+    /// As [`Log::append`], without `Busy`.
+    pub async fn append_async(&self, block: NewBlock) -> Result<Ticket, AppendError> {
+        loop {
+            match self.append(block.clone()) {
+                Err(AppendError::Busy) => self.room().await,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Waits until the queue has room. Somebody else may be faster: try, and wait again.
+    #[must_use]
+    pub fn room(&self) -> Changed {
+        Changed::room(self.shared().clone())
+    }
+
+    fn enqueue(
+        &self,
+        queue: &mut Queue,
+        block: NewBlock,
+        crc: u32,
+        reservation: Option<&Reservation>,
+    ) -> Result<Ticket, AppendError> {
+        queue.check()?;
+        match queue.streams.get(&block.stream.0) {
+            None => return Err(AppendError::UnknownStream),
+            Some(assigned) if assigned.closed => return Err(AppendError::Closed),
+            Some(_) => {}
+        }
+        let needed = disk_len(&block);
+        let drawn = reservation.map_or(0, |r| r.left().min(needed));
+        self.admit(queue, needed, drawn)?;
+        if let Some(reservation) = reservation {
+            reservation.draw(drawn);
+            queue.space.reserved -= drawn;
+        }
+        self.put(queue, block, crc)
+    }
+
+    /// Whether so many bytes may enter, of which `drawn` were reserved.
+    fn admit(&self, queue: &mut Queue, needed: u64, drawn: u64) -> Result<(), AppendError> {
+        let shared = self.shared();
+        let pending = queue.bytes + queue.writing;
+        if pending > 0 && pending + to_usize(needed) > shared.config.queue_bytes {
+            return Err(AppendError::Busy);
+        }
+        let max = shared.config.max_bytes;
+        if queue.available(max) < needed - drawn {
+            shared.see_room(queue);
+            let available = queue.available(max);
+            if available < needed - drawn {
+                return Err(AppendError::Full { needed, available });
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes are small, and may free space: they enter also when no block may. Still bounded.
+    pub(crate) fn admit_change(&self, queue: &Queue) -> Result<(), AppendError> {
+        queue.check()?;
+        let bound = self
+            .shared()
+            .config
+            .queue_bytes
+            .saturating_mul(2)
+            .max(1 << 20);
+        if queue.bytes + queue.writing > bound {
+            Err(AppendError::Busy)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn put(&self, queue: &mut Queue, block: NewBlock, crc: u32) -> Result<Ticket, AppendError> {
+        let records = block.records;
+        let first_seq = queue.assign(block.stream, records)?;
+        let index = queue.push(Op::Data {
+            first_seq,
+            crc,
+            block,
+        });
+        let appended = Appended {
+            first_seq,
+            next_seq: first_seq + u64::from(records),
+        };
+        Ok(self.ticket(queue, index, appended))
+    }
+
+    pub(crate) fn ticket(&self, queue: &Queue, index: usize, appended: Appended) -> Ticket {
+        let shared = self.shared();
+        if index == 0 {
+            shared.work.notify_one();
+        }
+        let group = (shared.config.sync != SyncMode::None).then(|| queue.group.clone());
+        let driver = shared
+            .config
+            .manual
+            .then(|| shared.clone() as Arc<dyn Drive>);
+        Ticket::new(group, index, appended, driver)
+    }
+}
+
+fn disk_len(block: &NewBlock) -> u64 {
+    crate::block::block_len(block.payload.len())
+}
+
+fn validate(block: &NewBlock, config: &LogConfig) -> Result<(), AppendError> {
+    if block.records == 0 {
+        return Err(AppendError::Invalid("a block has at least one record"));
+    }
+    if block.payload.len() > config.max_payload {
+        return Err(AppendError::Invalid(
+            "the block's payload is larger than `max_payload`",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,325 @@
+//! Disk space and the queue: bounds, back-pressure, and giving segments back.
+
+use super::*;
+
+#[test]
+fn a_full_disk_refuses_and_does_not_latch() {
+    let env = MemEnv::new(2);
+    let log = open(&env, manual());
+    let stream = log.stream("s").unwrap();
+    log.append(block(stream, b"before"))
+        .unwrap()
+        .wait()
+        .unwrap();
+    // Met while space is made, although the file system said that there was some.
+    env.fail(Some(Call::Write), 0, ENOSPC);
+    let ticket = log.append(block(stream, &[7; 4000])).unwrap();
+    assert_eq!(ticket.wait(), Err(CommitError::Full));
+    assert_eq!(log.health(), Ok(()));
+    // Seen before: refused at the door.
+    env.set_capacity(Some(0));
+    let refused = log.append(block(stream, &[7; 20_000])).unwrap_err();
+    assert!(matches!(refused, AppendError::Full { .. }), "{refused}");
+    assert!(matches!(
+        log.reserve(1 << 20),
+        Err(AppendError::Full { .. })
+    ));
+    env.set_capacity(None);
+    let appended = log
+        .append(block(stream, &[8; 4000]))
+        .unwrap()
+        .wait()
+        .unwrap();
+    assert_eq!(appended.first_seq, 1, "the refused block left no gap");
+    assert_eq!(payloads(&log, stream).len(), 2);
+}
+
+#[test]
+fn reservations_keep_space_for_their_owner() {
+    let env = MemEnv::new(3);
+    let log = open(
+        &env,
+        LogConfig {
+            max_bytes: 10_000,
+            ..manual()
+        },
+    );
+    let stream = log.stream("s").unwrap();
+    let reservation = log.reserve(8000).unwrap();
+    assert!(matches!(log.reserve(8000), Err(AppendError::Full { .. })));
+    let refused = log.append(block(stream, &[1; 4000])).unwrap_err();
+    assert!(
+        matches!(refused, AppendError::Full { needed: 4080, .. }),
+        "{refused}"
+    );
+    log.append_reserved(block(stream, &[1; 4000]), &reservation)
+        .unwrap()
+        .wait()
+        .unwrap();
+    assert_eq!(reservation.left(), 8000 - 4080);
+    drop(reservation);
+    log.append(block(stream, &[1; 2000]))
+        .unwrap()
+        .wait()
+        .unwrap();
+    assert_eq!(log.volume_stats().reserved_bytes, 0);
+}
+
+#[test]
+fn a_full_queue_pushes_back_and_says_when_there_is_room() {
+    let env = MemEnv::new(4);
+    let log = open(
+        &env,
+        LogConfig {
+            queue_bytes: 1000,
+            ..manual()
+        },
+    );
+    let stream = log.stream("s").unwrap();
+    while log.step() {}
+    let large = log.append(block(stream, &[0; 2000])).unwrap();
+    assert_eq!(
+        log.append(block(stream, b"x")).unwrap_err(),
+        AppendError::Busy
+    );
+    large.wait().unwrap();
+    let ticket = log.append(block(stream, b"x")).unwrap();
+    let busy = log.append(block(stream, &[0; 900])).unwrap_err();
+    assert_eq!(busy, AppendError::Busy);
+    // Waiting does it.
+    let waited = log.append_wait(block(stream, &[0; 900])).unwrap();
+    let mut waiting = pin!(log.append_async(block(stream, &[0; 900])));
+    let mut cx = Context::from_waker(Waker::noop());
+    let Poll::Ready(Ok(last)) = waiting.as_mut().poll(&mut cx) else {
+        panic!("no room")
+    };
+    for ticket in [ticket, waited, last] {
+        ticket.wait().unwrap();
+    }
+    assert_eq!(log.committed(stream), Some(4));
+}
+
+#[test]
+fn the_queue_of_a_real_log_wakes_those_who_wait() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = LogConfig {
+        queue_bytes: 4096,
+        min_free_bytes: 0,
+        ..LogConfig::default()
+    };
+    let (log, _) = Log::open(Arc::new(StdEnv::new()), dir.path(), config).unwrap();
+    std::thread::scope(|scope| {
+        for name in ["a", "b", "c", "d"] {
+            let log = &log;
+            scope.spawn(move || {
+                let stream = log.stream(name).unwrap();
+                let append = |_| log.append_wait(block(stream, &[9; 700])).unwrap();
+                let tickets: Vec<_> = (0..200).map(append).collect();
+                for ticket in tickets {
+                    ticket.wait().unwrap();
+                }
+                assert_eq!(payloads(log, stream).len(), 200);
+            });
+        }
+    });
+    assert!(
+        log.volume_stats().syncs.count < 1000,
+        "one sync serves many"
+    );
+}
+
+#[test]
+fn trimmed_segments_are_given_back_and_reused() {
+    let env = MemEnv::new(8);
+    let log = open(&env, manual());
+    let stream = log.stream("s").unwrap();
+    for _ in 0..300 {
+        let appended = log
+            .append(block(stream, &[1; 900]))
+            .unwrap()
+            .wait()
+            .unwrap();
+        log.trim(stream, appended.next_seq).unwrap().wait().unwrap();
+    }
+    assert!(segment_files(&env) <= 2, "{}", segment_files(&env));
+    let stats = log.volume_stats();
+    // One spare, three to be written again.
+    assert!(
+        stats.spare_segments <= 4 && stats.reclaimed_segments > 20,
+        "{stats:?}"
+    );
+    assert!(stats.file_bytes <= 6 * 8192, "{stats:?}");
+    assert!(stats.used_bytes <= 2 * 8192, "{stats:?}");
+}
+
+#[test]
+fn dead_segments_are_kept_to_be_written_again_only_where_there_is_room() {
+    for (free, all) in [(1 << 20, true), (4096, false)] {
+        let env = MemEnv::new(8);
+        let config = LogConfig {
+            recycled_segments: 8,
+            ..manual()
+        };
+        let log = open(&env, config);
+        let stream = log.stream("s").unwrap();
+        let mut next = 0;
+        for _ in 0..30 {
+            let appended = log.append(block(stream, &[1; 900])).unwrap();
+            next = appended.wait().unwrap().next_seq;
+        }
+        let used: usize = env.files().iter().map(|(_, bytes)| bytes.len()).sum();
+        env.set_capacity(Some(used as u64 + free));
+        log.trim(stream, next).unwrap().wait().unwrap();
+        let stats = log.volume_stats();
+        assert!(stats.reclaimed_segments > 2, "{stats:?}");
+        let kept = stats.spare_segments as u64;
+        let recycled = if all { stats.reclaimed_segments } else { 0 };
+        assert_eq!(kept, 1 + recycled, "{free} bytes free");
+    }
+}
+
+#[test]
+fn a_straggler_does_not_hold_back_a_segment_and_survives_a_crash_at_every_call() {
+    let fill = |env: &MemEnv| {
+        let log = open(
+            env,
+            LogConfig {
+                spare_segments: 0,
+                ..manual()
+            },
+        );
+        let (slow, fast) = (log.stream("slow").unwrap(), log.stream("fast").unwrap());
+        for i in 0..30_u8 {
+            for _ in 0..4 {
+                log.append(block(fast, &[i; 900])).unwrap().wait().unwrap();
+            }
+            log.append(block(slow, &[i; 20])).unwrap().wait().unwrap();
+        }
+        (log, slow, fast)
+    };
+    let env = MemEnv::new(9);
+    let (log, slow, fast) = fill(&env);
+    let before = segment_files(&env);
+    let calls = env.calls();
+    log.trim(fast, 120).unwrap().wait().unwrap();
+    let calls = env.calls() - calls;
+    assert!(
+        segment_files(&env) < before / 3,
+        "{before} segments, then {}",
+        segment_files(&env)
+    );
+    assert!(log.volume_stats().moved_blocks > 0);
+    let expected: Vec<Vec<u8>> = (0..30).map(|i| vec![i; 20]).collect();
+    assert_eq!(payloads(&log, slow), expected);
+    assert_eq!(
+        log.stats(slow).unwrap().total_blocks,
+        30,
+        "a copy is no new block"
+    );
+    for n in 0..calls {
+        for power in [true, false] {
+            let env = MemEnv::new(n);
+            let (log, ..) = fill(&env);
+            env.fail(None, n, EIO);
+            // The outcome is not the point: what is there afterwards is.
+            drop(log.trim(fast, 120).unwrap().wait());
+            if power {
+                env.crash()
+            } else {
+                env.kill()
+            }
+            drop(log);
+            let log = open(&env, manual());
+            assert_eq!(payloads(&log, slow), expected, "call {n}");
+            assert_eq!(log.stats(slow).unwrap().lost_records, 0);
+            assert_eq!(log.stats(slow).unwrap().total_blocks, 30);
+        }
+    }
+}
+
+#[test]
+fn a_recycled_segment_does_not_give_back_what_was_in_it() {
+    let env = MemEnv::new(10);
+    let config = LogConfig {
+        spare_segments: 2,
+        ..manual()
+    };
+    let log = open(&env, config.clone());
+    let old = log.stream("old").unwrap();
+    for _ in 0..300 {
+        log.append(block(old, b"stale data of before"))
+            .unwrap()
+            .wait()
+            .unwrap();
+    }
+    log.delete_stream(old).unwrap().wait().unwrap();
+    let stats = log.volume_stats();
+    assert!(
+        stats.reclaimed_segments > 0 && stats.spare_segments > 0,
+        "{stats:?}"
+    );
+    let new = log.stream("new").unwrap();
+    let mut logs = vec![log];
+    for i in 1..12 {
+        let log = logs.last().unwrap();
+        log.append(block(new, &[2; 1500])).unwrap().wait().unwrap();
+        let found = is_stale(&env);
+        env.kill();
+        logs.push(open(&env, config.clone()));
+        let log = logs.last().unwrap();
+        assert_eq!(log.streams().len(), 1);
+        assert_eq!(payloads(log, new).len(), i);
+        assert!(
+            found || i > 2,
+            "the first segments of this test are recycled ones"
+        );
+    }
+}
+
+/// Whether an open segment still has bytes of its former life.
+fn is_stale(env: &MemEnv) -> bool {
+    env.files().iter().any(|(path, bytes)| {
+        let in_segment = path.to_str().unwrap().contains("segment-");
+        in_segment && bytes.windows(10).any(|w| w == b"stale data")
+    })
+}
+
+#[test]
+fn a_large_block_gets_a_segment_of_its_own() {
+    let env = MemEnv::new(11);
+    let log = open(&env, manual());
+    let stream = log.stream("s").unwrap();
+    log.append(block(stream, b"small")).unwrap().wait().unwrap();
+    log.append(block(stream, &[3; 50_000]))
+        .unwrap()
+        .wait()
+        .unwrap();
+    log.append(block(stream, b"small")).unwrap().wait().unwrap();
+    env.crash();
+    drop(log);
+    let log = open(&env, manual());
+    assert_eq!(
+        payloads(&log, stream)
+            .iter()
+            .map(Bytes::len)
+            .collect::<Vec<_>>(),
+        [5, 50_000, 5]
+    );
+}
+
+#[test]
+fn the_small_segments_of_many_restarts_are_joined() {
+    let env = MemEnv::new(18);
+    let config = LogConfig {
+        segment_size: 256 << 10,
+        ..manual()
+    };
+    for i in 0..40_u8 {
+        let log = open(&env, config.clone());
+        let stream = log.stream("s").unwrap();
+        log.append(block(stream, &[i])).unwrap().wait().unwrap();
+        assert_eq!(payloads(&log, stream).len(), usize::from(i) + 1);
+        log.shutdown();
+    }
+    assert!(segment_files(&env) <= 10, "{}", segment_files(&env));
+}

@@ -1,0 +1,174 @@
+use super::*;
+
+fn bucket(rate: u64, seconds: u64) -> Bucket {
+    Bucket::new(rate, Span::secs(seconds), Spent::default()).unwrap()
+}
+
+/// A simple generator of numbers, the same in each run.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, max: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % max
+    }
+}
+
+#[test]
+fn no_stretch_of_time_has_more_than_the_rate_and_one_window() {
+    for (rate, window, seed) in [(1, 1, 1), (7, 1, 2), (100, 5, 3), (99_991, 1, 4)] {
+        let bucket = bucket(rate, window);
+        let mut numbers = Numbers(seed);
+        let mut now = 0;
+        let mut taken: Vec<u64> = Vec::new();
+        for _ in 0..2000 {
+            now += numbers.below(3 * SECOND / rate);
+            if bucket.take(now, 1).is_ok() {
+                taken.push(now);
+            }
+        }
+        for (i, from) in taken.iter().enumerate() {
+            for (n, to) in taken[i..].iter().enumerate() {
+                let allowed = (to - from + window * SECOND) as u128 * u128::from(rate);
+                let count = (n as u128 + 1) * u128::from(SECOND);
+                assert!(count <= allowed, "{} units from {from} to {to}", n + 1);
+            }
+        }
+        assert!(!taken.is_empty());
+    }
+}
+
+#[test]
+fn the_whole_allowance_can_be_used() {
+    for rate in [1, 3, 1000, 99_991] {
+        let bucket = bucket(rate, 1);
+        let mut now = 5 * SECOND;
+        let burst = (0..).take_while(|_| bucket.take(now, 1).is_ok()).count() as u64;
+        assert_eq!(burst, rate);
+        // Whoever waits as long as told gets one each time, and no time is lost.
+        let (mut count, end) = (0, now + 10 * SECOND);
+        while now < end {
+            match bucket.take(now, 1) {
+                Ok(()) => count += 1,
+                Err(wait) => now += u64::try_from(wait.0.as_nanos()).unwrap(),
+            }
+        }
+        // Each one's time is rounded up to a whole nanosecond.
+        let lost = rate / 1000 + 1;
+        assert!(
+            (rate * 10 - lost..=rate * 10 + 1).contains(&count),
+            "{count}, {rate} a second"
+        );
+    }
+}
+
+#[test]
+fn what_is_larger_than_the_bucket_gets_through_and_is_waited_for() {
+    let bucket = bucket(1000, 1);
+    let now = SECOND;
+    bucket.take_owing(now, 5000, 0).unwrap();
+    assert_eq!(bucket.units_left(bucket.left(now)), 0);
+    let wait = bucket.take_owing(now, 1, 0).unwrap_err();
+    assert_eq!(wait.0, Duration::from_millis(4001));
+    assert_eq!(wait.seconds(), 5);
+    let later = now + 4 * SECOND;
+    assert!(bucket.take_owing(later, 1, 0).is_err());
+    assert!(bucket.take_owing(later + 1, 1, 0).is_ok());
+    // What has begun may owe, but only so much.
+    assert!(bucket.take_owing(later + 1, 500, 300).is_ok());
+    assert!(bucket.take_owing(later + 1, 1, 300).is_err());
+}
+
+#[test]
+fn what_was_not_used_is_given_back() {
+    let bucket = bucket(10, 1);
+    for _ in 0..10 {
+        bucket.take(0, 1).unwrap();
+    }
+    assert_eq!(bucket.take(0, 1).unwrap_err().0, Duration::from_millis(100));
+    bucket.give_back(1);
+    assert_eq!(bucket.units_left(bucket.left(0)), 1);
+    bucket.take(0, 1).unwrap();
+    assert!(bucket.take(0, 1).is_err());
+    assert_eq!(bucket.left(0).full_in, Duration::from_secs(1));
+    bucket.give_back(1000);
+    assert_eq!(bucket.units_left(bucket.left(0)), 10);
+}
+
+#[test]
+fn another_rate_holds_at_once_for_what_is_taken_from_then_on() {
+    let spent = Spent::default();
+    let slow = Bucket::new(10, Span::secs(1), Arc::clone(&spent)).unwrap();
+    for _ in 0..10 {
+        slow.take(0, 1).unwrap();
+    }
+    assert!(slow.take(0, 1).is_err());
+    let fast = Bucket::new(1000, Span::secs(1), spent).unwrap();
+    // A tenth of a second gives a hundred of them.
+    let now = SECOND / 10;
+    assert_eq!((0..).take_while(|_| fast.take(now, 1).is_ok()).count(), 100);
+    assert!(slow.take(now, 1).is_err());
+    assert!(Bucket::new(0, Span::secs(1), Spent::default()).is_none());
+}
+
+#[test]
+fn threads_take_no_more_than_there_is() {
+    let bucket = bucket(10_000, 1);
+    let taken: usize = std::thread::scope(|scope| {
+        let take = || (0..5000).filter(|_| bucket.take(7, 1).is_ok()).count();
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(take)).collect();
+        threads.into_iter().map(|t| t.join().unwrap()).sum()
+    });
+    assert_eq!(taken, 10_000);
+}
+
+#[test]
+fn extremes_do_not_overflow() {
+    let slow = bucket(1, 1);
+    assert!(slow.take(0, u64::MAX).is_err());
+    slow.take_owing(0, u64::MAX, 0).unwrap();
+    assert!(slow.take_owing(1, 1, u64::MAX).is_ok());
+    assert!(slow.take(u64::MAX / 4, 1).is_err() || slow.left(0).time == 0);
+    let fast = bucket(BYTES_MAX.0, 60);
+    assert_eq!(fast.capacity(), BYTES_MAX.0 * 60);
+}
+
+#[test]
+fn of_two_limits_the_stricter_holds_and_zero_is_none() {
+    let a = SourceQuota {
+        requests_per_second: 5,
+        bytes_per_second: ByteSize(0),
+    };
+    let b = SourceQuota {
+        requests_per_second: 0,
+        bytes_per_second: ByteSize(7),
+    };
+    let both = a.stricter(b);
+    assert_eq!(
+        (both.requests_per_second, both.bytes_per_second),
+        (5, ByteSize(7))
+    );
+    assert_eq!(both.stricter(SourceQuota::NONE), both);
+}
+
+#[test]
+fn defaults_are_in_range_and_what_is_not_is_named() {
+    assert!(SourceQuota::default().problems().is_empty());
+    assert!(ProjectQuota::default().problems().is_empty());
+    let own = OwnQuota {
+        requests_per_second: Some(REQUESTS_MAX + 1),
+        disk_bytes: Some(ByteSize(u64::MAX)),
+        ..OwnQuota::default()
+    };
+    let problems = ProjectQuota::default().with(&own).problems();
+    assert_eq!(
+        problems,
+        [
+            "requestsPerSecond is 100000001, allowed is 0 to 100000000",
+            "diskBytes is 18446744073709551615B, allowed is 0B to 1024TB"
+        ]
+    );
+}
