@@ -47,6 +47,8 @@ export interface Sink {
   created: Event;
   deleted?: Event;
   disabled?: Event & { reason: string };
+  /** It takes records and delivers none. */
+  paused?: Event & { reason?: string };
 }
 export interface Level {
   firstRecordAt?: string;

@@ -5,6 +5,9 @@ import { asFailure, call, type Failure } from "./api";
 /** Longest time between two attempts while the server does not answer, milliseconds. */
 const BACKOFF_MAX = 30_000;
 
+/** An answer that took a second is asked for again after so many seconds, at least. */
+const REST = 4;
+
 export interface Feed<T> {
   /** The last answer; stays while later ones fail. */
   data: T | undefined;
@@ -15,8 +18,9 @@ export interface Feed<T> {
 }
 
 /**
- * Polls `path` every `every` milliseconds; nothing while the tab is hidden. Failures double the
- * time. At most one request is under way, and leaving the page aborts it.
+ * Polls `path` every `every` milliseconds, and more seldom where an answer takes long: the server
+ * is to be at rest most of the time. Nothing while the tab is hidden. Failures double the time. At
+ * most one request is under way, and leaving the page aborts it.
  */
 export function useFeed<T>(path: string | undefined, every: number, seen?: (data: T) => void): Feed<T> {
   const [state, setState] = useState<{ path: string | undefined; data?: T; error?: Failure }>({ path });
@@ -40,6 +44,7 @@ export function useFeed<T>(path: string | undefined, every: number, seen?: (data
       }
       if (document.hidden) return;
       running = true;
+      const began = performance.now();
       try {
         const data = await call<T>("GET", path, undefined, control.signal);
         if (control.signal.aborted) return;
@@ -57,7 +62,8 @@ export function useFeed<T>(path: string | undefined, every: number, seen?: (data
       } finally {
         running = false;
       }
-      const wait = again ? 0 : Math.min(every * 2 ** failures, Math.max(every, BACKOFF_MAX));
+      const pace = Math.max(every, REST * (performance.now() - began));
+      const wait = again ? 0 : Math.min(pace * 2 ** failures, Math.max(every, BACKOFF_MAX));
       again = false;
       timer = setTimeout(() => void look(), wait);
     };

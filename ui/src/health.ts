@@ -71,6 +71,7 @@ export function advice(reason: string): string {
 
 export function sinkStatus(sink: AggregatedSink, source: { disabled?: unknown }, accepting: boolean): Status {
   if (sink.disabled || source.disabled) return { tone: "off", text: "Disabled" };
+  if (sink.paused) return { tone: "warn", text: "Paused" };
   if (troubles(sink.statistics.files).length > 0) return { tone: "bad", text: "Failing" };
   if (accepting) return { tone: "ok", text: "Receiving" };
   if (inFlight(sink.statistics.levels) > 0) return { tone: "ok", text: "Delivering" };

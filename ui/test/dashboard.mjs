@@ -226,6 +226,7 @@ test("the playground edits columns, shows the row, and errors at their column", 
   const wrong = column("user").locator(".field-error");
   await wrong.getByText('Path "user.nick" not found in the body.').waitFor();
   assert.equal(await column("user").getByLabel("Path").getAttribute("aria-invalid"), "true");
+  assert.equal(await column("user").getByLabel("Name").getAttribute("aria-invalid"), null);
   await shots(page, "playground-error");
 
   await column("user").getByLabel("Default, if there is nothing").check();
@@ -240,6 +241,12 @@ test("the playground edits columns, shows the row, and errors at their column", 
   await column("kind").getByLabel("Text").fill("order");
   await test.click();
   await row("user nobody").waitFor();
+  await column("kind").getByLabel("Name").fill("USER");
+  await test.click();
+  await page.getByRole("group", { name: /: USER$/ }).locator(".field-error").getByText(/used more than once/).waitFor();
+  assert.equal(await page.locator("[data-at=name]").last().getAttribute("aria-invalid"), "true");
+  await page.locator("[data-at=name]").last().fill("kind");
+  await test.click();
   await row("kind order").waitFor();
   const shown = JSON.parse(await page.locator(".code code").textContent());
   assert.deepEqual(shown.at(-1), { type: "static", name: "kind", value: "order" });
@@ -371,6 +378,34 @@ test("nothing is asked while the tab is hidden, and a server that is away is tol
   await page.context().setOffline(false);
   await page.getByRole("button", { name: "Try again now" }).click();
   await page.getByText("The server does not answer.").first().waitFor({ state: "detached" });
+  await page.context().close();
+});
+
+test("names are shown as they are, however long and whatever they look like", async () => {
+  const name = "<img src=//a.example onerror=alert(1)>";
+  const sourceId = "a".repeat(48);
+  await task("POST", S, { type: "http", sourceId, name });
+  await task("POST", `${S}/${sourceId}/sinks`, {
+    type: "table",
+    sinkId: "b".repeat(48),
+    name: "c".repeat(40),
+    table: table("keboola", `in.long.${"t".repeat(60)}`, [{ type: "static", name: "v".repeat(60), value: "w".repeat(300) }]),
+  });
+  const page = await visit("", { viewport: { width: 360, height: 740 } });
+  await page.getByRole("link", { name, exact: true }).click();
+  await heading(page, name);
+  await fits(page, "a source with a long id");
+  await page.getByRole("link", { name: "c".repeat(40) }).click();
+  await heading(page, "c".repeat(40));
+  await page.getByText("w".repeat(300)).waitFor();
+  await fits(page, "a sink with long names");
+  await page.getByRole("link", { name: "Edit in the playground" }).click();
+  await page.getByRole("button", { name: "Test", exact: true }).click();
+  await page.getByRole("table").getByRole("row", { name: "v".repeat(60) }).waitFor();
+  await fits(page, "a playground with long names");
+  await go(page, "#/");
+  await page.getByRole("link", { name, exact: true }).waitFor();
+  await fits(page, "a list with long names");
   await page.context().close();
 });
 

@@ -127,7 +127,10 @@ function Editor({ column, place, count, problem, onChange, onMove, onRemove }: E
     event.preventDefault();
     onMove(by, event.target.dataset.at ?? "name");
   };
-  const wrong = problem ? { "aria-invalid": true as const, "aria-describedby": `${id}-problem` } : {};
+  const mark = problem ? { "aria-invalid": true as const, "aria-describedby": `${id}-problem` } : {};
+  // The field that it is about: the name, or what the cell is made from where the type has that.
+  const ofName = /^Column (name "|\d+ has an empty name)/.test(problem ?? "") || !["path", "template", "static"].includes(column.type);
+  const [nameWrong, wrong] = ofName ? [mark, {}] : [{}, mark];
   return (
     <li data-key={column.key} class={problem ? "wrong" : ""} onKeyDown={onKeyDown}>
       <fieldset>
@@ -144,7 +147,7 @@ function Editor({ column, place, count, problem, onChange, onMove, onRemove }: E
               spellcheck={false}
               autocomplete="off"
               onInput={(e) => set({ name: e.currentTarget.value })}
-              {...wrong}
+              {...nameWrong}
             />
           </div>
           <div class="field">

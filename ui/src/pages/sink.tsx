@@ -61,6 +61,14 @@ export function SinkPage({ source: sourceId, id }: { source: string; id: string 
         </p>
       )}
       {sink?.disabled && <DisabledNotice kind="sink" disabled={sink.disabled} />}
+      {sink?.paused && (
+        <div class="notice warn">
+          <p>
+            <strong>Delivery is paused</strong> since {time(sink.paused.at)}
+            {sink.paused.reason && <>: {sink.paused.reason}</>}. Records are taken and wait on disk.
+          </p>
+        </div>
+      )}
       {sink && (
         <>
           <Troubles files={sink.statistics.files} slices={slices.data?.slices ?? []} />

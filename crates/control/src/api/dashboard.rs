@@ -89,11 +89,10 @@ impl Part {
         let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
         // Writing into memory can't fail; if it did, an empty part would not be sent.
         let gzip = gzip.write_all(plain).and_then(|()| gzip.finish());
-        let gzip = gzip.unwrap_or_default();
         Self {
             kind,
             plain: Bytes::from_static(plain),
-            gzip: gzip.into(),
+            gzip: gzip.unwrap_or_default().into(),
             tag: tag(plain),
         }
     }

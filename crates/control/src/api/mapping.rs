@@ -87,7 +87,7 @@ fn shape_problem(mapping: &Mapping, problem: &MappingProblem) -> Problem {
     Problem {
         column: match problem {
             MappingProblem::ColumnCount(_) => None,
-            MappingProblem::EmptyName(number) => Some(number - 1),
+            MappingProblem::EmptyName(number) => number.checked_sub(1),
             MappingProblem::DuplicateName(name) => last(name),
             MappingProblem::NulInName(name) => last(&name.replace("\\0", "\0")),
         },

@@ -252,3 +252,16 @@ async fn a_record_that_no_request_could_bring_is_refused() {
             .is_error(400, "badRequest", text);
     }
 }
+
+#[tokio::test]
+async fn a_record_has_a_hundred_headers_at_most() {
+    let world = World::new().await;
+    let columns = json!([{ "type": "uuid", "name": "id" }]);
+    for (count, status) in [(100, 200), (101, 400)] {
+        let header = |i| json!({ "name": format!("h{i}"), "value": "" });
+        let mut body = trial(columns.clone(), "{}");
+        body["record"]["headers"] = (0..count).map(header).collect();
+        let reply = world.post(TRIAL, body).await;
+        assert_eq!(reply.status.as_u16(), status, "{reply:?}");
+    }
+}

@@ -24,7 +24,7 @@ pub(crate) struct SampleRecord {
     #[schema(example = "{\"user\":{\"id\":\"ada\"}}")]
     pub(crate) body: String,
     /// Header fields of its request.
-    #[schema(nullable = false)]
+    #[schema(max_items = 100, nullable = false)]
     pub(crate) headers: Option<Vec<SampleHeader>>,
     /// Who sends it; the one who asks when it is left out.
     #[schema(nullable = false, example = "192.0.2.7")]
