@@ -13,6 +13,7 @@ mod log;
 mod log_backlog;
 mod log_limit;
 mod process;
+mod quota;
 mod sinks;
 mod sync;
 
@@ -89,6 +90,26 @@ enum Bench {
     },
     /// Appending to the log beside a plain loop of writes and syncs, and opening a backlog again.
     Log(log::Options),
+    /// A project beside another one that is at a hundred times its quota.
+    Quota(quota::Options),
+    /// Requests that nobody waits for (started by the bench).
+    #[command(hide = true)]
+    Noise {
+        #[arg(long)]
+        target: SocketAddr,
+        #[arg(long)]
+        path: String,
+        #[arg(long)]
+        rate: u32,
+        #[arg(long)]
+        connections: u32,
+    },
+    /// A listener that reads and forgets (started by the bench).
+    #[command(hide = true)]
+    Forget {
+        #[arg(long)]
+        listen: SocketAddr,
+    },
     /// The limit as a server of its own (started by the bench).
     #[command(hide = true)]
     Limit {
@@ -104,6 +125,14 @@ async fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Bench::Limit { listen, directory } => limit::serve(listen, &directory).await,
         Bench::Log(options) => log::run(&options),
+        Bench::Quota(options) => quota::run(&options).await,
+        Bench::Noise {
+            target,
+            path,
+            rate,
+            connections,
+        } => quota::noise(target, &path, rate, connections).await,
+        Bench::Forget { listen } => quota::forget(listen).await,
         Bench::Http {
             common,
             connections,
