@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use forebay_model::quota::OwnQuota;
 use forebay_model::{
-    By, ByKind, ByteSize, Column, ColumnKind, Compression, Deleted, Disabled, File, FileState, Mapping,
-    NodeId, PathColumn, ProjectId, Retry, Sink, SinkId, SinkSettings, Slice, SliceState, Source,
-    SourceKind, Stamp, Statistics, TableBackend, TableSink, Task, TaskEnd, TemplateColumn,
+    By, ByKind, ByteSize, Column, ColumnKind, Compression, Deleted, Disabled, File, FileState,
+    Mapping, NodeId, PathColumn, ProjectId, Retry, Sink, SinkId, SinkSettings, Slice, SliceState,
+    Source, SourceKind, Stamp, Statistics, TableBackend, TableSink, Task, TaskEnd, TemplateColumn,
     Timestamp, Version, VolumeId,
 };
 
