@@ -69,6 +69,8 @@ impl Forebay {
             .arg(directory.path().join("data"))
             .args(["--api-listen", &api.to_string()])
             .args(["--source-listen", &source.to_string()])
+            // The bench looks at its tasks as often as it can.
+            .args(["--set", "api.requestsPerSecond=0"])
             .args(more)
             .args(&common.serve_arg);
         let server = Server::start(&mut command, &directory.path().join("stderr"))?;

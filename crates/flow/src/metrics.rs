@@ -92,16 +92,6 @@ pub fn describe() {
         Unit::Count,
         "Connections refused because source.http.maxConnections or maxConnectionsPerClient was reached."
     );
-    describe_counter!(
-        QUOTA_REFUSED,
-        Unit::Count,
-        "Requests refused because a quota was used up, by project, source and cause."
-    );
-    describe_gauge!(
-        PROJECT_DISK_BYTES,
-        Unit::Bytes,
-        "What a project holds in the log and in staging, in bytes."
-    );
     describe_gauge!(
         IN_FLIGHT_BYTES,
         Unit::Bytes,
@@ -146,7 +136,21 @@ pub fn describe() {
         Unit::Count,
         "Revision of the metadata store up to which this node has left closing slices."
     );
+    describe_quotas();
     describe_delivery();
+}
+
+fn describe_quotas() {
+    describe_counter!(
+        QUOTA_REFUSED,
+        Unit::Count,
+        "Requests refused because a quota was used up, by project, source and cause."
+    );
+    describe_gauge!(
+        PROJECT_DISK_BYTES,
+        Unit::Bytes,
+        "What a project holds in the log and in staging, in bytes."
+    );
 }
 
 fn describe_delivery() {

@@ -48,6 +48,8 @@ struct Known {
     projects: HashMap<ProjectId, Project>,
     log: HashMap<ProjectId, u64>,
     staged: HashMap<ProjectId, u64>,
+    /// Both together.
+    disk: HashMap<ProjectId, u64>,
 }
 
 /// What all sources and projects of this node have used, and what the configuration allows them.
@@ -92,30 +94,39 @@ impl Gates {
     pub(crate) fn set_staged(&self, bytes: HashMap<ProjectId, u64>) {
         let mut known = self.known();
         known.staged = bytes;
-        known.show();
+        known.sum();
     }
 
     /// Notes what projects have in the log; those that are not named have nothing.
     pub(crate) fn set_log(&self, bytes: HashMap<ProjectId, u64>) {
         let mut known = self.known();
         known.log = bytes;
-        known.show();
+        known.sum();
     }
 }
 
 impl Known {
     fn disk(&self, project: ProjectId) -> u64 {
-        let of = |bytes: &HashMap<ProjectId, u64>| bytes.get(&project).copied().unwrap_or_default();
-        of(&self.log) + of(&self.staged)
+        self.disk.get(&project).copied().unwrap_or_default()
     }
 
-    fn show(&self) {
+    /// Sums up what is held, for gates and for people.
+    fn sum(&mut self) {
+        let mut disk = self.log.clone();
+        for (project, bytes) in &self.staged {
+            *disk.entry(*project).or_default() += bytes;
+        }
+        let before = std::mem::replace(&mut self.disk, disk);
         for (id, project) in &self.projects {
-            let bytes = self.disk(*id);
-            let before = project.held.disk.swap(bytes, Relaxed);
-            if before != bytes {
-                disk::show(*id, bytes);
+            project.held.disk.store(self.disk(*id), Relaxed);
+        }
+        for (id, bytes) in &self.disk {
+            if before.get(id) != Some(bytes) {
+                disk::show(*id, *bytes);
             }
+        }
+        for id in before.keys().filter(|id| !self.disk.contains_key(id)) {
+            disk::show(*id, 0);
         }
     }
 

@@ -344,9 +344,13 @@ impl Bucket {
     /// Gives back what was taken and not used.
     pub fn give_back(&self, units: u64) {
         let time = self.time(units);
-        let less = |spent: u64| Some(spent.saturating_sub(time));
-        // It can't fail: the function always has an answer.
-        let _before = self.spent.fetch_update(Relaxed, Relaxed, less);
+        let mut spent = self.spent.load(Relaxed);
+        while let Err(other) =
+            self.spent
+                .compare_exchange_weak(spent, spent.saturating_sub(time), Relaxed, Relaxed)
+        {
+            spent = other;
+        }
     }
 
     /// What can be taken now.

@@ -38,7 +38,7 @@ impl Default for ApiConfig {
             request_timeout: Span::secs(30),
             follow_timeout: Span::secs(5),
             task_timeout: Span::mins(5),
-            requests_per_second: 200,
+            requests_per_second: 500,
             support_contact: String::new(),
         }
     }

@@ -10,6 +10,7 @@ mod connection;
 mod listener;
 mod meters;
 mod receive;
+mod refuse;
 mod report;
 mod tls;
 

@@ -89,10 +89,8 @@ impl Default for HttpSourceConfig {
 }
 
 impl HttpSourceConfig {
-    /// Everything that is out of range: name, given value, what is allowed.
-    #[must_use]
-    pub fn problems(&self) -> Vec<String> {
-        let spans = [
+    fn spans(&self) -> [(&'static str, Span, Span, Span); 4] {
+        [
             (
                 "requestTimeout",
                 self.request_timeout,
@@ -117,7 +115,12 @@ impl HttpSourceConfig {
                 Span::secs(0),
                 Span::secs(10),
             ),
-        ];
+        ]
+    }
+
+    /// Everything that is out of range: name, given value, what is allowed.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
         let (kb, mb) = (ByteSize::kb, ByteSize::mb);
         let sizes = [
             ("readBufferSize", self.read_buffer_size, kb(8), mb(1)),
@@ -157,7 +160,8 @@ impl HttpSourceConfig {
                 1_000_000,
             ),
         ];
-        let mut problems: Vec<_> = spans.into_iter().filter_map(out_of_range).collect();
+        let spans = self.spans().into_iter();
+        let mut problems: Vec<_> = spans.filter_map(out_of_range).collect();
         problems.extend(sizes.into_iter().filter_map(out_of_range));
         problems.extend(numbers.into_iter().filter_map(out_of_range));
         let largest = self.max_request_body_size.max(self.max_inflated_body_size);

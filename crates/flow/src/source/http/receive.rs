@@ -6,23 +6,21 @@ use std::sync::Arc;
 use bytes::Bytes;
 use forebay_record::body::{self, BodyMode};
 use forebay_record::{BodyFormat, Headers, InflateError, RecordContext, RequestInfo, SplitError};
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HOST, ORIGIN};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, ORIGIN};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
-use hyper::body::{Body, Incoming};
+use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::{self, Answer, Refusal};
-use super::body::{BodyProblem, discard, read};
+use super::body::{BodyProblem, read};
 use super::client::client_ip;
 use super::meters::Meters;
 use super::report::{self, Broken};
 use super::{Deps, HttpSourceConfig};
 use crate::budget::Charge;
 use crate::dispatch::{Batch, Target};
-use crate::quota::{Over, Seat};
+use crate::quota::Seat;
 
-/// A refused body up to this size is read all the same, so that its connection can go on.
-const DISCARD_MAX: u64 = 256 << 10;
 /// Records looked through before other requests get their turn.
 const TURN: usize = 256;
 
@@ -113,67 +111,6 @@ impl Receiver {
             Err(over) => self.refuse_over(seat, request, over).await,
         };
         gate.show(now, answer.headers_mut());
-        answer
-    }
-
-    /// Whether the quotas of the source and of its project have room for the request.
-    fn pass(
-        &self,
-        target: &Target,
-        seat: &Seat,
-        request: &Request<Incoming>,
-        now: u64,
-    ) -> Result<(), Over> {
-        seat.take(&target.gate)?;
-        let length = request.body().size_hint().exact();
-        // What is too large is not read.
-        let length = length.filter(|l| *l <= self.config.max_request_body_size.0);
-        target.gate.pass(now, length)?;
-        seat.passed();
-        Ok(())
-    }
-
-    /// Refuses a request that is over a quota. A client that was refused just before and goes on
-    /// regardless is made to wait for it: each of its connections then takes as good as nothing from
-    /// others.
-    async fn refuse_over(&self, seat: &Seat, request: Request<Incoming>, over: Over) -> Answer {
-        let answer = self.refuse(request, Refusal::Quota(over)).await;
-        let pause = self.config.refusal_delay.0.min(over.wait.0);
-        if seat.refused_again() && !pause.is_zero() {
-            tokio::time::sleep(pause).await;
-        }
-        answer
-    }
-
-    /// Refuses a request without having looked at its body.
-    async fn refuse(&self, request: Request<Incoming>, refusal: Refusal) -> Answer {
-        // A client that asks before it sends its body does not have to.
-        let asks = request.headers().contains_key(EXPECT);
-        let mut body = request.into_body();
-        if asks && !body.is_end_stream() {
-            let mut answer = refusal.answer();
-            answer::close(&mut answer);
-            return answer;
-        }
-        self.refuse_body(&mut body, &refusal).await
-    }
-
-    /// Refuses a request whose body is not read to its end.
-    async fn refuse_body(&self, body: &mut Incoming, refusal: &Refusal) -> Answer {
-        let mut answer = refusal.answer();
-        // Whoever was waited for is not waited for any longer.
-        let is_late = matches!(
-            refusal,
-            Refusal::SlowBody | Refusal::Gone | Refusal::Malformed(_)
-        );
-        let small = body.size_hint().upper().is_some_and(|n| n <= DISCARD_MAX) && !is_late;
-        let deadline = Instant::now() + self.config.header_read_timeout.0;
-        let max = usize::try_from(DISCARD_MAX).unwrap_or(usize::MAX);
-        let drained = body.is_end_stream()
-            || small && matches!(timeout_at(deadline, discard(body, max)).await, Ok(true));
-        if !drained {
-            answer::close(&mut answer);
-        }
         answer
     }
 
