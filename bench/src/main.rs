@@ -13,6 +13,11 @@ mod log;
 mod log_backlog;
 mod log_limit;
 mod process;
+mod pull;
+mod pull_limit;
+mod pull_lookup;
+mod pull_rows;
+mod pull_source;
 mod sinks;
 mod sync;
 
@@ -89,6 +94,11 @@ enum Bench {
     },
     /// Appending to the log beside a plain loop of writes and syncs, and opening a backlog again.
     Log(log::Options),
+    /// Jobs and lookups beside bare loops of the same drivers and a bare parser of the same files.
+    Pull(pull::Options),
+    /// The limit of a lookup as a server of its own (started by the bench).
+    #[command(hide = true)]
+    LookupLimit(pull_lookup::LimitOptions),
     /// The limit as a server of its own (started by the bench).
     #[command(hide = true)]
     Limit {
@@ -104,6 +114,8 @@ async fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Bench::Limit { listen, directory } => limit::serve(listen, &directory).await,
         Bench::Log(options) => log::run(&options),
+        Bench::Pull(options) => pull::run(&options).await,
+        Bench::LookupLimit(options) => pull_lookup::serve_limit(options).await,
         Bench::Http {
             common,
             connections,

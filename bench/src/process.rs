@@ -21,20 +21,9 @@ impl Server {
 
     /// CPU seconds so far, of the process and its ended and living children.
     pub fn cpu_seconds(&self) -> anyhow::Result<f64> {
-        // SAFETY: sysconf takes no pointer and changes nothing.
-        let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as f64;
-        let mut total = 0.0;
-        for pid in family(self.0.id())? {
-            let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
-                continue;
-            };
-            let after = stat.rsplit_once(") ").context("stat")?.1;
-            let fields: Vec<&str> = after.split(' ').collect();
-            // utime and stime: fields 14 and 15 of proc(5), two of which are before the parenthesis.
-            let [user, system]: [f64; 2] = [fields[11].parse()?, fields[12].parse()?];
-            total += (user + system) / ticks;
-        }
-        Ok(total)
+        // One that has ended meanwhile has no figures any more.
+        let all = family(self.0.id())?.into_iter();
+        Ok(all.filter_map(cpu_seconds).sum())
     }
 
     /// Peak resident memory of the process, MB.
@@ -56,6 +45,25 @@ impl Server {
         let kb: f64 = line.trim().trim_end_matches(" kB").parse()?;
         Ok(kb / 1024.0)
     }
+}
+
+/// Peak resident memory in MB and CPU seconds so far of a process that runs.
+pub fn usage(pid: u32) -> Option<(f64, f64)> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+    let kb: f64 = line.trim().trim_end_matches(" kB").parse().ok()?;
+    Some((kb / 1024.0, cpu_seconds(pid)?))
+}
+
+/// CPU seconds so far of a process.
+fn cpu_seconds(pid: u32) -> Option<f64> {
+    // SAFETY: sysconf takes no pointer and changes nothing.
+    let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as f64;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+    // utime and stime: fields 14 and 15 of proc(5), two of which are before the parenthesis.
+    let time = |i: usize| fields.get(i)?.parse::<f64>().ok();
+    Some((time(11)? + time(12)?) / ticks)
 }
 
 /// CPU seconds so far of this process.

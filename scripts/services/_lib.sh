@@ -57,6 +57,24 @@ apt_install() {
   exec 8>&-
 }
 
+# make_certificates DIR NAMES: a CA and a server certificate for these names (as in DNS:localhost)
+# in DIR/tls, so that tests can check a server's certificate, and its refusal.
+make_certificates() {
+  local dir="$1" names="$2"
+  [ -s "$dir/tls/server.crt" ] && return 0
+  command -v openssl >/dev/null 2>&1 || apt_install openssl
+  mkdir -p "$dir/tls"
+  (
+    cd "$dir/tls"
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 365 -subj "/CN=forebay test CA" \
+      -addext "keyUsage=critical,keyCertSign,cRLSign" -keyout ca.key -out ca.crt
+    openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj "/CN=localhost" -keyout server.key -out server.csr
+    printf 'subjectAltName=%s\nbasicConstraints=CA:FALSE\n' "$names" >extensions
+    openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 365 -extfile extensions -out server.crt
+  ) >"$dir/tls.log" 2>&1 || { cat "$dir/tls.log" >&2; die "making certificates failed"; }
+  chmod 600 "$dir/tls/server.key"
+}
+
 # The kernel's start time of a process: with it a process id that was given again is not mistaken.
 start_time() { if [ -r "/proc/$1/stat" ]; then sed 's/.*) //' "/proc/$1/stat" | cut -d' ' -f20; else echo 0; fi; }
 

@@ -6,7 +6,10 @@
 # Its commit log is not synced: it survives SIGKILL, not a crash of the machine; a SIGKILL may lose
 # the last second, as is its own contract.
 #
-# DIR/env: CASSANDRA_NODE
+# Takes connections with TLS and without on its one port. Its certificate is for the name cassandra
+# alone, as those of real clusters often do not name addresses.
+#
+# DIR/env: CASSANDRA_NODE, CASSANDRA_CA
 . "$(dirname "$0")/_lib.sh"
 VERSION="${CASSANDRA_VERSION:-5.0.9}"
 HEAP="${CASSANDRA_HEAP:-512m}"
@@ -65,6 +68,12 @@ start_native_transport: true
 native_transport_port: $port
 storage_port: $((port+1))
 ssl_storage_port: $((port+2))
+client_encryption_options:
+  enabled: true
+  optional: true
+  keystore: "$dir/tls/server.p12"
+  keystore_password: forebay
+  store_type: PKCS12
 authenticator: AllowAllAuthenticator
 authorizer: AllowAllAuthorizer
 concurrent_reads: 8
@@ -92,6 +101,8 @@ do_start() {
   if ! alive "$dir"; then
     for i in 0 1 2; do port_free $((port + i)); done
     configure "$dir" "$port"
+    make_certificates "$dir" DNS:cassandra
+    openssl pkcs12 -export -in "$dir/tls/server.crt" -inkey "$dir/tls/server.key" -passout pass:forebay -out "$dir/tls/server.p12"
     options=(-Xms96m -Xmx"$HEAP" -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xss512k -XX:MaxDirectMemorySize=256m -XX:+PerfDisableSharedMem -XX:+ExitOnOutOfMemoryError
       -Dcassandra.config="file://$dir/cassandra.yaml" -Dlogback.configurationFile="$dir/logback.xml"
       -Dcassandra.storagedir="$dir" -Dcassandra.logdir="$dir/log" -Djava.io.tmpdir="$dir/tmp" -Djna.tmpdir="$dir/tmp" -Dcassandra-foreground=yes
@@ -110,7 +121,7 @@ do_start() {
     spawn "$dir" java "${options[@]}" -cp "$LIB/*" org.apache.cassandra.service.CassandraDaemon
   fi
   wait_ready 120 "$dir" ready "$port"
-  echo "CASSANDRA_NODE=127.0.0.1:$port" | tee "$dir/env"
+  printf 'CASSANDRA_NODE=127.0.0.1:%s\nCASSANDRA_CA=%s\n' "$port" "$dir/tls/ca.crt" | tee "$dir/env"
 }
 
 do_stop() { stop_server "$1" TERM 60; }

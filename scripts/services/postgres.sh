@@ -47,22 +47,6 @@ make_template() {
   rm -rf "$dir"
 }
 
-# A CA and a server certificate, so that tests can check sslmode=verify-full and its refusal.
-make_certificates() {
-  local dir="$1"
-  [ -s "$dir/tls/server.crt" ] && return 0
-  mkdir -p "$dir/tls"
-  (
-    cd "$dir/tls"
-    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 365 -subj "/CN=forebay test CA" \
-      -addext "keyUsage=critical,keyCertSign,cRLSign" -keyout ca.key -out ca.crt
-    openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj "/CN=localhost" -keyout server.key -out server.csr
-    printf 'subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n' >extensions
-    openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 365 -extfile extensions -out server.crt
-  ) >"$dir/tls.log" 2>&1 || { cat "$dir/tls.log" >&2; die "making certificates failed"; }
-  chmod 600 "$dir/tls/server.key"
-}
-
 ready() { "$(bin)/pg_isready" -q -h 127.0.0.1 -p "$1" -U forebay -d postgres; }
 
 # What the server's user has to own or enter. A temporary folder of ours is closed to others.
@@ -95,7 +79,7 @@ do_start() {
   fi
   if ! alive "$dir"; then
     port_free "$port"
-    make_certificates "$dir"
+    make_certificates "$dir" DNS:localhost,IP:127.0.0.1
     open_folder "$dir"
     if [ ! -f "$dir/data/PG_VERSION" ]; then
       tar -C "$dir" -xpf "$(template)"

@@ -346,7 +346,7 @@ impl Bucket {
         let time = self.time(units);
         let less = |spent: u64| Some(spent.saturating_sub(time));
         // It can't fail: the function always has an answer.
-        let _ = self.spent.fetch_update(Relaxed, Relaxed, less);
+        let _before = self.spent.fetch_update(Relaxed, Relaxed, less);
     }
 
     /// What can be taken now.

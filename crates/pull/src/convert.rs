@@ -1,12 +1,14 @@
 //! From a record to a row of the table.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use forebay_model::Timestamp;
 use forebay_record::json::{Document, Kind, NodeId, unescape};
 use forebay_record::path::PathSet;
 use forebay_remote::keyed::{Row, Value, ValueType};
 
-use crate::definition::TableDestination;
+use crate::definition::{Definition, Destination, TableDestination};
 
 /// Characters of a value that an error quotes.
 const QUOTED: usize = 40;
@@ -65,6 +67,35 @@ impl Converter {
             }
         });
         values.collect::<Result<_, _>>().map(Row)
+    }
+}
+
+/// Reads lines of files: rows where they go straight into a table, else any JSON.
+#[derive(Clone, Debug)]
+pub(crate) struct Reader(Option<Arc<Converter>>);
+
+impl Reader {
+    pub(crate) fn new(definition: &Definition) -> Self {
+        Self(match &definition.destination {
+            Destination::Table(table) if definition.processing.is_none() => {
+                Some(Arc::new(Converter::new(table)))
+            }
+            Destination::Table(_) | Destination::Http(_) => None,
+        })
+    }
+
+    /// The row of a line, where it is one.
+    ///
+    /// # Errors
+    /// When it is not JSON or no row; says why.
+    pub(crate) fn read(&self, line: Bytes) -> Result<Option<Row>, String> {
+        match &self.0 {
+            Some(converter) => converter.row(line).map(Some),
+            None => match Document::parse(line) {
+                Ok(_) => Ok(None),
+                Err(e) => Err(not_json(&e)),
+            },
+        }
     }
 }
 

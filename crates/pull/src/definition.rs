@@ -23,7 +23,9 @@ mod stage;
 pub use read::{Problems, Substitute};
 pub use secret::Secret;
 pub use source::{Auth, Files, HttpApi, Paging, RateLimit, S3, Source, Until};
-pub use stage::{Cache, Column, Destination, HttpStage, Kind, Retry, Store, TableDestination};
+pub use stage::{
+    Cache, Column, Destination, HttpStage, Kind, Retry, Store, TableDestination, Tls, Verify,
+};
 
 /// A job: records come from a source, may be processed, and go to a destination.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]

@@ -17,12 +17,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::convert::Converter;
+use crate::convert::Reader;
 use crate::definition::{Definition, Destination, Source};
 use crate::record::{Dead, Origin, Position, Record, Settled, Stage};
 use crate::source::api::ApiSource;
 use crate::source::files::FileSource;
-use crate::source::replay::{self, Selection};
+use crate::source::replay::{self, Replay, Selection};
 use crate::stage::Poster;
 use crate::state::{State, StateError};
 use crate::store::TableWriter;
@@ -156,12 +156,7 @@ pub async fn run(definition: &Definition, state: State, around: &Surroundings) -
                 run: Arc::clone(&run),
                 files: files.clone(),
                 book,
-                converter: match &definition.destination {
-                    Destination::Table(table) if definition.processing.is_none() => {
-                        Some(Arc::new(Converter::new(table)))
-                    }
-                    Destination::Table(_) | Destination::Http(_) => None,
-                },
+                reader: Reader::new(definition),
                 concurrency: definition.concurrency(),
             };
             let read = async |out| source.read(around, out).await;
@@ -195,11 +190,21 @@ pub async fn replay(
         Ok(last) => last,
         Err(failure) => return End::Failed(failure),
     };
+    let replay = Replay {
+        selection,
+        last,
+        reader: Reader::new(definition),
+        max_errors: match &definition.source {
+            Source::Files(files) => files.max_errors,
+            // Its records are parsed with their pages.
+            Source::HttpApi(_) => u64::MAX,
+        },
+    };
     let mut is_complete = true;
     let before: &[Stage] = &[Stage::Parse, Stage::Processing];
     for (stages, with_processing) in [(before, true), (&[Stage::Storage], false)] {
         let read = async |out| {
-            let read = replay::read(&run, selection, stages, last, out).await;
+            let read = replay::read(&run, &replay, stages, out).await;
             read.unwrap_or_else(|failure| {
                 run.control.fail(failure);
                 false

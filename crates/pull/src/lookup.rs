@@ -34,7 +34,7 @@ pub struct Service {
 /// A table under a path.
 struct Served {
     store: Arc<dyn KeyedTable>,
-    shape: Shape,
+    shape: Arc<Shape>,
     path: String,
     timeout: Duration,
     kept: Kept,
@@ -70,7 +70,7 @@ impl Service {
             shapes.push((route.path.clone(), shape.clone()));
             let served = Arc::new(Served {
                 store: Arc::clone(&store),
-                shape,
+                shape: Arc::new(shape),
                 path: route.path.clone(),
                 timeout: config.timeout.0,
                 kept: Kept::new(config.cache),

@@ -40,24 +40,43 @@ fn postgres(_url: &str) -> Result<Arc<dyn KeyedTable>, String> {
 
 #[cfg(feature = "cassandra")]
 fn cassandra(store: &Store) -> Result<Arc<dyn KeyedTable>, String> {
-    use forebay_remote::keyed::cassandra::{CassandraConfig, CassandraKeyed};
+    use crate::definition::Verify;
+    use forebay_remote::keyed::cassandra::{CassandraConfig, CassandraKeyed, CassandraTls};
     let Store::Cassandra {
         nodes,
         user,
         password,
         replication,
         in_flight,
+        tls,
     } = store
     else {
         return Err("not a Cassandra store".to_owned());
     };
     let mut config = CassandraConfig::new(nodes.clone());
+    if let Some(tls) = tls {
+        let ca_pem = tls.ca_file.as_deref().map(read_certificates).transpose()?;
+        config.tls = Some(CassandraTls {
+            verify: match tls.verify {
+                Verify::Full => forebay_remote::tls::Verify::Full,
+                Verify::Authority => forebay_remote::tls::Verify::Authority,
+                Verify::Nothing => forebay_remote::tls::Verify::Nothing,
+            },
+            ca_pem,
+        });
+    }
     config.replication = *replication;
     config.in_flight = *in_flight as usize;
     if let (Some(user), Some(password)) = (user, password) {
         config.login = Some((user.clone(), password.expose().into()));
     }
     Ok(Arc::new(CassandraKeyed::new(config)))
+}
+
+#[cfg(any(feature = "cassandra", feature = "redis"))]
+fn read_certificates(path: &std::path::Path) -> Result<Vec<u8>, String> {
+    std::fs::read(path)
+        .map_err(|e| format!("the CA certificates {} can't be read: {e}", path.display()))
 }
 
 #[cfg(not(feature = "cassandra"))]

@@ -6,6 +6,8 @@
 //! that is what makes a job that is killed and goes on exact, and what stores without transactions
 //! can do.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use crate::table::TableError;
@@ -38,13 +40,13 @@ pub trait KeyedTable: Send + Sync {
     /// type; the text names both sides.
     async fn prepare(&self, shape: &Shape) -> Result<Prepared, TableError>;
 
-    /// Writes rows; each replaces what its key had. Of two rows with the same key the later one of
+    /// Writes rows (shared, so that they can go to another thread); each replaces what its key had. Of two rows with the same key the later one of
     /// the slice stays. All or nothing where the store has transactions; else some may be written
     /// when it fails. Safe to repeat.
     ///
     /// # Errors
     /// Terminal when the store refuses a row, and will again.
-    async fn upsert(&self, shape: &Shape, rows: &[Row]) -> Result<(), TableError>;
+    async fn upsert(&self, shape: &Shape, rows: Arc<[Row]>) -> Result<(), TableError>;
 
     /// The shape of a table that is there.
     ///
@@ -56,7 +58,7 @@ pub trait KeyedTable: Send + Sync {
     ///
     /// # Errors
     /// When the store can't be asked.
-    async fn get(&self, shape: &Shape, key: &[Value]) -> Result<Option<Row>, TableError>;
+    async fn get(&self, shape: &Arc<Shape>, key: &[Value]) -> Result<Option<Row>, TableError>;
 
     /// Whether the store can be reached, for health checks.
     ///

@@ -22,5 +22,8 @@ pub mod provider;
 pub mod staging;
 pub mod table;
 
+#[cfg(any(feature = "postgres", feature = "cassandra"))]
+pub mod tls;
+
 #[cfg(any(test, feature = "test-services"))]
 pub mod services;

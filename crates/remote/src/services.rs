@@ -85,6 +85,29 @@ pub fn kafka(test: &str) -> Option<String> {
     variable(test, "FOREBAY_TEST_KAFKA_BROKERS")
 }
 
+/// Encrypted listeners of a Kafka broker.
+#[derive(Clone, Debug)]
+pub struct KafkaTls {
+    /// The first of its ports; see `scripts/services/kafka.sh`.
+    pub port: u16,
+    /// Directory of the certificates.
+    pub dir: std::path::PathBuf,
+}
+
+/// The encrypted listeners of the Kafka broker, by `FOREBAY_TEST_KAFKA_TLS_PORT` and
+/// `FOREBAY_TEST_KAFKA_TLS`. Nothing when one is not set: then the test says so and passes.
+///
+/// # Panics
+/// When one is not set and `CI=true`: there, nothing may go untested. When the port is none.
+#[must_use]
+pub fn kafka_tls(test: &str) -> Option<KafkaTls> {
+    let port = variable(test, "FOREBAY_TEST_KAFKA_TLS_PORT")?;
+    Some(KafkaTls {
+        port: port.parse().expect("FOREBAY_TEST_KAFKA_TLS_PORT is a port"),
+        dir: variable(test, "FOREBAY_TEST_KAFKA_TLS")?.into(),
+    })
+}
+
 /// The address of the Redis server, by `FOREBAY_TEST_REDIS_URL`. Nothing when it is not set: then
 /// the test says so and passes.
 ///
@@ -93,6 +116,27 @@ pub fn kafka(test: &str) -> Option<String> {
 #[must_use]
 pub fn redis(test: &str) -> Option<String> {
     variable(test, "FOREBAY_TEST_REDIS_URL")
+}
+
+/// Address of a Redis server with TLS and its CA's certificate, by `FOREBAY_TEST_REDIS_TLS_URL` and
+/// `FOREBAY_TEST_REDIS_CA`. Nothing when one is not set: then the test says so and passes.
+///
+/// # Panics
+/// When one is not set and `CI=true`: there, nothing may go untested.
+#[must_use]
+pub fn redis_tls(test: &str) -> Option<(String, String)> {
+    let url = variable(test, "FOREBAY_TEST_REDIS_TLS_URL")?;
+    Some((url, variable(test, "FOREBAY_TEST_REDIS_CA")?))
+}
+
+/// The certificate of the CA of the Cassandra node, by `FOREBAY_TEST_CASSANDRA_CA`. Nothing when it
+/// is not set: then the test says so and passes.
+///
+/// # Panics
+/// When it is not set and `CI=true`: there, nothing may go untested.
+#[must_use]
+pub fn cassandra_ca(test: &str) -> Option<String> {
+    variable(test, "FOREBAY_TEST_CASSANDRA_CA")
 }
 
 /// Host and port of the Cassandra node, by `FOREBAY_TEST_CASSANDRA_NODE`. Nothing when it is not

@@ -1,19 +1,26 @@
 //! Caches of row hashes: the suite on each, and what is their own.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
+use std::path::Path;
+use std::sync::Arc;
+
 use forebay_remote::cache::embedded::EmbeddedCache;
 use forebay_remote::cache::{RowCache, conformance};
+
+fn open(path: &Path, space: &str, max_rows: u64) -> EmbeddedCache {
+    EmbeddedCache::open(path, space, max_rows, Arc::new(())).unwrap()
+}
 
 #[tokio::test]
 async fn the_embedded_cache_knows_and_forgets() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("cache.db");
-    conformance::run(&EmbeddedCache::open(&path, "a").unwrap(), "a").await;
+    conformance::run(&open(&path, "a", 10_000), "a").await;
     // Opened again it knows what it knew, and nothing of other spaces.
-    let again = EmbeddedCache::open(&path, "a").unwrap();
+    let again = open(&path, "a", 10_000);
     assert_eq!(again.get("a", &[[1; 16]]).await.unwrap(), [Some([11; 16])]);
     drop(again);
-    let other = EmbeddedCache::open(&path, "b").unwrap();
+    let other = open(&path, "b", 10_000);
     assert_eq!(other.get("a", &[[1; 16]]).await.unwrap(), [None]);
 }
 
@@ -22,7 +29,49 @@ async fn a_damaged_cache_knows_nothing_and_works() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("cache.db");
     std::fs::write(&path, vec![7; 5000]).unwrap();
-    conformance::run(&EmbeddedCache::open(&path, "a").unwrap(), "a").await;
+    conformance::run(&open(&path, "a", 10_000), "a").await;
+}
+
+#[tokio::test]
+async fn the_embedded_cache_keeps_its_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cache.db");
+    let hash = |n: u64| -> [u8; 16] {
+        // Spread as the hashes of real keys are.
+        let mixed = u128::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+        mixed.to_be_bytes()
+    };
+    let keys: Vec<_> = (0..5000).map(hash).collect();
+    let notes =
+        |n: std::ops::Range<usize>| -> Vec<_> { keys[n].iter().map(|k| (*k, hash(7))).collect() };
+    let known = async |cache: &EmbeddedCache| {
+        let found = cache.get("a", &keys).await.unwrap();
+        found.iter().flatten().filter(|h| **h == hash(7)).count()
+    };
+    let cache = open(&path, "a", 1000);
+    cache.put("a", &notes(0..5000)).await.unwrap();
+    drop(cache);
+    let cache = open(&path, "a", 1000);
+    assert_eq!(known(&cache).await, 1000);
+    // New keys take the place of others, and those that come again take none.
+    drop(cache);
+    for _ in 0..3 {
+        let cache = open(&path, "a", 1000);
+        cache.put("a", &notes(4500..5000)).await.unwrap();
+        drop(cache);
+        let cache = open(&path, "a", 1000);
+        assert_eq!(known(&cache).await, 1000);
+        let found = cache.get("a", &keys[4500..]).await.unwrap();
+        assert!(
+            found.iter().flatten().count() > 250,
+            "half of them at least"
+        );
+    }
+    // Another space's rows go first, and a lower limit holds from the beginning.
+    let cache = open(&path, "a", 200);
+    assert_eq!(known(&cache).await, 200);
+    cache.put("b", &[(hash(1), hash(2))]).await.unwrap();
+    assert_eq!(cache.get("b", &[hash(1)]).await.unwrap(), [Some(hash(2))]);
 }
 
 #[cfg(feature = "redis")]
@@ -37,6 +86,7 @@ mod redis {
         RedisConfig {
             url: url.into(),
             ttl: Duration::from_secs(60),
+            ca_pem: None,
             timeout: Duration::from_secs(2),
         }
     }
@@ -48,6 +98,28 @@ mod redis {
         };
         let cache = RedisCache::open(config(&url)).unwrap();
         conformance::run(&cache, &format!("test-{}", std::process::id())).await;
+    }
+
+    #[tokio::test]
+    async fn redis_is_reached_over_tls_when_its_certificate_is_right() {
+        let test = "redis_is_reached_over_tls_when_its_certificate_is_right";
+        let Some((url, ca)) = services::redis_tls(test) else {
+            return;
+        };
+        let mut known = config(&url);
+        known.ca_pem = Some(std::fs::read(ca).unwrap());
+        let cache = RedisCache::open(known).unwrap();
+        conformance::run(&cache, &format!("tls-{}", std::process::id())).await;
+        // The system does not know our authority.
+        let cache = RedisCache::open(config(&url)).unwrap();
+        assert!(cache.get("a", &[[1; 16]]).await.is_err());
+        let mut broken = config(&url);
+        broken.ca_pem = Some(b"no PEM".to_vec());
+        let error = match RedisCache::open(broken) {
+            Err(error) => error,
+            Ok(cache) => cache.get("a", &[[1; 16]]).await.unwrap_err(),
+        };
+        assert!(!error.to_string().is_empty());
     }
 
     #[tokio::test]

@@ -1,9 +1,13 @@
 //! Keyed rows in Cassandra: the suite, on a real node.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
-use forebay_remote::keyed::cassandra::{CassandraConfig, CassandraKeyed};
-use forebay_remote::keyed::{KeyedTable, conformance};
+use std::sync::Arc;
+
+use forebay_remote::keyed::cassandra::{CassandraConfig, CassandraKeyed, CassandraTls};
+use forebay_remote::keyed::{Column, KeyedTable, Row, Value, conformance};
 use forebay_remote::services;
+use forebay_remote::tls::Verify;
+use scylla::client::session_builder::SessionBuilder;
 
 #[tokio::test]
 async fn cassandra_keeps_keyed_rows() {
@@ -13,6 +17,111 @@ async fn cassandra_keeps_keyed_rows() {
     let store = CassandraKeyed::new(CassandraConfig::new(vec![node]));
     let keyspace = format!("Keyed{}", std::process::id());
     conformance::run(&store, &format!("{keyspace}.Products")).await;
+}
+
+#[tokio::test]
+async fn smaller_numbers_of_a_table_that_is_there_are_written_or_refused() {
+    let Some(node) = services::cassandra("smaller_numbers_of_a_table_that_is_there") else {
+        return;
+    };
+    let keyspace = format!("narrow{}", std::process::id());
+    let session = SessionBuilder::new()
+        .known_node(&node)
+        .build()
+        .await
+        .unwrap();
+    for statement in [
+        format!(
+            "CREATE KEYSPACE {keyspace} WITH replication = {{'class': 'SimpleStrategy', 'replication_factor': 1}}"
+        ),
+        format!(
+            "CREATE TABLE {keyspace}.t (id int PRIMARY KEY, small smallint, tiny tinyint, rate float, code ascii)"
+        ),
+    ] {
+        session.query_unpaged(statement, ()).await.unwrap();
+    }
+    let store = CassandraKeyed::new(CassandraConfig::new(vec![node]));
+    let shape = store
+        .describe(&format!("{keyspace}.t"))
+        .await
+        .unwrap()
+        .unwrap();
+    store.prepare(&shape).await.unwrap();
+    let row = |id: i64, small: i64, tiny: i64, rate: f64, code: &str| {
+        let value = |c: &Column| match c.name.as_str() {
+            "id" => Value::Integer(id),
+            "small" => Value::Integer(small),
+            "tiny" => Value::Integer(tiny),
+            "rate" => Value::Double(rate),
+            _ => Value::Text(code.to_owned()),
+        };
+        Row(shape.columns.iter().map(value).collect())
+    };
+    let shared = Arc::new(shape.clone());
+    let good = row(-7, 32_767, -128, 0.5, "plain");
+    store.upsert(&shape, [good.clone()].into()).await.unwrap();
+    let found = store.get(&shared, &[Value::Integer(-7)]).await.unwrap();
+    assert_eq!(found, Some(good));
+    for (bad, said) in [
+        (
+            row(1 << 40, 0, 0, 0.0, ""),
+            "1099511627776 does not fit a column of type int",
+        ),
+        (
+            row(1, 32_768, 0, 0.0, ""),
+            "32768 does not fit a column of type smallint",
+        ),
+        (
+            row(1, 0, 128, 0.0, ""),
+            "128 does not fit a column of type tinyint",
+        ),
+        (
+            row(1, 0, 0, 1e300, ""),
+            "does not fit a column of type float",
+        ),
+        (
+            row(1, 0, 0, 0.0, "é"),
+            "é does not fit a column of type ascii",
+        ),
+    ] {
+        let error = store.upsert(&shape, [bad].into()).await.unwrap_err();
+        assert!(!error.is_retryable(), "{error}");
+        assert!(error.to_string().contains(said), "{error}");
+    }
+    // A key that the column can't hold has no row.
+    let found = store
+        .get(&shared, &[Value::Integer(1 << 40)])
+        .await
+        .unwrap();
+    assert_eq!(found, None);
+}
+
+#[tokio::test]
+async fn connections_are_encrypted_and_certificates_checked() {
+    let test = "connections_are_encrypted_and_certificates_checked";
+    let (Some(node), Some(ca)) = (services::cassandra(test), services::cassandra_ca(test)) else {
+        return;
+    };
+    let ca = std::fs::read(ca).unwrap();
+    let store = |verify, ca_pem: Option<Vec<u8>>| {
+        let mut config = CassandraConfig::new(vec![node.clone()]);
+        config.tls = Some(CassandraTls { verify, ca_pem });
+        config.login = Some(("cassandra".to_owned(), "hunter2".into()));
+        CassandraKeyed::new(config)
+    };
+    let authority = store(Verify::Authority, Some(ca.clone()));
+    let keyspace = format!("tls{}", std::process::id());
+    conformance::run(&authority, &format!("{keyspace}.t")).await;
+    store(Verify::Nothing, None).check().await.unwrap();
+    // The node's certificate does not name its address.
+    let error = store(Verify::Full, Some(ca)).check().await.unwrap_err();
+    assert!(error.to_string().contains("certificate"), "{error}");
+    // The system does not know our authority.
+    let error = store(Verify::Authority, None).check().await.unwrap_err();
+    assert!(!error.is_retryable(), "{error}");
+    assert!(!error.to_string().contains("hunter2"), "{error}");
+    let error = store(Verify::Full, Some(b"no PEM".to_vec())).check().await;
+    assert!(error.unwrap_err().to_string().contains("CA certificates"));
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! Keyed rows in SQLite: the suite, and what only a file can do.
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
+use std::sync::Arc;
+
 use forebay_remote::keyed::sqlite::SqliteKeyed;
 use forebay_remote::keyed::{KeyedTable, Value, conformance};
 
@@ -43,6 +45,9 @@ async fn a_file_that_is_missing_or_something_else_is_named() {
         error.to_string().contains("not a SQLite database"),
         "{error}"
     );
-    let error = text.get(&shape, &[Value::Integer(1)]).await.unwrap_err();
+    let error = text
+        .get(&Arc::new(shape), &[Value::Integer(1)])
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("text.db"), "{error}");
 }

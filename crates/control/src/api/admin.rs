@@ -11,7 +11,7 @@ use forebay_model::{BranchId, ProjectId, Span};
 use super::answer::Answer;
 use super::body::{Json, Nothing};
 use super::call::Call;
-use super::error::{self, ApiError};
+use super::error::{self, ApiError, ErrorName};
 use super::params::{AdminListQuery, TokenPath};
 use super::types::admin::{
     Audit, AuditEntry, MadeToken, Role, Token, TokenCreate, TokenList, TokenRotate,
@@ -28,6 +28,7 @@ const OVERLAP_MAX: Span = Span::hours(24 * 30);
 #[utoipa::path(
     post, path = "/v1/admin/tokens", tag = "admin", operation_id = "CreateToken",
     request_body = TokenCreate,
+    extensions(("x-errors" = json!(["tokenCountLimitReached"]))),
     responses((status = 201, description = "The token with its text.", body = MadeToken))
 )]
 pub(super) async fn create_token(
@@ -108,6 +109,7 @@ async fn default_branch(
 #[utoipa::path(
     get, path = "/v1/admin/tokens", tag = "admin", operation_id = "ListTokens",
     params(AdminListQuery),
+    extensions(("x-errors" = json!(["projectNotFound"]))),
     responses((status = 200, description = "Some of the tokens, sorted by id.", body = TokenList))
 )]
 pub(super) async fn list_tokens(
@@ -203,6 +205,7 @@ pub(super) async fn revoke_token(
 #[utoipa::path(
     get, path = "/v1/admin/audit", tag = "admin", operation_id = "Audit",
     params(AdminListQuery),
+    extensions(("x-errors" = json!(["projectNotFound"]))),
     responses((status = 200, description = "Some of the changes, oldest first.", body = Audit))
 )]
 pub(super) async fn audit(
@@ -225,10 +228,7 @@ fn project(who: &Identity, query: &AdminListQuery) -> Result<ProjectId, ApiError
     match query.project_id {
         None => Ok(who.project),
         Some(id) if who.operator || ProjectId(id) == who.project => Ok(ProjectId(id)),
-        Some(id) => Err(ApiError::not_found(
-            "projectNotFound",
-            format!("project \"{id}\" not found"),
-        )),
+        Some(id) => Err(ApiError::of(ErrorName::ProjectNotFound, &[&id])),
     }
 }
 
@@ -243,7 +243,7 @@ fn failed(error: TokenError) -> ApiError {
     match error {
         TokenError::NotFound(id) => error::token_not_found(&id),
         TokenError::LimitReached => {
-            ApiError::conflict("tokenCountLimitReached", format!("{error}."))
+            ApiError::new(ErrorName::TokenCountLimitReached, format!("{error}."))
         }
         TokenError::Exists(_) | TokenError::Conflict => ApiError::unavailable(error),
         TokenError::Store(e) => e.into(),

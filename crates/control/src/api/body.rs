@@ -2,14 +2,14 @@
 
 use axum::extract::Request;
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Inner;
-use super::error::ApiError;
+use super::error::{ApiError, ErrorName};
 use super::operation::Operation;
 
 /// Levels of objects and lists in a body; the parser's own limit is deeper.
@@ -63,8 +63,7 @@ impl<T: DeserializeOwned + Send> Body for Json<T> {
         refuse_other_formats(&parts.headers, schema)?;
         let bytes = read_bytes(body, api).await?;
         if bytes.is_empty() {
-            let text = "missing required payload";
-            return Err(ApiError::invalid("missingPayload", text));
+            return Err(ApiError::of(ErrorName::MissingPayload, &[]));
         }
         let value = parse(&bytes)?;
         api.operations.schemas.check_body(schema, &value)?;
@@ -74,7 +73,8 @@ impl<T: DeserializeOwned + Send> Body for Json<T> {
         };
         // The schema has let it pass, so a refusal is a difference between it and the type.
         let typed = serde_json::from_value(value);
-        let typed = typed.map_err(|e| ApiError::invalid("decodePayload", format!("json: {e}")))?;
+        let typed =
+            typed.map_err(|e| ApiError::new(ErrorName::DecodePayload, format!("json: {e}")))?;
         Ok(Self(typed))
     }
 }
@@ -93,7 +93,7 @@ fn refuse_other_formats(headers: &HeaderMap, schema: &str) -> Result<(), ApiErro
     ];
     if other.contains(&essence.as_str()) {
         let text = format!("can't decode {essence} to *server.{schema}");
-        return Err(ApiError::invalid("decodePayload", text));
+        return Err(ApiError::new(ErrorName::DecodePayload, text));
     }
     Ok(())
 }
@@ -102,14 +102,10 @@ async fn read_bytes(body: axum::body::Body, api: &Inner) -> Result<Bytes, ApiErr
     let limit = usize::try_from(api.config.body_limit.0).unwrap_or(usize::MAX);
     match Limited::new(body, limit).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(e) if e.is::<LengthLimitError>() => Err(ApiError::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "bodyTooLarge",
-            format!(
-                "request body size is over the maximum \"{}\"",
-                api.config.body_limit
-            ),
-        )),
+        Err(e) if e.is::<LengthLimitError>() => {
+            let limit = &api.config.body_limit;
+            Err(ApiError::of(ErrorName::BodyTooLarge, &[limit]))
+        }
         Err(e) => Err(ApiError::bad_request(format!(
             "the request body can't be read: {e}"
         ))),
@@ -117,7 +113,7 @@ async fn read_bytes(body: axum::body::Body, api: &Inner) -> Result<Bytes, ApiErr
 }
 
 fn parse(bytes: &[u8]) -> Result<Value, ApiError> {
-    let invalid = |text: String| ApiError::invalid("decodePayload", text);
+    let invalid = |text: String| ApiError::new(ErrorName::DecodePayload, text);
     if depth(bytes) > DEPTH_MAX {
         return Err(invalid(format!(
             "json: nested deeper than {DEPTH_MAX} levels"

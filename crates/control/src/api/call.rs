@@ -1,18 +1,19 @@
 //! What a request must be before a handler sees it, in the order of the contract: body, then
 //! parameters and headers together, token, branch, role.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 
 use axum::extract::{
     ConnectInfo, FromRequest, FromRequestParts, MatchedPath, Query, RawPathParams, Request,
 };
 use forebay_model::{BranchId, BranchKey, SinkId, SinkKey, SourceId, SourceKey};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::body::{Body, Nothing};
-use super::error::{self, ApiError};
+use super::error::{self, ApiError, ErrorName};
 use super::pace::PaceShown;
 use super::params::{
     BranchPath, LetterPath, ProjectPath, SinkPath, SinkVersionPath, SourcePath, SourceVersionPath,
@@ -128,8 +129,8 @@ where
         let mut findings = Vec::new();
         let parameters = operation.read_parameters(&path?, &query, &mut findings);
         if token.is_none() && operation.protected {
-            let text = "\"X-StorageApi-Token\" is missing from header";
-            findings.push(ApiError::invalid("missingField", text));
+            let values: [&dyn Display; 2] = [&"X-StorageApi-Token", &"header"];
+            findings.push(ApiError::of(ErrorName::MissingField, &values));
         }
         if let Some(error) = ApiError::all(findings) {
             return Err(error);
@@ -190,10 +191,7 @@ fn token(headers: &HeaderMap) -> Option<Vec<u8>> {
 
 async fn authenticate(api: &Inner, token: &[u8]) -> Result<Identity, ApiError> {
     api.auth.authenticate(token).await.map_err(|e| match e {
-        AuthError::Invalid => {
-            let text = "Invalid access token.";
-            ApiError::new(StatusCode::UNAUTHORIZED, "storage.tokenInvalid", text)
-        }
+        AuthError::Invalid => ApiError::of(ErrorName::TokenInvalid, &[]),
         AuthError::Unavailable(cause) => ApiError::unavailable(cause),
     })
 }

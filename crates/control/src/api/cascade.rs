@@ -8,7 +8,7 @@ use forebay_meta::{DefinitionError, Revision};
 use forebay_model::{SourceKey, Stamp, TableBackend, TableId};
 
 use super::Inner;
-use super::error::ApiError;
+use super::error::{ApiError, ErrorName};
 use super::tasks::Done;
 
 /// How often it is looked whether records are still on their way.
@@ -45,7 +45,7 @@ pub(super) async fn run(api: &Inner, key: &SourceKey, stamp: &Stamp) -> Result<D
         dropped.map_err(|cause| {
             let name = &table.table;
             let text = format!("the source is deleted, its table \"{name}\" is not: {cause}");
-            ApiError::conflict("tableNotDeleted", text)
+            ApiError::new(ErrorName::TableNotDeleted, text)
         })?;
     }
     api.repo.purge_source(key, stamp).await?;
@@ -67,7 +67,7 @@ async fn arrived(api: &Inner, key: &SourceKey) -> Result<(), ApiError> {
             let text = format!(
                 "the source is deleted, its tables are not: {files} files are still on their way to them, try again when they have arrived."
             );
-            return Err(ApiError::conflict("tableNotDeleted", text));
+            return Err(ApiError::new(ErrorName::TableNotDeleted, text));
         }
         tokio::time::sleep_until(until.min(now + LOOK_INTERVAL)).await;
     }

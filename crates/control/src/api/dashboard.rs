@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use sha2::{Digest, Sha256};
 
 use super::Shared;
-use super::error::ApiError;
+use super::error::{ApiError, ErrorName};
 
 /// Address of the page. Links in it are relative, so that it works behind a proxy's prefix too.
 pub(super) const PAGE: &str = "/ui";
@@ -155,8 +155,8 @@ pub(super) async fn part(
         "app.css" => &dashboard.style,
         "icon.svg" => &dashboard.icon,
         _ => {
-            let text = format!("no endpoint found for path \"{PAGE}/{name}\"");
-            return Err(ApiError::not_found("endpointNotFound", text));
+            let path = format!("{PAGE}/{name}");
+            return Err(ApiError::of(ErrorName::EndpointNotFound, &[&path]));
         }
     };
     Ok(part.response(&headers))

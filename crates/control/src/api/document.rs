@@ -1,5 +1,6 @@
 //! The OpenAPI documents and the page for people, all made from the types and routes of this crate.
 
+mod errors;
 mod page;
 mod swagger;
 
@@ -9,7 +10,8 @@ use http::header;
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
-use super::operation::ADMIN;
+use super::error::ErrorName;
+use super::operation::{ADMIN, READER, ROLE};
 use super::{Shared, error};
 
 /// Address of the documentation, below the API's.
@@ -63,38 +65,50 @@ pub(super) fn finish(document: &utoipa::openapi::OpenApi, public_url: &str) -> V
             "description": "The same token, for clients that send it this way."
         }
     });
-    let names: Vec<String> = error::NAMES.iter().map(|n| error::full_name(n)).collect();
+    let names: Vec<String> = ErrorName::ALL.iter().map(|n| n.full_name()).collect();
     document["components"]["schemas"]["Error"]["properties"]["error"]["enum"] = json!(names);
+    document["components"]["responses"] = errors::shared();
     let paths = document["paths"].take();
+    let schemas = &document["components"]["schemas"];
     let mut finished = serde_json::Map::new();
     for (path, mut item) in paths.as_object().cloned().unwrap_or_default() {
-        for (method, operation) in item.as_object_mut().into_iter().flatten() {
-            complete(method, operation);
-        }
         // A rest of the path is a star in the router and nothing in the document.
-        finished.insert(path.replace("{*", "{"), item);
+        let path = path.replace("{*", "{");
+        for (method, operation) in item.as_object_mut().into_iter().flatten() {
+            if operation["tags"] == json!(["documentation"]) {
+                operation["description"] = json!("Needs no token.");
+            } else {
+                let is_admin = is_admin(method, operation);
+                guard(operation, is_admin);
+                errors::describe(&path, operation, is_admin, schemas);
+            }
+        }
+        finished.insert(path, item);
     }
     document["paths"] = Value::Object(finished);
     document
 }
 
-/// Who may, and how it fails.
-fn complete(method: &str, operation: &mut Value) {
-    if operation["tags"] == json!(["documentation"]) {
-        return;
-    }
-    let is_open = method == "get" && operation["tags"] != json!([ADMIN]);
-    let only_looks = is_open || operation["operationId"] == "TestSource";
-    let scopes = if only_looks {
-        json!([])
+/// Whether only tokens of admins may: everything but looking at streams and trying a mapping.
+fn is_admin(method: &str, operation: &Value) -> bool {
+    let administers = operation["tags"] == json!([ADMIN]);
+    administers || (method != "get" && operation["operationId"] != "TestSource")
+}
+
+/// Says who may.
+fn guard(operation: &mut Value, is_admin: bool) {
+    operation["security"] = json!([{ "token": [] }, { "bearer": [] }]);
+    let (role, text) = if is_admin {
+        (ADMIN, "Needs a token of an admin.")
     } else {
-        json!([ADMIN])
+        (READER, "Any token of the project will do.")
     };
-    operation["security"] = json!([{ "token": scopes }, { "bearer": scopes }]);
-    operation["responses"]["default"] = json!({
-        "description": "It was not done; the error says why.",
-        "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Error" } } }
-    });
+    operation[ROLE] = json!(role);
+    let more = operation["description"].as_str();
+    operation["description"] = match more {
+        Some(more) if !more.is_empty() => json!(format!("{more}\n\n{text}")),
+        _ => json!(text),
+    };
 }
 
 impl Documents {

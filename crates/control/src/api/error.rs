@@ -3,64 +3,24 @@
 //! A handler returns an [`ApiError`]; as a response it is empty but carries itself, and
 //! `frame` writes the body, because only there the request's id is known.
 
+mod name;
+
+use std::fmt::Display;
+
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use forebay_meta::{DefinitionError, StoreError};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, header};
 use serde::Serialize;
 
-/// The names of all errors, as the document lists them.
-pub(super) const NAMES: [&str; 40] = [
-    "badRequest",
-    "bodyTooLarge",
-    "branchNotFound",
-    "deadLetterNotFound",
-    "deadLettersRefused",
-    "decodePayload",
-    "deletedSinkNotFound",
-    "deletedSourceNotFound",
-    "endpointNotFound",
-    "forbidden",
-    "internalError",
-    "invalidEnumValue",
-    "invalidFieldType",
-    "invalidLength",
-    "invalidRange",
-    "missingField",
-    "missingPayload",
-    "panicError",
-    "projectNotFound",
-    "requestTimeout",
-    "resourceLimitReached",
-    "serviceUnavailable",
-    "sinkAlreadyExists",
-    "sinkCountLimitReached",
-    "sinkNotFound",
-    "sinkVersionNotFound",
-    "sourceAlreadyExists",
-    "sourceCountLimitReached",
-    "sourceNotFound",
-    "sourceVersionNotFound",
-    "storage.tokenInvalid",
-    "tableNotDeleted",
-    "taskAlreadyRunning",
-    "taskNotFound",
-    "tokenCountLimitReached",
-    "tokenNotFound",
-    "tooManyRequests",
-    "unprocessableContent",
-    "versionCountLimitReached",
-    "versionNotFound",
-];
+pub(crate) use name::ErrorName;
 
 /// Why a request was not served.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{name}: {message}")]
 pub(crate) struct ApiError {
-    /// Of the answer.
-    pub(crate) status: StatusCode,
-    /// For programs; `stream.api.` is put before it unless it has a dot.
-    pub(crate) name: &'static str,
+    /// For programs; the status of the answer follows from it.
+    pub(crate) name: ErrorName,
     /// For people. That of a status of 500 or more is for the log only.
     pub(crate) message: String,
     /// When it may be tried again, seconds.
@@ -68,59 +28,38 @@ pub(crate) struct ApiError {
 }
 
 impl ApiError {
-    pub(crate) fn new(status: StatusCode, name: &'static str, message: impl Into<String>) -> Self {
-        debug_assert!(NAMES.contains(&name), "{name} is not in the document");
+    pub(crate) fn new(name: ErrorName, message: impl Into<String>) -> Self {
         Self {
-            status,
             name,
             message: message.into(),
             retry_after: None,
         }
     }
 
+    /// With the message of its name, filled with `values`.
+    pub(crate) fn of(name: ErrorName, values: &[&dyn Display]) -> Self {
+        Self::new(name, name.message(values))
+    }
+
     pub(crate) fn bad_request(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "badRequest", message)
-    }
-
-    /// A 400 of another name.
-    pub(crate) fn invalid(name: &'static str, message: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, name, message)
-    }
-
-    pub(crate) fn not_found(name: &'static str, message: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_FOUND, name, message)
-    }
-
-    pub(crate) fn conflict(name: &'static str, message: impl Into<String>) -> Self {
-        Self::new(StatusCode::CONFLICT, name, message)
+        Self::new(ErrorName::BadRequest, message)
     }
 
     pub(crate) fn forbidden(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::FORBIDDEN, "forbidden", message)
+        Self::new(ErrorName::Forbidden, message)
     }
 
     pub(crate) fn too_many_requests(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "tooManyRequests", message)
+        Self::new(ErrorName::TooManyRequests, message)
     }
 
     pub(crate) fn internal(cause: impl ToString) -> Self {
-        Self::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "internalError",
-            cause.to_string(),
-        )
+        Self::new(ErrorName::InternalError, cause.to_string())
     }
 
     /// It may succeed if it is sent again.
     pub(crate) fn unavailable(cause: impl ToString) -> Self {
-        Self {
-            retry_after: Some(1),
-            ..Self::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "serviceUnavailable",
-                cause.to_string(),
-            )
-        }
+        Self::new(ErrorName::ServiceUnavailable, cause.to_string()).retry_after(1)
     }
 
     pub(crate) fn retry_after(mut self, seconds: u32) -> Self {
@@ -139,7 +78,7 @@ impl ApiError {
 
     /// What people are told; `contact` is whom to ask about an internal error.
     pub(crate) fn user_message(&self, exception_id: &str, contact: &str) -> String {
-        if !self.status.is_server_error() {
+        if !self.name.status().is_server_error() {
             return sentence(&self.message);
         }
         let space = if contact.is_empty() { "" } else { " " };
@@ -151,15 +90,16 @@ impl ApiError {
     /// The body that clients get, and the header fields.
     pub(super) fn response(&self, request_id: &str, contact: &str) -> Response {
         let exception_id = format!("keboola-stream-api-{request_id}");
+        let status = self.name.status();
         let body = ErrorBody {
-            status_code: self.status.as_u16(),
-            error: self.full_name(),
+            status_code: status.as_u16(),
+            error: self.name.full_name(),
             message: self.user_message(&exception_id, contact),
-            exception_id: self.status.is_server_error().then_some(exception_id),
+            exception_id: status.is_server_error().then_some(exception_id),
         };
         let text = escape_html(&super::answer::pretty(&body));
         let mut response = Response::new(Body::from(text));
-        *response.status_mut() = self.status;
+        *response.status_mut() = status;
         let json = HeaderValue::from_static("application/json");
         response.headers_mut().insert(header::CONTENT_TYPE, json);
         if let Some(seconds) = self.retry_after {
@@ -167,19 +107,6 @@ impl ApiError {
             response.headers_mut().insert(header::RETRY_AFTER, value);
         }
         response
-    }
-
-    fn full_name(&self) -> String {
-        full_name(self.name)
-    }
-}
-
-/// As clients get it.
-pub(super) fn full_name(name: &str) -> String {
-    if name.contains('.') {
-        name.to_owned()
-    } else {
-        format!("stream.api.{name}")
     }
 }
 
@@ -201,9 +128,22 @@ pub(crate) struct ErrorBody {
     exception_id: Option<String>,
 }
 
+impl ErrorBody {
+    /// As the document shows it.
+    pub(super) fn example(name: ErrorName) -> Self {
+        let status = name.status();
+        Self {
+            status_code: status.as_u16(),
+            error: name.full_name(),
+            message: sentence(name.template()),
+            exception_id: None,
+        }
+    }
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = self.status.into_response();
+        let mut response = self.name.status().into_response();
         response.extensions_mut().insert(self);
         response
     }
@@ -223,16 +163,12 @@ impl From<DefinitionError> for ApiError {
     fn from(error: DefinitionError) -> Self {
         use DefinitionError as E;
         match error {
-            E::BranchNotFound(key) => Self::not_found(
-                "branchNotFound",
-                format!("Branch \"{}\" not found in the project.", key.branch),
-            ),
+            E::BranchNotFound(key) => Self::of(ErrorName::BranchNotFound, &[&key.branch]),
             E::SourceNotFound(key) => source_not_found(key.source.as_str()),
             E::SinkNotFound(key) => sink_not_found(key.sink.as_str()),
-            E::VersionNotFound(number) => Self::not_found(
-                "versionNotFound",
-                format!("Version \"{number:010}\" not found."),
-            ),
+            E::VersionNotFound(number) => {
+                Self::of(ErrorName::VersionNotFound, &[&format!("{number:010}")])
+            }
             E::SourceExists(key) => source_exists(key.source.as_str()),
             E::SinkExists(key) => sink_exists(key.sink.as_str()),
             E::LimitReached { what, max } => limit_reached(what, max),
@@ -249,60 +185,50 @@ impl From<DefinitionError> for ApiError {
 }
 
 fn limit_reached(what: &'static str, max: usize) -> ApiError {
-    let (name, place) = match what {
-        "source count" => ("sourceCountLimitReached", "branch"),
-        "sink count" => ("sinkCountLimitReached", "source"),
-        "version count" => ("versionCountLimitReached", "source"),
-        _ => ("resourceLimitReached", "project"),
-    };
-    ApiError::conflict(
-        name,
-        format!("{what} limit reached in the {place}, the maximum is {max}."),
-    )
+    match what {
+        "source count" => ApiError::of(ErrorName::SourceCountLimitReached, &[&max]),
+        "sink count" => ApiError::of(ErrorName::SinkCountLimitReached, &[&max]),
+        "version count" => ApiError::of(ErrorName::VersionCountLimitReached, &[&"source", &max]),
+        _ => ApiError::of(ErrorName::ResourceLimitReached, &[&what, &max]),
+    }
 }
 
 pub(super) fn source_not_found(id: &str) -> ApiError {
-    let message = format!("Source \"{id}\" not found in the branch.");
-    ApiError::not_found("sourceNotFound", message)
+    ApiError::of(ErrorName::SourceNotFound, &[&id])
 }
 
 pub(super) fn deleted_source_not_found(id: &str) -> ApiError {
-    let message = format!("Deleted source \"{id}\" not found in the branch.");
-    ApiError::not_found("deletedSourceNotFound", message)
+    ApiError::of(ErrorName::DeletedSourceNotFound, &[&id])
 }
 
 pub(super) fn deleted_sink_not_found(id: &str) -> ApiError {
-    let message = format!("Deleted sink \"{id}\" not found in the source.");
-    ApiError::not_found("deletedSinkNotFound", message)
+    ApiError::of(ErrorName::DeletedSinkNotFound, &[&id])
 }
 
 pub(super) fn source_version_not_found(id: &str, number: u32) -> ApiError {
-    let message = format!("Source version \"{id}/{number:010}\" not found in the branch.");
-    ApiError::not_found("sourceVersionNotFound", message)
+    let number = format!("{number:010}");
+    ApiError::of(ErrorName::SourceVersionNotFound, &[&id, &number])
 }
 
 pub(super) fn sink_version_not_found(id: &str, number: u32) -> ApiError {
-    let message = format!("Sink version \"{id}/{number:010}\" not found in the source.");
-    ApiError::not_found("sinkVersionNotFound", message)
+    let number = format!("{number:010}");
+    ApiError::of(ErrorName::SinkVersionNotFound, &[&id, &number])
 }
 
 pub(super) fn token_not_found(id: &str) -> ApiError {
-    ApiError::not_found("tokenNotFound", format!("token \"{id}\" not found"))
+    ApiError::of(ErrorName::TokenNotFound, &[&id])
 }
 
 pub(super) fn sink_not_found(id: &str) -> ApiError {
-    let message = format!("Sink \"{id}\" not found in the source.");
-    ApiError::not_found("sinkNotFound", message)
+    ApiError::of(ErrorName::SinkNotFound, &[&id])
 }
 
 pub(super) fn source_exists(id: &str) -> ApiError {
-    let message = format!("Source \"{id}\" already exists in the branch.");
-    ApiError::conflict("sourceAlreadyExists", message)
+    ApiError::of(ErrorName::SourceAlreadyExists, &[&id])
 }
 
 pub(super) fn sink_exists(id: &str) -> ApiError {
-    let message = format!("Sink \"{id}\" already exists in the source.");
-    ApiError::conflict("sinkAlreadyExists", message)
+    ApiError::of(ErrorName::SinkAlreadyExists, &[&id])
 }
 
 /// With a capital at the beginning, and a full stop after a letter, digit or quote at the end.

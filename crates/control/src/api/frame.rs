@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
-use super::error::ApiError;
+use super::error::{ApiError, ErrorName};
 use super::pace::PaceShown;
 use super::{Shared, document};
 
@@ -45,7 +45,7 @@ pub(super) async fn frame(State(api): State<Shared>, mut request: Request, next:
 }
 
 fn log(error: &ApiError, id: &str, method: &Method, path: &str) {
-    if error.status.is_server_error() {
+    if error.name.status().is_server_error() {
         tracing::error!(request = id, %method, path, %error, "request failed");
     } else {
         tracing::debug!(request = id, %method, path, %error, "request refused");
@@ -61,17 +61,12 @@ async fn guarded(api: &Shared, request: Request, next: Next) -> Response {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
             let text = text.unwrap_or("a panic without a text");
-            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "panicError", text).into_response()
+            ApiError::new(ErrorName::PanicError, text).into_response()
         }
-        Err(_) => ApiError::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "requestTimeout",
-            format!(
-                "the request took longer than {}",
-                api.config.request_timeout
-            ),
-        )
-        .into_response(),
+        Err(_) => {
+            let limit = &api.config.request_timeout;
+            ApiError::of(ErrorName::RequestTimeout, &[limit]).into_response()
+        }
     }
 }
 

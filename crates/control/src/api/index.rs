@@ -6,7 +6,7 @@ use http::header;
 
 use super::answer::Answer;
 use super::config::base;
-use super::error::ApiError;
+use super::error::{ApiError, ErrorName};
 use super::types::common::Index;
 use super::{Shared, document, frame};
 
@@ -46,9 +46,5 @@ pub(super) async fn health_check() -> Response {
 
 /// Everything that has no route.
 pub(super) async fn not_found(request: Request) -> ApiError {
-    let path = request.uri().path();
-    ApiError::not_found(
-        "endpointNotFound",
-        format!("no endpoint found for path \"{path}\""),
-    )
+    ApiError::of(ErrorName::EndpointNotFound, &[&request.uri().path()])
 }

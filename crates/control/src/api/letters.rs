@@ -10,7 +10,7 @@ use super::Shared;
 use super::answer::Answer;
 use super::body::{Json, Nothing};
 use super::call::Call;
-use super::error::ApiError;
+use super::error::{ApiError, ErrorName};
 use super::params::{LetterPath, ListQuery, SinkPath};
 use super::sinks::existing;
 use super::types::letter::{Letter, LetterChoice, LetterList, LettersDropped, LettersReplayed};
@@ -108,10 +108,8 @@ pub enum LetterFailure {
 impl From<LetterFailure> for ApiError {
     fn from(failure: LetterFailure) -> Self {
         match failure {
-            LetterFailure::NotFound(_) => {
-                Self::not_found("deadLetterNotFound", failure.to_string())
-            }
-            LetterFailure::Refused(cause) => Self::conflict("deadLettersRefused", cause),
+            LetterFailure::NotFound(id) => Self::of(ErrorName::DeadLetterNotFound, &[&id]),
+            LetterFailure::Refused(cause) => Self::new(ErrorName::DeadLettersRefused, cause),
             LetterFailure::Unavailable(cause) => Self::unavailable(cause),
             LetterFailure::Internal(cause) => Self::internal(cause),
         }
@@ -166,6 +164,7 @@ pub(super) async fn get(
 #[utoipa::path(
     post, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/dead-letters/replay", tag = "sink", operation_id = "ReplayDeadLetters",
     params(SinkPath), request_body = LetterChoice,
+    extensions(("x-errors" = json!(["deadLetterNotFound", "deadLettersRefused"]))),
     responses((status = 200, description = "What was done.", body = LettersReplayed))
 )]
 pub(super) async fn replay(
@@ -184,6 +183,7 @@ pub(super) async fn replay(
 #[utoipa::path(
     post, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/dead-letters/drop", tag = "sink", operation_id = "DropDeadLetters",
     params(SinkPath), request_body = LetterChoice,
+    extensions(("x-errors" = json!(["deadLetterNotFound", "deadLettersRefused"]))),
     responses((status = 200, description = "What was done.", body = LettersDropped))
 )]
 pub(super) async fn discard(

@@ -97,6 +97,7 @@ pub(super) async fn undelete_source(
 #[utoipa::path(
     post, path = "/v1/branches/{branchId}/sources/{sourceId}/rotate-secret", tag = "source", operation_id = "RotateSourceSecret",
     params(SourcePath),
+    extensions(("x-errors" = json!(["versionCountLimitReached"]))),
     responses((status = 200, description = "The source with its new address.", body = Source))
 )]
 pub(super) async fn rotate_secret(

@@ -2,15 +2,20 @@
 //! a request must have, and who may make it.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use super::error::ApiError;
+use super::error::{ApiError, ErrorName};
 use super::validate::{Schemas, check_scalar};
 
-/// Scope of operations that change something.
+/// Extension of an operation: the least role that a token needs for it.
+pub(super) const ROLE: &str = "x-role";
+/// Of operations that change something.
 pub(super) const ADMIN: &str = "admin";
+/// Of all others.
+pub(super) const READER: &str = "reader";
 
 /// All of them.
 #[derive(Clone, Debug)]
@@ -83,20 +88,11 @@ impl Operation {
         let reference = "/requestBody/content/application~1json/schema/$ref";
         let body = operation.pointer(reference).and_then(Value::as_str);
         let body = body.and_then(|r| r.rsplit('/').next()).map(str::to_owned);
-        let security = operation.get("security").and_then(Value::as_array);
-        let schemes = || {
-            let schemes = security.into_iter().flatten();
-            schemes.filter_map(Value::as_object).flat_map(Map::values)
-        };
-        let scopes = |scopes: &Value| {
-            let scopes = scopes.as_array();
-            scopes.is_some_and(|s| s.iter().any(|s| s == ADMIN))
-        };
         Self {
             parameters,
             body,
-            protected: schemes().next().is_some(),
-            admin: schemes().any(scopes),
+            protected: operation.get(ROLE).is_some(),
+            admin: operation[ROLE] == ADMIN,
             administers: operation["tags"] == json!([ADMIN]),
         }
     }
@@ -133,9 +129,9 @@ impl Operation {
                 Some(value) => {
                     values.insert(parameter.name.clone(), value);
                 }
-                None if parameter.required => findings.push(ApiError::invalid(
-                    "missingField",
-                    format!("\"{}\" is missing from query string", parameter.name),
+                None if parameter.required => findings.push(ApiError::of(
+                    ErrorName::MissingField,
+                    &[&parameter.name, &"query string"],
                 )),
                 None => {}
             }
@@ -168,10 +164,9 @@ impl Parameter {
     fn read(&self, text: &str, findings: &mut Vec<ApiError>) -> Value {
         let mut wrong = |kind: &str| {
             let name = &self.name;
-            findings.push(ApiError::invalid(
-                "invalidFieldType",
-                format!("invalid value {text:?} for {name:?}, must be a {kind}"),
-            ));
+            let (text, name) = (format!("{text:?}"), format!("{name:?}"));
+            let values: [&dyn Display; 3] = [&text, &name, &kind];
+            findings.push(ApiError::of(ErrorName::InvalidFieldType, &values));
         };
         let value = match self.kind() {
             "integer" => match text.parse::<i64>() {

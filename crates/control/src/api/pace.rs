@@ -107,6 +107,7 @@ mod tests {
     use forebay_model::{BranchId, ProjectId};
 
     use super::*;
+    use crate::api::error::ErrorName;
 
     fn who(token: &str) -> Identity {
         Identity {
@@ -127,8 +128,8 @@ mod tests {
         assert_eq!((0..100).filter(|_| pass("a").is_ok()).count(), 20);
         let refused = pass("a").unwrap_err();
         assert_eq!(
-            (refused.status.as_u16(), refused.retry_after),
-            (429, Some(1))
+            (refused.name, refused.retry_after),
+            (ErrorName::TooManyRequests, Some(1))
         );
         assert!(pass("b").is_ok());
         tokio::time::advance(Duration::from_secs(1)).await;

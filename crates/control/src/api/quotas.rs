@@ -8,7 +8,7 @@ use super::Shared;
 use super::answer::Answer;
 use super::body::{Json, Nothing};
 use super::call::Call;
-use super::error::ApiError;
+use super::error::{ApiError, ErrorName};
 use super::params::ProjectPath;
 use super::types::quota::{ProjectQuota, QuotaChange};
 use crate::auth::Identity;
@@ -60,8 +60,7 @@ fn own_project(who: &Identity, id: u64) -> Result<ProjectId, ApiError> {
     if who.operator || who.project == ProjectId(id) {
         return Ok(ProjectId(id));
     }
-    let text = format!("project \"{id}\" not found");
-    Err(ApiError::not_found("projectNotFound", text))
+    Err(ApiError::of(ErrorName::ProjectNotFound, &[&id]))
 }
 
 fn read(change: &QuotaChange) -> Result<OwnQuota, ApiError> {

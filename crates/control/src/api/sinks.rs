@@ -26,6 +26,7 @@ use crate::task::Subject;
 #[utoipa::path(
     post, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks", tag = "sink", operation_id = "CreateSink",
     params(SourcePath), request_body = SinkCreate,
+    extensions(("x-errors" = json!(["sinkAlreadyExists"]))),
     responses((status = 202, description = "A task makes it.", body = Task))
 )]
 pub(super) async fn create(

@@ -23,6 +23,7 @@ use crate::task::Subject;
 #[utoipa::path(
     post, path = "/v1/branches/{branchId}/sources", tag = "source", operation_id = "CreateSource",
     params(BranchPath), request_body = SourceCreate,
+    extensions(("x-errors" = json!(["sourceAlreadyExists"]))),
     responses((status = 202, description = "A task makes it.", body = Task))
 )]
 pub(super) async fn create(

@@ -14,7 +14,7 @@ use futures::StreamExt;
 use super::answer::Answer;
 use super::call::Call;
 use super::config::base;
-use super::error::{self, ApiError, sentence};
+use super::error::{self, ApiError, ErrorName, sentence};
 use super::params::TaskPath;
 use super::types::task::Task;
 use super::{Inner, Shared};
@@ -72,7 +72,7 @@ pub(super) async fn start(
 
 /// The text of a task's error. Causes that are not for people are logged here.
 fn told(kind: &str, error: &ApiError) -> Option<String> {
-    if error.status == http::StatusCode::INTERNAL_SERVER_ERROR {
+    if error.name.status() == http::StatusCode::INTERNAL_SERVER_ERROR {
         tracing::error!(kind, %error, "a task failed");
         return None;
     }
@@ -89,10 +89,10 @@ fn busy(kind: &str, subject: &Subject) -> ApiError {
     let error = match kind {
         "api.create.source" => error::source_exists(&key),
         "api.create.sink" => error::sink_exists(&key),
-        _ => ApiError::conflict(
-            "taskAlreadyRunning",
-            format!("another task is changing {what} \"{id}\", try again when it has finished."),
-        ),
+        _ => {
+            let object = format!("{what} \"{id}\"");
+            ApiError::of(ErrorName::TaskAlreadyRunning, &[&object])
+        }
     };
     error.retry_after(1)
 }
@@ -157,9 +157,6 @@ pub(super) async fn get(
     match api.repo.task(call.who.project, id).await {
         Ok(task) => Ok(Answer::ok(Task::new(&task, base(&api.config.public_url)))),
         Err(TaskError::Store(e)) => Err(e.into()),
-        Err(_) => Err(ApiError::not_found(
-            "taskNotFound",
-            format!("task \"{id}\" not found"),
-        )),
+        Err(_) => Err(ApiError::of(ErrorName::TaskNotFound, &[id])),
     }
 }

@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 
 use axum::extract::{ConnectInfo, State};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, header};
 
 use super::Shared;
 use super::answer::Answer;
 use super::body::{Nothing, Raw};
 use super::call::{Call, TOKEN_HEADER};
-use super::error::ApiError;
+use super::error::{ApiError, ErrorName};
 use super::mapper::{TestError, TestRecord};
 use super::params::SourcePath;
 use super::types::test_result::TestResult;
@@ -20,7 +20,11 @@ use forebay_model::limits;
 /// The record is this request's body and headers. Nothing is stored.
 #[utoipa::path(
     post, path = "/v1/branches/{branchId}/sources/{sourceId}/test", tag = "source", operation_id = "TestSource",
-    params(SourcePath), request_body(content = String, content_type = "*/*", description = "Any bytes."),
+    params(SourcePath), request_body(
+        content((serde_json::Value = "application/json"), (Vec<u8> = "application/octet-stream")),
+        description = "The record: any bytes, of any type.",
+    ),
+    extensions(("x-errors" = json!(["unprocessableContent"]))),
     responses((status = 200, description = "A table for each sink.", body = TestResult))
 )]
 pub(super) async fn test(
@@ -45,10 +49,9 @@ pub(super) async fn test(
     };
     match api.mapper.test(&sinks, record).await {
         Ok(tables) => Ok(Answer::ok(TestResult::new(&key, tables))),
-        Err(error @ TestError::Column { .. }) => Err(ApiError::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "unprocessableContent",
-            error.to_string(),
+        Err(TestError::Column { column, message }) => Err(ApiError::of(
+            ErrorName::UnprocessableContent,
+            &[&column, &message],
         )),
         Err(TestError::Internal(cause)) => Err(ApiError::internal(cause)),
     }

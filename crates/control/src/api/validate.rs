@@ -4,9 +4,11 @@
 //! It knows the keywords that the document uses for requests; a test fails when a schema uses one
 //! that is not known here. The texts are those of the compatible API.
 
+use std::fmt::Display;
+
 use serde_json::{Map, Value};
 
-use super::error::ApiError;
+use super::error::{ApiError, ErrorName};
 
 /// Characters of a refused value that are shown in a message.
 const SHOWN_CHARS_MAX: usize = 256;
@@ -98,7 +100,7 @@ impl Schemas {
                     "json: cannot unmarshal {found} into Go struct field {of}{at} of type {wanted}"
                 )
             };
-            return Some(ApiError::invalid("decodePayload", message));
+            return Some(ApiError::new(ErrorName::DecodePayload, message));
         }
         match value {
             Value::Object(fields) => properties(schema).find_map(|(name, schema)| {
@@ -198,11 +200,11 @@ fn kind_of(value: &Value) -> String {
 }
 
 fn missing(name: &str, at: &str) -> ApiError {
-    ApiError::invalid("missingField", format!("\"{name}\" is missing from {at}"))
+    ApiError::of(ErrorName::MissingField, &[&name, &at])
 }
 
 fn missing_item(at: &str) -> ApiError {
-    ApiError::invalid("missingField", format!("{at} must not be null"))
+    ApiError::new(ErrorName::MissingField, format!("{at} must not be null"))
 }
 
 /// Rules of texts and numbers; `at` is how the value is called in messages.
@@ -212,14 +214,9 @@ pub(super) fn check_scalar(schema: &Value, value: &Value, at: &str, findings: &m
             let allowed = schema.get("enum").and_then(Value::as_array);
             if let Some(allowed) = allowed.filter(|a| !a.contains(value)) {
                 let names: Vec<String> = allowed.iter().map(ToString::to_string).collect();
-                findings.push(ApiError::invalid(
-                    "invalidEnumValue",
-                    format!(
-                        "value of {at} must be one of {} but got value {}",
-                        names.join(", "),
-                        shown(text)
-                    ),
-                ));
+                let (names, shown) = (names.join(", "), shown(text));
+                let values: [&dyn Display; 3] = [&at, &names, &shown];
+                findings.push(ApiError::of(ErrorName::InvalidEnumValue, &values));
             }
             let chars = text.chars().count();
             check_length(schema, "Length", chars, &shown(text), at, findings);
@@ -228,10 +225,8 @@ pub(super) fn check_scalar(schema: &Value, value: &Value, at: &str, findings: &m
             let number = number.as_f64().unwrap_or_default();
             let bound = |key: &str| schema.get(key).and_then(Value::as_f64);
             let mut report = |word: &str, bound: f64| {
-                findings.push(ApiError::invalid(
-                    "invalidRange",
-                    format!("{at} must be {word} or equal than {bound} but got value {value}"),
-                ));
+                let values: [&dyn Display; 4] = [&at, &word, &bound, value];
+                findings.push(ApiError::of(ErrorName::InvalidRange, &values));
             };
             if let Some(min) = bound("minimum").filter(|min| number < *min) {
                 report("greater", min);
@@ -260,12 +255,8 @@ fn check_length(
         bound.and_then(|n| usize::try_from(n).ok())
     };
     let mut report = |word: &str, bound: usize| {
-        findings.push(ApiError::invalid(
-            "invalidLength",
-            format!(
-                "length of {at} must be {word} or equal than {bound} but got value {shown} (len={length})"
-            ),
-        ));
+        let values: [&dyn Display; 5] = [&at, &word, &bound, &shown, &length];
+        findings.push(ApiError::of(ErrorName::InvalidLength, &values));
     };
     if let Some(min) = bound("min").filter(|min| length < *min) {
         report("greater", min);

@@ -11,7 +11,8 @@ pub(super) fn plan(definition: &Definition) -> Vec<String> {
         Source::Files(files) => {
             lines.push(format!("reads JSON lines of {}", files.paths.join(", ")));
             lines.push(format!(
-                "  {} parts of {} at once, up to {} bad lines",
+                "  {} readers, {} parts of {} parsed at once, up to {} bad lines",
+                files.readers,
                 definition.concurrency(),
                 files.chunk_size,
                 files.max_errors
@@ -89,7 +90,10 @@ fn table(lines: &mut Vec<String>, table: &TableDestination) {
     let store = match &table.store {
         Store::Sqlite { path } => format!("SQLite file {}", path.display()),
         Store::Postgres { .. } => "PostgreSQL".to_owned(),
-        Store::Cassandra { nodes, .. } => format!("Cassandra at {}", nodes.join(", ")),
+        Store::Cassandra { nodes, tls, .. } => {
+            let how = if tls.is_some() { " over TLS" } else { "" };
+            format!("Cassandra at {}{how}", nodes.join(", "))
+        }
     };
     lines.push(format!("writes rows of table {} in {store}", table.table));
     let shape = table.shape();
@@ -108,7 +112,9 @@ fn table(lines: &mut Vec<String>, table: &TableDestination) {
     ));
     match &table.cache {
         Cache::None => {}
-        Cache::Embedded => lines.push("  unchanged rows are known by a file".to_owned()),
+        Cache::Embedded { max_rows } => lines.push(format!(
+            "  unchanged rows are known by a file, {max_rows} at most"
+        )),
         Cache::Redis { .. } => lines.push("  unchanged rows are known by Redis".to_owned()),
     }
 }

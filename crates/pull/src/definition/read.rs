@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{Definition, Destination, Lookup, Source, Store, check, legacy, schema};
+use super::{Cache, Definition, Destination, Lookup, Source, Store, check, legacy, schema};
 
 /// A file is at most this long; a longer one is not a definition.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -150,11 +150,28 @@ fn place(definition: &mut Definition, folder: &Path) {
     }
     if let Destination::Table(table) = &mut definition.destination {
         place_store(&mut table.store, folder);
+        if let Cache::Redis {
+            ca_file: Some(path),
+            ..
+        } = &mut table.cache
+        {
+            place_file(path, folder);
+        }
     }
 }
 
 fn place_store(store: &mut Store, folder: &Path) {
-    if let Store::Sqlite { path } = store {
-        *path = folder.join(std::mem::replace(path, PathBuf::new()));
+    match store {
+        Store::Sqlite { path } => place_file(path, folder),
+        Store::Cassandra { tls: Some(tls), .. } => {
+            if let Some(path) = &mut tls.ca_file {
+                place_file(path, folder);
+            }
+        }
+        Store::Postgres { .. } | Store::Cassandra { .. } => {}
     }
+}
+
+fn place_file(path: &mut PathBuf, folder: &Path) {
+    *path = folder.join(std::mem::take(path));
 }

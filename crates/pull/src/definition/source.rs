@@ -180,6 +180,10 @@ pub struct Files {
     /// Size of the parts that files are split into. 4KB to 64MB.
     #[serde(default = "chunk_size")]
     pub chunk_size: ByteSize,
+    /// Files, or pieces of large plain ones, that are read at once. 1 to 64.
+    #[serde(default = "readers")]
+    #[schemars(range(min = 1, max = 64))]
+    pub readers: u32,
     /// Bad lines that are set aside before the job gives up.
     #[serde(default = "max_errors", alias = "max_errors")]
     pub max_errors: u64,
@@ -257,6 +261,10 @@ fn max_line_size() -> ByteSize {
 
 fn chunk_size() -> ByteSize {
     ByteSize::kb(256)
+}
+
+fn readers() -> u32 {
+    4
 }
 
 fn max_errors() -> u64 {

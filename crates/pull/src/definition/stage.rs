@@ -124,6 +124,9 @@ pub enum Store {
         /// Its password.
         #[serde(default)]
         password: Option<Secret>,
+        /// Encrypts the connections.
+        #[serde(default)]
+        tls: Option<Tls>,
         /// Copies of each row, when the keyspace has to be made. 1 to 20.
         #[serde(default = "replication")]
         #[schemars(range(min = 1, max = 20))]
@@ -133,6 +136,29 @@ pub enum Store {
         #[schemars(range(min = 1, max = 4096))]
         in_flight: u32,
     },
+}
+
+/// Encrypted connections.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct Tls {
+    /// What of a server's certificate is checked.
+    pub verify: Verify,
+    /// File of certificates (PEM) that take the place of the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// What of a server's certificate is checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Verify {
+    /// Who signed it, and that it is for the address that was connected to.
+    #[default]
+    Full,
+    /// Who signed it: nodes whose certificates do not name their addresses.
+    Authority,
+    /// Nothing.
+    Nothing,
 }
 
 /// A column of a table.
@@ -201,14 +227,22 @@ pub enum Cache {
     #[default]
     None,
     /// A file in the job's state directory.
-    Embedded,
+    Embedded {
+        /// Rows that it knows at most, some 50 bytes each on disk. 1000 to 1000000000.
+        #[serde(default = "max_rows")]
+        #[schemars(range(min = 1000, max = 1_000_000_000))]
+        max_rows: u64,
+    },
     /// A Redis server.
     Redis {
-        /// `redis://user:password@host:6379/0`.
+        /// `redis://user:password@host:6379/0`; `rediss://` with TLS.
         url: Secret,
         /// How long it knows a row. 1s to 8760h.
         #[serde(default = "ttl")]
         ttl: Span,
+        /// File of certificates (PEM) that take the place of the system's, for `rediss://`.
+        #[serde(default)]
+        ca_file: Option<PathBuf>,
     },
 }
 
@@ -237,7 +271,7 @@ fn workers() -> u32 {
 }
 
 fn batch() -> u32 {
-    500
+    2000
 }
 
 fn outage_max() -> Span {
@@ -250,6 +284,10 @@ fn replication() -> u32 {
 
 fn in_flight() -> u32 {
     64
+}
+
+fn max_rows() -> u64 {
+    10_000_000
 }
 
 fn ttl() -> Span {

@@ -1,20 +1,18 @@
 //! Files of JSON lines as a source.
 //!
-//! One thread reads the files, one after another, and cuts them into parts of whole lines; parts
-//! are parsed by as many tasks as there are cores, also those of one large file; and they are given
-//! on in their order, so that of two lines with the same key the later one stays. How far each file
-//! is done is noted as its parts are settled, so a killed job reads at most the last parts again.
+//! A few readers cut files, and pieces of large ones, into parts of whole lines; parts are parsed by
+//! as many tasks as there are cores; and they are given on in their order, so that of two lines with
+//! the same key the later one stays. How far each file is done is noted as its parts are settled, so
+//! a killed job reads at most the last parts again.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use forebay_record::json::Document;
 use forebay_remote::keyed::Row;
 use futures::StreamExt;
-use tokio::sync::mpsc;
 
-use crate::convert::{Converter, not_json};
+use crate::convert::Reader;
 use crate::definition::Files;
 use crate::engine::outcome::{Failure, add};
 use crate::engine::queue::Giver;
@@ -25,9 +23,14 @@ use crate::state::FilePoint;
 
 mod chunk;
 mod list;
+mod readers;
 
 use chunk::{Chunk, Job, Kind, Limits};
 use list::FileRef;
+use readers::Readers;
+
+/// What is wrong with a line that is too long.
+const LONG_LINE: &str = "the line is longer than maxLineSize; its beginning is kept";
 
 /// Files as a source.
 pub(crate) struct FileSource {
@@ -35,7 +38,7 @@ pub(crate) struct FileSource {
     pub(crate) files: Files,
     pub(crate) book: Arc<FileBook>,
     /// Makes rows already here, where nothing comes between.
-    pub(crate) converter: Option<Arc<Converter>>,
+    pub(crate) reader: Reader,
     pub(crate) concurrency: usize,
 }
 
@@ -84,17 +87,20 @@ impl FileSource {
             chunk: usize::try_from(self.files.chunk_size.0).unwrap_or(usize::MAX),
             line: usize::try_from(self.files.max_line_size.0).unwrap_or(usize::MAX),
         };
-        let (sender, receiver) = mpsc::channel(self.concurrency);
         let progress = Arc::clone(&self.run.progress);
-        let reading =
-            tokio::task::spawn_blocking(move || chunk::read_all(jobs, &limits, &progress, &sender));
-        let chunks = futures::stream::unfold(receiver, async |mut receiver| {
-            let chunk = receiver.recv().await?;
-            Some((chunk, receiver))
+        let readers = Readers::new(jobs, self.files.readers as usize, limits, progress);
+        let chunks = futures::stream::unfold(readers, async |mut readers| {
+            let chunk = readers.next().await?;
+            Some((chunk, readers))
         });
-        let parse = |chunk: Chunk| {
-            let converter = self.converter.clone();
-            tokio::task::spawn_blocking(move || parsed(chunk, converter.as_deref()))
+        let parse = |chunk: Result<Chunk, String>| {
+            let reader = self.reader.clone();
+            async move {
+                let chunk = chunk?;
+                tokio::task::spawn_blocking(move || parsed(chunk, &reader, limits.line))
+                    .await
+                    .map_err(|e| format!("parsing has ended: {e}"))
+            }
         };
         let mut parts = std::pin::pin!(chunks.map(parse).buffered(self.concurrency));
         let mut place = Place::default();
@@ -104,16 +110,12 @@ impl FileSource {
                 () = self.run.control.stop.cancelled() => return Ok(false),
             };
             let Some(part) = next else { break };
-            let part = part.map_err(|e| Failure::Source(format!("parsing has ended: {e}")))?;
+            let part = part.map_err(Failure::Source)?;
             if !self.give(part, &mut place, out).await? {
                 return Ok(false);
             }
         }
-        match reading.await {
-            Ok(Ok(())) => Ok(true),
-            Ok(Err(text)) => Err(Failure::Source(text)),
-            Err(e) => Err(Failure::Source(format!("reading has ended: {e}"))),
-        }
+        Ok(true)
     }
 
     /// What is left to read of each file.
@@ -244,7 +246,7 @@ fn is_all(file: &FileRef, point: &FilePoint) -> bool {
     file.packing != list::Packing::Plain || file.size <= point.offset
 }
 
-fn parsed(chunk: Chunk, converter: Option<&Converter>) -> Parsed {
+fn parsed(chunk: Chunk, reader: &Reader, line_max: usize) -> Parsed {
     let mut lines = 0;
     let mut records = Vec::new();
     match &chunk.kind {
@@ -257,15 +259,13 @@ fn parsed(chunk: Chunk, converter: Option<&Converter>) -> Parsed {
                 let number = lines;
                 lines += 1;
                 // Empty lines are counted and nothing else.
-                if !line.trim_ascii().is_empty() {
+                if line.len() > line_max {
+                    let body = bytes.slice_ref(line.get(..chunk::LONG_KEPT).unwrap_or(line));
+                    let row = Err(LONG_LINE.to_owned());
+                    records.push(Line { number, body, row });
+                } else if !line.trim_ascii().is_empty() {
                     let body = bytes.slice_ref(line.trim_ascii());
-                    let row = match converter {
-                        Some(converter) => converter.row(body.clone()).map(Some),
-                        None => match Document::parse(body.clone()) {
-                            Ok(_) => Ok(None),
-                            Err(e) => Err(not_json(&e)),
-                        },
-                    };
+                    let row = reader.read(body.clone());
                     records.push(Line { number, body, row });
                 }
                 from += length + 1;
@@ -276,7 +276,7 @@ fn parsed(chunk: Chunk, converter: Option<&Converter>) -> Parsed {
             records.push(Line {
                 number: 0,
                 body: start.clone(),
-                row: Err("the line is longer than maxLineSize; its beginning is kept".to_owned()),
+                row: Err(LONG_LINE.to_owned()),
             });
         }
         Kind::Damage(text) => records.push(Line {

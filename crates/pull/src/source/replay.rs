@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::convert::Reader;
 use crate::engine::Run;
 use crate::engine::outcome::{Failure, add};
 use crate::engine::queue::Giver;
-use crate::record::{Origin, Position, Record, Stage};
+use crate::record::{Dead, Origin, Position, Record, Settled, Stage};
 use crate::state::DeadLetter;
 
 /// Dead letters that are read at once.
@@ -33,15 +34,25 @@ pub(crate) async fn last_id(run: &Run) -> Result<u64, Failure> {
     }
 }
 
-/// Gives those whose stage is one of `stages` and whose number is at most `last`.
+/// What is replayed, and how.
+pub(crate) struct Replay<'a> {
+    pub(crate) selection: &'a Selection,
+    /// Higher numbers are not taken.
+    pub(crate) last: u64,
+    /// Reads again the lines that were bad.
+    pub(crate) reader: Reader,
+    /// Lines that may be bad still.
+    pub(crate) max_errors: u64,
+}
+
+/// Gives those whose stage is one of `stages`. Lines that are bad still stay dead letters.
 pub(crate) async fn read(
     run: &Arc<Run>,
-    selection: &Selection,
+    replay: &Replay<'_>,
     stages: &[Stage],
-    last: u64,
     out: Giver<Vec<Record>>,
 ) -> Result<bool, Failure> {
-    let mut after = 0;
+    let (mut after, mut bad) = (0, 0);
     loop {
         let page = run.state.dead(after, READ_AT_ONCE).await;
         let page = page.map_err(run.state_failed())?;
@@ -50,30 +61,77 @@ pub(crate) async fn read(
         };
         after = newest;
         let wanted = |l: &DeadLetter| {
-            l.id <= last
+            l.id <= replay.last
                 && stages.contains(&l.failed_stage())
-                && match selection {
+                && match replay.selection {
                     Selection::All => true,
                     Selection::Ids(ids) => ids.contains(&l.id),
                 }
         };
         for letter in page.letters.into_iter().filter(wanted) {
             add(&run.progress.read, 1);
-            let record = Record {
-                position: Position {
-                    batch: letter.id,
-                    index: 0,
-                },
-                origin: Origin::Noted(letter.origin.into()),
-                body: letter.body,
-                row: None,
+            let record = match again(letter, &replay.reader) {
+                Ok(record) => record,
+                Err(dead) => {
+                    bad += 1;
+                    let text = format!("{}: {}", dead.origin, dead.error);
+                    run.settle(Settled {
+                        done: Vec::new(),
+                        dead: vec![dead],
+                    })
+                    .await;
+                    if bad > replay.max_errors {
+                        return Err(Failure::TooManyErrors(format!(
+                            "{bad} bad lines, allowed are {} (maxErrors); the last is {text}",
+                            replay.max_errors
+                        )));
+                    }
+                    continue;
+                }
             };
             if run.control.stop.is_cancelled() || !out.give(vec![record]).await {
                 return Ok(false);
             }
         }
-        if newest >= last {
+        if newest >= replay.last {
             return Ok(true);
         }
+    }
+}
+
+/// The record of a dead letter; a line that is bad still is one again.
+fn again(letter: DeadLetter, reader: &Reader) -> Result<Record, Dead> {
+    let stage = letter.failed_stage();
+    let position = Position {
+        batch: letter.id,
+        index: 0,
+    };
+    let origin = Origin::Noted(letter.origin.into());
+    let row = match stage {
+        Stage::Parse => reader.read(letter.body.clone()),
+        Stage::Processing | Stage::Storage => Ok(None),
+    };
+    match row {
+        Ok(row) => Ok(Record {
+            position,
+            origin,
+            body: letter.body,
+            row,
+        }),
+        Err(error) => Err(Dead {
+            position,
+            origin,
+            stage,
+            // Of what could not be unpacked there is no text to say more about.
+            error: if letter.body.is_empty() {
+                letter.error
+            } else {
+                error
+            },
+            body: letter.body,
+            request: letter.request,
+            status: None,
+            attempts: letter.attempts + 1,
+        }),
     }
 }

@@ -9,7 +9,7 @@
 //!   that has the table's incarnation and a generation of the job's state in its name, and another
 //!   generation is begun, on disk, before anything is written.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use forebay_remote::cache::embedded::EmbeddedCache;
@@ -214,16 +214,21 @@ fn hash(bytes: &[u8]) -> Hash {
 
 fn open(cache: &Cache, run: &Run, space: &str) -> Result<Box<dyn RowCache>, CacheError> {
     match cache {
-        Cache::None | Cache::Embedded => {
+        Cache::None => Err(CacheError("there is no cache".to_owned())),
+        Cache::Embedded { max_rows } => {
             let path = run.state.dir().join("cache.db");
-            Ok(Box::new(EmbeddedCache::open(&path, space)?))
+            let owner = Arc::new(run.state.clone());
+            let cache = EmbeddedCache::open(&path, space, *max_rows, owner)?;
+            Ok(Box::new(cache))
         }
         #[cfg(feature = "redis")]
-        Cache::Redis { url, ttl } => {
+        Cache::Redis { url, ttl, ca_file } => {
             use forebay_remote::cache::redis::{RedisCache, RedisConfig};
+            let ca_pem = ca_file.as_deref().map(super::read_certificates);
             Ok(Box::new(RedisCache::open(RedisConfig {
                 url: url.expose().into(),
                 ttl: ttl.0,
+                ca_pem: ca_pem.transpose().map_err(CacheError)?,
                 timeout: Duration::from_secs(2),
             })?))
         }

@@ -14,7 +14,7 @@ use crate::record::{Dead, Record, Settled, Stage};
 use forebay_remote::keyed::Shape;
 
 /// Batches that wait for a worker.
-const BATCHES_AHEAD: usize = 2;
+const BATCHES_AHEAD: usize = 4;
 
 /// Workers that have nothing to do.
 #[derive(Debug, Default)]

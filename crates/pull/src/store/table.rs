@@ -107,7 +107,7 @@ impl TableWriter {
     /// ends and they are read again.
     async fn write(&self, batch: Vec<Record>) -> Result<(), Failure> {
         let mut batch = batch;
-        let rows: Vec<Row> = batch
+        let mut rows: Vec<Row> = batch
             .iter_mut()
             .map(|r| r.row.take().unwrap_or(Row(Vec::new())))
             .collect();
@@ -131,11 +131,12 @@ impl TableWriter {
         };
         let mut settled = Settled::default();
         let mut is_dead = vec![false; rows.len()];
-        let mut parts = vec![wanted];
-        while let Some(part) = parts.pop() {
-            let chosen: Vec<Row> = part.iter().filter_map(|i| rows.get(*i).cloned()).collect();
+        let taken = |i: &usize| rows.get_mut(*i).map(|r| std::mem::take(&mut r.0));
+        let chosen: Arc<[Row]> = wanted.iter().filter_map(taken).map(Row).collect();
+        let mut parts = vec![(wanted, chosen)];
+        while let Some((part, chosen)) = parts.pop() {
             let written = self
-                .in_outages(|| self.store.upsert(&self.shape, &chosen))
+                .in_outages(|| self.store.upsert(&self.shape, Arc::clone(&chosen)))
                 .await;
             match written {
                 Ok(Some(())) => add(&progress.written, part.len()),
@@ -145,7 +146,8 @@ impl TableWriter {
                 // One of them is refused: halves find out which.
                 Err(TableError::Terminal(_)) if part.len() > 1 => {
                     let (a, b) = part.split_at(part.len() / 2);
-                    parts.extend([b.to_vec(), a.to_vec()]);
+                    let (first, second) = chosen.split_at(a.len());
+                    parts.extend([(b.to_vec(), second.into()), (a.to_vec(), first.into())]);
                 }
                 Err(TableError::Terminal(text)) => {
                     for i in part {

@@ -12,8 +12,12 @@ mod dead;
 mod definition;
 mod files;
 mod lookup;
+mod paging;
+mod pieces;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod s3;
-#[cfg(any(feature = "cassandra", feature = "redis"))]
+#[cfg(any(feature = "cassandra", feature = "postgres", feature = "redis"))]
 mod switch;
 #[cfg(feature = "cassandra")]
 mod tables;

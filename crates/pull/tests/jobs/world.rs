@@ -103,7 +103,10 @@ impl World {
     pub(crate) async fn row(&self, id: i64) -> Option<Row> {
         let store = SqliteKeyed::new(self.path("rows.db"));
         let shape = store.describe("products").await.unwrap().unwrap();
-        store.get(&shape, &[Value::Integer(id)]).await.unwrap()
+        store
+            .get(&Arc::new(shape), &[Value::Integer(id)])
+            .await
+            .unwrap()
     }
 
     /// One number that SQL answers on `rows.db`.

@@ -1,69 +1,99 @@
 //! A cache of row hashes in an SQLite file.
 //!
-//! Notes are not synced: what is lost with the machine is only known no more. Forgetting is, as a
-//! row may be in its table with another content right afterwards.
+//! Notes gather in memory and are written many at once, in the order of their keys: these are
+//! hashes, so that each alone would cost a page. They are not synced: what is lost with the process
+//! or the machine is only known no more. Forgetting is synced, as a row may be in its table with
+//! another content right afterwards.
+//!
+//! The file has a limit of rows. Beyond it, for each key that comes some other goes, which one is
+//! left to the hash. The one that was used least recently would be the wrong choice: a job that
+//! reads the same files again comes by all keys in the same order, and would find none of them.
 
+use std::any::Any;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use crate::cache::{CacheError, Hash, RowCache};
 
+/// Of the tables below; a file of another version is made anew.
+const VERSION: i64 = 2;
 const TABLES: &str = "
 CREATE TABLE IF NOT EXISTS spaces (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE IF NOT EXISTS known (
     space INTEGER NOT NULL, key BLOB NOT NULL, hash BLOB NOT NULL, PRIMARY KEY (space, key)
 ) WITHOUT ROWID;
 ";
+/// Notes that gather before they are written: some 8 MB.
+const GATHERED: usize = 100_000;
+/// Memory for pages, in KiB.
+const PAGES_KB: i64 = 64 << 10;
 
 /// A cache in a file.
-#[derive(Debug)]
 pub struct EmbeddedCache {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
 struct Inner {
     path: PathBuf,
-    connection: Mutex<Connection>,
+    file: Mutex<CacheFile>,
+    /// After the file, as fields are dropped in their order.
+    _owner: Owner,
+}
+
+/// Lives as long as the cache writes: a lock that says that nobody else uses the file. Without it
+/// the notes of an ended process could arrive after those of the next one.
+pub type Owner = Arc<dyn Any + Send + Sync>;
+
+#[derive(Debug)]
+struct CacheFile {
+    connection: Connection,
+    /// Notes that are not written yet, by space and key.
+    gathered: HashMap<(i64, Hash), Hash>,
+    /// Rows that are written.
+    rows: u64,
+    max_rows: u64,
 }
 
 impl EmbeddedCache {
     /// Opens the file, and drops what it knows of other spaces than `space`: nobody asks for it any
-    /// more. A file that is damaged is made anew.
+    /// more. It never holds more than `max_rows` rows, besides the notes that gather in memory. A file
+    /// that is damaged, or of another version, is made anew.
     ///
     /// # Errors
     /// When it can't be made.
-    pub fn open(path: &Path, space: &str) -> Result<Self, CacheError> {
-        let connection = connect(path, space).or_else(|_| {
+    pub fn open(path: &Path, space: &str, max_rows: u64, owner: Owner) -> Result<Self, CacheError> {
+        let file = CacheFile::open(path, space, max_rows).or_else(|_| {
             for suffix in ["", "-wal", "-shm"] {
                 let mut name = path.as_os_str().to_owned();
                 name.push(suffix);
                 // What is not there need not go; what can't go shows in the next step.
                 drop(std::fs::remove_file(&name));
             }
-            connect(path, space)
+            CacheFile::open(path, space, max_rows)
         });
-        let connection = connection.map_err(|e| failed(path, &e))?;
+        let file = file.map_err(|e| failed(path, &e))?;
         Ok(Self {
             inner: Arc::new(Inner {
                 path: path.to_owned(),
-                connection: Mutex::new(connection),
+                file: Mutex::new(file),
+                _owner: owner,
             }),
         })
     }
 
     async fn with<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+        work: impl FnOnce(&mut CacheFile) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, CacheError> {
         let inner = Arc::clone(&self.inner);
         let done = tokio::task::spawn_blocking(move || {
-            let mut connection = inner.connection.lock().unwrap_or_else(|e| e.into_inner());
-            work(&mut connection).map_err(|e| failed(&inner.path, &e))
+            let mut file = inner.file.lock().unwrap_or_else(|e| e.into_inner());
+            work(&mut file).map_err(|e| failed(&inner.path, &e))
         });
         done.await
             .unwrap_or_else(|e| Err(CacheError(format!("the work was ended: {e}"))))
@@ -74,43 +104,170 @@ fn failed(path: &Path, error: &rusqlite::Error) -> CacheError {
     CacheError(format!("the cache {}: {error}", path.display()))
 }
 
-fn connect(path: &Path, space: &str) -> rusqlite::Result<Connection> {
-    let connection = Connection::open(path)?;
-    connection.busy_timeout(Duration::from_secs(10))?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "NORMAL")?;
-    connection.execute_batch(TABLES)?;
-    connection.execute(
-        "DELETE FROM known WHERE space NOT IN (SELECT id FROM spaces WHERE name = ?1)",
-        [space],
-    )?;
-    connection.execute("DELETE FROM spaces WHERE name <> ?1", [space])?;
-    Ok(connection)
+impl CacheFile {
+    fn open(path: &Path, space: &str, max_rows: u64) -> rusqlite::Result<Self> {
+        let connection = Connection::open(path)?;
+        connection.busy_timeout(Duration::from_secs(10))?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "NORMAL")?;
+        connection.pragma_update(None, "cache_size", -PAGES_KB)?;
+        let version: i64 = connection.pragma_query_value(None, "user_version", |r| r.get(0))?;
+        let is_new =
+            !connection.table_exists(None, "known")? && !connection.table_exists(None, "spaces")?;
+        if version != VERSION && !is_new {
+            return Err(rusqlite::Error::InvalidQuery);
+        }
+        connection.execute_batch(TABLES)?;
+        connection.pragma_update(None, "user_version", VERSION)?;
+        connection.execute(
+            "DELETE FROM known WHERE space NOT IN (SELECT id FROM spaces WHERE name = ?1)",
+            [space],
+        )?;
+        connection.execute("DELETE FROM spaces WHERE name <> ?1", [space])?;
+        let rows: i64 = connection.query_row("SELECT count(*) FROM known", [], |r| r.get(0))?;
+        let mut file = Self {
+            connection,
+            gathered: HashMap::new(),
+            rows: unsigned(rows),
+            max_rows,
+        };
+        // The limit may have been a higher one before.
+        file.write_gathered()?;
+        Ok(file)
+    }
+
+    fn space_id(&self, space: &str) -> rusqlite::Result<i64> {
+        let c = &self.connection;
+        let mut select = c.prepare_cached("SELECT id FROM spaces WHERE name = ?1")?;
+        if let Some(id) = select.query_row([space], |r| r.get(0)).optional()? {
+            return Ok(id);
+        }
+        c.execute("INSERT INTO spaces (name) VALUES (?1)", [space])?;
+        Ok(c.last_insert_rowid())
+    }
+
+    fn get(&self, space: &str, keys: &[Hash]) -> rusqlite::Result<Vec<Option<Hash>>> {
+        let id = self.space_id(space)?;
+        let mut select = self
+            .connection
+            .prepare_cached("SELECT hash FROM known WHERE space = ?1 AND key = ?2")?;
+        let found = keys.iter().map(|key| match self.gathered.get(&(id, *key)) {
+            Some(hash) => Ok(Some(*hash)),
+            None => select
+                .query_row(params![id, key], |r| r.get::<_, Hash>(0))
+                .optional(),
+        });
+        found.collect()
+    }
+
+    fn forget(&mut self, space: &str, keys: &[Hash]) -> rusqlite::Result<()> {
+        let id = self.space_id(space)?;
+        for key in keys {
+            self.gathered.remove(&(id, *key));
+        }
+        self.connection.pragma_update(None, "synchronous", "FULL")?;
+        let transaction = self.connection.transaction()?;
+        let mut forgotten = 0;
+        {
+            let mut delete =
+                transaction.prepare_cached("DELETE FROM known WHERE space = ?1 AND key = ?2")?;
+            for key in keys {
+                forgotten += delete.execute(params![id, key])?;
+            }
+        }
+        transaction.commit()?;
+        self.rows = self.rows.saturating_sub(forgotten as u64);
+        self.connection.pragma_update(None, "synchronous", "NORMAL")
+    }
+
+    fn put(&mut self, space: &str, known: &[(Hash, Hash)]) -> rusqlite::Result<()> {
+        let id = self.space_id(space)?;
+        let notes = known.iter().map(|(key, hash)| ((id, *key), *hash));
+        self.gathered.extend(notes);
+        if self.gathered.len() >= GATHERED {
+            self.write_gathered()?;
+        }
+        Ok(())
+    }
+
+    /// Writes what has gathered, and keeps the limit. What can't be written is known no more.
+    fn write_gathered(&mut self) -> rusqlite::Result<()> {
+        let mut notes: Vec<_> = self.gathered.drain().collect();
+        notes.sort_unstable();
+        // More than fits at all need not be written to be deleted again.
+        notes.truncate(usize::try_from(self.max_rows).unwrap_or(usize::MAX));
+        let transaction = self.connection.transaction()?;
+        let mut rows = self.rows;
+        {
+            let mut update = transaction
+                .prepare_cached("UPDATE known SET hash = ?3 WHERE space = ?1 AND key = ?2")?;
+            let mut new = Vec::new();
+            for ((space, key), hash) in notes {
+                if rows == 0 || update.execute(params![space, key, hash])? == 0 {
+                    new.push((space, key, hash));
+                }
+            }
+            let room = self.max_rows.saturating_sub(new.len() as u64);
+            rows -= evict(&transaction, rows.saturating_sub(room), any_of(&new))?;
+            let mut insert = transaction.prepare_cached("INSERT INTO known VALUES (?1, ?2, ?3)")?;
+            for (space, key, hash) in new {
+                insert.execute(params![space, key, hash])?;
+                rows += 1;
+            }
+        }
+        transaction.commit()?;
+        self.rows = rows;
+        Ok(())
+    }
 }
 
-fn space_id(c: &Connection, space: &str) -> rusqlite::Result<i64> {
-    let mut insert = c.prepare_cached("INSERT OR IGNORE INTO spaces (name) VALUES (?1)")?;
-    insert.execute([space])?;
-    let mut select = c.prepare_cached("SELECT id FROM spaces WHERE name = ?1")?;
-    select.query_row([space], |r| r.get(0))
+/// One of the keys, whichever: hashes are as good as random numbers.
+fn any_of(keys: &[(i64, Hash, Hash)]) -> (i64, Hash) {
+    let random: usize = keys.first().map_or(0, |(_, _, hash)| hash[0].into());
+    let at = random * keys.len() / (usize::from(u8::MAX) + 1);
+    keys.get(at)
+        .map_or((0, Hash::default()), |(space, key, _)| (*space, *key))
+}
+
+/// Drops that many rows: of other spaces than the one of `near` first, then those whose keys come
+/// behind it, round to the smallest one. Answers how many.
+fn evict(c: &Transaction<'_>, count: u64, near: (i64, Hash)) -> rusqlite::Result<u64> {
+    let (space, key) = near;
+    let mut left = i64::try_from(count).unwrap_or(i64::MAX);
+    for which in [
+        "space <> ?1 AND ?2 = ?2",
+        "space = ?1 AND key > ?2",
+        "space = ?1 AND ?2 = ?2",
+    ] {
+        if left == 0 {
+            break;
+        }
+        let sql = format!(
+            "DELETE FROM known WHERE (space, key) IN
+                 (SELECT space, key FROM known WHERE {which} ORDER BY space, key LIMIT ?3)"
+        );
+        let gone = c.execute(&sql, params![space, key, left])?;
+        left = left.saturating_sub(i64::try_from(gone).unwrap_or(i64::MAX));
+    }
+    Ok(count.saturating_sub(unsigned(left)))
+}
+
+fn unsigned(n: i64) -> u64 {
+    u64::try_from(n).unwrap_or(0)
+}
+
+impl Drop for CacheFile {
+    fn drop(&mut self) {
+        // Lost, they are only known no more.
+        drop(self.write_gathered());
+    }
 }
 
 #[async_trait]
 impl RowCache for EmbeddedCache {
     async fn get(&self, space: &str, keys: &[Hash]) -> Result<Vec<Option<Hash>>, CacheError> {
         let (space, keys) = (space.to_owned(), keys.to_vec());
-        self.with(move |c| {
-            let id = space_id(c, &space)?;
-            let mut select =
-                c.prepare_cached("SELECT hash FROM known WHERE space = ?1 AND key = ?2")?;
-            let found = keys.iter().map(|key| {
-                select
-                    .query_row(params![id, key], |r| r.get::<_, Hash>(0))
-                    .optional()
-            });
-            found.collect()
-        })
-        .await
+        self.with(move |file| file.get(&space, &keys)).await
     }
 
     async fn forget(&self, space: &str, keys: &[Hash]) -> Result<(), CacheError> {
@@ -118,37 +275,11 @@ impl RowCache for EmbeddedCache {
             return Ok(());
         }
         let (space, keys) = (space.to_owned(), keys.to_vec());
-        self.with(move |c| {
-            let id = space_id(c, &space)?;
-            c.pragma_update(None, "synchronous", "FULL")?;
-            let transaction = c.transaction()?;
-            {
-                let mut delete = transaction
-                    .prepare_cached("DELETE FROM known WHERE space = ?1 AND key = ?2")?;
-                for key in &keys {
-                    delete.execute(params![id, key])?;
-                }
-            }
-            transaction.commit()?;
-            c.pragma_update(None, "synchronous", "NORMAL")
-        })
-        .await
+        self.with(move |file| file.forget(&space, &keys)).await
     }
 
     async fn put(&self, space: &str, known: &[(Hash, Hash)]) -> Result<(), CacheError> {
         let (space, known) = (space.to_owned(), known.to_vec());
-        self.with(move |c| {
-            let id = space_id(c, &space)?;
-            let transaction = c.transaction()?;
-            {
-                let mut insert = transaction
-                    .prepare_cached("INSERT OR REPLACE INTO known VALUES (?1, ?2, ?3)")?;
-                for (key, hash) in &known {
-                    insert.execute(params![id, key, hash])?;
-                }
-            }
-            transaction.commit()
-        })
-        .await
+        self.with(move |file| file.put(&space, &known)).await
     }
 }

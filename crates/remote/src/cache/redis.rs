@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use redis::TlsCertificates;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
@@ -20,6 +21,8 @@ pub struct RedisConfig {
     pub url: SecretString,
     /// How long a hash is known.
     pub ttl: Duration,
+    /// Certificates (PEM) that take the place of the system's, where the address is `rediss://`.
+    pub ca_pem: Option<Vec<u8>>,
     /// How long connecting, and an answer, may take.
     pub timeout: Duration,
 }
@@ -38,9 +41,23 @@ impl RedisCache {
     /// # Errors
     /// When the address can't be read; it is not shown.
     pub fn open(config: RedisConfig) -> Result<Self, CacheError> {
-        let client = redis::Client::open(config.url.expose_secret()).map_err(|_| {
+        // The client takes the process's choice of cryptography, and panics where there is none; it
+        // may have been made before.
+        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+        let url = config.url.expose_secret();
+        let client = match &config.ca_pem {
+            None => redis::Client::open(url),
+            Some(pem) => redis::Client::build_with_tls(
+                url,
+                TlsCertificates {
+                    client_tls: None,
+                    root_cert: Some(pem.clone()),
+                },
+            ),
+        };
+        let client = client.map_err(|_| {
             CacheError(
-                "the address of Redis can't be read: it should look like redis://user:password@host:6379/0"
+                "the address (or the CA certificates) of Redis can't be read: it should look like redis://user:password@host:6379/0"
                     .to_owned(),
             )
         })?;

@@ -6,59 +6,27 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
-use forebay_model::Timestamp;
 use futures::{StreamExt, TryStreamExt};
 use scylla::client::caching_session::CachingSession;
-use scylla::client::execution_profile::ExecutionProfile;
-use scylla::client::session_builder::SessionBuilder;
-use scylla::errors::{DbError, ExecutionError, PrepareError, RequestAttemptError};
-use scylla::policies::timestamp_generator::MonotonicTimestampGenerator;
+use scylla::errors::{BadQuery, DbError, ExecutionError, PrepareError, RequestAttemptError};
 use scylla::response::query_result::QueryResult;
-use scylla::value::{CqlTimestamp, CqlValue, Row as CqlRow};
-use secrecy::{ExposeSecret, SecretString};
+use scylla::statement::Statement;
+use scylla::statement::prepared::PreparedStatement;
+use scylla::value::{CqlValue, Row as CqlRow};
 use tokio::sync::Mutex;
 
 use crate::keyed::{Column, KeyedTable, Prepared, Row, Shape, Value, ValueType};
 use crate::table::TableError;
 use crate::table::shape::{quote, quoted};
 
-/// Statements that are kept prepared.
-const STATEMENTS: usize = 64;
+mod cell;
+mod connect;
 
-/// A Cassandra cluster.
-#[derive(Clone, Debug)]
-pub struct CassandraConfig {
-    /// Nodes to begin with, `host:port`; the others are found.
-    pub nodes: Vec<String>,
-    /// User and password, where the cluster asks for them.
-    pub login: Option<(String, SecretString)>,
-    /// Copies of each row, when a keyspace has to be made.
-    pub replication: u32,
-    /// Rows of a batch that are written at once.
-    pub in_flight: usize,
-    /// How long connecting may take.
-    pub connect_timeout: Duration,
-    /// How long a statement may take.
-    pub request_timeout: Duration,
-}
+pub use connect::{CassandraConfig, CassandraTls};
 
-impl CassandraConfig {
-    /// A cluster, with defaults.
-    #[must_use]
-    pub fn new(nodes: Vec<String>) -> Self {
-        Self {
-            nodes,
-            login: None,
-            replication: 1,
-            in_flight: 64,
-            connect_timeout: Duration::from_secs(5),
-            request_timeout: Duration::from_secs(10),
-        }
-    }
-}
+use cell::{Cell, from_cql};
 
 /// Keyed rows in a Cassandra cluster.
 pub struct CassandraKeyed {
@@ -82,28 +50,7 @@ impl CassandraKeyed {
         if let Some(session) = &*session {
             return Ok(Arc::clone(session));
         }
-        let profile = ExecutionProfile::builder()
-            .request_timeout(Some(self.config.request_timeout))
-            .build();
-        let mut builder = SessionBuilder::new()
-            .known_nodes(&self.config.nodes)
-            .connection_timeout(self.config.connect_timeout)
-            // Of two writes of a key the later one stays, whichever nodes take them.
-            .timestamp_generator(Arc::new(MonotonicTimestampGenerator::new()))
-            .default_execution_profile_handle(profile.into_handle());
-        if let Some((user, password)) = &self.config.login {
-            builder = builder.user(user, password.expose_secret());
-        }
-        let made = builder.build().await.map_err(|e| {
-            let text = format!("{}: can't connect: {e}", self.place());
-            // A login that is refused stays so.
-            if text.contains("uthentication") || text.contains("credentials") {
-                TableError::Terminal(text)
-            } else {
-                TableError::Retryable(text)
-            }
-        })?;
-        let made = Arc::new(CachingSession::from(made, STATEMENTS));
+        let made = connect::connect(&self.config, &self.place()).await?;
         *session = Some(Arc::clone(&made));
         Ok(made)
     }
@@ -112,25 +59,35 @@ impl CassandraKeyed {
         &self,
         action: &str,
         statement: &str,
-        values: Vec<Option<CqlValue>>,
+        values: Vec<&str>,
     ) -> Result<QueryResult, TableError> {
         let session = self.session().await?;
         let answer = session.execute_unpaged(statement, values).await;
         answer.map_err(|e| self.failed(action, &e))
     }
 
+    /// A statement that is prepared once; it goes to a replica of its row.
+    async fn prepared(
+        &self,
+        action: &str,
+        sql: &str,
+    ) -> Result<(Arc<CachingSession>, PreparedStatement), TableError> {
+        let session = self.session().await?;
+        let statement = session
+            .add_prepared_statement(&Statement::new(sql))
+            .await
+            .map_err(|e| self.failed(action, &e.into()))?;
+        Ok((session, statement))
+    }
+
     async fn rows(
         &self,
         action: &str,
         statement: &str,
-        values: Vec<Option<CqlValue>>,
+        values: Vec<&str>,
     ) -> Result<Vec<CqlRow>, TableError> {
-        let unreadable =
-            |e: &dyn std::fmt::Display| TableError::Terminal(format!("can't {action}: {e}"));
         let result = self.ask(action, statement, values).await?;
-        let result = result.into_rows_result().map_err(|e| unreadable(&e))?;
-        let rows = result.rows::<CqlRow>().map_err(|e| unreadable(&e))?;
-        rows.collect::<Result<_, _>>().map_err(|e| unreadable(&e))
+        rows_of(action, result)
     }
 
     fn failed(&self, action: &str, error: &ExecutionError) -> TableError {
@@ -166,7 +123,7 @@ impl CassandraKeyed {
         let action = format!("make table \"{}\"", shape.table);
         let (keyspace, _) = parts(&shape.table)?;
         let sql = "SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?";
-        let there = self.rows(&action, sql, vec![text(keyspace)]).await?;
+        let there = self.rows(&action, sql, vec![keyspace]).await?;
         if there.is_empty() {
             let sql = format!(
                 "CREATE KEYSPACE IF NOT EXISTS {} WITH replication = {{'class': 'SimpleStrategy', 'replication_factor': {}}}",
@@ -209,9 +166,7 @@ impl KeyedTable for CassandraKeyed {
         let action = format!("prepare table \"{}\"", shape.table);
         let (keyspace, table) = parts(&shape.table)?;
         let sql = "SELECT id FROM system_schema.tables WHERE keyspace_name = ? AND table_name = ?";
-        let ids = self
-            .rows(&action, sql, vec![text(keyspace), text(table)])
-            .await?;
+        let ids = self.rows(&action, sql, vec![keyspace, table]).await?;
         let id = ids.first().and_then(|row| row.columns.first()?.clone());
         let Some(CqlValue::Uuid(id)) = id else {
             return Err(TableError::Retryable(format!(
@@ -227,7 +182,7 @@ impl KeyedTable for CassandraKeyed {
         })
     }
 
-    async fn upsert(&self, shape: &Shape, rows: &[Row]) -> Result<(), TableError> {
+    async fn upsert(&self, shape: &Shape, rows: Arc<[Row]>) -> Result<(), TableError> {
         let action = format!("write into table \"{}\"", shape.table);
         let marks = vec!["?"; shape.columns.len()].join(", ");
         let sql = format!(
@@ -235,18 +190,20 @@ impl KeyedTable for CassandraKeyed {
             qualified(&shape.table)?,
             quoted(shape.columns.iter().map(|c| &c.name)),
         );
+        let (session, insert) = self.prepared(&action, &sql).await?;
         // At once means in any order: each key once.
-        let rows = shape.last_of_each_key(rows);
-        let values: Vec<Vec<Option<CqlValue>>> = rows
-            .into_iter()
-            .map(|row| row.0.iter().map(to_cql).collect())
-            .collect();
-        let (action, sql) = (action.as_str(), sql.as_str());
-        futures::stream::iter(values)
-            .map(|values| async move { self.ask(action, sql, values).await.map(drop) })
+        let rows = shape.last_of_each_key(&rows);
+        let (session, insert) = (session.get_session(), &insert);
+        let write = async |row: &Row| {
+            let cells: Vec<Cell<'_>> = row.0.iter().map(Cell).collect();
+            session.execute_unpaged(insert, cells).await.map(drop)
+        };
+        futures::stream::iter(rows)
+            .map(write)
             .buffer_unordered(self.config.in_flight.max(1))
             .try_collect::<()>()
             .await
+            .map_err(|e| self.failed(&action, &e))
     }
 
     async fn describe(&self, table: &str) -> Result<Option<Shape>, TableError> {
@@ -254,9 +211,7 @@ impl KeyedTable for CassandraKeyed {
         let (keyspace, name) = parts(table)?;
         let sql = "SELECT column_name, type, kind, position FROM system_schema.columns
                    WHERE keyspace_name = ? AND table_name = ?";
-        let rows = self
-            .rows(&action, sql, vec![text(keyspace), text(name)])
-            .await?;
+        let rows = self.rows(&action, sql, vec![keyspace, name]).await?;
         if rows.is_empty() {
             return Ok(None);
         }
@@ -284,7 +239,7 @@ impl KeyedTable for CassandraKeyed {
         }))
     }
 
-    async fn get(&self, shape: &Shape, key: &[Value]) -> Result<Option<Row>, TableError> {
+    async fn get(&self, shape: &Arc<Shape>, key: &[Value]) -> Result<Option<Row>, TableError> {
         let action = format!("look up a row of table \"{}\"", shape.table);
         let conditions: Vec<String> = shape
             .key()
@@ -296,9 +251,15 @@ impl KeyedTable for CassandraKeyed {
             qualified(&shape.table)?,
             conditions.join(" AND ")
         );
-        let rows = self
-            .rows(&action, &sql, key.iter().map(to_cql).collect())
-            .await?;
+        let (session, select) = self.prepared(&action, &sql).await?;
+        let cells: Vec<Cell<'_>> = key.iter().map(Cell).collect();
+        let result = match session.get_session().execute_unpaged(&select, cells).await {
+            Ok(result) => result,
+            // A key that its column can't hold has no row.
+            Err(ExecutionError::BadQuery(BadQuery::SerializationError(_))) => return Ok(None),
+            Err(e) => return Err(self.failed(&action, &e)),
+        };
+        let rows = rows_of(&action, result)?;
         let row = rows.into_iter().next().map(|row| {
             let cells = row.columns.into_iter().zip(&shape.columns);
             Row(cells.map(|(cell, c)| from_cql(cell, c.kind)).collect())
@@ -312,6 +273,14 @@ impl KeyedTable for CassandraKeyed {
             .await
             .map(drop)
     }
+}
+
+fn rows_of(action: &str, result: QueryResult) -> Result<Vec<CqlRow>, TableError> {
+    let unreadable =
+        |e: &dyn std::fmt::Display| TableError::Terminal(format!("can't {action}: {e}"));
+    let result = result.into_rows_result().map_err(|e| unreadable(&e))?;
+    let rows = result.rows::<CqlRow>().map_err(|e| unreadable(&e))?;
+    rows.collect::<Result<_, _>>().map_err(|e| unreadable(&e))
 }
 
 /// The shape as the cluster describes it: there is no JSON type, only text.
@@ -355,39 +324,5 @@ fn kind_of(declared: &str) -> Option<ValueType> {
         "boolean" => Some(ValueType::Boolean),
         "timestamp" => Some(ValueType::Timestamp),
         _ => None,
-    }
-}
-
-fn text(text: &str) -> Option<CqlValue> {
-    Some(CqlValue::Text(text.to_owned()))
-}
-
-fn to_cql(value: &Value) -> Option<CqlValue> {
-    match value {
-        Value::Null => None,
-        Value::Text(text) | Value::Json(text) => Some(CqlValue::Text(text.clone())),
-        Value::Integer(n) => Some(CqlValue::BigInt(*n)),
-        Value::Double(n) => Some(CqlValue::Double(*n)),
-        Value::Boolean(b) => Some(CqlValue::Boolean(*b)),
-        Value::Timestamp(t) => Some(CqlValue::Timestamp(CqlTimestamp(t.as_millis()))),
-    }
-}
-
-fn from_cql(value: Option<CqlValue>, kind: ValueType) -> Value {
-    match value {
-        None => Value::Null,
-        Some(CqlValue::Text(text) | CqlValue::Ascii(text)) if kind == ValueType::Json => {
-            Value::Json(text)
-        }
-        Some(CqlValue::Text(text) | CqlValue::Ascii(text)) => Value::Text(text),
-        Some(CqlValue::BigInt(n)) => Value::Integer(n),
-        Some(CqlValue::Int(n)) => Value::Integer(n.into()),
-        Some(CqlValue::SmallInt(n)) => Value::Integer(n.into()),
-        Some(CqlValue::TinyInt(n)) => Value::Integer(n.into()),
-        Some(CqlValue::Double(n)) => Value::Double(n),
-        Some(CqlValue::Float(n)) => Value::Double(n.into()),
-        Some(CqlValue::Boolean(b)) => Value::Boolean(b),
-        Some(CqlValue::Timestamp(t)) => Value::Timestamp(Timestamp::from_millis(t.0)),
-        Some(other) => Value::Text(format!("{other:?}")),
     }
 }

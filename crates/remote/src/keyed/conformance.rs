@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "only tests call this")]
 
+use std::sync::Arc;
+
 use crate::keyed::{Column, KeyedTable, Row, Shape, Value, ValueType};
 
 /// A shape with a column of each type.
@@ -87,11 +89,12 @@ async fn writes_and_reads(store: &dyn KeyedTable, shape: &Shape) {
         row(i64::MAX, ""),
         nothing.clone(),
     ];
-    store.upsert(shape, &rows).await.unwrap();
+    store.upsert(shape, rows.clone().into()).await.unwrap();
     // Again, and nothing changes.
-    store.upsert(shape, &rows).await.unwrap();
-    store.upsert(shape, &[]).await.unwrap();
-    let get = async |id| store.get(shape, &[Value::Integer(id)]).await.unwrap();
+    store.upsert(shape, rows.clone().into()).await.unwrap();
+    store.upsert(shape, [].into()).await.unwrap();
+    let shared = Arc::new(shape.clone());
+    let get = async |id| store.get(&shared, &[Value::Integer(id)]).await.unwrap();
     assert_eq!(get(1).await, Some(row(1, "second")), "the later row stays");
     assert_eq!(get(2).await.as_ref(), Some(&rows[1]));
     assert_eq!(get(i64::MAX).await, Some(row(i64::MAX, "")));
@@ -99,10 +102,7 @@ async fn writes_and_reads(store: &dyn KeyedTable, shape: &Shape) {
     assert_eq!(get(99).await, None);
     let mut cleared = row(2, "");
     cleared.0[1] = Value::Null;
-    store
-        .upsert(shape, std::slice::from_ref(&cleared))
-        .await
-        .unwrap();
+    store.upsert(shape, [cleared.clone()].into()).await.unwrap();
     assert_eq!(get(2).await, Some(cleared), "null replaces a value");
 }
 

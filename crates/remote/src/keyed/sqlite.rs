@@ -1,26 +1,30 @@
 //! Keyed rows in an SQLite file.
 //!
-//! One connection writes, a few read; each is used in threads that may block. Timestamps are texts
+//! One connection writes, in threads that may block; a few read, each in a thread of its own. Timestamps are texts
 //! whose order is the order of moments, booleans are 0 and 1, as SQLite's own functions expect.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 
-use crate::keyed::{Column, KeyedTable, Prepared, Row, Shape, Value, ValueType};
+use crate::keyed::{Column, KeyedTable, Prepared, Row, Shape, Value};
 use crate::table::TableError;
 use crate::table::shape::{quote, quoted};
 use crate::table::sqlite::classify;
 
-/// Connections that read.
-const READERS: usize = 4;
+mod cell;
+mod readers;
+
+use cell::{Cell, declared, kind_of};
+use readers::Readers;
+
 /// How long to wait for a lock that another process holds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of a page of a new file: a row costs less than with the usual 4 KiB, written or read.
+const PAGE_SIZE: i64 = 16 << 10;
 /// When each table was made: another number after it was dropped and made again.
 const INCARNATIONS: &str = "CREATE TABLE IF NOT EXISTS _forebay_tables (
     name TEXT PRIMARY KEY, incarnation TEXT NOT NULL)";
@@ -35,8 +39,7 @@ pub struct SqliteKeyed {
 struct Inner {
     path: PathBuf,
     writer: Mutex<Option<Connection>>,
-    readers: [Mutex<Option<Connection>>; READERS],
-    next_reader: AtomicUsize,
+    readers: Readers,
 }
 
 impl SqliteKeyed {
@@ -47,8 +50,7 @@ impl SqliteKeyed {
             inner: Arc::new(Inner {
                 path: path.into(),
                 writer: Mutex::new(None),
-                readers: Default::default(),
-                next_reader: AtomicUsize::new(0),
+                readers: Readers::default(),
             }),
         }
     }
@@ -66,28 +68,19 @@ impl SqliteKeyed {
 
 impl Inner {
     fn failed<'a>(&'a self, action: &'a str) -> impl Fn(rusqlite::Error) -> TableError + 'a {
-        move |error| {
-            let (retryable, cause) = classify(&error);
-            let message = format!("can't {action} in {}: {cause}", self.path.display());
-            if retryable {
-                TableError::Retryable(message)
-            } else {
-                TableError::Terminal(message)
-            }
-        }
+        failed(&self.path, action)
     }
 
-    /// Works on a connection, which is given up after an error: the next work opens another.
-    fn with<T>(
+    /// Works on the connection that writes. It is given up after an error: the next work opens
+    /// another.
+    fn write<T>(
         &self,
-        slot: &Mutex<Option<Connection>>,
-        open: impl FnOnce() -> rusqlite::Result<Connection>,
         work: impl FnOnce(&mut Connection) -> Result<T, TableError>,
     ) -> Result<T, TableError> {
-        let mut slot: MutexGuard<'_, _> = slot.lock().unwrap_or_else(|e| e.into_inner());
+        let mut slot = self.writer.lock().unwrap_or_else(|e| e.into_inner());
         let mut connection = match slot.take() {
             Some(connection) => connection,
-            None => open().map_err(self.failed("open the database"))?,
+            None => connect_writer(&self.path).map_err(self.failed("open the database"))?,
         };
         let result = work(&mut connection);
         if result.is_ok() {
@@ -95,21 +88,17 @@ impl Inner {
         }
         result
     }
+}
 
-    fn write<T>(
-        &self,
-        work: impl FnOnce(&mut Connection) -> Result<T, TableError>,
-    ) -> Result<T, TableError> {
-        self.with(&self.writer, || connect_writer(&self.path), work)
-    }
-
-    fn read<T>(
-        &self,
-        work: impl FnOnce(&mut Connection) -> Result<T, TableError>,
-    ) -> Result<T, TableError> {
-        let next = self.next_reader.fetch_add(1, Ordering::Relaxed) % READERS;
-        let slot = self.readers.get(next).unwrap_or(&self.writer);
-        self.with(slot, || connect_reader(&self.path), work)
+fn failed<'a>(path: &'a Path, action: &'a str) -> impl Fn(rusqlite::Error) -> TableError + 'a {
+    move |error| {
+        let (retryable, cause) = classify(&error);
+        let message = format!("can't {action} in {}: {cause}", path.display());
+        if retryable {
+            TableError::Retryable(message)
+        } else {
+            TableError::Terminal(message)
+        }
     }
 }
 
@@ -119,17 +108,12 @@ fn connect_writer(path: &Path) -> rusqlite::Result<Connection> {
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
+    // Of a new file; one that is there keeps its own.
+    connection.pragma_update(None, "page_size", PAGE_SIZE)?;
     // What is written is on disk when it counts as written: the job's checkpoint relies on it.
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
-    Ok(connection)
-}
-
-fn connect_reader(path: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
     Ok(connection)
 }
 
@@ -145,40 +129,41 @@ impl KeyedTable for SqliteKeyed {
             .await
     }
 
-    async fn upsert(&self, shape: &Shape, rows: &[Row]) -> Result<(), TableError> {
-        let (shape, rows) = (shape.clone(), rows.to_vec());
+    async fn upsert(&self, shape: &Shape, rows: Arc<[Row]>) -> Result<(), TableError> {
+        let shape = shape.clone();
         self.blocking(move |inner| inner.write(|c| upsert(inner, c, &shape, &rows)))
             .await
     }
 
     async fn describe(&self, table: &str) -> Result<Option<Shape>, TableError> {
         let table = table.to_owned();
-        self.blocking(move |inner| {
-            if !inner.path.exists() {
-                return Err(TableError::Terminal(format!(
-                    "there is no SQLite file {}",
-                    inner.path.display()
-                )));
-            }
-            inner.read(|c| describe(inner, c, &table))
-        })
-        .await
+        let path = &self.inner.path;
+        if !path.exists() {
+            let text = format!("there is no SQLite file {}", path.display());
+            return Err(TableError::Terminal(text));
+        }
+        let work = move |reader: &mut readers::Reader| {
+            let path = reader.path.clone();
+            describe(&path, reader.connection()?, &table)
+        };
+        self.inner.readers.ask(path, work).await
     }
 
-    async fn get(&self, shape: &Shape, key: &[Value]) -> Result<Option<Row>, TableError> {
-        let (shape, key) = (shape.clone(), key.to_vec());
-        self.blocking(move |inner| inner.read(|c| get(inner, c, &shape, &key)))
-            .await
+    async fn get(&self, shape: &Arc<Shape>, key: &[Value]) -> Result<Option<Row>, TableError> {
+        let (shape, key) = (Arc::clone(shape), key.to_vec());
+        let work = move |reader: &mut readers::Reader| reader.get(&shape, &key);
+        self.inner.readers.ask(&self.inner.path, work).await
     }
 
     async fn check(&self) -> Result<(), TableError> {
-        self.blocking(|inner| {
-            inner.read(|c| {
-                c.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
-                    .map_err(inner.failed("read the schema"))
-            })
-        })
-        .await
+        let work = |reader: &mut readers::Reader| {
+            let path = reader.path.clone();
+            reader
+                .connection()?
+                .query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+                .map_err(failed(&path, "read the schema"))
+        };
+        self.inner.readers.ask(&self.inner.path, work).await
     }
 }
 
@@ -201,7 +186,7 @@ fn prepare(inner: &Inner, c: &mut Connection, shape: &Shape) -> Result<Prepared,
         )
         .optional()
     };
-    match describe(inner, &transaction, &shape.table)? {
+    match describe(&inner.path, &transaction, &shape.table)? {
         Some(there) => shape.fits(&there)?,
         None => {
             transaction
@@ -304,9 +289,9 @@ fn upsert_sql(shape: &Shape) -> String {
     )
 }
 
-fn describe(inner: &Inner, c: &Connection, table: &str) -> Result<Option<Shape>, TableError> {
+fn describe(path: &Path, c: &Connection, table: &str) -> Result<Option<Shape>, TableError> {
     let action = format!("look up table \"{table}\"");
-    let failed = || inner.failed(&action);
+    let failed = || failed(path, &action);
     let mut statement = c
         .prepare("SELECT name, type, pk FROM pragma_table_info(?1)")
         .map_err(failed())?;
@@ -332,94 +317,4 @@ fn describe(inner: &Inner, c: &Connection, table: &str) -> Result<Option<Shape>,
         table: table.to_owned(),
         columns: columns.collect(),
     }))
-}
-
-fn get(
-    inner: &Inner,
-    c: &Connection,
-    shape: &Shape,
-    key: &[Value],
-) -> Result<Option<Row>, TableError> {
-    let action = format!("look up a row of table \"{}\"", shape.table);
-    let failed = || inner.failed(&action);
-    let conditions: Vec<String> = shape
-        .key()
-        .map(|c| format!("{} = ?", quote(&c.name)))
-        .collect();
-    let sql = format!(
-        "SELECT {} FROM {} WHERE {}",
-        quoted(shape.columns.iter().map(|c| &c.name)),
-        quote(&shape.table),
-        conditions.join(" AND ")
-    );
-    let mut statement = c.prepare_cached(&sql).map_err(failed())?;
-    statement
-        .query_row(rusqlite::params_from_iter(key.iter().map(Cell)), |row| {
-            let cells = shape.columns.iter().enumerate();
-            let cells = cells.map(|(i, column)| Ok(from_cell(row.get_ref(i)?, column.kind)));
-            Ok(Row(cells.collect::<rusqlite::Result<_>>()?))
-        })
-        .optional()
-        .map_err(failed())
-}
-
-/// The name of a type in `CREATE TABLE`; its affinity is right for the values.
-fn declared(kind: ValueType) -> &'static str {
-    match kind {
-        ValueType::Text => "TEXT",
-        ValueType::Integer => "INTEGER",
-        ValueType::Double => "REAL",
-        ValueType::Boolean => "BOOLEAN",
-        // SQLite takes any name that has TEXT in it for text.
-        ValueType::Timestamp => "TIMESTAMP_TEXT",
-        ValueType::Json => "JSON_TEXT",
-    }
-}
-
-/// The type that a declared one stands for, by SQLite's own rules of affinity for those of others.
-fn kind_of(declared: &str) -> ValueType {
-    let declared = declared.to_ascii_uppercase();
-    let has = |names: &[&str]| names.iter().any(|n| declared.contains(n));
-    match declared.as_str() {
-        "JSON" | "JSON_TEXT" => ValueType::Json,
-        "TIMESTAMP_TEXT" => ValueType::Timestamp,
-        _ if has(&["BOOL"]) => ValueType::Boolean,
-        _ if has(&["INT"]) => ValueType::Integer,
-        _ if has(&["REAL", "FLOA", "DOUB", "NUMERIC", "DECIMAL"]) => ValueType::Double,
-        _ => ValueType::Text,
-    }
-}
-
-struct Cell<'a>(&'a Value);
-
-impl ToSql for Cell<'_> {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(match self.0 {
-            Value::Null => ToSqlOutput::Borrowed(ValueRef::Null),
-            Value::Text(text) | Value::Json(text) => {
-                ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes()))
-            }
-            Value::Integer(n) => ToSqlOutput::Owned((*n).into()),
-            Value::Double(n) => ToSqlOutput::Owned((*n).into()),
-            Value::Boolean(b) => ToSqlOutput::Owned(i64::from(*b).into()),
-            Value::Timestamp(t) => ToSqlOutput::Owned(t.to_string().into()),
-        })
-    }
-}
-
-/// A cell as the column's type; SQLite lets any column hold anything, so what does not fit is text.
-fn from_cell(cell: ValueRef<'_>, kind: ValueType) -> Value {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    match (cell, kind) {
-        (ValueRef::Null, _) => Value::Null,
-        (ValueRef::Integer(n), ValueType::Boolean) => Value::Boolean(n != 0),
-        (ValueRef::Integer(n), _) => Value::Integer(n),
-        (ValueRef::Real(n), _) => Value::Double(n),
-        (ValueRef::Text(t), ValueType::Json) => Value::Json(text(t)),
-        (ValueRef::Text(t), ValueType::Timestamp) => {
-            let text = text(t);
-            text.parse().map_or(Value::Text(text), Value::Timestamp)
-        }
-        (ValueRef::Text(t) | ValueRef::Blob(t), _) => Value::Text(text(t)),
-    }
 }

@@ -7,15 +7,22 @@
 //! with the messages, as the offset of a consumer group, and readers of committed messages
 //! (`isolation.level=read_committed`) see each message once.
 
+mod ears;
 mod producer;
+mod security;
 mod transaction;
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use forebay_buffer::{Connection, Lane, Provider, SendError};
 use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+pub use self::security::{Identity, Mechanism, Pem, Sasl, Security, Tls};
 
 /// How messages are compressed on their way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,7 +50,7 @@ impl Compression {
 }
 
 /// Settings of the provider.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct KafkaConfig {
     /// `host:port`, several with commas between them.
     pub brokers: String,
@@ -58,9 +65,25 @@ pub struct KafkaConfig {
     /// How long a transaction, and anything else that is asked of the broker, may take. Default
     /// 30 s.
     pub timeout: Duration,
-    /// Further settings of librdkafka, by their names, such as `security.protocol` or
-    /// `sasl.username`. They come last. Encryption needs a librdkafka that was built with it.
+    /// Encryption and authentication. Default: none.
+    pub security: Security,
+    /// Further settings of librdkafka, by their names, such as `client.id`. They come last.
     pub settings: BTreeMap<String, String>,
+}
+
+/// Of the further settings the names alone: a value may be a secret.
+impl fmt::Debug for KafkaConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaConfig")
+            .field("brokers", &self.brokers)
+            .field("compression", &self.compression)
+            .field("linger", &self.linger)
+            .field("transactions", &self.transactions)
+            .field("timeout", &self.timeout)
+            .field("security", &self.security)
+            .field("settings", &self.settings.keys())
+            .finish()
+    }
 }
 
 impl KafkaConfig {
@@ -73,38 +96,83 @@ impl KafkaConfig {
             linger: Duration::from_millis(5),
             transactions: false,
             timeout: Duration::from_secs(30),
+            security: Security::default(),
             settings: BTreeMap::new(),
         }
     }
 }
 
+/// A setting that can't be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{setting}: {problem}")]
+pub struct KafkaConfigError {
+    /// Its name in librdkafka.
+    pub setting: String,
+    /// What is wrong with it. Never its value, which may be a secret.
+    pub problem: String,
+}
+
+impl KafkaConfigError {
+    fn new(setting: &str, problem: impl fmt::Display) -> Self {
+        Self {
+            setting: setting.to_owned(),
+            problem: problem.to_string(),
+        }
+    }
+}
+
+impl From<KafkaError> for KafkaConfigError {
+    fn from(error: KafkaError) -> Self {
+        match error {
+            KafkaError::ClientConfig(_, problem, name, _value) => Self::new(&name, problem),
+            other => Self::new("kafka", other),
+        }
+    }
+}
+
+/// What a client is made of.
+#[derive(Clone)]
+struct Client {
+    config: ClientConfig,
+    token_file: Option<PathBuf>,
+    /// It may be refused.
+    is_secured: bool,
+}
+
 /// Sends messages to Kafka.
 pub struct KafkaProvider {
-    config: KafkaConfig,
+    client: Client,
+    transactions: bool,
+    timeout: Duration,
     name: String,
 }
 
 impl KafkaProvider {
-    /// Checks the settings. The brokers need not be there yet.
+    /// Checks the settings, and reads the files of certificates. The brokers need not be there yet.
     ///
     /// # Errors
-    /// What librdkafka says about a setting.
-    pub fn new(config: KafkaConfig) -> Result<Self, KafkaError> {
-        let provider = Self {
-            name: format!("kafka {}", config.brokers),
-            config,
-        };
+    /// Which setting can't be, and why.
+    pub fn new(config: KafkaConfig) -> Result<Self, KafkaConfigError> {
+        let client = config.client()?;
         // Makes no connection, and refuses what it does not know.
-        provider.client().create_native_config()?;
-        let _probe: rdkafka::producer::BaseProducer = provider.client().create()?;
-        Ok(provider)
+        client.config.create_native_config()?;
+        let _probe: rdkafka::producer::BaseProducer = client.config.create()?;
+        Ok(Self {
+            client,
+            transactions: config.transactions,
+            timeout: config.timeout,
+            name: format!("kafka {}", config.brokers),
+        })
     }
+}
 
+impl KafkaConfig {
     /// Settings of every producer.
-    fn client(&self) -> ClientConfig {
+    fn client(&self) -> Result<Client, KafkaConfigError> {
         let mut client = ClientConfig::new();
         client
-            .set("bootstrap.servers", &self.config.brokers)
+            .set_log_level(RDKafkaLogLevel::Info)
+            .set("bootstrap.servers", &self.brokers)
             .set("client.id", "forebay-buffer")
             .set("acks", "all")
             .set("enable.idempotence", "true")
@@ -113,14 +181,23 @@ impl KafkaProvider {
             // The buffer bounds what is under way, by its own settings.
             .set("queue.buffering.max.messages", "10000000")
             .set("queue.buffering.max.kbytes", "2097151")
-            .set("linger.ms", self.config.linger.as_millis().to_string())
-            .set("compression.type", self.config.compression.name())
+            .set("linger.ms", self.linger.as_millis().to_string())
+            .set("compression.type", self.compression.name())
             .set("reconnect.backoff.ms", "50")
             .set("reconnect.backoff.max.ms", "2000");
-        for (name, value) in &self.config.settings {
+        self.security.apply(&mut client)?;
+        for (name, value) in &self.settings {
             client.set(name, value);
         }
-        client
+        let protocol = client.get("security.protocol").unwrap_or("plaintext");
+        Ok(Client {
+            is_secured: !protocol.eq_ignore_ascii_case("plaintext"),
+            token_file: match &self.security.sasl {
+                Some(Sasl::Token { file }) => Some(file.clone()),
+                _ => None,
+            },
+            config: client,
+        })
     }
 }
 
@@ -130,18 +207,22 @@ impl Provider for KafkaProvider {
     }
 
     fn open(&self, lane: &Lane) -> Result<Box<dyn Connection>, SendError> {
-        let opened: Result<Box<dyn Connection>, KafkaError> = if self.config.transactions {
-            let timeout = self.config.timeout;
-            transaction::Transactional::open(self.client(), lane, timeout).map(|c| Box::new(c) as _)
-        } else {
-            producer::Streaming::open(&self.client()).map(|c| Box::new(c) as _)
-        };
-        opened.map_err(|e| SendError::retry(e.to_string()))
+        if self.transactions {
+            let client = self.client.clone();
+            let opened = transaction::Transactional::open(client, lane, self.timeout)?;
+            return Ok(Box::new(opened));
+        }
+        Ok(Box::new(producer::Streaming::open(&self.client)?))
     }
 
     fn keeps_cursor(&self) -> bool {
-        self.config.transactions
+        self.transactions
     }
+}
+
+/// No connection, for a reason that may pass.
+fn failed(error: KafkaError) -> SendError {
+    SendError::retry(error.to_string())
 }
 
 /// What an error means for the message that had it.

@@ -14,3 +14,5 @@ mod broker;
 mod delivery;
 mod kill;
 mod outage;
+#[cfg(feature = "kafka-tls")]
+mod tls;

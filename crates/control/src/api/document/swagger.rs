@@ -23,6 +23,8 @@ pub(super) fn of(document: &Value) -> Value {
             (path.clone(), Value::Object(operations.collect()))
         })
         .collect();
+    let shared = document["components"]["responses"].as_object();
+    let shared = shared.into_iter().flatten();
     json!({
         "swagger": "2.0",
         "info": info,
@@ -31,6 +33,7 @@ pub(super) fn of(document: &Value) -> Value {
         "schemes": [scheme],
         "tags": document["tags"],
         "paths": paths,
+        "responses": shared.map(|(name, given)| (name.clone(), response(given))).collect::<Map<_, _>>(),
         "definitions": schema(&document["components"]["schemas"]),
         "securityDefinitions": {
             "token": document["components"]["securitySchemes"]["token"],
@@ -47,12 +50,13 @@ fn operation(operation: &Value) -> Value {
     let parameters = operation["parameters"].as_array().into_iter().flatten();
     let mut parameters: Vec<Value> = parameters.map(parameter).collect();
     if let Some(body) = operation.get("requestBody") {
-        let content = body["content"].as_object().into_iter().flatten().next();
-        if let Some((kind, content)) = content {
+        let contents = body["content"].as_object();
+        let kinds: Vec<&String> = contents.into_iter().flat_map(Map::keys).collect();
+        if let Some(content) = contents.and_then(|c| c.values().next()) {
             parameters.push(json!({
                 "name": "body", "in": "body", "required": true, "schema": schema(&content["schema"]),
             }));
-            made["consumes"] = json!([kind]);
+            made["consumes"] = json!(kinds);
         }
     }
     if !parameters.is_empty() {
@@ -60,18 +64,16 @@ fn operation(operation: &Value) -> Value {
     }
     let responses = operation["responses"].as_object().into_iter().flatten();
     let mut produces: Vec<String> = Vec::new();
-    let responses: Map<String, Value> = responses
-        .map(|(status, response)| {
-            let content = response["content"].as_object().into_iter().flatten().next();
-            let mut made = json!({ "description": response["description"] });
-            if let Some((kind, content)) = content {
-                made["schema"] = schema(&content["schema"]);
-                if !produces.contains(kind) {
-                    produces.push(kind.clone());
-                }
+    for (_, response) in responses.clone() {
+        let kinds = response["content"].as_object().into_iter();
+        for kind in kinds.flat_map(Map::keys) {
+            if !produces.contains(kind) {
+                produces.push(kind.clone());
             }
-            (status.clone(), made)
-        })
+        }
+    }
+    let responses: Map<String, Value> = responses
+        .map(|(status, given)| (status.clone(), response(given)))
         .collect();
     made["responses"] = Value::Object(responses);
     if !produces.is_empty() {
@@ -80,12 +82,17 @@ fn operation(operation: &Value) -> Value {
     if let Some(made) = made.as_object_mut() {
         made.remove("requestBody");
     }
-    // Scopes are for OAuth only in this form.
-    let security = made.get_mut("security").and_then(Value::as_array_mut);
-    for scopes in security.into_iter().flatten() {
-        for scopes in scopes.as_object_mut().into_iter().flatten() {
-            *scopes.1 = json!([]);
-        }
+    made
+}
+
+fn response(given: &Value) -> Value {
+    if let Some(reference) = given["$ref"].as_str() {
+        return json!({ "$ref": reference.replace("#/components/", "#/") });
+    }
+    let mut made = json!({ "description": given["description"] });
+    let content = given["content"].as_object().into_iter().flatten().next();
+    if let Some((_, content)) = content {
+        made["schema"] = schema(&content["schema"]);
     }
     made
 }

@@ -22,6 +22,7 @@ use rand::{RngCore, SeedableRng};
 use serde_json::Value;
 use tower::ServiceExt;
 
+use super::answers::Answers;
 use crate::api::{
     Api, ApiConfig, ApiDeps, Choice, ColumnProblem, Discard, DropTables, KeptLetter, LetterFailure,
     Letters, Mapper, Replay, TestCell, TestError, TestRecord, TestTable,
@@ -79,6 +80,7 @@ pub(super) struct World {
     pub(super) clock: Arc<ManualClock>,
     pub(super) lease: LeaseId,
     pub(super) dropped: Arc<Dropped>,
+    answers: Answers,
     _dir: tempfile::TempDir,
 }
 
@@ -160,6 +162,7 @@ impl World {
         });
         Self {
             router: api.router(),
+            answers: Answers::of(&api),
             api,
             repo,
             clock,
@@ -169,15 +172,19 @@ impl World {
         }
     }
 
+    /// Its answer is one that the document knows.
     pub(super) async fn send(&self, request: Request<Body>) -> Reply {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
-        Reply {
+        let reply = Reply {
             status: parts.status,
             headers: parts.headers,
             text: String::from_utf8(bytes.to_vec()).unwrap(),
-        }
+        };
+        self.answers.check(&method, &path, &reply);
+        reply
     }
 
     /// As the project's admin.

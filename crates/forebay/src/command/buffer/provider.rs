@@ -6,7 +6,13 @@ use std::sync::Arc;
 use forebay_buffer::Provider;
 use forebay_remote::provider::file::FileProvider;
 use forebay_remote::provider::http::{Body, HttpConfig, HttpProvider};
+#[cfg(feature = "kafka")]
+use forebay_remote::provider::kafka::{
+    Identity, KafkaConfig, KafkaProvider, Mechanism, Pem, Sasl, Security, Tls,
+};
 
+#[cfg(feature = "kafka")]
+use crate::config::{Environment, substitute};
 use crate::failure::Failure;
 
 /// Where messages go: one of these.
@@ -34,8 +40,33 @@ pub(crate) struct Options {
     /// committed messages, also after a crash
     #[arg(long, requires = "kafka")]
     transactions: bool,
-    /// Kafka: a further setting of librdkafka, such as security.protocol=sasl_plaintext; @FILE as
-    /// VALUE takes it from a file
+    /// Kafka: encrypt; the system's authorities are trusted unless --ca says otherwise
+    #[arg(long, requires = "kafka")]
+    tls: bool,
+    /// Kafka: a file with the certificates (PEM) of the authorities to trust
+    #[arg(long, value_name = "FILE", requires = "tls")]
+    ca: Option<PathBuf>,
+    /// Kafka: a file with our certificate (PEM), for a broker that asks for one
+    #[arg(long, value_name = "FILE", requires = "tls", requires = "key")]
+    cert: Option<PathBuf>,
+    /// Kafka: a file with the certificate's private key (PEM); its password is --set
+    /// 'ssl.key.password=${NAME}'
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+    /// Kafka: how to say who we are
+    #[arg(long, value_enum, requires = "kafka")]
+    sasl: Option<SaslName>,
+    /// Kafka: the user, for the mechanisms with a password
+    #[arg(long, value_name = "NAME", requires = "password")]
+    user: Option<String>,
+    /// Kafka: where the password is: '${NAME}', an environment variable, or '${file:/path}'
+    #[arg(long, value_name = "REFERENCE", requires = "user")]
+    password: Option<String>,
+    /// Kafka: a file with the token, for oauthbearer: a JWT; it is read again before it expires
+    #[arg(long, value_name = "FILE")]
+    oauth_token_file: Option<PathBuf>,
+    /// Kafka: a further setting of librdkafka, such as client.id=shop; ${NAME} and ${file:/path} in
+    /// VALUE are replaced, and @FILE takes all of it from a file
     #[arg(long = "set", value_name = "NAME=VALUE", requires = "kafka")]
     settings: Vec<String>,
     /// HTTP: a file with the token that is sent as `Authorization: Bearer`
@@ -44,6 +75,21 @@ pub(crate) struct Options {
     /// HTTP: one message a request, as its body
     #[arg(long, requires = "http")]
     single: bool,
+}
+
+/// See `Sasl`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum SaslName {
+    /// User and password, as they are
+    Plain,
+    /// User and password, salted
+    #[value(name = "scram-sha-256")]
+    ScramSha256,
+    /// User and password, salted
+    #[value(name = "scram-sha-512")]
+    ScramSha512,
+    /// A token
+    Oauthbearer,
 }
 
 /// Builds the provider.
@@ -79,25 +125,83 @@ fn read(file: &std::path::Path) -> Result<String, Failure> {
 
 #[cfg(feature = "kafka")]
 fn kafka(brokers: &str, options: &Options) -> Result<Arc<dyn Provider>, Failure> {
-    use forebay_remote::provider::kafka::{KafkaConfig, KafkaProvider};
-
     let mut config = KafkaConfig::new(brokers);
     config.transactions = options.transactions;
+    config.security = security(options)?;
     for setting in &options.settings {
         let Some((name, value)) = setting.split_once('=') else {
-            return Err(Failure::usage(format_args!(
-                "--set {setting}: allowed is NAME=VALUE"
-            )));
+            return Err(Failure::usage("--set: allowed is NAME=VALUE"));
         };
         let value = match value.strip_prefix('@') {
             Some(file) => read(file.as_ref())?,
-            None => value.to_owned(),
+            None => replaced(&format!("--set {name}"), value)?,
         };
         config.settings.insert(name.to_owned(), value);
     }
     Ok(Arc::new(
         KafkaProvider::new(config).map_err(Failure::usage)?,
     ))
+}
+
+/// A value of the command line, with what it refers to in place. Errors name no value.
+#[cfg(feature = "kafka")]
+fn replaced(argument: &str, value: &str) -> Result<String, Failure> {
+    let replaced = substitute(value, &Environment::of_process());
+    let refused = |e| Failure::usage(format_args!("{argument}: {e}"));
+    Ok(replaced
+        .map_err(refused)?
+        .unwrap_or_else(|| value.to_owned()))
+}
+
+#[cfg(feature = "kafka")]
+fn security(options: &Options) -> Result<Security, Failure> {
+    let tls = options.tls.then(|| Tls {
+        ca: options.ca.clone().map(Pem::File),
+        identity: options
+            .cert
+            .clone()
+            .zip(options.key.clone())
+            .map(|(certificate, key)| Identity {
+                certificate: Pem::File(certificate),
+                key: Pem::File(key),
+                key_password: None,
+            }),
+        ..Tls::default()
+    });
+    let mechanism = match options.sasl {
+        None if options.user.is_some() || options.oauth_token_file.is_some() => {
+            return Err(Failure::usage(
+                "--user, --password and --oauth-token-file need --sasl",
+            ));
+        }
+        None => return Ok(Security { tls, sasl: None }),
+        Some(SaslName::Oauthbearer) => {
+            let Some(file) = options.oauth_token_file.clone() else {
+                return Err(Failure::usage(
+                    "--sasl oauthbearer needs --oauth-token-file",
+                ));
+            };
+            let sasl = Some(Sasl::Token { file });
+            return Ok(Security { tls, sasl });
+        }
+        Some(SaslName::Plain) => Mechanism::Plain,
+        Some(SaslName::ScramSha256) => Mechanism::ScramSha256,
+        Some(SaslName::ScramSha512) => Mechanism::ScramSha512,
+    };
+    let (Some(user), Some(password)) = (&options.user, &options.password) else {
+        return Err(Failure::usage("--sasl needs --user and --password"));
+    };
+    if !password.contains("${") {
+        return Err(Failure::usage(
+            "--password: allowed is a reference, '${NAME}' or '${file:/path}': others on this machine can read a command line",
+        ));
+    }
+    let sasl = Some(Sasl::Password {
+        mechanism,
+        user: user.clone(),
+        password: replaced("--password", password)?.into(),
+    });
+    Ok(Security { tls, sasl })
 }
 
 #[cfg(not(feature = "kafka"))]

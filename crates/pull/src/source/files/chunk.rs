@@ -1,4 +1,9 @@
-//! Reads files one after another and cuts them into parts of whole lines.
+//! Cuts files into parts of whole lines.
+//!
+//! A plain file is read in *segments*, several at once; a packed one is one segment. A line belongs
+//! to the segment that its first byte is in: its reader goes on behind the segment's end until the
+//! line ends, and the reader of the next segment begins behind that. So each line is in one segment,
+//! and segments abut: who puts them together checks that ([`Chunk::start`], [`Segment::read`]).
 
 use std::io::{self, BufReader, Read};
 use std::sync::Arc;
@@ -14,7 +19,7 @@ use crate::engine::outcome::{Progress, add};
 /// What is read at once.
 const READ: usize = 128 << 10;
 /// What is kept of a line that is too long.
-const LONG_KEPT: usize = 1024;
+pub(super) const LONG_KEPT: usize = 1024;
 
 /// A part of a file.
 #[derive(Debug)]
@@ -22,8 +27,10 @@ pub(super) struct Chunk {
     pub(super) file: Arc<FileRef>,
     pub(super) identity: Arc<str>,
     pub(super) kind: Kind,
-    /// Lines before the file's first part, when this is one.
+    /// Lines before it; only of a file's first part is that known.
     pub(super) first_line: Option<u64>,
+    /// The byte (of what is unpacked) where it begins.
+    pub(super) start: u64,
     /// The byte (of what is unpacked) behind it.
     pub(super) end: u64,
     /// It is the file's last one.
@@ -40,7 +47,7 @@ pub(super) enum Kind {
     Damage(String),
 }
 
-/// How a file is read.
+/// What is left to read of a file.
 pub(super) struct Job {
     pub(super) file: FileRef,
     pub(super) identity: String,
@@ -49,180 +56,291 @@ pub(super) struct Job {
     pub(super) lines: u64,
 }
 
+/// A piece of a file that one reader reads.
+pub(super) struct Segment {
+    file: Arc<FileRef>,
+    identity: Arc<str>,
+    /// Lines before it, where it is the first one that is read of its file.
+    lines: Option<u64>,
+    /// Its first byte: of the first segment the beginning of a line, of others any.
+    from: u64,
+    /// The byte behind it; none at the end of the file, wherever that is by then.
+    to: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub(super) chunk: usize,
     pub(super) line: usize,
 }
 
-/// Reads all files; ends early when nobody takes the parts any more. Blocks.
-///
-/// # Errors
-/// When a file can't be read; what can't be unpacked is a part of its own instead.
-pub(super) fn read_all(
-    jobs: Vec<Job>,
-    limits: &Limits,
-    progress: &Arc<Progress>,
-    out: &mpsc::Sender<Chunk>,
-) -> Result<(), String> {
-    for job in jobs {
+impl Job {
+    /// Cuts what is left into segments of about that many bytes.
+    pub(super) fn segments(self, size: u64) -> impl Iterator<Item = Segment> {
+        let size = size.max(1);
+        let left = match self.file.packing {
+            Packing::Plain => self.file.size.saturating_sub(self.offset),
+            Packing::Gzip | Packing::Zstd => 0,
+        };
+        // The rest goes with the last one: a line that is being appended is not cut off.
+        let count = (left / size).max(1);
+        let (file, identity) = (Arc::new(self.file), Arc::<str>::from(self.identity));
+        (0..count).map(move |n| Segment {
+            file: Arc::clone(&file),
+            identity: Arc::clone(&identity),
+            lines: (n == 0).then_some(self.lines),
+            from: self.offset + n * size,
+            to: (n + 1 < count).then(|| self.offset + (n + 1) * size),
+        })
+    }
+}
+
+impl Segment {
+    /// Another segment of the same file comes before it.
+    pub(super) fn is_joint(&self) -> bool {
+        self.lines.is_none()
+    }
+
+    /// Reads it, in parts; ends early when nobody takes them any more. Answers the byte behind its
+    /// last line; nothing when one line is all of it and more. Blocks, within a runtime.
+    ///
+    /// # Errors
+    /// When the file can't be read; what can't be unpacked is a part of its own instead.
+    pub(super) fn read(
+        self,
+        limits: Limits,
+        progress: &Arc<Progress>,
+        out: &mpsc::Sender<Chunk>,
+    ) -> Result<Option<u64>, String> {
+        let failed = Arc::new(AtomicBool::new(false));
         let mut cutter = Cutter {
-            identity: job.identity.into(),
-            file: Arc::new(job.file),
-            first_line: Some(job.lines),
-            end: job.offset,
+            first_line: self.lines,
+            end: self.from,
+            segment: self,
+            limits,
+            buffer: BytesMut::new(),
+            in_long_line: false,
+            failed,
+            progress,
             out,
         };
-        if !cutter.read(job.offset, limits, progress)? {
-            return Ok(());
-        }
+        let has_lines = cutter.read()?;
+        Ok(has_lines.then_some(cutter.end))
     }
-    Ok(())
 }
 
 struct Cutter<'a> {
-    file: Arc<FileRef>,
-    identity: Arc<str>,
+    segment: Segment,
+    limits: Limits,
     first_line: Option<u64>,
+    /// Where the next part begins.
     end: u64,
+    /// What was read and not given.
+    buffer: BytesMut,
+    in_long_line: bool,
+    /// Reading has failed, not unpacking.
+    failed: Arc<AtomicBool>,
+    progress: &'a Arc<Progress>,
     out: &'a mpsc::Sender<Chunk>,
 }
 
 impl Cutter<'_> {
-    /// False when nobody takes the parts any more.
-    fn read(
-        &mut self,
-        offset: u64,
-        limits: &Limits,
-        progress: &Arc<Progress>,
-    ) -> Result<bool, String> {
-        let failed = Arc::new(AtomicBool::new(false));
-        let (mut reader, skip) = self.open(offset, &failed, progress)?;
-        let mut buffer = BytesMut::new();
-        let mut left = skip;
-        let mut in_long_line = false;
+    /// False when no line begins in the segment.
+    fn read(&mut self) -> Result<bool, String> {
+        let (mut reader, mut left) = self.open()?;
+        // The line that the byte before is in belongs to the segment before.
+        let mut seeks_line = self.segment.lines.is_none();
         loop {
-            let from = buffer.len();
-            buffer.resize(from + READ, 0);
-            let room = buffer.get_mut(from..).unwrap_or_default();
+            let from = self.buffer.len();
+            self.buffer.resize(from + READ, 0);
+            let room = self.buffer.get_mut(from..).unwrap_or_default();
             let read = match reader.read(room) {
                 Ok(n) => n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {
-                    buffer.truncate(from);
+                    self.buffer.truncate(from);
                     continue;
                 }
-                Err(e) if failed.load(Ordering::SeqCst) || self.file.packing == Packing::Plain => {
-                    return Err(format!("{}: {e}", self.file.name));
-                }
                 Err(e) => {
-                    // What was unpacked before is good; only a line that was cut is not.
-                    buffer.truncate(from);
-                    return Ok(self.give_lines(&mut buffer, 0)
-                        && self.give(Kind::Damage(damage(&e)), 0, true));
+                    self.buffer.truncate(from);
+                    return self.broken(&e);
                 }
             };
-            buffer.truncate(from + read);
+            self.buffer.truncate(from + read);
             if left > 0 {
                 let skipped = usize::try_from(left)
                     .unwrap_or(usize::MAX)
-                    .min(buffer.len());
-                drop(buffer.split_to(skipped));
+                    .min(self.buffer.len());
+                drop(self.buffer.split_to(skipped));
                 left -= skipped as u64;
             }
-            if in_long_line {
-                in_long_line = self.skip_line(&mut buffer, read == 0);
+            if seeks_line {
+                seeks_line = self.skip_line(read == 0);
+                if seeks_line && self.is_over() {
+                    return Ok(false);
+                }
+            }
+            if self.in_long_line {
+                self.in_long_line = self.skip_line(read == 0);
             }
             if read == 0 {
                 // Without a line feed at its end the last line is one nevertheless.
-                let bytes = buffer.split().freeze();
-                let length = bytes.len();
-                return Ok(self.give(Kind::Lines(bytes), length, true));
-            }
-            if buffer.len() >= limits.chunk && !self.give_lines(&mut buffer, limits.chunk) {
-                return Ok(false);
-            }
-            if !in_long_line && buffer.len() > limits.line {
-                let start = buffer.split().freeze();
-                let kept = start.slice(..LONG_KEPT.min(start.len()));
-                // A job that goes on here sees the line from its beginning again.
-                if !self.give(Kind::LongLine(kept), 0, false) {
-                    return Ok(false);
+                let bytes = self.buffer.split().freeze();
+                let is_last = self.segment.to.is_none();
+                if is_last || !bytes.is_empty() {
+                    self.give(Kind::Lines(bytes), is_last);
                 }
-                self.end += start.len() as u64;
-                in_long_line = true;
+                return Ok(true);
+            }
+            if seeks_line || self.in_long_line {
+                continue;
+            }
+            if !self.cut() {
+                return Ok(true);
             }
         }
     }
 
+    /// Gives what is whole. False at the segment's end, and when nobody takes parts any more.
+    fn cut(&mut self) -> bool {
+        if let Some(to) = self.segment.to {
+            // The last line of the segment is the one that its last byte is in.
+            let last = usize::try_from(to.saturating_sub(self.end)).unwrap_or(usize::MAX);
+            let Some(last) = last.checked_sub(1) else {
+                return false;
+            };
+            let rest = self.buffer.get(last..).unwrap_or_default();
+            if let Some(at) = memchr::memchr(b'\n', rest) {
+                self.buffer.truncate(last + at + 1);
+                self.give_lines(self.buffer.len());
+                return false;
+            }
+        }
+        if self.buffer.len() >= self.limits.chunk && !self.give_lines(self.limits.chunk) {
+            return false;
+        }
+        if self.buffer.len() > self.limits.line && !self.give_lines(self.buffer.len()) {
+            return false;
+        }
+        if self.buffer.len() > self.limits.line {
+            let start = self.buffer.split().freeze();
+            let kept = start.slice(..LONG_KEPT.min(start.len()));
+            // A job that goes on here sees the line from its beginning again.
+            if !self.give(Kind::LongLine(kept), false) {
+                return false;
+            }
+            self.end += start.len() as u64;
+            self.count(start.len());
+            self.in_long_line = true;
+        }
+        true
+    }
+
+    /// Reading or unpacking has failed.
+    fn broken(&mut self, error: &io::Error) -> Result<bool, String> {
+        let file = &self.segment.file;
+        if self.failed.load(Ordering::SeqCst) || file.packing == Packing::Plain {
+            return Err(format!("{}: {error}", file.name));
+        }
+        // What was unpacked before is good; only a line that was cut is not.
+        if self.give_lines(self.buffer.len()) {
+            self.buffer.clear();
+            self.give(Kind::Damage(damage(error)), true);
+        }
+        Ok(true)
+    }
+
     /// The reader of what is unpacked, and how much of that is to be skipped.
-    fn open(
-        &self,
-        offset: u64,
-        failed: &Arc<AtomicBool>,
-        progress: &Arc<Progress>,
-    ) -> Result<(Box<dyn Read>, u64), String> {
-        let at = match self.file.packing {
-            Packing::Plain => offset,
-            Packing::Gzip | Packing::Zstd => 0,
-        };
-        add(&progress.bytes, usize::try_from(at).unwrap_or(0));
+    fn open(&mut self) -> Result<(Box<dyn Read>, u64), String> {
+        let file = &self.segment.file;
+        let is_plain = file.packing == Packing::Plain;
+        if self.segment.lines.is_none() {
+            // One byte earlier: a segment may begin where a line does.
+            self.end = self.end.saturating_sub(1);
+        }
+        let at = if is_plain { self.end } else { 0 };
+        let skip = self.end - at;
+        if is_plain && self.segment.lines.is_some() {
+            add(&self.progress.bytes, usize::try_from(at).unwrap_or(0));
+        }
         let raw = BufReader::with_capacity(
             READ,
             Counted {
-                inner: self.file.open(at)?,
-                failed: Arc::clone(failed),
-                progress: Arc::clone(progress),
+                inner: file.open(at, self.segment.to)?,
+                failed: Arc::clone(&self.failed),
+                progress: (!is_plain).then(|| Arc::clone(self.progress)),
             },
         );
-        Ok(match self.file.packing {
-            Packing::Plain => (Box::new(raw), 0),
-            Packing::Gzip => (Box::new(MultiGzDecoder::new(raw)), offset),
+        Ok(match file.packing {
+            Packing::Plain => (Box::new(raw), skip),
+            Packing::Gzip => (Box::new(MultiGzDecoder::new(raw)), skip),
             Packing::Zstd => {
-                let decoder = zstd::Decoder::with_buffer(raw)
-                    .map_err(|e| format!("{}: {e}", self.file.name))?;
-                (Box::new(decoder), offset)
+                let decoder =
+                    zstd::Decoder::with_buffer(raw).map_err(|e| format!("{}: {e}", file.name))?;
+                (Box::new(decoder), skip)
             }
         })
     }
 
-    /// Drops what belongs to a line that is too long. True when it goes on.
-    fn skip_line(&mut self, buffer: &mut BytesMut, is_end: bool) -> bool {
-        let end = memchr::memchr(b'\n', buffer).map(|at| at + 1);
-        let dropped = end.unwrap_or(buffer.len());
-        drop(buffer.split_to(dropped));
+    /// Drops what belongs to the line that the buffer begins in. True when it goes on.
+    fn skip_line(&mut self, is_end: bool) -> bool {
+        let end = memchr::memchr(b'\n', &self.buffer).map(|at| at + 1);
+        let dropped = end.unwrap_or(self.buffer.len());
+        drop(self.buffer.split_to(dropped));
         self.end += dropped as u64;
+        if self.in_long_line {
+            self.count(dropped);
+        }
         end.is_none() && !is_end
     }
 
-    /// Gives the whole lines of the buffer in parts of at least `least`.
-    fn give_lines(&mut self, buffer: &mut BytesMut, least: usize) -> bool {
+    /// Whether no line that begins from here on belongs to the segment.
+    fn is_over(&self) -> bool {
+        self.segment.to.is_some_and(|to| self.end >= to)
+    }
+
+    /// Gives the whole lines of the buffer in parts of at least `least`. False when nobody takes
+    /// parts any more.
+    fn give_lines(&mut self, least: usize) -> bool {
         let least = least.max(1);
-        while buffer.len() >= least {
+        while self.buffer.len() >= least {
             // The first line that ends at or behind the size; else the last one before it.
-            let window = buffer.get(..least).unwrap_or(buffer);
-            let Some(at) = memchr::memrchr(b'\n', window).or_else(|| memchr::memchr(b'\n', buffer))
+            let window = self.buffer.get(..least).unwrap_or(&self.buffer);
+            let Some(at) =
+                memchr::memrchr(b'\n', window).or_else(|| memchr::memchr(b'\n', &self.buffer))
             else {
                 return true;
             };
-            let bytes = buffer.split_to(at + 1).freeze();
-            let length = bytes.len();
-            if !self.give(Kind::Lines(bytes), length, false) {
+            let bytes = self.buffer.split_to(at + 1).freeze();
+            if !self.give(Kind::Lines(bytes), false) {
                 return false;
             }
         }
         true
     }
 
-    fn give(&mut self, kind: Kind, length: usize, is_last: bool) -> bool {
-        self.end += length as u64;
+    fn give(&mut self, kind: Kind, is_last: bool) -> bool {
+        let start = self.end;
+        if let Kind::Lines(bytes) = &kind {
+            self.end += bytes.len() as u64;
+            self.count(bytes.len());
+        }
         let chunk = Chunk {
-            file: Arc::clone(&self.file),
-            identity: Arc::clone(&self.identity),
+            file: Arc::clone(&self.segment.file),
+            identity: Arc::clone(&self.segment.identity),
             kind,
             first_line: self.first_line.take(),
+            start,
             end: self.end,
             is_last,
         };
         self.out.blocking_send(chunk).is_ok()
+    }
+
+    /// Of a plain file what is given counts as read: readers read a little of each other's.
+    fn count(&self, bytes: usize) {
+        if self.segment.file.packing == Packing::Plain {
+            add(&self.progress.bytes, bytes);
+        }
     }
 }
 
@@ -230,14 +348,18 @@ impl Cutter<'_> {
 struct Counted {
     inner: Box<dyn Read + Send>,
     failed: Arc<AtomicBool>,
-    progress: Arc<Progress>,
+    progress: Option<Arc<Progress>>,
 }
 
 impl Read for Counted {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer);
         match &read {
-            Ok(n) => add(&self.progress.bytes, *n),
+            Ok(n) => {
+                if let Some(progress) = &self.progress {
+                    add(&progress.bytes, *n);
+                }
+            }
             Err(e) if e.kind() != io::ErrorKind::Interrupted => {
                 self.failed.store(true, Ordering::SeqCst);
             }

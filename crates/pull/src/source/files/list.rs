@@ -19,6 +19,8 @@ use crate::definition::{Files, S3};
 
 /// Files at most: a pattern that matches more was not meant.
 const FILES_MAX: usize = 1_000_000;
+/// Bytes behind a piece of an object in which its last line should end.
+const LINE_REST: u64 = 64 << 10;
 /// Bytes of a file's beginning by which it is known again.
 const FINGERPRINT: u64 = 1024;
 
@@ -255,8 +257,9 @@ impl FileRef {
         Ok(format!("{dev}:{ino}:{size}:{length}:{hash}"))
     }
 
-    /// Opens it at a byte of what is stored. Blocks; within a runtime.
-    pub(super) fn open(&self, at: u64) -> Result<Box<dyn Read + Send>, String> {
+    /// Opens it at a byte of what is stored; it can be read to its end, and is meant to be read to
+    /// `to` and little more. Blocks; within a runtime.
+    pub(super) fn open(&self, at: u64, to: Option<u64>) -> Result<Box<dyn Read + Send>, String> {
         match &self.place {
             Place::Local(path) => {
                 let failed = |e: std::io::Error| format!("{}: {e}", self.name);
@@ -266,19 +269,54 @@ impl FileRef {
             }
             // A range behind the last byte is none.
             Place::Object(..) if at >= self.size => Ok(Box::new(std::io::empty())),
-            Place::Object(store, path) => {
-                let options = GetOptions {
-                    range: (at > 0).then_some(GetRange::Offset(at)),
-                    if_match: Some(self.etag.clone()).filter(|e| !e.is_empty()),
-                    ..GetOptions::default()
-                };
-                let runtime = tokio::runtime::Handle::current();
-                let got = runtime
-                    .block_on(store.get_opts(path, options))
-                    .map_err(|e| format!("{}: {}", self.name, words(&e)))?;
-                let stream = got.into_stream().map_err(std::io::Error::other);
-                Ok(Box::new(SyncIoBridge::new(StreamReader::new(stream))))
-            }
+            Place::Object(..) => Ok(Box::new(Ranges {
+                inner: self.range(at, to.map(|to| to + LINE_REST))?,
+                file: self.clone(),
+                next: at,
+            })),
         }
+    }
+
+    /// A range of an object, to its end without `to`.
+    fn range(&self, at: u64, to: Option<u64>) -> Result<Box<dyn Read + Send>, String> {
+        let Place::Object(store, path) = &self.place else {
+            return Err(format!("{} is no object", self.name));
+        };
+        let to = to.filter(|to| *to < self.size);
+        let options = GetOptions {
+            range: match to {
+                Some(to) => Some(GetRange::Bounded(at..to)),
+                None => (at > 0).then_some(GetRange::Offset(at)),
+            },
+            if_match: Some(self.etag.clone()).filter(|e| !e.is_empty()),
+            ..GetOptions::default()
+        };
+        let runtime = tokio::runtime::Handle::current();
+        let got = runtime
+            .block_on(store.get_opts(path, options))
+            .map_err(|e| format!("{}: {}", self.name, words(&e)))?;
+        let stream = got.into_stream().map_err(std::io::Error::other);
+        Ok(Box::new(SyncIoBridge::new(StreamReader::new(stream))))
+    }
+}
+
+/// An object from a byte on, range after range: what is asked for is what is read.
+struct Ranges {
+    file: FileRef,
+    inner: Box<dyn Read + Send>,
+    /// The byte that is read next.
+    next: u64,
+}
+
+impl Read for Ranges {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let mut read = self.inner.read(buffer)?;
+        if read == 0 && !buffer.is_empty() && self.next < self.file.size {
+            let more = self.file.range(self.next, Some(self.next + LINE_REST));
+            self.inner = more.map_err(std::io::Error::other)?;
+            read = self.inner.read(buffer)?;
+        }
+        self.next += read as u64;
+        Ok(read)
     }
 }

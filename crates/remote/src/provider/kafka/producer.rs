@@ -1,16 +1,16 @@
 //! The streaming way: many batches under way, each message confirmed by a delivery report.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use forebay_buffer::{Batch, Connection, Delivery, Done, SendError};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer, ProducerContext, PurgeConfig, ThreadedProducer};
-use rdkafka::{ClientConfig, ClientContext};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer, PurgeConfig, ThreadedProducer};
 
-use super::send_error;
+use super::ears::{Ears, lock};
+use super::{Client, failed, send_error};
 
 /// Batches under way: the buffer's bounds on messages and bytes come first.
 const PIPELINE: usize = 1_000;
@@ -61,58 +61,10 @@ impl Reports {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Whose report it is.
 pub(super) struct Place {
     pub(super) reports: Arc<Reports>,
     pub(super) index: usize,
-}
-
-/// Hears what the client has to say.
-#[derive(Default)]
-pub(super) struct Ears {
-    trouble: Mutex<Option<String>>,
-    /// A message failed that may be taken later: those behind it must not be taken before it.
-    broken: AtomicBool,
-}
-
-impl Ears {
-    pub(super) fn trouble(&self) -> Option<String> {
-        self.trouble
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-}
-
-impl ClientContext for Ears {
-    fn error(&self, error: KafkaError, reason: &str) {
-        let text = format!("{error}: {reason}");
-        tracing::debug!(error = %text, "kafka client");
-        *lock(&self.trouble) = Some(text);
-    }
-
-    fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
-        tracing::debug!(?level, facility, message, "kafka client");
-    }
-}
-
-impl ProducerContext for Ears {
-    type DeliveryOpaque = Box<Place>;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, place: Box<Place>) {
-        let result = match result {
-            Ok(_) => Ok(()),
-            Err((error, _)) => Err(send_error(error)),
-        };
-        if result.as_ref().is_err_and(|e| !e.is_rejected()) {
-            self.broken.store(true, Ordering::Release);
-        }
-        place.reports.set(place.index, result);
-    }
 }
 
 /// The headers of a message.
@@ -157,9 +109,16 @@ pub(super) struct Streaming {
 }
 
 impl Streaming {
-    pub(super) fn open(client: &ClientConfig) -> Result<Self, KafkaError> {
+    pub(super) fn open(client: &Client) -> Result<Self, SendError> {
+        let producer: ThreadedProducer<Ears> = client
+            .config
+            .create_with_context(Ears::new(client.token_file.clone()))
+            .map_err(failed)?;
+        if client.is_secured {
+            Ears::greet(producer.client(), || {})?;
+        }
         Ok(Self {
-            producer: client.create_with_context(Ears::default())?,
+            producer,
             given_up: false,
         })
     }
@@ -177,10 +136,7 @@ impl Streaming {
                 Err((error, back)) => {
                     let error = send_error(&error);
                     if !error.is_rejected() {
-                        self.producer
-                            .context()
-                            .broken
-                            .store(true, Ordering::Release);
+                        self.producer.context().break_off();
                     }
                     let place = back.delivery_opaque;
                     return place.reports.set(place.index, Err(error));
@@ -195,7 +151,7 @@ impl Connection for Streaming {
         let reports = Reports::new(batch.messages().len(), Some(done));
         for (index, delivery) in batch.messages().iter().enumerate() {
             let reports = reports.clone();
-            let broken = self.given_up || self.producer.context().broken.load(Ordering::Acquire);
+            let broken = self.given_up || self.producer.context().is_broken();
             if broken {
                 let error = SendError::retry("a message before it has failed");
                 reports.set(index, Err(error));

@@ -13,12 +13,43 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, Producer, PurgeConfig};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use super::producer::{Ears, Place, Reports, record};
+use super::Client;
+use super::ears::Ears;
+use super::producer::{Place, Reports, record};
+
+/// Settings that a connection needs, whoever makes it.
+const CONNECTION: &[&str] = &[
+    "bootstrap.servers",
+    "broker.address.family",
+    "client.id",
+    "enable.sasl.oauthbearer.unsecure.jwt",
+    "enable.ssl.certificate.verification",
+    "sasl.mechanism",
+    "sasl.mechanisms",
+    "sasl.oauthbearer.config",
+    "sasl.password",
+    "sasl.username",
+    "security.protocol",
+    "ssl.ca.location",
+    "ssl.ca.pem",
+    "ssl.certificate.location",
+    "ssl.certificate.pem",
+    "ssl.cipher.suites",
+    "ssl.curves.list",
+    "ssl.crl.location",
+    "ssl.endpoint.identification.algorithm",
+    "ssl.key.location",
+    "ssl.key.password",
+    "ssl.key.pem",
+    "ssl.keystore.location",
+    "ssl.keystore.password",
+    "ssl.sigalgs.list",
+];
 
 /// A transactional producer for one lane, and the consumer group that keeps its cursor.
 pub(super) struct Transactional {
     producer: BaseProducer<Ears>,
-    consumer: BaseConsumer,
+    consumer: BaseConsumer<Ears>,
     topic: String,
     timeout: Duration,
     broken: bool,
@@ -26,33 +57,48 @@ pub(super) struct Transactional {
 
 impl Transactional {
     pub(super) fn open(
-        mut client: ClientConfig,
+        mut client: Client,
         lane: &Lane,
         timeout: Duration,
-    ) -> Result<Self, KafkaError> {
+    ) -> Result<Self, SendError> {
         let id = format!("forebay-buffer-{:016x}-{}", lane.buffer, lane.name);
+        // By their names: a list of all settings would not tell the passwords.
         let mut consumer = ClientConfig::new();
-        for name in ["bootstrap.servers", "client.id"] {
-            consumer.set(name, client.get(name).unwrap_or_default());
-        }
-        for (name, value) in client.config_map() {
-            if ["security.", "sasl.", "ssl."]
-                .iter()
-                .any(|prefix| name.starts_with(prefix))
-            {
-                consumer.set(name, value);
+        for name in CONNECTION {
+            if let Some(value) = client.config.get(name) {
+                consumer.set(*name, value);
             }
         }
         consumer
             .set("group.id", &id)
             .set("enable.auto.commit", "false");
-        client.set("transactional.id", &id);
-        client.set("transaction.timeout.ms", timeout.as_millis().to_string());
-        let producer: BaseProducer<Ears> = client.create_with_context(Ears::default())?;
-        producer.init_transactions(timeout)?;
+        client.config.set("transactional.id", &id);
+        client
+            .config
+            .set("transaction.timeout.ms", timeout.as_millis().to_string());
+        let ears = || Ears::new(client.token_file.clone());
+        let producer: BaseProducer<Ears> = client
+            .config
+            .create_with_context(ears())
+            .map_err(super::failed)?;
+        if client.is_secured {
+            Ears::greet(producer.client(), || producer.poll(Duration::ZERO))?;
+        }
+        let ready = producer.init_transactions(timeout);
+        ready.map_err(|error| {
+            let trouble = producer.context().trouble();
+            SendError::retry(trouble.unwrap_or_else(|| error.to_string()))
+        })?;
+        let consumer: BaseConsumer<Ears> = consumer
+            .create_with_context(ears())
+            .map_err(super::failed)?;
+        if client.is_secured {
+            // Nothing is subscribed to: what comes is a wish for a token at most.
+            Ears::greet(consumer.client(), || drop(consumer.poll(Duration::ZERO)))?;
+        }
         Ok(Self {
             producer,
-            consumer: consumer.create()?,
+            consumer,
             topic: lane.name.to_string(),
             timeout,
             broken: false,

@@ -73,9 +73,9 @@ impl KeyedTable for PostgresKeyed {
         })
     }
 
-    async fn upsert(&self, shape: &Shape, rows: &[Row]) -> Result<(), TableError> {
+    async fn upsert(&self, shape: &Shape, rows: Arc<[Row]>) -> Result<(), TableError> {
         // One statement can't write a row twice.
-        let rows = shape.last_of_each_key(rows);
+        let rows = shape.last_of_each_key(&rows);
         if rows.is_empty() {
             return Ok(());
         }
@@ -104,7 +104,7 @@ impl KeyedTable for PostgresKeyed {
         Ok(shape)
     }
 
-    async fn get(&self, shape: &Shape, key: &[Value]) -> Result<Option<Row>, TableError> {
+    async fn get(&self, shape: &Arc<Shape>, key: &[Value]) -> Result<Option<Row>, TableError> {
         let action = format!("look up a row of table \"{}\"", shape.table);
         let conditions: Vec<String> = shape
             .key()

@@ -1,0 +1,119 @@
+//! Values on their way to a cluster and back.
+//!
+//! A table that somebody else made may have smaller numbers than ours (`int`, `float`): a value is
+//! written as its column has it, and one that does not fit is refused with both named.
+
+use forebay_model::Timestamp;
+use scylla::cluster::metadata::{ColumnType, NativeType};
+use scylla::serialize::SerializationError;
+use scylla::serialize::value::SerializeValue;
+use scylla::serialize::writers::{CellWriter, WrittenCellProof};
+use scylla::value::{CqlTimestamp, CqlValue};
+
+use crate::keyed::{Value, ValueType};
+
+/// A value on its way to a column.
+#[derive(Debug)]
+pub(super) struct Cell<'a>(pub(super) &'a Value);
+
+/// Why a column can't hold a value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{value} does not fit a column of type {column}")]
+struct DoesNotFit {
+    value: String,
+    column: String,
+}
+
+impl SerializeValue for Cell<'_> {
+    fn serialize<'b>(
+        &self,
+        typ: &ColumnType<'_>,
+        writer: CellWriter<'b>,
+    ) -> Result<WrittenCellProof<'b>, SerializationError> {
+        let refused = || {
+            SerializationError::new(DoesNotFit {
+                value: self.0.to_string().chars().take(40).collect(),
+                column: name(typ),
+            })
+        };
+        match (self.0, typ) {
+            (Value::Null, _) => Ok(writer.set_null()),
+            (Value::Text(text) | Value::Json(text), ColumnType::Native(NativeType::Ascii))
+                if !text.is_ascii() =>
+            {
+                Err(refused())
+            }
+            (Value::Text(text) | Value::Json(text), _) => text.as_str().serialize(typ, writer),
+            (Value::Integer(n), ColumnType::Native(NativeType::Int)) => {
+                let n = i32::try_from(*n).map_err(|_| refused())?;
+                n.serialize(typ, writer)
+            }
+            (Value::Integer(n), ColumnType::Native(NativeType::SmallInt)) => {
+                let n = i16::try_from(*n).map_err(|_| refused())?;
+                n.serialize(typ, writer)
+            }
+            (Value::Integer(n), ColumnType::Native(NativeType::TinyInt)) => {
+                let n = i8::try_from(*n).map_err(|_| refused())?;
+                n.serialize(typ, writer)
+            }
+            (Value::Integer(n), _) => n.serialize(typ, writer),
+            (Value::Double(n), ColumnType::Native(NativeType::Float)) => {
+                let narrow = narrowed(*n).ok_or_else(refused)?;
+                narrow.serialize(typ, writer)
+            }
+            (Value::Double(n), _) => n.serialize(typ, writer),
+            (Value::Boolean(b), _) => b.serialize(typ, writer),
+            (Value::Timestamp(t), _) => CqlTimestamp(t.as_millis()).serialize(typ, writer),
+        }
+    }
+}
+
+/// The nearest number of 32 bits; none when the number is too large for those.
+fn narrowed(number: f64) -> Option<f32> {
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "rounding is what such a column is for; what is too large becomes infinite and is refused"
+    )]
+    let narrow = number as f32;
+    narrow.is_finite().then_some(narrow)
+}
+
+/// The name of a type as it stands in `CREATE TABLE`.
+fn name(typ: &ColumnType<'_>) -> String {
+    match typ {
+        ColumnType::Native(native) => format!("{native:?}").to_ascii_lowercase(),
+        other => format!("{other:?}"),
+    }
+}
+
+pub(super) fn from_cql(value: Option<CqlValue>, kind: ValueType) -> Value {
+    match value {
+        None => Value::Null,
+        Some(CqlValue::Text(text) | CqlValue::Ascii(text)) if kind == ValueType::Json => {
+            Value::Json(text)
+        }
+        Some(CqlValue::Text(text) | CqlValue::Ascii(text)) => Value::Text(text),
+        Some(CqlValue::BigInt(n)) => Value::Integer(n),
+        Some(CqlValue::Int(n)) => Value::Integer(n.into()),
+        Some(CqlValue::SmallInt(n)) => Value::Integer(n.into()),
+        Some(CqlValue::TinyInt(n)) => Value::Integer(n.into()),
+        Some(CqlValue::Double(n)) => Value::Double(n),
+        Some(CqlValue::Float(n)) => Value::Double(n.into()),
+        Some(CqlValue::Boolean(b)) => Value::Boolean(b),
+        Some(CqlValue::Timestamp(t)) => Value::Timestamp(Timestamp::from_millis(t.0)),
+        Some(other) => Value::Text(format!("{other:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_32_bits_are_rounded_or_refused() {
+        assert_eq!(narrowed(0.5), Some(0.5));
+        assert_eq!(narrowed(0.1), Some(0.1));
+        assert_eq!(narrowed(1e300), None);
+        assert_eq!(narrowed(-1e300), None);
+    }
+}

@@ -1,0 +1,168 @@
+//! What the client says while it works: errors, tokens it needs, what became of messages.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use forebay_buffer::SendError;
+use rdkafka::ClientContext;
+use rdkafka::client::{Client, OAuthToken};
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::ProducerContext;
+
+use super::producer::Place;
+use super::send_error;
+
+/// How long a broker may take to answer before a connection counts as open without its answer: it
+/// is away, not unwilling.
+const GREETING: u32 = 60;
+/// A part of it.
+const MOMENT: Duration = Duration::from_millis(50);
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Hears what the client has to say.
+#[derive(Default)]
+pub(super) struct Ears {
+    token_file: Option<PathBuf>,
+    trouble: Mutex<Option<String>>,
+    /// The broker does not want us, or we do not trust it: waiting does not help.
+    refusal: Mutex<Option<String>>,
+    /// A message failed that may be taken later: those behind it must not be taken before it.
+    broken: AtomicBool,
+}
+
+impl Ears {
+    pub(super) fn new(token_file: Option<PathBuf>) -> Self {
+        Self {
+            token_file,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn trouble(&self) -> Option<String> {
+        lock(&self.trouble).clone()
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Acquire)
+    }
+
+    pub(super) fn break_off(&self) {
+        self.broken.store(true, Ordering::Release);
+    }
+
+    /// Waits until a broker has taken us, or says why not. One that does not answer is no error:
+    /// the client goes on trying.
+    pub(super) fn greet(client: &Client<Self>, poll: impl Fn()) -> Result<(), SendError> {
+        for _ in 0..GREETING {
+            poll();
+            if let Some(refusal) = lock(&client.context().refusal).take() {
+                return Err(SendError::retry(refusal));
+            }
+            if client.fetch_cluster_id(MOMENT).is_some() {
+                return Ok(());
+            }
+            if client.context().trouble().is_some() && lock(&client.context().refusal).is_none() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ClientContext for Ears {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let code = error.rdkafka_error_code();
+        let text = explained(format!("{error}: {reason}"));
+        tracing::debug!(error = %text, "kafka client");
+        if matches!(code, Some(Code::Authentication | Code::SSL)) {
+            *lock(&self.refusal) = Some(text.clone());
+        }
+        // That all are down says less than why the last of them is, and that was told before.
+        if code != Some(Code::AllBrokersDown) {
+            *lock(&self.trouble) = Some(text);
+        }
+    }
+
+    fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(?level, facility, message, "kafka client");
+        // A connection that ends without an error that the client could name is only logged.
+        if facility == "FAIL" {
+            *lock(&self.trouble) = Some(explained(message.to_owned()));
+        }
+    }
+
+    fn generate_oauth_token(
+        &self,
+        _config: Option<&str>,
+    ) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        let file = self.token_file.as_deref().ok_or("no file with a token")?;
+        read_token(file).map_err(Into::into)
+    }
+}
+
+impl ConsumerContext for Ears {}
+
+impl ProducerContext for Ears {
+    type DeliveryOpaque = Box<Place>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, place: Box<Place>) {
+        let result = match result {
+            Ok(_) => Ok(()),
+            // We gave it up, because it got nowhere: why is worth more.
+            Err((KafkaError::MessageProduction(Code::PurgeQueue | Code::PurgeInflight), _)) => {
+                let given_up = "given up before the broker has confirmed".to_owned();
+                Err(SendError::retry(self.trouble().unwrap_or(given_up)))
+            }
+            Err((error, _)) => Err(send_error(error)),
+        };
+        if result.as_ref().is_err_and(|e| !e.is_rejected()) {
+            self.break_off();
+        }
+        place.reports.set(place.index, result);
+    }
+}
+
+/// Says what the client leaves out.
+fn explained(text: String) -> String {
+    let hint = if text.contains("certificate verify failed") {
+        "the certificate has expired, or does not name this host, or is signed by an authority that is not among those we trust"
+    } else if text.contains("Disconnected") && text.contains("APIVERSION_QUERY") {
+        "this port may want TLS"
+    } else if text.contains("Disconnected") && text.contains("SSL_HANDSHAKE") {
+        "this port may not speak TLS"
+    } else {
+        return text;
+    };
+    format!("{text}: {hint}")
+}
+
+/// The text of an error shows the file, never the token.
+fn read_token(file: &Path) -> Result<OAuthToken, String> {
+    let failed = |problem: String| format!("{}: {problem}", file.display());
+    let text = std::fs::read_to_string(file).map_err(|e| failed(e.to_string()))?;
+    let token = text.trim();
+    let claims = token.split('.').nth(1).and_then(|part| {
+        let json = URL_SAFE_NO_PAD.decode(part).ok()?;
+        let claims: serde_json::Value = serde_json::from_slice(&json).ok()?;
+        let seconds = claims.get("exp")?.as_i64()?;
+        Some((claims.get("sub")?.as_str()?.to_owned(), seconds))
+    });
+    let (subject, seconds) =
+        claims.ok_or_else(|| failed("no JWT with `sub` and `exp`".to_owned()))?;
+    Ok(OAuthToken {
+        token: token.to_owned(),
+        principal_name: subject,
+        lifetime_ms: seconds.saturating_mul(1_000),
+    })
+}
