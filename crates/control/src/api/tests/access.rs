@@ -24,6 +24,7 @@ fn guarded(world: &World) -> Vec<(Method, String, String)> {
                 .replace("{sourceId}", "my-source")
                 .replace("{sinkId}", "my-sink")
                 .replace("{versionNumber}", "1")
+                .replace("{projectId}", "123")
                 .replace("{tokenId}", "123-aaaaaaaaaaaa")
                 .replace("{taskId}", "a/b");
             let body = match operation["operationId"].as_str().unwrap() {
