@@ -53,7 +53,7 @@ impl Forebay {
             .map(|n| {
                 let hash = Sha256::digest(token(n));
                 let hash: String = hash.iter().map(|b| format!("{b:02x}")).collect();
-                json!({"id": token(n), "project": 1000 + n, "branch": 1, "admin": true,
+                json!({"id": token(n), "project": 1000 + n, "branch": 1, "admin": true, "operator": true,
                        "description": "bench", "sha256": hash})
             })
             .collect();
@@ -141,6 +141,28 @@ impl Forebay {
     pub async fn balance(&self, number: usize) -> anyhow::Result<Value> {
         let path = format!("/v1/branches/default/sources/s{number}/sinks/bench/statistics/balance");
         self.call(1, "GET", &path, &Value::Null).await
+    }
+
+    /// Sets what a project may use.
+    pub async fn set_quota(&self, project: usize, quota: &Value) -> anyhow::Result<()> {
+        let path = format!("/v1/admin/quotas/{}", 1000 + project);
+        let set = self.call(project, "PUT", &path, quota).await?;
+        match set.get("effective") {
+            Some(_) => Ok(()),
+            None => bail!("{set}"),
+        }
+    }
+
+    /// Requests that were refused because a quota was used up.
+    pub async fn refused(&self) -> anyhow::Result<u64> {
+        let mut stream = tokio::net::TcpStream::connect(self.api).await?;
+        let request = "GET /metrics HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        let counts = answer.lines().filter(|l| l.starts_with("forebay_quota_refused_total{"));
+        let counts = counts.filter_map(|l| l.rsplit(' ').next()?.parse::<u64>().ok());
+        Ok(counts.sum())
     }
 
     async fn task(

@@ -100,7 +100,8 @@ async fn connection(
     Ok(micros)
 }
 
-async fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) -> anyhow::Result<()> {
+/// Reads an answer; any but 200 is an error.
+pub async fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) -> anyhow::Result<()> {
     let mut filled = 0;
     loop {
         let n = stream.read(&mut buffer[filled..]).await?;

@@ -18,6 +18,7 @@ mod pull_limit;
 mod pull_lookup;
 mod pull_rows;
 mod pull_source;
+mod quota;
 mod sinks;
 mod sync;
 
@@ -99,6 +100,26 @@ enum Bench {
     /// The limit of a lookup as a server of its own (started by the bench).
     #[command(hide = true)]
     LookupLimit(pull_lookup::LimitOptions),
+    /// A project beside another one that is at a hundred times its quota.
+    Quota(quota::Options),
+    /// Requests that nobody waits for (started by the bench).
+    #[command(hide = true)]
+    Noise {
+        #[arg(long)]
+        target: SocketAddr,
+        #[arg(long)]
+        path: String,
+        #[arg(long)]
+        rate: u32,
+        #[arg(long)]
+        connections: u32,
+    },
+    /// A listener that reads and forgets (started by the bench).
+    #[command(hide = true)]
+    Forget {
+        #[arg(long)]
+        listen: SocketAddr,
+    },
     /// The limit as a server of its own (started by the bench).
     #[command(hide = true)]
     Limit {
@@ -116,6 +137,14 @@ async fn main() -> anyhow::Result<()> {
         Bench::Log(options) => log::run(&options),
         Bench::Pull(options) => pull::run(&options).await,
         Bench::LookupLimit(options) => pull_lookup::serve_limit(options).await,
+        Bench::Quota(options) => quota::run(&options).await,
+        Bench::Noise {
+            target,
+            path,
+            rate,
+            connections,
+        } => quota::noise(target, &path, rate, connections).await,
+        Bench::Forget { listen } => quota::forget(listen).await,
         Bench::Http {
             common,
             connections,

@@ -25,6 +25,7 @@ mod pace;
 mod params;
 mod quotas;
 mod random;
+mod refused;
 mod settings;
 mod sinks;
 mod sources;
@@ -64,6 +65,7 @@ use document::Documents;
 use operation::Operations;
 use pace::Pace;
 use random::Random;
+use refused::Refusals;
 
 /// What the API is built from.
 pub struct ApiDeps {
@@ -108,6 +110,7 @@ struct Inner {
     tables: Arc<dyn DropTables>,
     quotas: Quotas,
     pace: Pace,
+    refusals: Refusals,
     config: ApiConfig,
     tasks: Tasks,
     operations: Operations,
@@ -200,6 +203,7 @@ impl Api {
             tables: deps.tables,
             quotas: deps.quotas,
             pace: Pace::new(deps.config.requests_per_second),
+            refusals: Refusals::new(),
             config: deps.config,
             tasks,
             operations: Operations::new(&document),

@@ -108,7 +108,7 @@ fn run(command: Command, env: Environment) -> Result<(), Failure> {
         Command::Job(command) => command::job::run(command, env),
         Command::Lookup(args) => command::lookup::run(&args, &env),
         Command::Log(command) => command::log::run(&command, env),
-        Command::Buffer(command) => command::buffer::run(command),
+        Command::Buffer(command) => command::buffer::run(command, &env),
         Command::Config(command) => command::config::run(command, env),
         Command::Completions(args) => command::completions::run(&args),
         Command::Version => terminal::line(format_args!("forebay {}", version::LONG)),

@@ -19,6 +19,7 @@ use super::params::{
     BranchPath, LetterPath, ProjectPath, SinkPath, SinkVersionPath, SourcePath, SourceVersionPath,
     TaskPath, TokenPath,
 };
+use super::refused::Caller;
 use super::{Inner, Shared};
 use crate::auth::{AuthError, Identity};
 
@@ -123,6 +124,8 @@ where
         let from = from.map(|peer| peer.0.ip().to_string());
         let shown = parts.extensions.get::<PaceShown>().cloned();
         let shown = shown.unwrap_or_default();
+        let caller = parts.extensions.get::<Caller>().cloned();
+        let caller = caller.unwrap_or_default();
 
         let body = B::read(Request::from_parts(parts, body), api, operation).await?;
 
@@ -136,6 +139,7 @@ where
             return Err(error);
         }
         let mut who = authenticate(api, token.as_deref().unwrap_or_default()).await?;
+        caller.is(&who);
         api.pace.pass(&who, &shown)?;
         who.from = from;
         let path: P = typed(parameters.clone())?;

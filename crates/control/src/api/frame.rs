@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use super::error::{ApiError, ErrorName};
 use super::pace::PaceShown;
+use super::refused::{self, Asked};
 use super::{Shared, document};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -22,6 +23,7 @@ const HEADERS: HeaderValue =
 pub(super) async fn frame(State(api): State<Shared>, mut request: Request, next: Next) -> Response {
     let pace = PaceShown::default();
     request.extensions_mut().insert(pace.clone());
+    let asked = Asked::of(&mut request);
     let id = api.random.request_id();
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
@@ -32,6 +34,9 @@ pub(super) async fn frame(State(api): State<Shared>, mut request: Request, next:
     };
     if let Some(error) = response.extensions_mut().remove::<ApiError>() {
         log(&error, &id, &method, &path);
+        if let Some(asked) = &asked {
+            refused::note(&api, asked, &error).await;
+        }
         response = error.response(&id, &api.config.support_contact);
     }
     pace.write(response.headers_mut());

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_log::Log;
-use forebay_model::{ProjectId, SliceKey};
+use forebay_model::ProjectId;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -58,9 +58,11 @@ impl DiskUse {
 
 /// Whose stream of the log it is: a slice's, or the dead letters' of a sink.
 fn project_of(stream: &str) -> Option<ProjectId> {
-    let of_slice = || Some(stream.parse::<SliceKey>().ok()?.file.sink);
-    let sink = letter_sink(stream).or_else(of_slice)?;
-    Some(sink.source.branch.project)
+    if let Some(sink) = letter_sink(stream) {
+        return Some(sink.source.branch.project);
+    }
+    // A slice's key begins with it; there are many of them, and the rest is not needed.
+    Some(ProjectId(stream.split('/').next()?.parse().ok()?))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]

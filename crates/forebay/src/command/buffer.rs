@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
+use crate::config::Environment;
 use crate::failure::Failure;
 
 mod input;
@@ -47,10 +48,10 @@ impl Place {
 }
 
 /// Runs it.
-pub(crate) fn run(command: Command) -> Result<(), Failure> {
+pub(crate) fn run(command: Command, env: &Environment) -> Result<(), Failure> {
     match command {
-        Command::Send(args) => send::run(args),
-        Command::Drain(args) => send::drain(&args),
+        Command::Send(args) => send::run(args, env),
+        Command::Drain(args) => send::drain(&args, env),
         Command::Ls(look) => look::ls(&look),
         Command::Stat(look) => look::stat(&look),
         Command::Watch(watch) => look::watch(&watch),

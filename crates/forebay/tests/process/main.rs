@@ -20,6 +20,7 @@ mod http;
 mod job;
 mod log;
 mod query;
+mod quotas;
 mod server;
 mod services;
 mod start;

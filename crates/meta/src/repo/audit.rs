@@ -1,5 +1,6 @@
 //! Who changed what, when, from where. An entry is written in the transaction of the change itself:
-//! there is none without the change, and no change of a definition or token without one.
+//! there is none without the change, and no change of a definition or token without one. Besides there
+//! are entries of requests that were refused.
 
 use std::fmt;
 
@@ -20,6 +21,8 @@ pub enum What {
     Token(String),
     /// The quota of the project.
     Quota,
+    /// A request of the management API, by method and path, that was refused.
+    Request(String),
 }
 
 impl fmt::Display for What {
@@ -37,6 +40,11 @@ impl fmt::Display for What {
             }
             Self::Token(id) => write!(f, "token.{id}"),
             Self::Quota => f.write_str("quota"),
+            // Of its path nothing: that has slashes.
+            Self::Request(request) => {
+                let method = request.split(' ').next().unwrap_or_default();
+                write!(f, "request.{method}")
+            }
         }
     }
 }
@@ -56,10 +64,12 @@ pub enum Action {
     ClearStatistics,
     /// Of a token: it got another text.
     Rotate,
+    /// Of a request: nothing was changed.
+    Refuse,
 }
 
 impl Action {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Create,
         Self::Update,
         Self::Delete,
@@ -69,6 +79,7 @@ impl Action {
         Self::Enable,
         Self::ClearStatistics,
         Self::Rotate,
+        Self::Refuse,
     ];
 
     /// Its name in the store and in answers.
@@ -84,6 +95,7 @@ impl Action {
             Self::Enable => "enable",
             Self::ClearStatistics => "clearStatistics",
             Self::Rotate => "rotate",
+            Self::Refuse => "refuse",
         }
     }
 
@@ -173,6 +185,17 @@ fn of_versions(
 }
 
 impl Repo {
+    /// Notes what was refused: an entry without a change.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn note_refused(&self, change: &Change) -> Result<(), StoreError> {
+        let mut draft = Draft::default();
+        draft.audit(change)?;
+        self.commit(draft).await?;
+        Ok(())
+    }
+
     /// Changes of a project after the entry of id `after`, oldest first.
     ///
     /// # Errors

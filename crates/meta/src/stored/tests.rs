@@ -4,10 +4,11 @@
 use std::fmt::Debug;
 use std::path::PathBuf;
 
+use forebay_model::quota::OwnQuota;
 use forebay_model::{
-    By, ByKind, Column, ColumnKind, Compression, Deleted, Disabled, File, FileState, Mapping,
-    NodeId, PathColumn, ProjectId, Retry, Sink, SinkId, SinkSettings, Slice, SliceState, Source,
-    SourceKind, Stamp, Statistics, TableBackend, TableSink, Task, TaskEnd, TemplateColumn,
+    By, ByKind, ByteSize, Column, ColumnKind, Compression, Deleted, Disabled, File, FileState,
+    Mapping, NodeId, PathColumn, ProjectId, Retry, Sink, SinkId, SinkSettings, Slice, SliceState,
+    Source, SourceKind, Stamp, Statistics, TableBackend, TableSink, Task, TaskEnd, TemplateColumn,
     Timestamp, Version, VolumeId,
 };
 
@@ -282,6 +283,19 @@ fn tokens_and_the_audit_keep_their_form() {
     };
     change.stamp.by.from = Some("192.0.2.7".to_owned());
     golden("change.v1.json", &change);
+}
+
+#[test]
+fn quotas_keep_their_form() {
+    let quota = OwnQuota {
+        requests_per_second: Some(500),
+        bytes_per_second: Some(ByteSize::mb(5)),
+        connections: Some(0),
+        disk_bytes: Some(ByteSize::mb(10 << 10)),
+        source_requests_per_second: Some(100),
+        source_bytes_per_second: None,
+    };
+    golden("quota.v1.json", &quota);
 }
 
 #[test]

@@ -125,6 +125,7 @@ pub enum WhatForm {
     Sink(String),
     Token(String),
     Quota,
+    Request(String),
 }
 
 impl Stored for Change {
@@ -140,6 +141,7 @@ impl Stored for Change {
                 What::Sink(key) => WhatForm::Sink(key.to_string()),
                 What::Token(id) => WhatForm::Token(id.clone()),
                 What::Quota => WhatForm::Quota,
+                What::Request(request) => WhatForm::Request(request.clone()),
             },
             action: self.action.name().to_owned(),
             description: self.description.clone(),
@@ -166,6 +168,7 @@ impl Stored for Change {
                 WhatForm::Sink(key) => What::Sink(part::<Self, _, _>(key.parse())?),
                 WhatForm::Token(id) => What::Token(id),
                 WhatForm::Quota => What::Quota,
+                WhatForm::Request(request) => What::Request(request),
             },
             action: part::<Self, _, _>(action)?,
             description: form.description,

@@ -268,3 +268,52 @@ async fn the_audit_says_who_changed_what_from_where() {
     let left = world.get("/v1/admin/audit").await.ok();
     assert_eq!(left["changes"], json!([audit["changes"][3]]));
 }
+
+#[tokio::test]
+async fn refused_changes_are_noted_and_no_more_than_a_few_of_them() {
+    let world = World::with_source().await;
+    let change = async |token: &str, n: u64| {
+        world.clock.advance(Duration::from_millis(n));
+        let body = source("x").to_string();
+        world.call_as(token, Method::POST, S, body).await
+    };
+    let refused = async |project: u64| {
+        let path = format!("/v1/admin/audit?projectId={project}");
+        let all = world.call_as("operator", Method::GET, &path, Body::empty());
+        let all = all.await.ok();
+        let all = all["changes"].as_array().unwrap().clone();
+        let all = all.into_iter().filter(|c| c["action"] == "refuse");
+        all.collect::<Vec<_>>()
+    };
+    assert_eq!(change("reader", 1).await.status, 403);
+    let noted = refused(123).await;
+    assert_eq!(noted.len(), 1);
+    assert_eq!(noted[0]["request"], format!("POST {S}"));
+    assert_eq!(noted[0]["by"]["tokenId"], "reader");
+    let text = "only admin token can do write operations on streams";
+    assert_eq!(noted[0]["description"], text);
+    // To look without being allowed to is nothing but the own mistake, except at what is administered.
+    assert_eq!(
+        world
+            .call_as("nope", Method::GET, S, Body::empty())
+            .await
+            .status,
+        401
+    );
+    assert_eq!(refused(0).await, [] as [Value; 0]);
+    assert_eq!(
+        world
+            .call_as("nope", Method::GET, TOKENS, Body::empty())
+            .await
+            .status,
+        401
+    );
+    assert_eq!(refused(0).await.len(), 1);
+    // A flood of them fills nothing, and those of others are still noted.
+    for n in 0..100 {
+        assert_eq!(change("nope", n).await.status, 401);
+    }
+    assert_eq!(refused(0).await.len(), 10);
+    assert_eq!(change("reader", 1).await.status, 403);
+    assert_eq!(refused(123).await.len(), 2);
+}

@@ -33,6 +33,7 @@ async fn an_operator_sets_what_a_project_may_use_and_its_admin_sees_it() {
         "diskBytes": "1GB", "sourceRequestsPerSecond": 100_000, "sourceBytesPerSecond": "1MB" });
     assert_eq!(set["effective"], expected);
     assert_eq!(get(&world, "admin", QUOTA).await.ok(), set);
+    world.clock.advance(std::time::Duration::from_millis(1));
     // All of it is replaced; without anything, the configuration holds.
     let cleared = put(&world, "operator", QUOTA, json!({})).await.ok();
     assert_eq!(cleared["effective"], before["default"]);

@@ -115,7 +115,7 @@ pub(crate) struct Audit {
     pub(crate) changes: Vec<AuditEntry>,
 }
 
-/// A change of a source, sink or token.
+/// A change of a source, sink, token or quota, or a request that was refused.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct AuditEntry {
@@ -128,7 +128,7 @@ pub(crate) struct AuditEntry {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     from: Option<String>,
-    /// Like `create`.
+    /// Like `create`; `refuse` when nothing was changed.
     action: &'static str,
     project_id: u64,
     /// Of a source or sink.
@@ -147,7 +147,11 @@ pub(crate) struct AuditEntry {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     token_id: Option<String>,
-    /// That of the new version, or of the token.
+    /// Of a request that was refused: method and path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "POST /v1/admin/tokens")]
+    request: Option<String>,
+    /// That of the new version, or of the token; why a request was refused.
     description: String,
     /// Of a source or sink that was there before.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -164,7 +168,7 @@ impl AuditEntry {
         let source = match &change.what {
             What::Source(key) => Some(key),
             What::Sink(key) => Some(&key.source),
-            What::Token(_) | What::Quota => None,
+            What::Token(_) | What::Quota | What::Request(_) => None,
         };
         Self {
             id: change.id(),
@@ -181,6 +185,10 @@ impl AuditEntry {
             },
             token_id: match &change.what {
                 What::Token(id) => Some(id.clone()),
+                _ => None,
+            },
+            request: match &change.what {
+                What::Request(request) => Some(request.clone()),
                 _ => None,
             },
             description: change.description.clone(),

@@ -11,8 +11,9 @@ use forebay_remote::provider::kafka::{
     Identity, KafkaConfig, KafkaProvider, Mechanism, Pem, Sasl, Security, Tls,
 };
 
+use crate::config::Environment;
 #[cfg(feature = "kafka")]
-use crate::config::{Environment, substitute};
+use crate::config::substitute;
 use crate::failure::Failure;
 
 /// Where messages go: one of these.
@@ -93,9 +94,13 @@ enum SaslName {
 }
 
 /// Builds the provider.
-pub(super) fn build(target: &Target, options: &Options) -> Result<Arc<dyn Provider>, Failure> {
+pub(super) fn build(
+    target: &Target,
+    options: &Options,
+    env: &Environment,
+) -> Result<Arc<dyn Provider>, Failure> {
     if let Some(brokers) = &target.kafka {
-        return kafka(brokers, options);
+        return kafka(brokers, options, env);
     }
     if let Some(url) = &target.http {
         let mut config = HttpConfig::new(url);
@@ -124,17 +129,21 @@ fn read(file: &std::path::Path) -> Result<String, Failure> {
 }
 
 #[cfg(feature = "kafka")]
-fn kafka(brokers: &str, options: &Options) -> Result<Arc<dyn Provider>, Failure> {
+fn kafka(
+    brokers: &str,
+    options: &Options,
+    env: &Environment,
+) -> Result<Arc<dyn Provider>, Failure> {
     let mut config = KafkaConfig::new(brokers);
     config.transactions = options.transactions;
-    config.security = security(options)?;
+    config.security = security(options, env)?;
     for setting in &options.settings {
         let Some((name, value)) = setting.split_once('=') else {
             return Err(Failure::usage("--set: allowed is NAME=VALUE"));
         };
         let value = match value.strip_prefix('@') {
             Some(file) => read(file.as_ref())?,
-            None => replaced(&format!("--set {name}"), value)?,
+            None => replaced(&format!("--set {name}"), value, env)?,
         };
         config.settings.insert(name.to_owned(), value);
     }
@@ -145,8 +154,8 @@ fn kafka(brokers: &str, options: &Options) -> Result<Arc<dyn Provider>, Failure>
 
 /// A value of the command line, with what it refers to in place. Errors name no value.
 #[cfg(feature = "kafka")]
-fn replaced(argument: &str, value: &str) -> Result<String, Failure> {
-    let replaced = substitute(value, &Environment::of_process());
+fn replaced(argument: &str, value: &str, env: &Environment) -> Result<String, Failure> {
+    let replaced = substitute(value, env);
     let refused = |e| Failure::usage(format_args!("{argument}: {e}"));
     Ok(replaced
         .map_err(refused)?
@@ -154,7 +163,7 @@ fn replaced(argument: &str, value: &str) -> Result<String, Failure> {
 }
 
 #[cfg(feature = "kafka")]
-fn security(options: &Options) -> Result<Security, Failure> {
+fn security(options: &Options, env: &Environment) -> Result<Security, Failure> {
     let tls = options.tls.then(|| Tls {
         ca: options.ca.clone().map(Pem::File),
         identity: options
@@ -199,13 +208,17 @@ fn security(options: &Options) -> Result<Security, Failure> {
     let sasl = Some(Sasl::Password {
         mechanism,
         user: user.clone(),
-        password: replaced("--password", password)?.into(),
+        password: replaced("--password", password, env)?.into(),
     });
     Ok(Security { tls, sasl })
 }
 
 #[cfg(not(feature = "kafka"))]
-fn kafka(brokers: &str, _options: &Options) -> Result<Arc<dyn Provider>, Failure> {
+fn kafka(
+    brokers: &str,
+    _options: &Options,
+    _env: &Environment,
+) -> Result<Arc<dyn Provider>, Failure> {
     Err(Failure::usage(format_args!(
         "--kafka {brokers}: this program was built without Kafka"
     ))

@@ -19,6 +19,7 @@ use super::Place;
 use super::input::{Format, Incoming, Input, Problem};
 use super::provider::{Options, Target, build};
 use super::status::Status;
+use crate::config::Environment;
 use crate::failure::Failure;
 use crate::signals::StopSignals;
 use crate::terminal;
@@ -161,8 +162,8 @@ impl Common {
         }
     }
 
-    fn open(&self) -> Result<(Buffer, Arc<dyn Provider>), Failure> {
-        let provider = build(&self.target, &self.options)?;
+    fn open(&self, env: &Environment) -> Result<(Buffer, Arc<dyn Provider>), Failure> {
+        let provider = build(&self.target, &self.options, env)?;
         let opened = Buffer::open_in(Arc::new(StdEnv::new()), self.config(), provider.clone());
         let buffer = opened.map_err(Failure::new)?;
         if !buffer.recovery().is_clean() {
@@ -188,9 +189,9 @@ enum End {
 }
 
 /// Runs `send`.
-pub(crate) fn run(args: Args) -> Result<(), Failure> {
+pub(crate) fn run(args: Args, env: &Environment) -> Result<(), Failure> {
     let source = open_input(args.input.as_deref())?;
-    let (buffer, provider) = args.common.open()?;
+    let (buffer, provider) = args.common.open(env)?;
     let topics = Topics::new(buffer.clone(), args.topic.as_deref())?;
     let (format, skip) = (args.format, args.skip_invalid);
     let max = args.common.config().max_message_bytes;
@@ -211,8 +212,8 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
 }
 
 /// Runs `drain`.
-pub(crate) fn drain(args: &Drain) -> Result<(), Failure> {
-    let (buffer, _provider) = args.common.open()?;
+pub(crate) fn drain(args: &Drain, env: &Environment) -> Result<(), Failure> {
+    let (buffer, _provider) = args.common.open(env)?;
     let before: u64 = buffer.stats().lanes.iter().map(|l| l.waiting).sum();
     args.common.close(&buffer)?;
     terminal::note(format_args!("{before} messages delivered or set aside"));
