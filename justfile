@@ -9,7 +9,7 @@ test *ARGS:
     scripts/test {{ARGS}}
 
 # Everything that CI checks before the tests.
-check: fmt clippy doc deny
+check: fmt clippy doc deny ui
 
 # Formatting.
 fmt:
@@ -30,6 +30,10 @@ fuzz:
 # The whole path on simulated surroundings, many seeds: `just simulate 100000`.
 simulate SEEDS="10000":
     FOREBAY_SIM_SEEDS={{SEEDS}} cargo test -p forebay-flow --test sim -- --nocapture runs::seeds
+
+# The types of the dashboard, and whether `ui/dist` is what its sources build to.
+ui:
+    ui/check
 
 # Licences, sources, advisories.
 deny:

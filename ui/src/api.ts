@@ -87,7 +87,7 @@ export interface Slice extends Retry {
   statistics: Level;
 }
 export interface AggregatedSink extends Sink {
-  statistics: { total: Level; levels: Levels; files: File[] };
+  statistics: { total: Level; levels: Levels; balance: Balance; files: File[] };
 }
 export interface AggregatedSource extends Source {
   sinks: AggregatedSink[];

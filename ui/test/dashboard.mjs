@@ -165,7 +165,10 @@ test("dead letters are listed, shown, dropped, mended and replayed", async () =>
   for (const record of [{ user: { id: "bob" } }, { price: 3, count: 1 }, { user: { id: "eve" }, price: 1 }]) {
     assert.equal(await post(urls.checkout, record), 200);
   }
-  const page = await visit("#/sources/checkout/sinks/orders");
+  const page = await visit("");
+  await page.getByRole("row").filter({ hasText: "Checkout" }).locator("[data-name='Dead letters']").getByText("3").waitFor();
+  await go(page, "#/sources/checkout/sinks/orders");
+  await heading(page, "Orders");
   const letters = page.getByRole("region", { name: "Dead letters" }).getByRole("table");
   const rows = letters.locator("tbody tr:not(.details)");
   await until("three letters", async () => (await rows.count()) === 3);

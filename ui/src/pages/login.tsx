@@ -50,7 +50,7 @@ export function Login({ why, onOpen }: { why: string; onOpen: () => void }) {
           id="token"
           ref={input}
           type="password"
-          autocomplete="current-password"
+          autocomplete="off"
           spellcheck={false}
           value={token}
           onInput={(e) => setToken(e.currentTarget.value)}

@@ -6,7 +6,7 @@ import { advice, inFlight, lag, sinkStatus, troubles } from "../health";
 import { Badge, Loading, Pre, Problem, Scroll, Section, Tile } from "../parts/basics";
 import { RateChart } from "../parts/chart";
 import { DisabledNotice, Switch } from "../parts/switch";
-import { rates } from "../rates";
+import { rates, type Rates } from "../rates";
 import { useTitle } from "../title";
 import { TYPES } from "./columns";
 import { Letters } from "./letters";
@@ -22,16 +22,11 @@ export function SinkPage({ source: sourceId, id }: { source: string; id: string 
   const source = feed.data;
   const sink = source?.sinks.find((s) => s.sinkId === id);
   const there = sink !== undefined;
-  const balance = useFeed<Balance>(there ? `${path}/statistics/balance` : undefined, 2000);
   const slices = useFeed<{ slices: Slice[] }>(there ? `${path}/statistics/slices` : undefined, 2000);
   useTitle(sink?.name ?? id);
   const known = rates(rateKey(sourceId, id));
   const to = `#/sources/${encodeURIComponent(sourceId)}`;
-  const refresh = () => {
-    feed.refresh();
-    balance.refresh();
-  };
-  const error = feed.error ?? balance.error ?? slices.error;
+  const error = feed.error ?? slices.error;
   return (
     <>
       <nav aria-label="You are here" class="crumbs">
@@ -50,10 +45,10 @@ export function SinkPage({ source: sourceId, id }: { source: string; id: string 
           <h1 tabIndex={-1}>{sink?.name ?? id}</h1>
           {sink && source && <Badge {...sinkStatus(sink, source, known.acceptedNow > 0)} />}
         </div>
-        {sink && <Switch kind="sink" name={sink.name} path={path} disabled={sink.disabled} onDone={refresh} />}
+        {sink && <Switch kind="sink" name={sink.name} path={path} disabled={sink.disabled} onDone={feed.refresh} />}
       </div>
       {sink && <Target sink={sink} />}
-      {error && <Problem error={error} title="The sink can't be shown as it is now." onRetry={refresh} />}
+      {error && <Problem error={error} title="The sink can't be shown as it is now." onRetry={feed.refresh} />}
       {!source && !error && <Loading what="the sink" />}
       {source && !sink && (
         <p class="empty">
@@ -72,11 +67,11 @@ export function SinkPage({ source: sourceId, id }: { source: string; id: string 
       {sink && (
         <>
           <Troubles files={sink.statistics.files} slices={slices.data?.slices ?? []} />
-          <Figures sink={sink} balance={balance.data} known={known} />
+          <Figures sink={sink} known={known} />
           <RateChart rates={known} />
-          {balance.data && <Books balance={balance.data} />}
+          <Books balance={sink.statistics.balance} />
           <Files files={sink.statistics.files} slices={slices.data?.slices ?? []} />
-          <Letters path={path} dead={balance.data?.dead ?? 0} source={sourceId} sink={id} onChange={balance.refresh} />
+          <Letters path={path} dead={sink.statistics.balance.dead} source={sourceId} sink={id} onChange={feed.refresh} />
           <Definition sink={sink} to={`${to}/sinks/${encodeURIComponent(id)}/mapping`} />
         </>
       )}
@@ -122,11 +117,11 @@ function nextTry(after: string, present: number): string {
   return wait <= 0 ? "the next one is due" : `the next one in ${span(wait)}`;
 }
 
-function Figures({ sink, balance, known }: { sink: AggregatedSink; balance: Balance | undefined; known: ReturnType<typeof rates> }) {
-  const { levels, total } = sink.statistics;
+function Figures({ sink, known }: { sink: AggregatedSink; known: Rates }) {
+  const { levels, total, balance } = sink.statistics;
   const present = now();
   const late = lag(levels, present);
-  const dead = balance?.dead ?? 0;
+  const { dead } = balance;
   return (
     <dl class="tiles" aria-label="Now">
       <Tile
@@ -135,10 +130,10 @@ function Figures({ sink, balance, known }: { sink: AggregatedSink; balance: Bala
         unit="records/s"
         note={total.lastRecordAt ? `last one ${ago(total.lastRecordAt, present)}` : "none yet"}
       />
-      <Tile name="Imported" value={known.known ? rate(known.importedNow) : "–"} unit="rows/s" note={balance ? `${short(balance.imported)} in all` : ""} />
+      <Tile name="Imported" value={known.known ? rate(known.importedNow) : "–"} unit="rows/s" note={`${short(balance.imported)} in all`} />
       <Tile name="On their way" value={short(inFlight(levels))} unit="records" note={waiting(sink)} />
       <Tile name="Lag" value={late === undefined ? "none" : span(late)} note="age of the oldest such record" />
-      <Tile name="Dead letters" value={balance ? short(dead) : "–"} note={dead > 0 ? "refused by the mapping, kept" : "none kept"} {...(dead > 0 ? { tone: "warn" as const } : {})} />
+      <Tile name="Dead letters" value={short(dead)} note={dead > 0 ? "refused by the mapping, kept" : "none kept"} {...(dead > 0 ? { tone: "warn" as const } : {})} />
     </dl>
   );
 }

@@ -109,6 +109,9 @@ function List({ sources, total }: { sources: AggregatedSource[]; total: number }
               <th scope="col" class="number">
                 Lag
               </th>
+              <th scope="col" class="number">
+                Dead letters
+              </th>
               <th scope="col">Sinks</th>
             </tr>
           </thead>
@@ -127,6 +130,7 @@ function Row({ source, present }: { source: AggregatedSource; present: number })
   const incoming = rateOf(source);
   const late = lagOf(source, present);
   const waiting = source.sinks.reduce((all, s) => all + inFlight(s.statistics.levels), 0);
+  const dead = source.sinks.reduce((all, s) => all + s.statistics.balance.dead, 0);
   const to = `#/sources/${encodeURIComponent(source.sourceId)}`;
   return (
     <tr>
@@ -148,6 +152,9 @@ function Row({ source, present }: { source: AggregatedSource; present: number })
       </td>
       <td class="number" data-name="Lag">
         {late === undefined ? "–" : span(late)}
+      </td>
+      <td class="number" data-name="Dead letters">
+        {dead === 0 ? "–" : <strong class="some">{short(dead)}</strong>}
       </td>
       <td data-name="Sinks">
         {source.sinks.length === 0 && <span class="muted">none</span>}

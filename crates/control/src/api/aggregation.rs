@@ -72,6 +72,7 @@ async fn sinks(
             statistics: Report {
                 total: total.shown_total().into(),
                 levels: (&total).into(),
+                balance: total.balance().into(),
                 files: files.map(Into::into).collect(),
             },
         });

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use super::common::Page;
 use super::sink::Sink;
 use super::source::Source;
-use super::statistics::{File, Level, Levels};
+use super::statistics::{Balance, File, Level, Levels};
 
 /// Some of the sources of a branch, with their sinks.
 #[derive(Debug, Serialize, ToSchema)]
@@ -41,5 +41,7 @@ pub(crate) struct AggregatedSink {
 pub(crate) struct Report {
     pub(crate) total: Level,
     pub(crate) levels: Levels,
+    /// An extension of Forebay.
+    pub(crate) balance: Balance,
     pub(crate) files: Vec<File>,
 }
