@@ -10,6 +10,7 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use axum::routing::get;
+use axum::serve::ListenerExt;
 use bytes::Bytes;
 use forebay_remote::keyed::{KeyedTable, Row, Shape, Value, ValueType};
 use metrics::{Counter, Histogram, counter, histogram};
@@ -119,6 +120,12 @@ impl Service {
         listener: tokio::net::TcpListener,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> std::io::Result<()> {
+        // An answer does not wait for the client to confirm the one before.
+        let listener = listener.tap_io(|stream| {
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "a connection keeps its delay");
+            }
+        });
         axum::serve(listener, self.router)
             .with_graceful_shutdown(stop)
             .await
