@@ -64,9 +64,9 @@ pub async fn postgres(url: &str, table: &str, rows: &Arc<Vec<Product>>) -> anyho
         tasks.spawn(async move {
             let insert = client
                 .prepare(&format!(
-                    "INSERT INTO {table} SELECT a, b, c, d, to_timestamp(e), f FROM
-                         unnest($1::int8[], $2::text[], $3::float8[], $4::bool[], $5::float8[], $6::text[])
-                         AS t(a, b, c, d, e, f)
+                    "INSERT INTO {table} SELECT unnest($1::int8[]), unnest($2::text[]),
+                         unnest($3::float8[]), unnest($4::bool[]), to_timestamp(unnest($5::float8[])),
+                         unnest($6::text[])
                      ON CONFLICT (id) DO UPDATE SET name = excluded.name, price = excluded.price,
                          in_stock = excluded.in_stock, added = excluded.added,
                          description = excluded.description"

@@ -10,9 +10,10 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use axum::routing::get;
+use axum::serve::ListenerExt;
 use bytes::Bytes;
 use forebay_remote::keyed::{KeyedTable, Row, Shape, Value, ValueType};
-use metrics::{counter, histogram};
+use metrics::{Counter, Histogram, counter, histogram};
 use serde_json::json;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
@@ -35,9 +36,14 @@ pub struct Service {
 struct Served {
     store: Arc<dyn KeyedTable>,
     shape: Arc<Shape>,
+    /// The columns' names as JSON.
+    names: Vec<String>,
     path: String,
     timeout: Duration,
     kept: Kept,
+    /// Of answers with a row: the many.
+    answered: Counter,
+    duration: Histogram,
 }
 
 /// Why the service can't begin.
@@ -70,10 +76,13 @@ impl Service {
             shapes.push((route.path.clone(), shape.clone()));
             let served = Arc::new(Served {
                 store: Arc::clone(&store),
+                names: shape.columns.iter().map(|c| quoted(&c.name)).collect(),
                 shape: Arc::new(shape),
                 path: route.path.clone(),
                 timeout: config.timeout.0,
                 kept: Kept::new(config.cache),
+                answered: counter!(REQUESTS, "path" => route.path.clone(), "status" => "200"),
+                duration: histogram!(DURATION, "path" => route.path.clone()),
             });
             let path = format!("{}/{{key}}", route.path);
             router = router.merge(Router::new().route(&path, get(look_up)).with_state(served));
@@ -111,6 +120,12 @@ impl Service {
         listener: tokio::net::TcpListener,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> std::io::Result<()> {
+        // An answer does not wait for the client to confirm the one before.
+        let listener = listener.tap_io(|stream| {
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "a connection keeps its delay");
+            }
+        });
         axum::serve(listener, self.router)
             .with_graceful_shutdown(stop)
             .await
@@ -156,6 +171,8 @@ fn check_key(shape: &Shape, wanted: Option<&str>) -> Result<(), CantServe> {
 }
 
 const JSON: &str = "application/json";
+const REQUESTS: &str = "forebay_lookup_requests_total";
+const DURATION: &str = "forebay_lookup_duration_seconds";
 
 /// `GET /product/{id}`.
 async fn look_up(
@@ -165,11 +182,13 @@ async fn look_up(
 ) -> Response<Body> {
     let begin = Instant::now();
     let answer = served.answer(&text, &headers).await;
-    let (path, status) = (served.path.clone(), answer.status().as_str().to_owned());
-    counter!("forebay_lookup_requests_total", "path" => path.clone(), "status" => status)
-        .increment(1);
-    histogram!("forebay_lookup_duration_seconds", "path" => path)
-        .record(begin.elapsed().as_secs_f64());
+    if answer.status() == StatusCode::OK {
+        served.answered.increment(1);
+    } else {
+        let (path, status) = (served.path.clone(), answer.status().as_str().to_owned());
+        counter!(REQUESTS, "path" => path, "status" => status).increment(1);
+    }
+    served.duration.record(begin.elapsed().as_secs_f64());
     answer
 }
 
@@ -193,7 +212,7 @@ impl Served {
         let looked = tokio::time::timeout(self.timeout, self.store.get(&self.shape, &[key])).await;
         match looked {
             Ok(Ok(Some(row))) => {
-                let found = Arc::new(Found::new(&self.shape, &row));
+                let found = Arc::new(Found::new(&self.names, &self.shape, &row));
                 self.kept.put(shown, &found);
                 found.answer(headers)
             }
@@ -226,10 +245,15 @@ struct Found {
 }
 
 impl Found {
-    fn new(shape: &Shape, row: &Row) -> Self {
-        let cells = shape.columns.iter().zip(&row.0);
-        let cells = cells.map(|(c, v)| format!("{}:{}", json!(c.name), json_text(v, c.kind)));
-        let body = format!("{{{}}}", cells.collect::<Vec<_>>().join(","));
+    fn new(names: &[String], shape: &Shape, row: &Row) -> Self {
+        let mut body = String::with_capacity(256);
+        for ((name, column), value) in names.iter().zip(&shape.columns).zip(&row.0) {
+            body.push(if body.is_empty() { '{' } else { ',' });
+            body.push_str(name);
+            body.push(':');
+            body.push_str(&json_text(value, column.kind));
+        }
+        body.push('}');
         let hash = Sha256::digest(&body);
         let hash: String = hash.iter().take(12).map(|b| format!("{b:02x}")).collect();
         let etag = HeaderValue::from_str(&format!("\"{hash}\""));
@@ -267,14 +291,19 @@ fn json_text(value: &Value, kind: ValueType) -> String {
         Value::Integer(n) => n.to_string(),
         Value::Boolean(b) => b.to_string(),
         Value::Double(n) => json!(n).to_string(),
-        Value::Timestamp(t) => json!(t.to_string()).to_string(),
-        Value::Text(text) if kind != ValueType::Json => json!(text).to_string(),
+        Value::Timestamp(t) => quoted(&t.to_string()),
+        Value::Text(text) if kind != ValueType::Json => quoted(text),
         // Not from us when it is none: then it is a text.
         Value::Text(text) | Value::Json(text) => match serde_json::from_str::<&RawValue>(text) {
             Ok(_) => text.clone(),
-            Err(_) => json!(text).to_string(),
+            Err(_) => quoted(text),
         },
     }
+}
+
+/// A text as JSON.
+fn quoted(text: &str) -> String {
+    serde_json::to_string(text).expect("every text is JSON")
 }
 
 fn answer(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Body> {

@@ -49,7 +49,9 @@ async fn the_embedded_cache_keeps_its_limit() {
         found.iter().flatten().filter(|h| **h == hash(7)).count()
     };
     let cache = open(&path, "a", 1000);
-    cache.put("a", &notes(0..5000)).await.unwrap();
+    for part in notes(0..5000).chunks(100) {
+        cache.put("a", part).await.unwrap();
+    }
     drop(cache);
     let cache = open(&path, "a", 1000);
     assert_eq!(known(&cache).await, 1000);
@@ -57,7 +59,9 @@ async fn the_embedded_cache_keeps_its_limit() {
     drop(cache);
     for _ in 0..3 {
         let cache = open(&path, "a", 1000);
-        cache.put("a", &notes(4500..5000)).await.unwrap();
+        for part in notes(4500..5000).chunks(100) {
+            cache.put("a", part).await.unwrap();
+        }
         drop(cache);
         let cache = open(&path, "a", 1000);
         assert_eq!(known(&cache).await, 1000);

@@ -19,14 +19,10 @@ async fn cassandra_keeps_keyed_rows() {
     conformance::run(&store, &format!("{keyspace}.Products")).await;
 }
 
-#[tokio::test]
-async fn smaller_numbers_of_a_table_that_is_there_are_written_or_refused() {
-    let Some(node) = services::cassandra("smaller_numbers_of_a_table_that_is_there") else {
-        return;
-    };
-    let keyspace = format!("narrow{}", std::process::id());
+/// Makes the table `t` with these columns in a new keyspace.
+async fn make(node: &str, keyspace: &str, columns: &str) {
     let session = SessionBuilder::new()
-        .known_node(&node)
+        .known_node(node)
         .build()
         .await
         .unwrap();
@@ -34,12 +30,24 @@ async fn smaller_numbers_of_a_table_that_is_there_are_written_or_refused() {
         format!(
             "CREATE KEYSPACE {keyspace} WITH replication = {{'class': 'SimpleStrategy', 'replication_factor': 1}}"
         ),
-        format!(
-            "CREATE TABLE {keyspace}.t (id int PRIMARY KEY, small smallint, tiny tinyint, rate float, code ascii)"
-        ),
+        format!("CREATE TABLE {keyspace}.t ({columns})"),
     ] {
         session.query_unpaged(statement, ()).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn smaller_numbers_of_a_table_that_is_there_are_written_or_refused() {
+    let Some(node) = services::cassandra("smaller_numbers_of_a_table_that_is_there") else {
+        return;
+    };
+    let keyspace = format!("narrow{}", std::process::id());
+    make(
+        &node,
+        &keyspace,
+        "id int PRIMARY KEY, small smallint, tiny tinyint, rate float, code ascii",
+    )
+    .await;
     let store = CassandraKeyed::new(CassandraConfig::new(vec![node]));
     let shape = store
         .describe(&format!("{keyspace}.t"))

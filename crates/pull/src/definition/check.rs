@@ -129,25 +129,27 @@ pub(super) fn definition(definition: &Definition) -> Vec<String> {
                 Span::default(),
                 max,
             );
-            if let Cache::Redis { url, ttl, ca_file } = &table.cache {
-                let known = ["redis://", "rediss://"];
-                if !known.iter().any(|p| url.expose().starts_with(p)) {
-                    found.add(
-                        "destination.cache.url has to begin with redis:// or rediss://".to_owned(),
-                    );
-                }
-                if ca_file.is_some() && !url.expose().starts_with("rediss://") {
-                    found.add(
-                        "destination.cache.caFile is for TLS: the url has to begin with rediss://"
-                            .to_owned(),
-                    );
-                }
-                let (min, max) = (Span::secs(1), Span::hours(8760));
-                found.span("destination.cache.ttl", *ttl, min, max);
-            }
+            cache(&mut found, &table.cache);
         }
     }
     found.0
+}
+
+fn cache(found: &mut Found, cache: &Cache) {
+    if let Cache::Redis { url, ttl, ca_file } = cache {
+        let known = ["redis://", "rediss://"];
+        if !known.iter().any(|p| url.expose().starts_with(p)) {
+            found.add("destination.cache.url has to begin with redis:// or rediss://".to_owned());
+        }
+        if ca_file.is_some() && !url.expose().starts_with("rediss://") {
+            found.add(
+                "destination.cache.caFile is for TLS: the url has to begin with rediss://"
+                    .to_owned(),
+            );
+        }
+        let (min, max) = (Span::secs(1), Span::hours(8760));
+        found.span("destination.cache.ttl", *ttl, min, max);
+    }
 }
 
 fn http_api(found: &mut Found, api: &HttpApi) {

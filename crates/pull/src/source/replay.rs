@@ -77,7 +77,7 @@ pub(crate) async fn read(
                     let text = format!("{}: {}", dead.origin, dead.error);
                     run.settle(Settled {
                         done: Vec::new(),
-                        dead: vec![dead],
+                        dead: vec![*dead],
                     })
                     .await;
                     if bad > replay.max_errors {
@@ -100,7 +100,7 @@ pub(crate) async fn read(
 }
 
 /// The record of a dead letter; a line that is bad still is one again.
-fn again(letter: DeadLetter, reader: &Reader) -> Result<Record, Dead> {
+fn again(letter: DeadLetter, reader: &Reader) -> Result<Record, Box<Dead>> {
     let stage = letter.failed_stage();
     let position = Position {
         batch: letter.id,
@@ -118,7 +118,7 @@ fn again(letter: DeadLetter, reader: &Reader) -> Result<Record, Dead> {
             body: letter.body,
             row,
         }),
-        Err(error) => Err(Dead {
+        Err(error) => Err(Box::new(Dead {
             position,
             origin,
             stage,
@@ -132,6 +132,6 @@ fn again(letter: DeadLetter, reader: &Reader) -> Result<Record, Dead> {
             request: letter.request,
             status: None,
             attempts: letter.attempts + 1,
-        }),
+        })),
     }
 }

@@ -33,11 +33,11 @@ fn records(from: usize, count: usize) -> Vec<Value> {
         .collect()
 }
 
+/// A page, and its header `Link`, from the parameters.
+type Answer = fn(&HashMap<String, String>) -> (Value, Option<&'static str>);
+
 /// Serves pages that `answer` makes of the parameters.
-async fn serve(
-    asked: &Arc<Asked>,
-    answer: fn(&HashMap<String, String>) -> (Value, Option<&'static str>),
-) -> String {
+async fn serve(asked: &Arc<Asked>, answer: Answer) -> String {
     let app = Router::new()
         .route(
             "/items",

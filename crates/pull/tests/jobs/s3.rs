@@ -32,6 +32,8 @@ async fn objects_are_in_the_table() {
         store.put(&path, bytes.into()).await.unwrap();
     };
     put("products-1.jsonl", lines(0, 5000).into_bytes()).await;
+    // Read in several pieces of 128 KB.
+    put("products-3.jsonl", lines(100_000, 120_000).into_bytes()).await;
     put("products-2.jsonl.gz", gzip(lines(5000, 9000).as_bytes())).await;
     put("other.jsonl", lines(20_000, 20_001).into_bytes()).await;
     put(
@@ -44,8 +46,8 @@ async fn objects_are_in_the_table() {
     let pattern = format!("{prefix}/products-*");
     let job = world.define(&definition(&s3, &s3.bucket, &secret, &pattern));
     let (end, summary) = world.run(&job).await;
-    assert_eq!((end, summary.read), (End::Complete, 9000));
-    assert_eq!(world.number("SELECT count(*) FROM products"), 9000);
+    assert_eq!((end, summary.read), (End::Complete, 29_000));
+    assert_eq!(world.number("SELECT count(*) FROM products"), 29_000);
     // Killed and continued: the rest of the objects is read by range.
     let running = world.start(&job);
     let progress = std::sync::Arc::clone(&running.progress);
@@ -54,7 +56,7 @@ async fn objects_are_in_the_table() {
     running.kill().await;
     let (end, _) = world.run(&job).await;
     assert_eq!(end, End::Complete);
-    assert_eq!(world.number("SELECT count(*) FROM products"), 9000);
+    assert_eq!(world.number("SELECT count(*) FROM products"), 29_000);
 
     for (bucket, secret, said) in [
         ("no-such-bucket-here", secret.as_str(), "no such bucket"),
