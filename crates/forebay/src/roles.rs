@@ -44,6 +44,7 @@ use forebay_meta::repo::runtime::{Node as NodeEntry, Volume};
 use forebay_meta::repo::tasks::TaskRetention;
 use forebay_meta::session::Session;
 use forebay_meta::{EmbeddedOptions, EmbeddedStore, Repo, Store};
+use forebay_model::quota::Quotas;
 use forebay_model::{Clock, NodeId, TableBackend, TableId, VolumeId};
 use forebay_record::Limits;
 use forebay_remote::staging::Staging;
@@ -105,6 +106,7 @@ struct Base {
     staging: Staging,
     tables: Tables,
     cluster_id: String,
+    quotas: Quotas,
     stop: CancellationToken,
 }
 
@@ -131,15 +133,8 @@ impl Node {
         let mut source = config.source.http.listen;
         if config.has(Role::Source) {
             health.follows(
-                base.follow(
-                    config,
-                    lease,
-                    &appender,
-                    &dispatcher,
-                    &pipelines,
-                    &mut tasks,
-                )
-                .await?,
+                base.follow(lease, &appender, &dispatcher, &pipelines, &mut tasks)
+                    .await?,
             );
             let deps = Deps {
                 dispatcher,
@@ -270,6 +265,7 @@ impl Base {
             staging,
             tables,
             cluster_id,
+            quotas: config.quota.resolve(),
             stop: CancellationToken::new(),
         })
     }
@@ -318,7 +314,6 @@ impl Base {
     /// Role source: what keeps the routes and pipelines as the store says.
     async fn follow(
         &self,
-        config: &Config,
         lease: forebay_meta::store::LeaseId,
         appender: &Arc<dyn Appender>,
         dispatcher: &Arc<Dispatcher>,
@@ -330,7 +325,7 @@ impl Base {
             .await
             .map_err(Failure::new)?;
         let reporter = Reporter::new(self.repo.clone(), self.node.clone(), Arc::clone(appender));
-        let gates = Gates::new(config.quota.resolve());
+        let gates = Gates::new(self.quotas);
         let disk = DiskUse::new(Arc::clone(&gates), self.log.clone());
         let (follower, progress) = Follower::new(FollowDeps {
             repo: self.repo.clone(),
@@ -475,7 +470,7 @@ impl Base {
                 .map(|t| t.backend())
                 .collect::<BTreeSet<_>>(),
             tables: Arc::new(DroppedTables(self.tables.clone())),
-            quotas: config.quota.resolve(),
+            quotas: self.quotas,
             config: config.api.resolve(listen, source_url),
         })
     }

@@ -1,5 +1,7 @@
 //! Refusing a request: what its quotas say, and what becomes of a body that nobody wants.
 
+use std::time::Duration;
+
 use http::Request;
 use http::header::EXPECT;
 use hyper::body::{Body, Incoming};
@@ -42,7 +44,9 @@ impl Receiver {
         over: Over,
     ) -> Answer {
         let answer = self.refuse(request, Refusal::Quota(over)).await;
-        let pause = self.config.refusal_delay.0.min(over.wait.0);
+        // What it was told is in whole seconds; what it would really have to wait may be much less.
+        let told = Duration::from_secs(over.wait.seconds());
+        let pause = self.config.refusal_delay.0.min(told);
         if seat.refused_again() && !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
