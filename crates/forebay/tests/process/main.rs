@@ -18,6 +18,7 @@ mod documents;
 mod http;
 mod job;
 mod log;
+mod openapi;
 mod query;
 mod server;
 mod services;

@@ -1,7 +1,7 @@
 //! All errors that the API answers: the one place of their names, statuses and messages. The
 //! OpenAPI document lists them from here.
 
-use std::fmt::{self, Display, Write};
+use std::fmt::{self, Display};
 
 use http::StatusCode;
 
@@ -150,8 +150,7 @@ impl ErrorName {
         while let Some((before, after)) = rest.split_once('{') {
             message.push_str(before);
             if let Some(value) = values.next() {
-                // A text takes everything.
-                let _ = write!(message, "{value}");
+                message.push_str(&value.to_string());
             }
             rest = after.split_once('}').map_or("", |(_, rest)| rest);
         }
