@@ -159,6 +159,16 @@ pub fn chromium(test: &str) -> Option<String> {
     variable(test, "FOREBAY_TEST_CHROMIUM")
 }
 
+/// The folder of the tools for OpenAPI documents, by `FOREBAY_TEST_OPENAPI_TOOLS`. Nothing when it is
+/// not set: then the test says so and passes.
+///
+/// # Panics
+/// When it is not set and `CI=true`: there, nothing may go untested.
+#[must_use]
+pub fn openapi_tools(test: &str) -> Option<std::path::PathBuf> {
+    variable(test, "FOREBAY_TEST_OPENAPI_TOOLS").map(Into::into)
+}
+
 fn variable(test: &str, name: &str) -> Option<String> {
     match std::env::var(name) {
         Ok(value) if !value.is_empty() => Some(value),

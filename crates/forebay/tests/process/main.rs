@@ -19,6 +19,7 @@ mod documents;
 mod http;
 mod job;
 mod log;
+mod openapi;
 mod query;
 mod quotas;
 mod server;

@@ -119,7 +119,9 @@ fn schema(value: &Value) -> Value {
             if let Some(choice) = choices.and_then(|c| c.iter().find(|s| !is_null(s))) {
                 return schema(choice);
             }
-            let made = words.iter().map(|(word, value)| {
+            // Names are texts anyway.
+            let words = words.iter().filter(|(word, _)| *word != "propertyNames");
+            let made = words.map(|(word, value)| {
                 let value = match (word.as_str(), value) {
                     ("$ref", Value::String(to)) => {
                         Value::from(to.replace("#/components/schemas/", "#/definitions/"))
