@@ -28,6 +28,7 @@ mod sources;
 mod statistics;
 mod tasks;
 mod test_mapping;
+mod topics;
 mod types;
 mod validate;
 mod versions;
@@ -51,6 +52,7 @@ pub use config::ApiConfig;
 pub use letters::{Choice, Discard, KeptLetter, LetterFailure, Letters, Replay};
 pub use mapper::{ColumnProblem, Mapper, TestCell, TestError, TestRecord, TestTable};
 pub use random::RandomSource;
+pub use topics::{TopicCounts, TopicState, Topics};
 
 use crate::auth::Authenticate;
 use crate::task::Tasks;
@@ -78,6 +80,8 @@ pub struct ApiDeps {
     pub backends: BTreeSet<TableBackend>,
     /// What takes tables away.
     pub tables: Arc<dyn DropTables>,
+    /// What delivers topics.
+    pub topics: Arc<dyn Topics>,
     /// Addresses and limits.
     pub config: ApiConfig,
 }
@@ -97,6 +101,7 @@ struct Inner {
     random: Random,
     backends: BTreeSet<TableBackend>,
     tables: Arc<dyn DropTables>,
+    topics: Arc<dyn Topics>,
     config: ApiConfig,
     tasks: Tasks,
     operations: Operations,
@@ -143,6 +148,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(statistics::total))
         .routes(routes!(statistics::files))
         .routes(routes!(statistics::balance))
+        .routes(routes!(statistics::delivery))
         .routes(routes!(letters::list))
         .routes(routes!(letters::get))
         .routes(routes!(letters::replay))
@@ -150,6 +156,8 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(statistics::clear_sink))
         .routes(routes!(lifecycle::disable_sink))
         .routes(routes!(lifecycle::enable_sink))
+        .routes(routes!(lifecycle::pause_sink))
+        .routes(routes!(lifecycle::resume_sink))
         .routes(routes!(lifecycle::undelete_sink))
         .routes(routes!(versions::list_sink))
         .routes(routes!(versions::get_sink))
@@ -182,6 +190,7 @@ impl Api {
             random: Random::new(deps.random),
             backends: deps.backends,
             tables: deps.tables,
+            topics: deps.topics,
             config: deps.config,
             tasks,
             operations: Operations::new(&document),

@@ -13,4 +13,5 @@ pub mod pipeline;
 pub mod report;
 pub mod source;
 pub mod template;
+pub mod topic;
 pub mod upload;

@@ -8,6 +8,7 @@ use forebay_control::coordinator::CoordinatorConfig;
 use forebay_flow::import::ImportConfig;
 use forebay_flow::janitor::JanitorConfig;
 use forebay_flow::source::http::HttpSourceConfig;
+use forebay_flow::topic::TopicConfig;
 use forebay_flow::upload::UploadConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,7 @@ mod log;
 mod nearest;
 mod problem;
 pub(crate) mod profile;
+mod provider;
 pub(crate) mod reference;
 mod secret;
 mod staging;
@@ -40,6 +42,7 @@ pub(crate) use environment::Environment;
 pub(crate) use layers::Origin;
 pub(crate) use nearest::nearest;
 pub(crate) use problem::Problem;
+pub(crate) use provider::{ProviderSection, ProviderType};
 pub(crate) use secret::Secret;
 pub(crate) use substitution::substitute;
 pub(crate) use table::TableDefault;
@@ -103,6 +106,12 @@ pub(crate) struct Config {
     pub(crate) upload: UploadConfig,
     pub(crate) import: ImportConfig,
     pub(crate) janitor: JanitorConfig,
+    pub(crate) topics: TopicConfig,
+    /// Where messages of sinks of the types `kafka` and `http` go: a list of `name` and `type`; of
+    /// `kafka`: `brokers`, `transactions` and `settings` (of librdkafka); of `http`: `url`, `token`
+    /// and `headers`; of both: `timeout`. A sink names one of them. Addresses and secrets are never
+    /// shown.
+    pub(crate) providers: Vec<ProviderSection>,
     pub(crate) templates: TemplatesSection,
     pub(crate) telemetry: TelemetrySection,
     pub(crate) shutdown: ShutdownSection,
@@ -134,6 +143,8 @@ impl Default for Config {
             upload: UploadConfig::default(),
             import: ImportConfig::default(),
             janitor: JanitorConfig::default(),
+            topics: TopicConfig::default(),
+            providers: Vec::new(),
             templates: TemplatesSection::default(),
             telemetry: TelemetrySection::default(),
             shutdown: ShutdownSection::default(),

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use forebay_control::api::{ColumnProblem, Mapper, TestCell, TestError, TestRecord, TestTable};
 use forebay_flow::template::TemplatePool;
-use forebay_model::{Mapping, Sink};
-use forebay_record::{CompiledMapping, Limits, RecordContext, RecordError, RequestInfo};
+use forebay_model::{Mapping, Sink, SinkTarget, TopicSink};
+use forebay_record::{
+    CompiledMapping, CompiledMessage, Limits, RecordContext, RecordError, RequestInfo,
+};
 
 /// Compiles and tests mappings as the source does.
 pub(crate) struct RecordMapper {
@@ -30,7 +32,12 @@ impl RecordMapper {
     }
 
     async fn rows(&self, sink: &Sink, context: &RecordContext) -> Result<Vec<TestCell>, TestError> {
-        let mapping = CompiledMapping::compile_checked(&sink.table.mapping, &self.limits);
+        let mapping = match &sink.target {
+            SinkTarget::Table(table) => {
+                CompiledMapping::compile_checked(&table.mapping, &self.limits)
+            }
+            SinkTarget::Topic(topic) => return self.message(topic, context).await,
+        };
         let evaluated = self.templates.evaluate(mapping.templates(), context).await;
         let mut random = || (self.random)();
         let cells = mapping
@@ -43,6 +50,30 @@ impl RecordMapper {
             value: text(bytes),
         };
         Ok(names.zip(cells).map(cell).collect())
+    }
+
+    /// The parts of a message, as the cells of a row.
+    async fn message(
+        &self,
+        topic: &TopicSink,
+        context: &RecordContext,
+    ) -> Result<Vec<TestCell>, TestError> {
+        let compiled = CompiledMessage::compile_checked(&topic.message, &self.limits);
+        let templates = compiled.mapping().templates();
+        let evaluated = self.templates.evaluate(templates, context).await;
+        let mut random = || (self.random)();
+        let message = compiled
+            .render(context, &evaluated, &mut random)
+            .map_err(refused)?;
+        let cell = |column: String, bytes: Vec<u8>| TestCell {
+            column,
+            value: String::from_utf8_lossy(&bytes).into_owned(),
+        };
+        let mut cells = vec![cell("value".to_owned(), message.value)];
+        cells.extend(message.key.map(|key| cell("key".to_owned(), key)));
+        let headers = message.headers.into_iter();
+        cells.extend(headers.map(|(name, value)| cell(format!("headers.{name}"), value)));
+        Ok(cells)
     }
 }
 
@@ -84,7 +115,10 @@ impl Mapper for RecordMapper {
             let row = self.rows(sink, &context).await?;
             tables.push(TestTable {
                 sink: sink.key.clone(),
-                table: sink.table.table.clone(),
+                table: match &sink.target {
+                    SinkTarget::Table(table) => table.table.to_string(),
+                    SinkTarget::Topic(topic) => topic.topic.clone(),
+                },
                 rows: vec![row],
             });
         }

@@ -8,6 +8,7 @@ use super::error::ApiError;
 use super::params::{BranchPath, ListQuery};
 use super::types::aggregation::{AggregatedSink, AggregatedSource, Aggregation, Report};
 use super::types::common::Page;
+use super::types::statistics::Total;
 use super::{Inner, Shared, sources, statistics};
 
 /// Sources with their sinks and what those hold.
@@ -47,6 +48,18 @@ async fn sinks(
     let sinks = api.repo.sinks(&source.key, "", max).await?.items;
     let mut shown = Vec::with_capacity(sinks.len());
     for sink in &sinks {
+        if sink.target.topic().is_some() {
+            let total = Total::of_topic(&api.topics.counts(sink));
+            shown.push(AggregatedSink {
+                sink: sink.into(),
+                statistics: Report {
+                    total: total.total,
+                    levels: total.levels,
+                    files: Vec::new(),
+                },
+            });
+            continue;
+        }
         let report = api.repo.sink_report(&sink.key).await;
         let (total, files) = report.map_err(statistics::failed)?;
         let files = files.iter().rev().filter(|f| !f.cleared);

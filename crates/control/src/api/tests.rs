@@ -10,6 +10,7 @@ mod lifecycle;
 mod sample;
 mod settings;
 mod sinks;
+mod topics;
 mod sources;
 mod statistics;
 mod tasks;

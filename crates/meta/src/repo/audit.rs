@@ -50,13 +50,16 @@ pub enum Action {
     Purge,
     Disable,
     Enable,
+    /// Of a topic: its delivery was stopped.
+    Pause,
+    Resume,
     ClearStatistics,
     /// Of a token: it got another text.
     Rotate,
 }
 
 impl Action {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 11] = [
         Self::Create,
         Self::Update,
         Self::Delete,
@@ -64,6 +67,8 @@ impl Action {
         Self::Purge,
         Self::Disable,
         Self::Enable,
+        Self::Pause,
+        Self::Resume,
         Self::ClearStatistics,
         Self::Rotate,
     ];
@@ -79,6 +84,8 @@ impl Action {
             Self::Purge => "purge",
             Self::Disable => "disable",
             Self::Enable => "enable",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
             Self::ClearStatistics => "clearStatistics",
             Self::Rotate => "rotate",
         }
