@@ -11,6 +11,16 @@ use crate::message::{Delivery, Message};
 
 /// The codec number of blocks of messages, version 1. What is in them is not compressed.
 pub const CODEC_MESSAGES: u8 = 32;
+/// The codec number of blocks of messages that know nothing of each other: each has its own time.
+/// So they can be made before it is known which block they get into.
+pub const CODEC_MESSAGES_APART: u8 = 34;
+
+/// Appends a message of `topic`, as it is in a block of [`CODEC_MESSAGES_APART`]; `timestamp_ms` is
+/// its time where it has none of its own, in milliseconds since 1970.
+pub fn encode_apart(out: &mut Vec<u8>, topic: &str, message: &Message, timestamp_ms: i64) {
+    let at = message.timestamp_ms.unwrap_or(timestamp_ms);
+    encode(out, Some(topic), message, at, 0);
+}
 
 /// Appends a message. `topic` is given only where it is not that of the lane; `last_ms` is the
 /// time of the message before it, 0 for the first.
@@ -157,6 +167,8 @@ pub(crate) struct Decoder {
     lane_topic: Arc<str>,
     next_seq: u64,
     last_ms: i64,
+    /// Each message has its own time.
+    apart: bool,
 }
 
 impl Decoder {
@@ -166,6 +178,15 @@ impl Decoder {
             lane_topic,
             next_seq: first_seq,
             last_ms: 0,
+            apart: false,
+        }
+    }
+
+    /// Of a block of [`CODEC_MESSAGES_APART`].
+    pub(crate) fn apart(payload: Bytes, first_seq: u64, lane_topic: Arc<str>) -> Self {
+        Self {
+            apart: true,
+            ..Self::new(payload, first_seq, lane_topic)
         }
     }
 
@@ -185,7 +206,9 @@ impl Iterator for Decoder {
             Ok(read) => read,
             Err(e) => return Some(Err(e)),
         };
-        self.last_ms = message.timestamp_ms.unwrap_or(0);
+        if !self.apart {
+            self.last_ms = message.timestamp_ms.unwrap_or(0);
+        }
         let sequence = self.next_seq;
         self.next_seq += 1;
         Some(Ok(Delivery {
@@ -258,6 +281,23 @@ mod tests {
                 .collect();
             prop_assert!(all.len() <= 64);
         }
+    }
+
+    #[test]
+    fn messages_that_know_nothing_of_each_other_keep_their_times() {
+        let mut out = Vec::new();
+        for (topic, at) in [("a", 1_700_000_000_000), ("b", 1_600_000_000_000)] {
+            encode_apart(&mut out, topic, &Message::keyed("k", "v"), at);
+        }
+        let read: Vec<_> = Decoder::apart(Bytes::from(out), 4, Arc::from("lane"))
+            .map(Result::unwrap)
+            .map(|d| (d.topic.to_string(), d.sequence, d.message.timestamp_ms))
+            .collect();
+        let wanted = [
+            ("a".to_owned(), 4, Some(1_700_000_000_000)),
+            ("b".to_owned(), 5, Some(1_600_000_000_000)),
+        ];
+        assert_eq!(read, wanted);
     }
 
     /// The format on disk is a promise: this block was written by version 1.

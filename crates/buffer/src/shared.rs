@@ -49,6 +49,24 @@ impl Shared {
         provider: Arc<dyn Provider>,
         dead: StreamId,
     ) -> Self {
+        let step = config.segment().min(config.log().preallocate_step);
+        let volume = log.volume_stats().volume;
+        Self {
+            _for_cursors: reserve(&log, 2 * step),
+            ..Self::beside(env, log, config, provider, dead, volume)
+        }
+    }
+
+    /// For a stream of a log that others write, too: no room of it is set aside. `id` is what the
+    /// provider is told as the buffer's.
+    pub(crate) fn beside(
+        env: Arc<dyn Env>,
+        log: Log,
+        config: BufferConfig,
+        provider: Arc<dyn Provider>,
+        dead: StreamId,
+        id: u64,
+    ) -> Self {
         let mut groups = HashMap::new();
         for (group, topics) in &config.groups {
             let group: Arc<str> = Arc::from(group.as_str());
@@ -58,11 +76,8 @@ impl Shared {
         }
         Self {
             env,
-            volume: log.volume_stats().volume,
-            _for_cursors: reserve(
-                &log,
-                2 * config.segment().min(config.log().preallocate_step),
-            ),
+            volume: id,
+            _for_cursors: None,
             log,
             config,
             provider,

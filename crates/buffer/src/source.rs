@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use forebay_log::{Item, ReadError, Reader};
 
 use crate::event::Event;
-use crate::frame::{CODEC_MESSAGES, Decoder};
+use crate::frame::{CODEC_MESSAGES, CODEC_MESSAGES_APART, Decoder};
 use crate::lane::LaneCore;
 use crate::message::Delivery;
 
@@ -112,12 +112,15 @@ impl Source {
                     self.lost(block.first_seq);
                 }
                 let end = block.next_seq();
-                if block.codec != CODEC_MESSAGES {
-                    self.lost(end);
-                    return true;
-                }
                 let topic = self.lane.name.clone();
-                let decoder = Decoder::new(block.payload, block.first_seq, topic);
+                let decoder = match block.codec {
+                    CODEC_MESSAGES => Decoder::new(block.payload, block.first_seq, topic),
+                    CODEC_MESSAGES_APART => Decoder::apart(block.payload, block.first_seq, topic),
+                    _ => {
+                        self.lost(end);
+                        return true;
+                    }
+                };
                 self.block = Some((decoder, end));
                 true
             }

@@ -32,6 +32,7 @@ mod sources;
 mod statistics;
 mod tasks;
 mod test_mapping;
+mod topics;
 mod try_mapping;
 mod types;
 mod validate;
@@ -57,6 +58,7 @@ pub use config::ApiConfig;
 pub use letters::{Choice, Discard, KeptLetter, LetterFailure, Letters, Replay};
 pub use mapper::{ColumnProblem, Mapper, TestCell, TestError, TestRecord, TestTable};
 pub use random::RandomSource;
+pub use topics::{TopicCounts, TopicState, Topics};
 
 use crate::auth::Authenticate;
 use crate::task::Tasks;
@@ -89,6 +91,8 @@ pub struct ApiDeps {
     pub tables: Arc<dyn DropTables>,
     /// What the server's configuration allows sources and projects.
     pub quotas: Quotas,
+    /// What delivers topics.
+    pub topics: Arc<dyn Topics>,
     /// Addresses and limits.
     pub config: ApiConfig,
 }
@@ -111,6 +115,7 @@ struct Inner {
     quotas: Quotas,
     pace: Pace,
     refusals: Refusals,
+    topics: Arc<dyn Topics>,
     config: ApiConfig,
     tasks: Tasks,
     operations: Operations,
@@ -161,6 +166,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(statistics::files))
         .routes(routes!(statistics::slices))
         .routes(routes!(statistics::balance))
+        .routes(routes!(statistics::delivery))
         .routes(routes!(letters::list))
         .routes(routes!(letters::get))
         .routes(routes!(letters::replay))
@@ -168,6 +174,8 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(statistics::clear_sink))
         .routes(routes!(lifecycle::disable_sink))
         .routes(routes!(lifecycle::enable_sink))
+        .routes(routes!(lifecycle::pause_sink))
+        .routes(routes!(lifecycle::resume_sink))
         .routes(routes!(lifecycle::undelete_sink))
         .routes(routes!(versions::list_sink))
         .routes(routes!(versions::get_sink))
@@ -204,6 +212,7 @@ impl Api {
             quotas: deps.quotas,
             pace: Pace::new(deps.config.requests_per_second),
             refusals: Refusals::new(),
+            topics: deps.topics,
             config: deps.config,
             tasks,
             operations: Operations::new(&document),

@@ -8,6 +8,7 @@
 
 mod pipelines;
 mod routes;
+mod topics;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,8 +30,10 @@ use crate::metrics::PROCESSED_REVISION;
 use crate::pipeline::{Appender, PipelineShared};
 use crate::quota::Gates;
 use crate::report::Reporter;
+use crate::topic::Topics;
 use pipelines::{Left, Pipelines};
 use routes::Routes;
+use topics::TopicPipelines;
 
 /// Pause before what has failed is tried again.
 const RETRY: Duration = Duration::from_millis(500);
@@ -59,6 +62,8 @@ pub struct FollowDeps {
     pub reporter: Arc<Reporter>,
     /// Bounds of rows.
     pub limits: Limits,
+    /// Streams of topics; without them sinks that are topics take nothing.
+    pub topics: Option<Arc<Topics>>,
 }
 
 /// Why a follower has ended by itself.
@@ -195,6 +200,7 @@ impl Follower {
             deps: &self.deps,
             routes: Routes::default(),
             pipelines: Pipelines::new(self.deps.clone()),
+            topics: TopicPipelines::default(),
             reported: None,
             unreported: Vec::new(),
         };
@@ -248,6 +254,7 @@ struct State<'f> {
     deps: &'f FollowDeps,
     routes: Routes,
     pipelines: Pipelines,
+    topics: TopicPipelines,
     /// The revision that the store was told.
     reported: Option<Revision>,
     /// Slices that are left and whose final statistics are not stored yet.
@@ -257,7 +264,8 @@ struct State<'f> {
 impl State<'_> {
     /// Makes it so. Returns whether all could be done.
     async fn apply(&mut self, view: &View) -> bool {
-        let complete = self.pipelines.open(view, &mut self.routes).await;
+        let mut complete = self.pipelines.open(view, &mut self.routes).await;
+        complete &= self.topics.apply(self.deps, view, &mut self.routes);
         // New sinks have their slices by now, so no record of theirs has to wait.
         self.deps.gates.set_staged(staged(view));
         if let Some(table) = self.routes.table(view, &self.deps.gates) {

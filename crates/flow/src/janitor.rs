@@ -26,6 +26,7 @@ use crate::deliver::Delivery;
 use crate::import::{Tables, import_id};
 use crate::metrics;
 use crate::pipeline::letter_sink;
+use crate::topic::topic_sink;
 
 /// A file's ledger entry is kept so long after the file was imported: no import of it can be under
 /// way any more then.
@@ -196,6 +197,10 @@ impl Janitor {
         for name in streams.into_iter().filter(|n| !known.contains(n)) {
             if let Some(sink) = letter_sink(&name) {
                 unknown += u32::from(!self.letters_are_known(&name, &sink).await?);
+                continue;
+            }
+            if topic_sink(&name).is_some() {
+                // Whoever delivers it looks after it.
                 continue;
             }
             let Ok(slice) = name.parse::<SliceKey>() else {

@@ -14,4 +14,5 @@ pub mod quota;
 pub mod report;
 pub mod source;
 pub mod template;
+pub mod topic;
 pub mod upload;

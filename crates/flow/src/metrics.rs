@@ -1,7 +1,10 @@
 //! What the data plane counts. Names carry their unit; the binary installs the recorder before it
 //! builds anything of this crate, and calls [`describe`] once.
 
+use forebay_model::SinkKey;
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+
+use crate::topic::{TopicState, TopicStatistics};
 
 /// Requests of the HTTP source, by `status`.
 pub const REQUESTS: &str = "forebay_http_requests_total";
@@ -51,6 +54,66 @@ pub const IMPORTS: &str = "forebay_imports_total";
 pub const IMPORTED_ROWS: &str = "forebay_imported_rows_total";
 /// Attempts to import that failed.
 pub const IMPORTS_FAILED: &str = "forebay_imports_failed_total";
+
+/// Messages of a topic that were acknowledged, by `sink`.
+pub const TOPIC_ACCEPTED: &str = "forebay_topic_accepted_total";
+/// Messages that its provider has confirmed, by `sink`.
+pub const TOPIC_DELIVERED: &str = "forebay_topic_delivered_total";
+/// Messages that its provider has refused for good, and that are kept, by `sink`.
+pub const TOPIC_DEAD: &str = "forebay_topic_dead_letters";
+/// Messages that wait for their delivery, by `sink`.
+pub const TOPIC_WAITING: &str = "forebay_topic_waiting_records";
+/// Their bytes, by `sink`.
+pub const TOPIC_WAITING_BYTES: &str = "forebay_topic_waiting_bytes";
+/// Whether the provider takes messages, by `sink`.
+pub const TOPIC_UP: &str = "forebay_topic_up";
+
+/// How a topic is.
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+pub(crate) fn topic(sink: &SinkKey, statistics: &TopicStatistics) {
+    let sink = sink.to_string();
+    metrics::counter!(TOPIC_ACCEPTED, "sink" => sink.clone()).absolute(statistics.accepted);
+    metrics::counter!(TOPIC_DELIVERED, "sink" => sink.clone()).absolute(statistics.delivered);
+    metrics::gauge!(TOPIC_DEAD, "sink" => sink.clone()).set(statistics.dead as f64);
+    metrics::gauge!(TOPIC_WAITING, "sink" => sink.clone()).set(statistics.waiting as f64);
+    let bytes = statistics.waiting_bytes as f64;
+    metrics::gauge!(TOPIC_WAITING_BYTES, "sink" => sink.clone()).set(bytes);
+    let is_up = matches!(statistics.state, TopicState::Up | TopicState::Idle);
+    metrics::gauge!(TOPIC_UP, "sink" => sink).set(f64::from(u8::from(is_up)));
+}
+
+fn describe_topics() {
+    describe_counter!(
+        TOPIC_ACCEPTED,
+        Unit::Count,
+        "Messages of a topic acknowledged, by sink."
+    );
+    describe_counter!(
+        TOPIC_DELIVERED,
+        Unit::Count,
+        "Messages that a topic's provider has confirmed, by sink."
+    );
+    describe_gauge!(
+        TOPIC_DEAD,
+        Unit::Count,
+        "Messages that a topic's provider has refused for good and that are kept, by sink."
+    );
+    describe_gauge!(
+        TOPIC_WAITING,
+        Unit::Count,
+        "Messages of a topic that wait for their delivery, by sink."
+    );
+    describe_gauge!(
+        TOPIC_WAITING_BYTES,
+        Unit::Bytes,
+        "Size of the messages of a topic that wait for their delivery, by sink."
+    );
+    describe_gauge!(
+        TOPIC_UP,
+        Unit::Count,
+        "1 when a topic's provider takes messages or has none to take, 0 when not or paused, by sink."
+    );
+}
 
 /// A slice is in staging.
 pub(crate) fn uploaded(bytes: u64) {
@@ -138,6 +201,7 @@ pub fn describe() {
     );
     describe_quotas();
     describe_delivery();
+    describe_topics();
 }
 
 fn describe_quotas() {

@@ -14,16 +14,19 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use forebay_buffer::{Message, encode_apart};
 use forebay_model::settings::OnRefused;
 use forebay_model::{Compression, SinkSettings, SliceKey, Timestamp};
-use forebay_record::{CompiledMapping, SealedBlock};
+use forebay_record::{CompiledMapping, CompiledMessage, RecordContext, RecordError, SealedBlock};
 use tokio::sync::Notify;
 
+use crate::template::Evaluated;
 pub use appender::{AppendError, Appender, BlockStream, BlockTicket, BlockToAppend};
 pub use completion::{Outcome, Wait};
 use letters::Letters;
 pub use letters::NotKept;
 pub use local::LocalLog;
+pub(crate) use local::LocalStream;
 pub(crate) use local::{compression, letter_sink, letter_stream};
 pub use shared::PipelineShared;
 use state::{Parcel, Put, Ready, State, Taken, Triggers};
@@ -48,9 +51,12 @@ pub enum Append {
     Retired,
 }
 
-/// The way of one sink's rows into one slice.
+/// The way of one sink's rows into one slice, or of its messages into its stream.
 pub struct Pipeline {
-    slice: SliceKey,
+    /// `None`: it fills no slice but the stream of a topic.
+    slice: Option<SliceKey>,
+    /// What makes messages of records, and of which topic; otherwise they become rows.
+    messages: Option<(Arc<str>, CompiledMessage)>,
     mapping: Arc<CompiledMapping>,
     compression: Compression,
     triggers: Triggers,
@@ -92,7 +98,8 @@ impl Pipeline {
             .then(|| Letters::new(&slice.file.sink, refused.dead_letters_max, appender));
         shared.meters.pipelines.increment(1);
         Ok(Arc::new(Self {
-            slice,
+            slice: Some(slice),
+            messages: None,
             mapping,
             compression,
             triggers: Triggers::of(settings),
@@ -106,10 +113,61 @@ impl Pipeline {
         }))
     }
 
-    /// The slice that it fills.
+    /// Opens the way into the stream of a topic.
+    pub(crate) fn of_topic(
+        topic: &str,
+        message: CompiledMessage,
+        settings: &SinkSettings,
+        stream: Arc<dyn BlockStream>,
+        shared: Arc<PipelineShared>,
+    ) -> Arc<Self> {
+        shared.meters.pipelines.increment(1);
+        Arc::new(Self {
+            slice: None,
+            mapping: Arc::clone(message.mapping()),
+            messages: Some((topic.into(), message)),
+            compression: Compression::None,
+            triggers: Triggers::of(settings),
+            waits: settings.sync.wait,
+            stream,
+            letters: None,
+            shared,
+            state: Mutex::default(),
+            changed: Notify::new(),
+            gathering: Notify::new(),
+        })
+    }
+
+    /// The slice that it fills, if it fills one.
     #[must_use]
-    pub fn slice(&self) -> &SliceKey {
-        &self.slice
+    pub fn slice(&self) -> Option<&SliceKey> {
+        self.slice.as_ref()
+    }
+
+    /// Appends what the sink makes of a record to `out`, as it is in a block: a row, or a message.
+    ///
+    /// # Errors
+    /// What the record lacks; `out` is then as it was.
+    pub fn render(
+        &self,
+        record: &RecordContext,
+        cells: &[Evaluated],
+        random: &mut dyn FnMut() -> u128,
+        out: &mut Vec<u8>,
+    ) -> Result<(), RecordError> {
+        let Some((topic, message)) = &self.messages else {
+            return self.mapping.render(record, cells, random, out);
+        };
+        let rendered = message.render(record, cells, random)?;
+        let headers = rendered.headers.into_iter();
+        let message = Message {
+            key: rendered.key.map(Into::into),
+            payload: Some(rendered.value.into()),
+            headers: headers.map(|(n, v)| (n, Some(v.into()))).collect(),
+            timestamp_ms: None,
+        };
+        encode_apart(out, topic, &message, record.request().received.as_millis());
+        Ok(())
     }
 
     /// What its rows are made by.

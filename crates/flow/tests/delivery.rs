@@ -104,7 +104,7 @@ impl World {
         let sink = SinkContent {
             name: "snk".into(),
             description: String::new(),
-            table,
+            target: table.into(),
             settings: [].into(),
         };
         repo.create_sink(&key, sink, "New sink.", &[volume()], &stamp())

@@ -8,6 +8,7 @@ use forebay_control::coordinator::CoordinatorConfig;
 use forebay_flow::deliver::WorkConfig;
 use forebay_flow::janitor::JanitorConfig;
 use forebay_flow::source::http::HttpSourceConfig;
+use forebay_flow::topic::TopicConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -21,6 +22,7 @@ mod log;
 mod nearest;
 mod problem;
 pub(crate) mod profile;
+mod provider;
 mod quota;
 pub(crate) mod reference;
 mod secret;
@@ -40,6 +42,7 @@ pub(crate) use environment::Environment;
 pub(crate) use layers::Origin;
 pub(crate) use nearest::nearest;
 pub(crate) use problem::Problem;
+pub(crate) use provider::{ProviderSection, ProviderType};
 pub(crate) use secret::Secret;
 pub(crate) use substitution::substitute;
 pub(crate) use table::TableDefault;
@@ -107,6 +110,12 @@ pub(crate) struct Config {
     /// How files go into their tables.
     pub(crate) import: WorkConfig,
     pub(crate) janitor: JanitorConfig,
+    pub(crate) topics: TopicConfig,
+    /// Where messages of sinks of the types `kafka` and `http` go: a list of `name` and `type`; of
+    /// `kafka`: `brokers`, `transactions` and `settings` (of librdkafka); of `http`: `url`, `token`
+    /// and `headers`; of both: `timeout`. A sink names one of them. Addresses and secrets are never
+    /// shown.
+    pub(crate) providers: Vec<ProviderSection>,
     pub(crate) templates: TemplatesSection,
     pub(crate) telemetry: TelemetrySection,
     pub(crate) shutdown: ShutdownSection,
@@ -139,6 +148,8 @@ impl Default for Config {
             upload: WorkConfig::default(),
             import: WorkConfig::default(),
             janitor: JanitorConfig::default(),
+            topics: TopicConfig::default(),
+            providers: Vec::new(),
             templates: TemplatesSection::default(),
             telemetry: TelemetrySection::default(),
             shutdown: ShutdownSection::default(),

@@ -3,7 +3,9 @@
 mod apply;
 mod column;
 mod file;
+mod topic;
 
 pub(crate) use apply::{Change, Plan};
 pub(crate) use column::{ColumnDefinition, parse_column};
 pub(crate) use file::{Definitions, SinkDefinition, SourceDefinition};
+pub(crate) use topic::TopicDefinition;

@@ -21,6 +21,7 @@ mod signals;
 mod telemetry;
 mod terminal;
 mod token;
+mod topics;
 mod version;
 
 fn main() -> ExitCode {

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use forebay_control::api::{ColumnProblem, Mapper, TestCell, TestError, TestRecord, TestTable};
 use forebay_flow::template::TemplatePool;
-use forebay_model::{Mapping, Sink};
-use forebay_record::{CompiledMapping, Limits, RecordContext, RecordError, RequestInfo};
+use forebay_model::{Mapping, Sink, SinkTarget, TopicSink};
+use forebay_record::{
+    CompiledMapping, CompiledMessage, Limits, RecordContext, RecordError, RequestInfo,
+};
 
 /// Compiles and tests mappings as the source does.
 pub(crate) struct RecordMapper {
@@ -29,6 +31,13 @@ impl RecordMapper {
         }
     }
 
+    async fn rows(&self, sink: &Sink, context: &RecordContext) -> Result<Vec<TestCell>, TestError> {
+        match &sink.target {
+            SinkTarget::Table(table) => self.cells(&table.mapping, context).await,
+            SinkTarget::Topic(topic) => self.message(topic, context).await,
+        }
+    }
+
     async fn cells(
         &self,
         mapping: &Mapping,
@@ -47,6 +56,30 @@ impl RecordMapper {
             value: text(bytes),
         };
         Ok(names.zip(cells).map(cell).collect())
+    }
+
+    /// The parts of a message, as the cells of a row.
+    async fn message(
+        &self,
+        topic: &TopicSink,
+        context: &RecordContext,
+    ) -> Result<Vec<TestCell>, TestError> {
+        let compiled = CompiledMessage::compile_checked(&topic.message, &self.limits);
+        let templates = compiled.mapping().templates();
+        let evaluated = self.templates.evaluate(templates, context).await;
+        let mut random = || (self.random)();
+        let message = compiled
+            .render(context, &evaluated, &mut random)
+            .map_err(refused)?;
+        let cell = |column: String, bytes: Vec<u8>| TestCell {
+            column,
+            value: String::from_utf8_lossy(&bytes).into_owned(),
+        };
+        let mut cells = vec![cell("value".to_owned(), message.value)];
+        cells.extend(message.key.map(|key| cell("key".to_owned(), key)));
+        let headers = message.headers.into_iter();
+        cells.extend(headers.map(|(name, value)| cell(format!("headers.{name}"), value)));
+        Ok(cells)
     }
 }
 
@@ -86,10 +119,13 @@ impl Mapper for RecordMapper {
         let context = context(record);
         let mut tables = Vec::with_capacity(sinks.len());
         for sink in sinks {
-            let row = self.cells(&sink.table.mapping, &context).await?;
+            let row = self.rows(sink, &context).await?;
             tables.push(TestTable {
                 sink: sink.key.clone(),
-                table: sink.table.table.clone(),
+                table: match &sink.target {
+                    SinkTarget::Table(table) => table.table.to_string(),
+                    SinkTarget::Topic(topic) => topic.topic.clone(),
+                },
                 rows: vec![row],
             });
         }

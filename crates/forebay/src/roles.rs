@@ -11,6 +11,7 @@
 //! | storage | uploader | store, log, staging | goes on by itself |
 //! | storage | importer | store, staging, tables | goes on by itself |
 //! | storage | janitor | store, log, staging, tables | goes on by itself |
+//! | storage | topics | store, log, providers | goes on by itself |
 //! | coordinator | coordinator | store | goes on by itself |
 //!
 //! "It stops" means that the whole process stops in order; what is acknowledged is on disk, and
@@ -38,6 +39,7 @@ use forebay_flow::quota::{DiskUse, Gates};
 use forebay_flow::report::Reporter;
 use forebay_flow::source::http::{Deps, HttpSource};
 use forebay_flow::template::{TemplatePool, WorkerCommand};
+use forebay_flow::topic::{TopicDeps, Topics};
 use forebay_flow::upload::Uploader;
 use forebay_log::{Log, StdEnv};
 use forebay_meta::repo::runtime::{Node as NodeEntry, Volume};
@@ -60,6 +62,7 @@ use crate::health::Health;
 use crate::letters::NodeLetters;
 use crate::mapper::RecordMapper;
 use crate::random;
+use crate::topics::{NodeTopics, Providers};
 
 /// How long a node may be silent before others take it for gone.
 const LEASE: Duration = Duration::from_secs(15);
@@ -125,6 +128,15 @@ impl Node {
         let lease = base.register(config, &mut tasks).await?;
         let appender: Arc<dyn Appender> =
             Arc::new(LocalLog::new(base.log.clone(), base.volume.clone()));
+        let providers = Providers::of(config)?;
+        let topics = Topics::new(TopicDeps {
+            log: base.log.clone(),
+            env: Arc::new(StdEnv::new()),
+            clock: Arc::clone(&base.clock),
+            config: config.topics.clone(),
+            connect: providers.connect(),
+        });
+        let topics = NodeTopics { topics, providers };
         let dispatcher = Dispatcher::new(Some(Arc::clone(&base.templates)), random::wide());
         let budget = Budget::new(config.source.http.max_bytes_in_flight.0);
         let pipelines = PipelineShared::new(Arc::clone(&budget));
@@ -133,8 +145,14 @@ impl Node {
         let mut source = config.source.http.listen;
         if config.has(Role::Source) {
             health.follows(
-                base.follow(lease, &appender, &dispatcher, &pipelines, &mut tasks)
-                    .await?,
+                base.follow(
+                    lease,
+                    &appender,
+                    &dispatcher,
+                    (&pipelines, &topics.topics),
+                    &mut tasks,
+                )
+                .await?,
             );
             let deps = Deps {
                 dispatcher,
@@ -152,6 +170,11 @@ impl Node {
         }
         if config.has(Role::Storage) {
             base.deliver(config, &mut tasks);
+            let run = Arc::clone(&topics.topics).run(base.repo.clone(), base.stop.clone());
+            tasks.spawn(async move {
+                run.await;
+                ("the topics", Ok(()))
+            });
         }
         if config.has(Role::Coordinator) {
             base.coordinate(config, &mut tasks);
@@ -163,7 +186,7 @@ impl Node {
         if config.has(Role::Api) {
             let listener = listen(api).await?;
             api = listener.local_addr().map_err(Failure::new)?;
-            let built = base.api(config, auth, api, source_url.clone(), &appender);
+            let built = base.api(config, auth, (api, source_url.clone()), &appender, topics);
             let router = built.router().merge(health.router()).merge(metrics);
             tasks.spawn(serve(listener, router, stop_intake.clone()));
             management = Some(built);
@@ -317,7 +340,7 @@ impl Base {
         lease: forebay_meta::store::LeaseId,
         appender: &Arc<dyn Appender>,
         dispatcher: &Arc<Dispatcher>,
-        pipelines: &Arc<PipelineShared>,
+        (pipelines, topics): (&Arc<PipelineShared>, &Arc<Topics>),
         tasks: &mut JoinSet<Ended>,
     ) -> Result<crate::health::Progress, Failure> {
         self.repo
@@ -338,6 +361,7 @@ impl Base {
             pipelines: Arc::clone(pipelines),
             reporter: Arc::clone(&reporter),
             limits: Limits::default(),
+            topics: Some(Arc::clone(topics)),
         });
         let (stop_follower, stop_reporter) = (self.stop.clone(), self.stop.clone());
         let stop_disk = self.stop.clone();
@@ -432,9 +456,9 @@ impl Base {
         &self,
         config: &Config,
         auth: ConfiguredTokens,
-        listen: SocketAddr,
-        source_url: String,
+        (listen, source_url): (SocketAddr, String),
         appender: &Arc<dyn Appender>,
+        topics: NodeTopics,
     ) -> Api {
         let letters = DeadLetters {
             repo: self.repo.clone(),
@@ -471,6 +495,7 @@ impl Base {
                 .collect::<BTreeSet<_>>(),
             tables: Arc::new(DroppedTables(self.tables.clone())),
             quotas: self.quotas,
+            topics: Arc::new(topics),
             config: config.api.resolve(listen, source_url),
         })
     }

@@ -16,6 +16,7 @@ const ALLOWED: [(&str, &[&str]); 10] = [
     (
         "forebay-flow",
         &[
+            "forebay-buffer",
             "forebay-log",
             "forebay-meta",
             "forebay-model",

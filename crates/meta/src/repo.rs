@@ -21,6 +21,7 @@ pub mod definitions;
 pub mod files;
 pub mod imports;
 pub mod letters;
+mod pause;
 pub mod purge;
 pub mod quota;
 pub mod runtime;

@@ -20,6 +20,7 @@ pub mod slice;
 pub mod statistics;
 pub mod task;
 pub mod token;
+pub mod topic;
 
 /// Why a value can't be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

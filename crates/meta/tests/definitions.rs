@@ -8,7 +8,7 @@ use common::{
 };
 use forebay_meta::store::TXN_OPS_MAX;
 use forebay_meta::{DefinitionError, FileError, Repo};
-use forebay_model::{FileState, SinkKey, SliceState, limits};
+use forebay_model::{FileState, SinkKey, SinkTarget, SliceState, limits};
 
 async fn create_source(repo: &Repo, id: &str) {
     repo.create_source(
@@ -150,7 +150,9 @@ async fn each_change_of_a_sink_does_to_its_file_what_the_table_says() {
     assert_eq!(states(&repo, &key).await, [Writing]);
     let update = repo
         .update_sink(&key, "Updated.", &volumes(1), &stamp(2), |content| {
-            content.table.table = "in.c-b.other".parse()?;
+            if let SinkTarget::Table(table) = &mut content.target {
+                table.table = "in.c-b.other".parse()?;
+            }
             Ok(())
         })
         .await;

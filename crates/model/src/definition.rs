@@ -6,6 +6,7 @@ use crate::column::Mapping;
 use crate::id::{SinkKey, SourceKey};
 use crate::table::{TableBackend, TableId};
 use crate::time::Timestamp;
+use crate::topic::TopicSink;
 
 /// Who did something.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,8 +137,8 @@ pub struct Sink {
     pub name: String,
     /// For people; may be empty.
     pub description: String,
-    /// The table that it fills.
-    pub table: TableSink,
+    /// Where its records go.
+    pub target: SinkTarget,
     /// Settings of its own, over those of its source.
     pub settings: SettingsPatch,
     /// The present version.
@@ -148,6 +149,61 @@ pub struct Sink {
     pub deleted: Option<Deleted>,
     /// Switched off: it takes no records.
     pub disabled: Option<Disabled>,
+    /// Its delivery is stopped, while it takes records all the same. Only of topics.
+    pub paused: Option<Paused>,
+}
+
+/// When delivery was stopped, by whom, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paused {
+    /// When and by whom.
+    pub stamp: Stamp,
+    /// Why; may be empty.
+    pub reason: String,
+}
+
+/// A table, or a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SinkTarget {
+    /// Rows of a table.
+    Table(TableSink),
+    /// Messages of a topic.
+    Topic(TopicSink),
+}
+
+impl From<TableSink> for SinkTarget {
+    fn from(table: TableSink) -> Self {
+        Self::Table(table)
+    }
+}
+
+impl SinkTarget {
+    /// The table, if it is one.
+    #[must_use]
+    pub fn table(&self) -> Option<&TableSink> {
+        match self {
+            Self::Table(table) => Some(table),
+            Self::Topic(_) => None,
+        }
+    }
+
+    /// The topic, if it is one.
+    #[must_use]
+    pub fn topic(&self) -> Option<&TopicSink> {
+        match self {
+            Self::Table(_) => None,
+            Self::Topic(topic) => Some(topic),
+        }
+    }
+
+    /// Its name in the API: `table`, `kafka` or `http`.
+    #[must_use]
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Self::Table(_) => "table",
+            Self::Topic(topic) => topic.kind.name(),
+        }
+    }
 }
 
 /// A table, and what its rows are made of.

@@ -15,12 +15,13 @@ pub mod statistics;
 pub mod table;
 pub mod task;
 pub mod time;
+pub mod topic;
 pub mod units;
 
 pub use column::{Column, ColumnKind, Mapping, MappingProblem, PathColumn, TemplateColumn};
 pub use definition::{
-    By, ByKind, Deleted, Disabled, SettingsPatch, Sink, Source, SourceKind, Stamp, TableSink,
-    Version,
+    By, ByKind, Deleted, Disabled, Paused, SettingsPatch, Sink, SinkTarget, Source, SourceKind,
+    Stamp, TableSink, Version,
 };
 pub use file::{File, FileState, InvalidTransition};
 pub use id::{
@@ -34,4 +35,5 @@ pub use statistics::{Balance, Statistics};
 pub use table::{InvalidTableId, TableBackend, TableId};
 pub use task::{Task, TaskEnd};
 pub use time::{Clock, ManualClock, Timestamp};
+pub use topic::{MessageMapping, MessageValue, TopicKind, TopicSink};
 pub use units::{ByteSize, Span, out_of_range};

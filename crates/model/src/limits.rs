@@ -3,6 +3,10 @@
 
 /// Columns of a mapping.
 pub const COLUMNS_MAX: usize = 100;
+/// Headers of a message of a topic.
+pub const MESSAGE_HEADERS_MAX: usize = 50;
+/// Characters of a topic's name; Kafka's bound.
+pub const TOPIC_CHARS_MAX: usize = 249;
 /// Characters of a template.
 pub const TEMPLATE_CHARS_MAX: usize = 4096;
 /// Characters of a source's or sink's id.

@@ -204,6 +204,35 @@ impl CompiledMapping {
             .collect()
     }
 
+    /// Calls `take` with each column's number and cell, in order.
+    ///
+    /// # Errors
+    /// The first column that has no cell, or with which all cells together are over the limit of a
+    /// row.
+    pub(crate) fn each_cell(
+        &self,
+        record: &RecordContext,
+        templates: &[Result<impl AsRef<[u8]>, TemplateError>],
+        random: &mut dyn FnMut() -> u128,
+        mut take: impl FnMut(usize, Vec<u8>),
+    ) -> Result<(), RecordError> {
+        let found = self.find_paths(record);
+        let mut size = 0;
+        for (i, column) in self.columns.iter().enumerate() {
+            let mut cell = Vec::new();
+            self.cell(column, record, found.as_ref(), templates, random, &mut cell)?;
+            size += cell.len();
+            if size > self.row_max {
+                return Err(column.error(
+                    RecordErrorKind::TooLarge,
+                    format!("the message is over the size limit {}", self.row_limit),
+                ));
+            }
+            take(i, cell);
+        }
+        Ok(())
+    }
+
     fn find_paths<'a>(&self, record: &'a RecordContext) -> Option<(&'a Document, Found)> {
         if !self.has_path {
             return None;

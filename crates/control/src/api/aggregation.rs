@@ -8,6 +8,7 @@ use super::error::ApiError;
 use super::params::{BranchPath, ListQuery, SourcePath};
 use super::types::aggregation::{AggregatedSink, AggregatedSource, Aggregation, Report};
 use super::types::common::Page;
+use super::types::statistics::{Balance, Total};
 use super::{Inner, Shared, sources, statistics};
 
 /// Sources with their sinks and what those hold.
@@ -64,6 +65,20 @@ async fn sinks(
     let sinks = api.repo.sinks(&source.key, "", max).await?.items;
     let mut shown = Vec::with_capacity(sinks.len());
     for sink in &sinks {
+        if sink.target.topic().is_some() {
+            let counts = api.topics.counts(sink);
+            let total = Total::of_topic(&counts);
+            shown.push(AggregatedSink {
+                sink: sink.into(),
+                statistics: Report {
+                    total: total.total,
+                    levels: total.levels,
+                    balance: Balance::of_topic(&counts),
+                    files: Vec::new(),
+                },
+            });
+            continue;
+        }
         let report = api.repo.sink_report(&sink.key).await;
         let (total, files) = report.map_err(statistics::failed)?;
         let files = files.iter().rev().filter(|f| !f.cleared);

@@ -171,6 +171,7 @@ impl From<DefinitionError> for ApiError {
             }
             E::SourceExists(key) => source_exists(key.source.as_str()),
             E::SinkExists(key) => sink_exists(key.sink.as_str()),
+            E::NotATopic(_) => Self::bad_request(error.to_string()),
             E::LimitReached { what, max } => limit_reached(what, max),
             E::Refused(refusal) => match refusal.downcast::<Self>() {
                 Ok(error) => *error,

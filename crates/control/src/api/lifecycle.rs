@@ -175,6 +175,67 @@ pub(super) async fn enable_sink(
     .await
 }
 
+/// Stops the delivery of a topic; records are taken all the same, and wait.
+#[utoipa::path(
+    put, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/pause", tag = "sink", operation_id = "PauseSink",
+    params(SinkPath, DisableQuery),
+    responses((status = 202, description = "A task stops its delivery.", body = Task))
+)]
+pub(super) async fn pause_sink(
+    State(api): State<Shared>,
+    call: Call<SinkPath, DisableQuery>,
+) -> Result<Answer<Task>, ApiError> {
+    let key = call.sink_key()?;
+    let sink = sinks::existing(&api, &key).await?;
+    refuse_table(&sink)?;
+    let stamp = call.who.stamp(api.clock.now());
+    let (inner, subject) = (Arc::clone(&api), sinks::subject(&key));
+    tasks::start(&api, "api.pause.sink", subject, async move {
+        let reason = &call.query.reason;
+        let paused = inner.repo.pause_sink(&key, reason, &stamp).await?;
+        Ok(Done::new(
+            paused.revision,
+            "Sink has been paused successfully.",
+        ))
+    })
+    .await
+}
+
+/// Begins the delivery of a topic again, with what has waited longest.
+#[utoipa::path(
+    put, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/resume", tag = "sink", operation_id = "ResumeSink",
+    params(SinkPath),
+    responses((status = 202, description = "A task begins its delivery again.", body = Task))
+)]
+pub(super) async fn resume_sink(
+    State(api): State<Shared>,
+    call: Call<SinkPath>,
+) -> Result<Answer<Task>, ApiError> {
+    let key = call.sink_key()?;
+    let sink = sinks::existing(&api, &key).await?;
+    refuse_table(&sink)?;
+    let stamp = call.who.stamp(api.clock.now());
+    let (inner, subject) = (Arc::clone(&api), sinks::subject(&key));
+    tasks::start(&api, "api.resume.sink", subject, async move {
+        let resumed = inner.repo.resume_sink(&key, &stamp).await?;
+        Ok(Done::new(
+            resumed.revision,
+            "Sink has been resumed successfully.",
+        ))
+    })
+    .await
+}
+
+fn refuse_table(sink: &forebay_model::Sink) -> Result<(), ApiError> {
+    if sink.target.topic().is_some() {
+        return Ok(());
+    }
+    let id = &sink.key.sink;
+    Err(ApiError::bad_request(format!(
+        "sink \"{id}\" is a table: only sinks of the types \"kafka\" and \"http\" can be paused and resumed."
+    )))
+}
+
 /// Brings a deleted sink back.
 #[utoipa::path(
     put, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/undelete", tag = "sink", operation_id = "UndeleteSink",

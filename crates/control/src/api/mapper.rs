@@ -3,7 +3,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use forebay_model::{Mapping, Sink, SinkKey, TableId, Timestamp};
+use forebay_model::{Mapping, Sink, SinkKey, Timestamp};
 use http::HeaderMap;
 
 /// Compiles mappings, and shows what they make of a record.
@@ -49,8 +49,8 @@ pub struct TestRecord {
 pub struct TestTable {
     /// Which sink.
     pub sink: SinkKey,
-    /// Its table.
-    pub table: TableId,
+    /// Its table or topic.
+    pub table: String,
     /// One for each record.
     pub rows: Vec<Vec<TestCell>>,
 }

@@ -11,6 +11,7 @@ use super::types::sink::{
     Column, ColumnRequest, ColumnType, Mapping as MappingView, MappingRequest, TableType, Template,
     TemplateLanguage,
 };
+use super::types::topic::Part;
 
 /// The table id of a request.
 pub(super) fn table_id(text: &str) -> Result<TableId, ApiError> {
@@ -96,7 +97,7 @@ fn shape_problem(mapping: &Mapping, problem: &MappingProblem) -> Problem {
 }
 
 /// What only compiling shows; on a thread where that may take its time.
-async fn compile(api: &Inner, mapping: &Mapping) -> Result<Vec<Problem>, ApiError> {
+pub(super) async fn compile(api: &Inner, mapping: &Mapping) -> Result<Vec<Problem>, ApiError> {
     let mapper = api.mapper.clone();
     let compiled = mapping.clone();
     let found = tokio::task::spawn_blocking(move || mapper.check(&compiled)).await;
@@ -119,7 +120,7 @@ async fn compile(api: &Inner, mapping: &Mapping) -> Result<Vec<Problem>, ApiErro
     Ok(found.into_iter().map(problem).collect())
 }
 
-fn model_column(request: ColumnRequest) -> Result<forebay_model::Column, String> {
+pub(super) fn model_column(request: ColumnRequest) -> Result<forebay_model::Column, String> {
     let name = request.name;
     let lacks = |what: &str| format!("column \"{name}\" is missing {what}");
     let raw_string = request.raw_string.unwrap_or_default();
@@ -158,7 +159,7 @@ impl From<&Mapping> for MappingView {
 }
 
 /// A column as it is shown: the fields of its type, and the primary key when it is in it.
-fn view(column: &forebay_model::Column) -> Column {
+pub(super) fn view(column: &forebay_model::Column) -> Column {
     let mut view = Column {
         r#type: column_type(&column.kind),
         name: column.name.clone(),
@@ -190,6 +191,23 @@ fn view(column: &forebay_model::Column) -> Column {
         | ColumnKind::Headers => {}
     }
     view
+}
+
+/// A part of a message as it is shown: a column without a name.
+pub(super) fn part_view(kind: &ColumnKind) -> Part {
+    let column = view(&forebay_model::Column {
+        name: String::new(),
+        primary_key: false,
+        kind: kind.clone(),
+    });
+    Part {
+        r#type: column.r#type,
+        path: column.path,
+        default_value: column.default_value,
+        raw_string: column.raw_string,
+        template: column.template,
+        value: column.value,
+    }
 }
 
 fn column_type(kind: &ColumnKind) -> ColumnType {

@@ -167,7 +167,7 @@ pub(super) struct AdminListQuery {
     pub(super) limit: u32,
 }
 
-/// Why something is switched off.
+/// Why something is switched off or paused.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use forebay_meta::repo::definitions::Refusal;
 use forebay_meta::{DefinitionError, Listing, SinkContent};
 use forebay_model::{
-    Mapping, SettingsPatch, SinkId, SinkKey, TableBackend, TableId, TableSink, VolumeId,
+    Mapping, SettingsPatch, SinkId, SinkKey, SinkTarget, TableBackend, TableId, TableSink, VolumeId,
 };
 
 use super::answer::Answer;
@@ -16,9 +17,13 @@ use super::mapping::{backend, mapping, table_id};
 use super::params::{ListQuery, SinkPath, SourcePath};
 use super::sources::{invalid_id, refuse_reserved, replace};
 use super::tasks::{self, Done};
+use super::topics::{self, TopicChange};
 use super::types::common::Page;
-use super::types::sink::{Sink, SinkCreate, SinkList, SinkUpdate, TableUpdate};
+use super::types::sink::{
+    Sink, SinkCreate, SinkList, SinkType, SinkUpdate, TableCreate, TableUpdate,
+};
 use super::types::task::Task;
+use super::types::topic::TopicCreate;
 use super::{Inner, Shared};
 use crate::task::Subject;
 
@@ -39,17 +44,11 @@ pub(super) async fn create(
     let sink = SinkId::from_name(given).map_err(|e| invalid_id("sinkId", &e))?;
     refuse_reserved("sinkId", sink.as_str())?;
     let key = SinkKey { source, sink };
-    let table = body.table.ok_or_else(|| {
-        ApiError::bad_request("\"table\" must be configured for the \"table\" sink type.")
-    })?;
+    let target = target(&api, key.sink.as_str(), body.r#type, body.table, body.topic).await?;
     let content = SinkContent {
         name: body.name,
         description: body.description.unwrap_or_default(),
-        table: TableSink {
-            backend: backend(&api, table.r#type)?,
-            table: table_id(&table.table_id)?,
-            mapping: mapping(&api, table.mapping).await?,
-        },
+        target,
         settings: SettingsPatch::new(),
     };
     api.repo.source(&key.source).await?;
@@ -70,6 +69,44 @@ pub(super) async fn create(
         ))
     })
     .await
+}
+
+/// Where the records of a new sink go.
+async fn target(
+    api: &Inner,
+    sink: &str,
+    r#type: SinkType,
+    table: Option<TableCreate>,
+    topic: Option<TopicCreate>,
+) -> Result<SinkTarget, ApiError> {
+    let only = |field: &str, types: &str| {
+        let text = format!("\"{field}\" is only for the sink types {types}.");
+        ApiError::bad_request(text)
+    };
+    let Some(kind) = topics::kind(r#type) else {
+        if topic.is_some() {
+            return Err(only("topic", "\"kafka\" and \"http\""));
+        }
+        let table = table.ok_or_else(|| {
+            ApiError::bad_request("\"table\" must be configured for the \"table\" sink type.")
+        })?;
+        return Ok(SinkTarget::Table(TableSink {
+            backend: backend(api, table.r#type)?,
+            table: table_id(&table.table_id)?,
+            mapping: mapping(api, table.mapping).await?,
+        }));
+    };
+    if table.is_some() {
+        return Err(only("table", "\"table\""));
+    }
+    let name = kind.name();
+    let topic = topic.ok_or_else(|| {
+        ApiError::bad_request(format!(
+            "\"topic\" must be configured for the \"{name}\" sink type."
+        ))
+    })?;
+    let topic = topics::topic(api, kind, sink, topic).await?;
+    Ok(SinkTarget::Topic(topic))
 }
 
 /// Sinks of a source.
@@ -147,8 +184,19 @@ pub(super) async fn update(
 ) -> Result<Answer<Task>, ApiError> {
     let key = call.sink_key()?;
     let mut body = call.body.0;
-    let table = table_change(&api, body.table.take()).await?;
-    existing(&api, &key).await?;
+    let changes = Changes {
+        r#type: body.r#type,
+        table: match body.table.take() {
+            Some(request) => Some(TableChange::of(&api, request).await?),
+            None => None,
+        },
+        topic: match body.topic.take() {
+            Some(request) => Some(TopicChange::of(&api, request).await?),
+            None => None,
+        },
+    };
+    let mut now = existing(&api, &key).await?;
+    changes.apply(&api, &mut now.target)?;
     let stamp = call.who.stamp(api.clock.now());
     let (inner, subject) = (Arc::clone(&api), subject(&key));
     tasks::start(&api, "api.update.sink", subject, async move {
@@ -157,10 +205,9 @@ pub(super) async fn update(
         let change = |content: &mut SinkContent| {
             replace(&mut content.name, body.name.as_ref());
             replace(&mut content.description, body.description.as_ref());
-            replace(&mut content.table.backend, table.backend.as_ref());
-            replace(&mut content.table.table, table.table.as_ref());
-            replace(&mut content.table.mapping, table.mapping.as_ref());
-            Ok(())
+            changes
+                .apply(&inner, &mut content.target)
+                .map_err(|e| Box::new(e) as Refusal)
         };
         let repo = &inner.repo;
         let updated = repo.update_sink(&key, description, &volumes, &stamp, change);
@@ -173,25 +220,62 @@ pub(super) async fn update(
 }
 
 /// Checked changes of a table.
-#[derive(Default)]
 struct TableChange {
     backend: Option<TableBackend>,
     table: Option<TableId>,
     mapping: Option<Mapping>,
 }
 
-async fn table_change(api: &Inner, request: Option<TableUpdate>) -> Result<TableChange, ApiError> {
-    let Some(request) = request else {
-        return Ok(TableChange::default());
-    };
-    Ok(TableChange {
-        backend: request.r#type.map(|t| backend(api, t)).transpose()?,
-        table: request.table_id.as_deref().map(table_id).transpose()?,
-        mapping: match request.mapping {
-            Some(request) => Some(mapping(api, request).await?),
-            None => None,
-        },
-    })
+impl TableChange {
+    async fn of(api: &Inner, request: TableUpdate) -> Result<Self, ApiError> {
+        Ok(Self {
+            backend: request.r#type.map(|t| backend(api, t)).transpose()?,
+            table: request.table_id.as_deref().map(table_id).transpose()?,
+            mapping: match request.mapping {
+                Some(request) => Some(mapping(api, request).await?),
+                None => None,
+            },
+        })
+    }
+}
+
+/// Checked changes of where records go.
+struct Changes {
+    r#type: Option<SinkType>,
+    table: Option<TableChange>,
+    topic: Option<TopicChange>,
+}
+
+impl Changes {
+    /// Makes them, if they are of what is there.
+    fn apply(&self, api: &Inner, target: &mut SinkTarget) -> Result<(), ApiError> {
+        let is = target.type_name();
+        if self.r#type.is_some_and(|t| t != SinkType::of(target)) {
+            return Err(ApiError::bad_request(format!(
+                "the type of a sink can't be changed: it is \"{is}\", make another sink."
+            )));
+        }
+        let refuse = |field: &str| {
+            let text = format!("\"{field}\" can't be set: the type of the sink is \"{is}\".");
+            Err(ApiError::bad_request(text))
+        };
+        match target {
+            SinkTarget::Table(_) if self.topic.is_some() => refuse("topic"),
+            SinkTarget::Topic(_) if self.table.is_some() => refuse("table"),
+            SinkTarget::Table(table) => {
+                if let Some(change) = &self.table {
+                    replace(&mut table.backend, change.backend.as_ref());
+                    replace(&mut table.table, change.table.as_ref());
+                    replace(&mut table.mapping, change.mapping.as_ref());
+                }
+                Ok(())
+            }
+            SinkTarget::Topic(topic) => match &self.topic {
+                Some(change) => change.apply(api, topic),
+                None => Ok(()),
+            },
+        }
+    }
 }
 
 /// Deletes a sink. What was accepted still goes into its table.

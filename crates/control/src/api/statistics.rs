@@ -12,6 +12,7 @@ use super::error::ApiError;
 use super::params::{FilesQuery, SinkPath, SourcePath};
 use super::sinks::existing;
 use super::types::statistics::{Balance, Files, Slices, Total};
+use super::types::topic::Delivery;
 
 /// What a sink holds, in all and by where it is.
 #[utoipa::path(
@@ -24,7 +25,10 @@ pub(super) async fn total(
     call: Call<SinkPath>,
 ) -> Result<Answer<Total>, ApiError> {
     let key = call.sink_key()?;
-    existing(&api, &key).await?;
+    let sink = existing(&api, &key).await?;
+    if sink.target.topic().is_some() {
+        return Ok(Answer::ok(Total::of_topic(&api.topics.counts(&sink))));
+    }
     let statistics = api.repo.sink_statistics(&key).await.map_err(failed)?;
     Ok(Answer::ok((&statistics).into()))
 }
@@ -92,7 +96,12 @@ pub(super) async fn clear_sink(
     call: Call<SinkPath>,
 ) -> Result<StatusCode, ApiError> {
     let key = call.sink_key()?;
-    existing(&api, &key).await?;
+    let sink = existing(&api, &key).await?;
+    if sink.target.topic().is_some() {
+        return Err(ApiError::bad_request(
+            "counts of a topic are those of the log and can't be cleared; only those of tables can.",
+        ));
+    }
     let stamp = call.who.stamp(api.clock.now());
     let cleared = api.repo.clear_statistics(&key, &stamp).await;
     cleared.map_err(failed)?;
@@ -113,6 +122,9 @@ pub(super) async fn clear_source(
     api.repo.source(&key).await?;
     let stamp = call.who.stamp(api.clock.now());
     for sink in api.repo.sinks(&key, "", limits::SINKS_MAX).await?.items {
+        if sink.target.topic().is_some() {
+            continue;
+        }
         let cleared = api.repo.clear_statistics(&sink.key, &stamp).await;
         cleared.map_err(failed)?;
     }
@@ -130,9 +142,32 @@ pub(super) async fn balance(
     call: Call<SinkPath>,
 ) -> Result<Answer<Balance>, ApiError> {
     let key = call.sink_key()?;
-    existing(&api, &key).await?;
+    let sink = existing(&api, &key).await?;
+    if sink.target.topic().is_some() {
+        return Ok(Answer::ok(Balance::of_topic(&api.topics.counts(&sink))));
+    }
     let balance = api.repo.balance(&key).await.map_err(failed)?;
     Ok(Answer::ok(balance.into()))
+}
+
+/// How the delivery of a topic is. An extension of Forebay.
+#[utoipa::path(
+    get, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/statistics/delivery", tag = "sink", operation_id = "SinkStatisticsDelivery",
+    params(SinkPath),
+    responses((status = 200, description = "accepted = delivered + dead + discarded + lost + lag.records", body = Delivery))
+)]
+pub(super) async fn delivery(
+    State(api): State<Shared>,
+    call: Call<SinkPath>,
+) -> Result<Answer<Delivery>, ApiError> {
+    let sink = existing(&api, &call.sink_key()?).await?;
+    let Some(topic) = sink.target.topic() else {
+        let id = &sink.key.sink;
+        return Err(ApiError::bad_request(format!(
+            "sink \"{id}\" is a table: only sinks of the types \"kafka\" and \"http\" have a delivery, see its files."
+        )));
+    };
+    Ok(Answer::ok(Delivery::new(topic, api.topics.counts(&sink))))
 }
 
 pub(super) fn failed(error: FileError) -> ApiError {

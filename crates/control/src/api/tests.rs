@@ -16,4 +16,5 @@ mod sinks;
 mod sources;
 mod statistics;
 mod tasks;
+mod topics;
 mod world;

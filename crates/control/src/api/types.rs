@@ -12,4 +12,5 @@ pub(super) mod source;
 pub(super) mod statistics;
 pub(super) mod task;
 pub(super) mod test_result;
+pub(super) mod topic;
 pub(super) mod trial;

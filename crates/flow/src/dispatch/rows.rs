@@ -64,9 +64,7 @@ impl Rendered {
         random: &Random,
         out: &mut Vec<u8>,
     ) {
-        let rendered = pipeline
-            .mapping()
-            .render(record, cells, &mut || random(), out);
+        let rendered = pipeline.render(record, cells, &mut || random(), out);
         let Err(error) = rendered else {
             self.rows += 1;
             return;

@@ -132,7 +132,7 @@ impl Pipelines {
         let writing: HashSet<&SliceKey> = writing.iter().map(|s| &s.key).collect();
         for slice in self.open.keys().filter(|s| !writing.contains(s)) {
             let route = routes.sink(&slice.file.sink);
-            if route.pipeline().is_some_and(|p| p.slice() == slice) {
+            if route.pipeline().is_some_and(|p| p.slice() == Some(slice)) {
                 route.set_pipeline(None);
                 self.compiled.remove(&slice.file.sink);
             }

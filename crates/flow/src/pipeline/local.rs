@@ -124,17 +124,25 @@ fn statistics(stats: &StreamStats) -> Statistics {
 
 /// A slice's stream. It is made in the log with the first block: an idle sink costs nothing there.
 #[derive(Debug)]
-struct LocalStream {
+pub(crate) struct LocalStream {
     log: Log,
     name: String,
     id: OnceLock<StreamId>,
     /// Blocks that wait for room in the log's queue; those behind them must not overtake.
     waiting: Arc<AtomicUsize>,
+    /// What its blocks are, where that is not said by their compression.
+    codec: Option<u8>,
 }
 
 impl LocalStream {
     fn new(log: &Log, name: String) -> Self {
+        Self::of(log, name, None)
+    }
+
+    /// A stream whose blocks are of `codec`.
+    pub(crate) fn of(log: &Log, name: String, codec: Option<u8>) -> Self {
         Self {
+            codec,
             log: log.clone(),
             name,
             id: OnceLock::new(),
@@ -153,7 +161,8 @@ impl LocalStream {
 
 impl BlockStream for LocalStream {
     fn append(&self, block: BlockToAppend) -> Result<BlockTicket, AppendError> {
-        let block = new_block(self.id()?, block)?;
+        let mut block = new_block(self.id()?, block)?;
+        block.codec = self.codec.unwrap_or(block.codec);
         if self.waiting.load(SeqCst) == 0 {
             match self.log.append(block.clone()) {
                 Ok(ticket) => return Ok(resolve(ticket).boxed()),

@@ -261,6 +261,7 @@ impl Node {
             pipelines: Arc::clone(&self.pipelines),
             reporter: Arc::clone(&reporter),
             limits: Limits::default(),
+            topics: None,
         });
         let stop = self.stop.clone();
         self.spawn("the follower", async move {

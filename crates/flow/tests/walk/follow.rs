@@ -33,7 +33,7 @@ async fn definitions_become_routes() {
     let changed = node
         .repo
         .update_sink(&key, "Updated.", &[volume_id()], &stamp(), |content| {
-            content.table = table(&[path("n"), ColumnKind::Body]);
+            content.target = table(&[path("n"), ColumnKind::Body]).into();
             Ok(())
         })
         .await

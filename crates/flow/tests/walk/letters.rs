@@ -70,7 +70,7 @@ async fn mend(node: &mut Node) {
     let changed = node
         .repo
         .update_sink(&sink_key("k"), "Mended.", &[volume_id()], &stamp, |sink| {
-            sink.table = table(&[with_default("n"), ColumnKind::Datetime]);
+            sink.target = table(&[with_default("n"), ColumnKind::Datetime]).into();
             Ok(())
         })
         .await

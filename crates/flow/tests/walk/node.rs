@@ -111,6 +111,7 @@ impl Machine {
             pipelines: Arc::clone(&pipelines),
             reporter: Arc::clone(&reporter),
             limits: Limits::default(),
+            topics: None,
         });
         let follower = tokio::spawn(follower.run(stop.clone()));
         let deps = Deps {
@@ -182,7 +183,7 @@ impl Node {
         let content = SinkContent {
             name: id.to_owned(),
             description: String::new(),
-            table: table(columns),
+            target: table(columns).into(),
             settings,
         };
         let key = sink_key(id);

@@ -20,6 +20,8 @@ pub(crate) enum Command {
     Ls(List),
     Show(Show),
     Delete(Delete),
+    Pause(Pause),
+    Resume(Resume),
 }
 
 /// Creates a source, with a sink if one is described.
@@ -104,6 +106,36 @@ pub(crate) struct Delete {
     server: Server,
 }
 
+/// Stops the delivery of a sink that is a topic.
+///
+/// Records are taken all the same, and wait.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  forebay source pause my-events orders --reason 'broker is being moved'")]
+pub(crate) struct Pause {
+    /// Id of the source
+    id: String,
+    /// Id of the sink
+    sink: String,
+    /// Why; shown with the sink
+    #[arg(long, default_value = "")]
+    reason: String,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// Begins the delivery of a sink that was paused again.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Resume {
+    /// Id of the source
+    id: String,
+    /// Id of the sink
+    sink: String,
+    #[command(flatten)]
+    server: Server,
+}
+
 /// Runs it.
 pub(crate) fn run(command: Command, env: Environment) -> Result<(), Failure> {
     match command {
@@ -131,7 +163,28 @@ pub(crate) fn run(command: Command, env: Environment) -> Result<(), Failure> {
                 terminal::line(format_args!("source {} deleted", args.id))
             })
         }
+        Command::Pause(args) => {
+            let api = ApiClient::new(&args.server, env)?;
+            let action = format!("pause?reason={}", encoded(&args.reason));
+            block_on(switch(&api, (&args.id, &args.sink), &action, "paused"))
+        }
+        Command::Resume(args) => {
+            let api = ApiClient::new(&args.server, env)?;
+            block_on(switch(&api, (&args.id, &args.sink), "resume", "resumed"))
+        }
     }
+}
+
+async fn switch(
+    api: &ApiClient,
+    (source, sink): (&str, &str),
+    action: &str,
+    done: &str,
+) -> Result<(), Failure> {
+    let (id, of) = (encoded(sink), encoded(source));
+    let path = format!("{SOURCES}/{of}/sinks/{id}/{action}");
+    api.task(Method::PUT, &path, None).await?;
+    terminal::line(format_args!("sink {source}/{sink} {done}"))
 }
 
 async fn create(api: &ApiClient, args: Create) -> Result<(), Failure> {
@@ -148,7 +201,9 @@ async fn create(api: &ApiClient, args: Create) -> Result<(), Failure> {
         .await?;
     if let Some(table) = args.sink {
         let sink = SinkDefinition {
-            table,
+            table: Some(table),
+            kafka: None,
+            http: None,
             backend: args.backend,
             name: None,
             id: None,
@@ -234,6 +289,9 @@ async fn show(api: &ApiClient, args: &Show) -> Result<(), Failure> {
 
 async fn show_sink(api: &ApiClient, source: &str, sink: &Value) -> Result<(), Failure> {
     let id = text(sink, "sinkId");
+    if sink.get("topic").is_some() {
+        return show_topic(api, source, sink).await;
+    }
     let table = sink
         .pointer("/table/tableId")
         .and_then(Value::as_str)
@@ -269,6 +327,65 @@ async fn show_sink(api: &ApiClient, source: &str, sink: &Value) -> Result<(), Fa
             .or(column.get("value"));
         let from = from.and_then(Value::as_str).unwrap_or_default();
         shown.row(&[text(column, "name"), text(column, "type"), from]);
+    }
+    terminal::data(shown)
+}
+
+async fn show_topic(api: &ApiClient, source: &str, sink: &Value) -> Result<(), Failure> {
+    let id = text(sink, "sinkId");
+    let topic = sink.get("topic").cloned().unwrap_or_default();
+    terminal::line(format_args!(
+        "\nsink     {id}  ({}) into {} topic {} of provider {}",
+        text(sink, "name"),
+        text(sink, "type"),
+        text(&topic, "topic"),
+        text(&topic, "provider")
+    ))?;
+    let path = format!("{source}/sinks/{id}/statistics/delivery");
+    let delivery = api.get(&path).await?;
+    let count = |name: &str| {
+        let value = delivery.pointer(name).and_then(Value::as_u64);
+        value.unwrap_or_default()
+    };
+    terminal::line(format_args!(
+        "records  {} accepted, {} delivered, {} dead, {} waiting ({} bytes)",
+        count("/accepted"),
+        count("/delivered"),
+        count("/dead"),
+        count("/lag/records"),
+        count("/lag/bytes")
+    ))?;
+    let provider = delivery.get("provider").cloned().unwrap_or_default();
+    let why = sink.get("paused").map_or_else(
+        || text(&provider, "error").to_owned(),
+        |paused| text(paused, "reason").to_owned(),
+    );
+    let why = if why.is_empty() {
+        why
+    } else {
+        format!(": {why}")
+    };
+    terminal::line(format_args!("state    {}{why}", text(&provider, "state")))?;
+    let message = topic.get("message").cloned().unwrap_or_default();
+    let mut shown = crate::query::TextTable::new(&["part", "type", "from"]);
+    let mut row = |name: String, part: &Value| {
+        let from = part
+            .get("path")
+            .or(part.pointer("/template/content"))
+            .or(part.get("value"));
+        let from = from.and_then(Value::as_str).unwrap_or_default();
+        shown.row(&[&name, text(part, "type"), from]);
+    };
+    for name in ["key", "value"] {
+        if let Some(part) = message.get(name) {
+            row(name.to_owned(), part);
+        }
+    }
+    for (list, before) in [("fields", "value."), ("headers", "header ")] {
+        let parts = message.get(list).and_then(Value::as_array);
+        for part in parts.into_iter().flatten() {
+            row(format!("{before}{}", text(part, "name")), part);
+        }
     }
     terminal::data(shown)
 }

@@ -278,7 +278,7 @@ fn kind(found: &Found, path: &str) -> Kind {
     match types.first().copied() {
         Some("integer") => Kind::Integer,
         Some("boolean") => Kind::Bool,
-        Some("array") if path == "api.tokens" => Kind::Objects,
+        Some("array") if matches!(path, "api.tokens" | "providers") => Kind::Objects,
         Some("array") => Kind::Texts,
         _ if path.ends_with(".listen") => Kind::Address,
         _ => Kind::Text,

@@ -39,6 +39,8 @@ pub(super) fn problems(config: &Config) -> Vec<String> {
         ("upload", config.upload.problems()),
         ("import", config.import.problems()),
         ("janitor", config.janitor.problems()),
+        ("topics", config.topics.problems()),
+        ("providers", super::provider::problems(&config.providers)),
         ("templates", config.templates.problems()),
         ("telemetry", config.telemetry.problems()),
         ("shutdown", config.shutdown.problems()),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::{ColumnDefinition, SinkDefinition, SourceDefinition};
+use super::{ColumnDefinition, SinkDefinition, SourceDefinition, TopicDefinition};
 use crate::api::{ApiClient, SOURCES};
 use crate::failure::Failure;
 
@@ -161,18 +161,65 @@ fn sink_step(
             body,
         };
     };
-    let table = found.get("table").cloned().unwrap_or_default();
     let mut difference = Difference::default();
     difference.text(found, "name", definition.shown_name());
     difference.text(found, "description", &definition.description);
+    if let Some((kind, topic)) = definition.topic() {
+        // Another type is refused by the server, which says why.
+        difference.text(found, "type", kind);
+        topic_difference(&mut difference, found, topic, id);
+    } else {
+        difference.text(found, "type", "table");
+        table_difference(&mut difference, found, definition, &body);
+    }
+    difference.step(what, format!("{sinks}/{id}"))
+}
+
+fn topic_difference(
+    difference: &mut Difference,
+    found: &Value,
+    definition: &TopicDefinition,
+    id: &str,
+) {
+    let shown = found.get("topic").cloned().unwrap_or_default();
+    let request = definition.request(id);
+    let mut changes = json!({});
+    for name in ["provider", "topic"] {
+        if shown.get(name) != request.get(name) {
+            difference.names.push(name);
+            changes[name] = request[name].clone();
+        }
+    }
+    let batches = shown.get("batches").and_then(Value::as_bool);
+    if batches.unwrap_or_default() != definition.batches {
+        difference.names.push("batches");
+        changes["batches"] = definition.batches.into();
+    }
+    if !definition.message.is(&shown["message"]) {
+        difference.names.push("message");
+        changes["message"] = request["message"].clone();
+    }
+    if changes != json!({}) {
+        difference.body["topic"] = changes;
+    }
+}
+
+fn table_difference(
+    difference: &mut Difference,
+    found: &Value,
+    definition: &SinkDefinition,
+    body: &Value,
+) {
+    let table = found.get("table").cloned().unwrap_or_default();
+    let wanted = definition.table.as_deref().unwrap_or_default();
     let mut new_table = json!({});
     if text(&table, "type") != definition.backend_name() {
         difference.names.push("backend");
         new_table["type"] = definition.backend_name().into();
     }
-    if text(&table, "tableId") != definition.table {
+    if text(&table, "tableId") != wanted {
         difference.names.push("table");
-        new_table["tableId"] = definition.table.as_str().into();
+        new_table["tableId"] = wanted.into();
     }
     let columns = table
         .pointer("/mapping/columns")
@@ -186,7 +233,6 @@ fn sink_step(
     if new_table != json!({}) {
         difference.body["table"] = new_table;
     }
-    difference.step(what, format!("{sinks}/{id}"))
 }
 
 /// Settings that are not as the file says; nothing if it says nothing of them.

@@ -7,7 +7,7 @@ use forebay_model::{SinkId, SourceId};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::ColumnDefinition;
+use super::{ColumnDefinition, TopicDefinition};
 use crate::config::nearest;
 use crate::failure::Failure;
 
@@ -39,16 +39,23 @@ pub(crate) struct SourceDefinition {
     pub(crate) sinks: Vec<SinkDefinition>,
 }
 
-/// A table that records go into.
+/// A table or topic that records go into: it has one of `table`, `kafka` and `http`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct SinkDefinition {
     /// `<in|out>.<bucket>.<table>`.
-    pub(crate) table: String,
+    #[serde(default)]
+    pub(crate) table: Option<String>,
+    /// A topic of Kafka.
+    #[serde(default)]
+    pub(crate) kafka: Option<TopicDefinition>,
+    /// An HTTP endpoint.
+    #[serde(default)]
+    pub(crate) http: Option<TopicDefinition>,
     /// What keeps the table, when it is not the server's default.
     #[serde(default)]
     pub(crate) backend: Option<String>,
-    /// The last part of the table's id when it is left out.
+    /// The last part of the table's id, or the topic, when it is left out.
     #[serde(default)]
     pub(crate) name: Option<String>,
     /// Made from the name when it is left out.
@@ -60,7 +67,8 @@ pub(crate) struct SinkDefinition {
     /// Settings, by name; `storage.level.` may be left out.
     #[serde(default)]
     pub(crate) settings: BTreeMap<String, Value>,
-    /// In the order of the table.
+    /// In the order of the table; only of a table.
+    #[serde(default)]
     pub(crate) columns: Vec<ColumnDefinition>,
 }
 
@@ -81,6 +89,10 @@ impl Definitions {
             serde_saphyr::from_str(&text).map_err(|e| complaint(&shown.to_string(), &e))?;
         if definitions.sources.is_empty() {
             return Err(Failure::usage(format_args!("{shown} has no sources")));
+        }
+        let mut sinks = definitions.sources.iter().flat_map(|s| &s.sinks);
+        if let Some(problem) = sinks.find_map(SinkDefinition::problem) {
+            return Err(Failure::usage(format_args!("{shown}: {problem}")));
         }
         Ok(definitions)
     }
@@ -137,8 +149,39 @@ impl SourceDefinition {
 impl SinkDefinition {
     /// Its name for people.
     pub(crate) fn shown_name(&self) -> &str {
-        let last = || self.table.rsplit('.').next().unwrap_or(&self.table);
-        self.name.as_deref().unwrap_or_else(last)
+        let of_table = self.table.as_ref().and_then(|t| t.rsplit('.').next());
+        let of_topic = self.topic().map(|(_, topic)| topic.shown_name());
+        let own = self.name.as_deref();
+        own.or(of_table).or(of_topic).unwrap_or_default()
+    }
+
+    /// Its topic, with the type, if it is one.
+    pub(crate) fn topic(&self) -> Option<(&'static str, &TopicDefinition)> {
+        let kafka = self.kafka.as_ref().map(|topic| ("kafka", topic));
+        kafka.or(self.http.as_ref().map(|topic| ("http", topic)))
+    }
+
+    /// What of it does not go together.
+    fn problem(&self) -> Option<String> {
+        let targets = [
+            self.table.is_some(),
+            self.kafka.is_some(),
+            self.http.is_some(),
+        ];
+        let name = self.shown_name();
+        if targets.iter().filter(|t| **t).count() != 1 {
+            return Some(format!(
+                "sink \"{name}\" needs one of table, kafka and http"
+            ));
+        }
+        let of_table = !self.columns.is_empty() || self.backend.is_some();
+        if self.table.is_none() && of_table {
+            return Some(format!(
+                "sink \"{name}\" is a topic: columns and backend are only for tables, see message"
+            ));
+        }
+        (self.table.is_some() && self.columns.is_empty())
+            .then(|| format!("sink \"{name}\" has no columns"))
     }
 
     /// Its id in the API.
@@ -159,6 +202,15 @@ impl SinkDefinition {
 
     /// As the API takes a new one.
     pub(crate) fn request(&self, id: &str) -> Value {
+        if let Some((kind, topic)) = self.topic() {
+            return json!({
+                "type": kind,
+                "sinkId": id,
+                "name": self.shown_name(),
+                "description": self.description,
+                "topic": topic.request(id),
+            });
+        }
         let columns: Vec<Value> = self.columns.iter().map(ColumnDefinition::request).collect();
         json!({
             "type": "table",

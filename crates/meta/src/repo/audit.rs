@@ -61,6 +61,9 @@ pub enum Action {
     Purge,
     Disable,
     Enable,
+    /// Of a topic: its delivery was stopped.
+    Pause,
+    Resume,
     ClearStatistics,
     /// Of a token: it got another text.
     Rotate,
@@ -69,7 +72,7 @@ pub enum Action {
 }
 
 impl Action {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 12] = [
         Self::Create,
         Self::Update,
         Self::Delete,
@@ -77,6 +80,8 @@ impl Action {
         Self::Purge,
         Self::Disable,
         Self::Enable,
+        Self::Pause,
+        Self::Resume,
         Self::ClearStatistics,
         Self::Rotate,
         Self::Refuse,
@@ -93,6 +98,8 @@ impl Action {
             Self::Purge => "purge",
             Self::Disable => "disable",
             Self::Enable => "enable",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
             Self::ClearStatistics => "clearStatistics",
             Self::Rotate => "rotate",
             Self::Refuse => "refuse",

@@ -3,8 +3,8 @@
 use std::error::Error;
 
 use forebay_model::{
-    BranchId, BranchKey, ProjectId, SettingsPatch, Sink, SinkKey, Source, SourceKey, SourceKind,
-    Stamp, TableSink, Version, limits,
+    BranchId, BranchKey, ProjectId, SettingsPatch, Sink, SinkKey, SinkTarget, Source, SourceKey,
+    SourceKind, Stamp, Version, limits,
 };
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -72,8 +72,8 @@ pub struct SinkContent {
     pub name: String,
     /// For people; may be empty.
     pub description: String,
-    /// The table that it fills.
-    pub table: TableSink,
+    /// Where its records go.
+    pub target: SinkTarget,
     /// Settings of its own.
     pub settings: SettingsPatch,
 }
@@ -85,7 +85,7 @@ impl SinkContent {
         Self {
             name: sink.name.clone(),
             description: sink.description.clone(),
-            table: sink.table.clone(),
+            target: sink.target.clone(),
             settings: sink.settings.clone(),
         }
     }
@@ -93,7 +93,7 @@ impl SinkContent {
     pub(super) fn write_into(self, sink: &mut Sink) {
         sink.name = self.name;
         sink.description = self.description;
-        sink.table = self.table;
+        sink.target = self.target;
         sink.settings = self.settings;
     }
 
@@ -132,6 +132,9 @@ pub enum DefinitionError {
     /// There is one of that id already.
     #[error("sink \"{0}\" already exists")]
     SinkExists(SinkKey),
+    /// Only the delivery of a topic can be stopped.
+    #[error("sink \"{0}\" is a table: only sinks of the types kafka and http can be paused")]
+    NotATopic(SinkKey),
     /// No more of them are allowed.
     #[error("{what} limit reached, the maximum is {max}")]
     LimitReached {

@@ -150,7 +150,7 @@ pub(super) struct Under<'u> {
 /// A sink's book, and its open file as the book names it.
 pub(super) struct Shelf {
     sink: SinkKey,
-    book: Option<Revised<Book>>,
+    pub(super) book: Option<Revised<Book>>,
     pub(super) open: Option<(Revised<File>, Vec<Revised<Slice>>)>,
 }
 
@@ -254,12 +254,15 @@ impl Repo {
             sink: under.sink.key.clone(),
             opened_at,
         };
+        let Some(table) = under.sink.target.table() else {
+            return Err(FileError::SinkNotActive(key.sink));
+        };
         let settings = self
             .defaults
             .with(&under.source.settings)
             .with(&under.sink.settings);
         let compression = settings.compression();
-        let file = File::open(key.clone(), under.sink.table.clone(), settings);
+        let file = File::open(key.clone(), table.clone(), settings);
         draft.absent(Key::File(&key));
         draft.put(Key::File(&key), &file)?;
         let mut slices = Vec::with_capacity(volumes.len());
@@ -328,7 +331,9 @@ impl Repo {
         draft.as_read(Key::Source(&key.source), source.as_ref());
         draft.as_read(Key::Sink(key), sink.as_ref());
         Ok(match (source, sink) {
-            (Some(source), Some(sink)) if source.is_active() && sink.is_active() => {
+            (Some(source), Some(sink))
+                if source.is_active() && sink.is_active() && sink.target.table().is_some() =>
+            {
                 Some((source.value, sink.value))
             }
             _ => None,

@@ -3,7 +3,7 @@
 //! Nothing of a source is forgotten while records of it are on their way: they were acknowledged,
 //! so they reach their tables first.
 
-use forebay_model::{Sink, SourceKey, Stamp, Statistics, TableBackend, TableId};
+use forebay_model::{Sink, SourceKey, Stamp, Statistics, TableBackend, TableId, TableSink};
 
 use super::audit::Action;
 use super::definitions::DefinitionError;
@@ -42,13 +42,13 @@ impl Repo {
         let others = self.read_all::<Sink>(keys::SINKS).await?;
         let mut tables: Vec<FilledTable> = deleted
             .iter()
-            .map(|sink| {
-                let fills = |s: &&Revised<Sink>| {
-                    s.table.backend == sink.table.backend && s.table.table == sink.table.table
-                };
+            .filter_map(|sink| sink.target.table())
+            .map(|table| {
+                let same = |t: &TableSink| t.backend == table.backend && t.table == table.table;
+                let fills = |s: &&Revised<Sink>| s.target.table().is_some_and(same);
                 FilledTable {
-                    backend: sink.table.backend,
-                    table: sink.table.table.clone(),
+                    backend: table.backend,
+                    table: table.table.clone(),
                     also_of: others.iter().find(fills).map(|s| s.key.to_string()),
                 }
             })

@@ -7,7 +7,7 @@
 //! | disable, enable (also with its source) | closed, opened |
 //! | delete (also with its source) | closed                      |
 //!
-//! A sink has an open file if and only if it and its source take records.
+//! A table sink has an open file if and only if it and its source take records; a topic has none.
 
 use forebay_model::{Deleted, Sink, SinkKey, Source, SourceKey, Stamp, Version, VolumeId, limits};
 
@@ -18,6 +18,7 @@ use super::sources::undeleted_version;
 use super::{Attempts, Draft, Listing, Repo, Revised};
 use crate::keys::{self, Key};
 use crate::store::Revision;
+use crate::stored::book::Book;
 use crate::stored::definition::KeptVersion;
 
 impl Repo {
@@ -50,7 +51,7 @@ impl Repo {
                 key: key.clone(),
                 name: content.name.clone(),
                 description: content.description.clone(),
-                table: content.table.clone(),
+                target: content.target.clone(),
                 settings: content.settings.clone(),
                 version: next_version(number, content.hash(), description, stamp)?,
                 created: deleted
@@ -58,6 +59,7 @@ impl Repo {
                     .map_or_else(|| stamp.clone(), |d| d.created.clone()),
                 deleted: None,
                 disabled: None,
+                paused: None,
             };
             let mut draft = Draft::default();
             draft.unchanged(Key::Source(&key.source), &source);
@@ -105,12 +107,17 @@ impl Repo {
         stamp: &Stamp,
     ) -> Result<Turn, DefinitionError> {
         let shelf = self.shelf(&sink.key).await?;
-        let open = source.is_active() && sink.is_active();
+        let is_table = sink.target.table().is_some();
+        let open = source.is_active() && sink.is_active() && is_table;
         let under = open.then_some(Under {
             source,
             sink,
             volumes,
         });
+        if !is_table && shelf.book.is_none() {
+            // By its book a sink is remembered when all else of it is forgotten: then its stream is.
+            draft.put(Key::Book(&sink.key), &Book::default())?;
+        }
         Ok(self.draft_file_turn(draft, &shelf, under, stamp.at)?)
     }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use forebay_model::settings::Registry;
 use forebay_model::{
-    By, ByKind, Column, ColumnKind, Deleted, Disabled, Mapping, PathColumn, Retry, SinkSettings,
-    Stamp, Statistics, TableBackend, TableSink, TemplateColumn, Timestamp, Version,
+    By, ByKind, Column, ColumnKind, Deleted, Disabled, Mapping, PathColumn, Paused, Retry,
+    SinkSettings, Stamp, Statistics, TableBackend, TableSink, TemplateColumn, Timestamp, Version,
 };
 use serde::{Deserialize, Serialize};
 
@@ -141,6 +141,34 @@ impl From<DisabledForm> for Disabled {
     }
 }
 
+/// When delivery was stopped.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "named as in the domain type")]
+pub struct PausedForm {
+    #[serde(flatten)]
+    pub stamp: StampForm,
+    pub reason: String,
+}
+
+impl From<&Paused> for PausedForm {
+    fn from(paused: &Paused) -> Self {
+        Self {
+            stamp: (&paused.stamp).into(),
+            reason: paused.reason.clone(),
+        }
+    }
+}
+
+impl From<PausedForm> for Paused {
+    fn from(form: PausedForm) -> Self {
+        Self {
+            stamp: form.stamp.into(),
+            reason: form.reason,
+        }
+    }
+}
+
 /// A version's number and history, without its content.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -197,6 +225,26 @@ pub struct ColumnForm {
     pub kind: ColumnKindForm,
 }
 
+impl From<&Column> for ColumnForm {
+    fn from(column: &Column) -> Self {
+        Self {
+            name: column.name.clone(),
+            primary_key: column.primary_key,
+            kind: (&column.kind).into(),
+        }
+    }
+}
+
+impl From<ColumnForm> for Column {
+    fn from(form: ColumnForm) -> Self {
+        Self {
+            name: form.name,
+            primary_key: form.primary_key,
+            kind: form.kind.into(),
+        }
+    }
+}
+
 /// Where a cell comes from.
 #[derive(Serialize, Deserialize)]
 #[serde(
@@ -228,15 +276,10 @@ pub enum ColumnKindForm {
 
 impl From<&TableSink> for TableForm {
     fn from(sink: &TableSink) -> Self {
-        let column = |c: &Column| ColumnForm {
-            name: c.name.clone(),
-            primary_key: c.primary_key,
-            kind: (&c.kind).into(),
-        };
         Self {
             backend: sink.backend.name().to_owned(),
             table: sink.table.to_string(),
-            columns: sink.mapping.columns.iter().map(column).collect(),
+            columns: sink.mapping.columns.iter().map(Into::into).collect(),
         }
     }
 }
@@ -245,17 +288,12 @@ impl TryFrom<TableForm> for TableSink {
     type Error = String;
 
     fn try_from(form: TableForm) -> Result<Self, String> {
-        let column = |c: ColumnForm| Column {
-            name: c.name,
-            primary_key: c.primary_key,
-            kind: c.kind.into(),
-        };
         Ok(Self {
             backend: TableBackend::from_name(&form.backend)
                 .ok_or_else(|| format!("unknown table backend \"{}\"", form.backend))?,
             table: form.table.parse().map_err(|e| format!("{e}"))?,
             mapping: Mapping {
-                columns: form.columns.into_iter().map(column).collect(),
+                columns: form.columns.into_iter().map(Into::into).collect(),
             },
         })
     }

@@ -1,9 +1,10 @@
 //! Branches, sources, sinks and their versions.
 
-use forebay_model::{SettingsPatch, Sink, Source, SourceKind, Version};
+use forebay_model::{SettingsPatch, Sink, SinkTarget, Source, SourceKind, Version};
 use serde::{Deserialize, Serialize};
 
-use super::common::{DeletedForm, DisabledForm, StampForm, TableForm, VersionForm};
+use super::common::{DeletedForm, DisabledForm, PausedForm, StampForm, TableForm, VersionForm};
+use super::topic::TopicForm;
 use super::{Stored, StoredError, form, no_version, part};
 use crate::repo::definitions::{Branch, SinkContent, SourceContent};
 
@@ -61,7 +62,11 @@ impl From<SourceContentForm> for SourceContent {
 pub struct SinkContentForm {
     pub name: String,
     pub description: String,
-    pub table: TableForm,
+    /// This or the topic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<TableForm>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<TopicForm>,
     #[serde(default, skip_serializing_if = "SettingsPatch::is_empty")]
     pub settings: SettingsPatch,
 }
@@ -71,7 +76,8 @@ impl From<&SinkContent> for SinkContentForm {
         Self {
             name: content.name.clone(),
             description: content.description.clone(),
-            table: (&content.table).into(),
+            table: content.target.table().map(Into::into),
+            topic: content.target.topic().map(Into::into),
             settings: content.settings.clone(),
         }
     }
@@ -81,10 +87,15 @@ impl TryFrom<SinkContentForm> for SinkContent {
     type Error = String;
 
     fn try_from(form: SinkContentForm) -> Result<Self, String> {
+        let target = match (form.table, form.topic) {
+            (Some(table), None) => SinkTarget::Table(table.try_into()?),
+            (None, Some(topic)) => SinkTarget::Topic(topic.try_into()?),
+            _ => return Err("a sink has a table or a topic".to_owned()),
+        };
         Ok(Self {
             name: form.name,
             description: form.description,
-            table: form.table.try_into()?,
+            target,
             settings: form.settings,
         })
     }
@@ -103,6 +114,9 @@ pub struct DefinitionV1<C> {
     pub deleted: Option<DeletedForm>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disabled: Option<DisabledForm>,
+    /// Only of sinks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<PausedForm>,
 }
 
 impl Stored for Source {
@@ -118,6 +132,7 @@ impl Stored for Source {
             created: (&self.created).into(),
             deleted: self.deleted.as_ref().map(Into::into),
             disabled: self.disabled.as_ref().map(Into::into),
+            paused: None,
         }
     }
 
@@ -154,6 +169,7 @@ impl Stored for Sink {
             created: (&self.created).into(),
             deleted: self.deleted.as_ref().map(Into::into),
             disabled: self.disabled.as_ref().map(Into::into),
+            paused: self.paused.as_ref().map(Into::into),
         }
     }
 
@@ -167,12 +183,13 @@ impl Stored for Sink {
             key: part::<Self, _, _>(form.key.parse())?,
             name: content.name,
             description: content.description,
-            table: content.table,
+            target: content.target,
             settings: content.settings,
             version: form.version.into(),
             created: form.created.into(),
             deleted: form.deleted.map(Into::into),
             disabled: form.disabled.map(Into::into),
+            paused: form.paused.map(Into::into),
         })
     }
 }

@@ -141,12 +141,13 @@ fn sink() -> Sink {
         key: "1/2/src/snk".parse().unwrap(),
         name: "My Sink".to_owned(),
         description: "of mine".to_owned(),
-        table: table(),
+        target: table().into(),
         settings: [].into(),
         version: version(),
         created: stamp(1),
         deleted: None,
         disabled: None,
+        paused: None,
     }
 }
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use forebay_meta::{EmbeddedOptions, EmbeddedStore, Repo, SinkContent, SourceContent};
 use forebay_model::{
     BranchId, BranchKey, By, Column, ColumnKind, Mapping, ProjectId, SinkId, SinkKey, SinkSettings,
-    SourceId, SourceKey, SourceKind, Stamp, TableBackend, TableSink, Timestamp, VolumeId,
+    SinkTarget, SourceId, SourceKey, SourceKind, Stamp, TableBackend, TableSink, Timestamp,
+    VolumeId,
 };
 
 pub(crate) fn open(dir: &Path) -> Arc<EmbeddedStore> {
@@ -71,7 +72,7 @@ pub(crate) fn sink_content(name: &str) -> SinkContent {
     SinkContent {
         name: name.to_owned(),
         description: String::new(),
-        table: TableSink {
+        target: SinkTarget::Table(TableSink {
             backend: TableBackend::Sqlite,
             table: "in.c-b.t".parse().unwrap(),
             mapping: Mapping {
@@ -81,7 +82,7 @@ pub(crate) fn sink_content(name: &str) -> SinkContent {
                     kind: ColumnKind::Body,
                 }],
             },
-        },
+        }),
         settings: [].into(),
     }
 }

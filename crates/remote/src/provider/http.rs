@@ -19,8 +19,8 @@ use super::file::json_line;
 /// What a request holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Body {
-    /// The payload of one message, as it is. Key and topic are the headers `Message-Key` (base64url)
-    /// and `Message-Topic`.
+    /// The payload of one message, as it is, with the message's headers. Key and topic are the headers
+    /// `Message-Key` (base64url) and `Message-Topic`.
     #[default]
     Payload,
     /// A batch: a line of JSON for each message, as in [`json_line`].
@@ -187,9 +187,25 @@ impl HttpConnection {
                 "Idempotency-Key",
                 format!("{}-{}", self.id, delivery.sequence),
             )
-            .header(CONTENT_TYPE, "application/octet-stream")
             .header("Message-Topic", &*delivery.topic)
             .body(message.payload.clone().unwrap_or_default());
+        let mut has_type = false;
+        for (name, value) in &message.headers {
+            let value = value.as_deref().unwrap_or_default();
+            let (Ok(name), Ok(value)) = (
+                HeaderName::try_from(&**name),
+                HeaderValue::from_bytes(value),
+            ) else {
+                return Err(SendError::rejected(format!(
+                    "header {name:?} of the message can't be one of HTTP"
+                )));
+            };
+            has_type |= name == CONTENT_TYPE;
+            request = request.header(name, value);
+        }
+        if !has_type {
+            request = request.header(CONTENT_TYPE, "application/octet-stream");
+        }
         if let Some(key) = &message.key {
             let key = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(key);
             request = request.header("Message-Key", key);

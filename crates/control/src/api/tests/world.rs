@@ -158,6 +158,7 @@ impl World {
             backends: BTreeSet::from([TableBackend::Sqlite]),
             tables: dropped.clone(),
             quotas: Quotas::default(),
+            topics: Arc::new(OneProvider),
             config,
         });
         Self {
@@ -343,10 +344,52 @@ impl Mapper for SmallMapper {
         };
         let table = |sink: &Sink| TestTable {
             sink: sink.key.clone(),
-            table: sink.table.table.clone(),
-            rows: vec![sink.table.mapping.columns.iter().map(cell).collect()],
+            table: match &sink.target {
+                SinkTarget::Table(table) => table.table.to_string(),
+                SinkTarget::Topic(topic) => topic.topic.clone(),
+            },
+            rows: vec![columns(sink).columns.iter().map(cell).collect()],
         };
         Ok(sinks.iter().map(table).collect())
+    }
+}
+
+fn columns(sink: &Sink) -> forebay_model::Mapping {
+    match &sink.target {
+        SinkTarget::Table(table) => table.mapping.clone(),
+        SinkTarget::Topic(topic) => topic.message.columns(),
+    }
+}
+
+/// Has a provider `hook` of type http, and was built without Kafka.
+struct OneProvider;
+
+impl Topics for OneProvider {
+    fn providers(&self, kind: TopicKind) -> Result<Vec<String>, String> {
+        match kind {
+            TopicKind::Kafka => Err("built without Kafka".to_owned()),
+            TopicKind::Http => Ok(vec!["hook".to_owned()]),
+        }
+    }
+
+    fn counts(&self, sink: &Sink) -> TopicCounts {
+        TopicCounts {
+            accepted: 10,
+            delivered: 6,
+            dead: 1,
+            discarded: 0,
+            lost: 0,
+            waiting: 3,
+            waiting_bytes: 300,
+            oldest_at: Some(Timestamp::from_millis(0)),
+            in_flight: 2,
+            retries: 1,
+            state: if sink.paused.is_some() {
+                TopicState::Paused
+            } else {
+                TopicState::Up
+            },
+        }
     }
 }
 

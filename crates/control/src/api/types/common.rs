@@ -1,6 +1,6 @@
 //! What answers have in common.
 
-use forebay_model::{ByKind, Disabled, Stamp, Timestamp};
+use forebay_model::{ByKind, Disabled, Paused, Stamp, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -82,6 +82,16 @@ impl From<&Disabled> for DisabledEvent {
             at: disabled.stamp.at,
             by: (&disabled.stamp.by).into(),
             reason: disabled.reason.clone(),
+        }
+    }
+}
+
+impl From<&Paused> for DisabledEvent {
+    fn from(paused: &Paused) -> Self {
+        Self {
+            at: paused.stamp.at,
+            by: (&paused.stamp.by).into(),
+            reason: paused.reason.clone(),
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Sinks.
 
-use forebay_model::TableBackend;
+use forebay_model::{SinkTarget, TableBackend, TopicKind};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::common::{DisabledEvent, Event, Page, Version};
+use super::topic::{Topic, TopicCreate, TopicUpdate};
 
 /// A new sink.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -14,17 +15,19 @@ pub(crate) struct SinkCreate {
     /// Its id; made from the name when it is left out.
     #[schema(min_length = 1, max_length = 48, nullable = false, example = "my-sink")]
     pub(crate) sink_id: Option<String>,
-    #[expect(dead_code, reason = "there is one type so far; the schema checks it")]
-    r#type: SinkType,
+    pub(crate) r#type: SinkType,
     /// For people.
     #[schema(min_length = 1, max_length = 40, example = "My Sink")]
     pub(crate) name: String,
     /// For people.
     #[schema(max_length = 4096, nullable = false)]
     pub(crate) description: Option<String>,
-    /// Required for the type `table`.
+    /// Required for the type `table`, and only of it.
     #[schema(nullable = false)]
     pub(crate) table: Option<TableCreate>,
+    /// Required for the types `kafka` and `http`, and only of them.
+    #[schema(nullable = false)]
+    pub(crate) topic: Option<TopicCreate>,
 }
 
 /// Changes of a sink; what is left out stays.
@@ -35,9 +38,9 @@ pub(crate) struct SinkUpdate {
     /// Description of the new version.
     #[schema(max_length = 4096, nullable = false)]
     pub(crate) change_description: Option<String>,
-    #[expect(dead_code, reason = "there is one type so far; the schema checks it")]
+    /// It can't be changed.
     #[schema(nullable = false)]
-    r#type: Option<SinkType>,
+    pub(crate) r#type: Option<SinkType>,
     /// For people.
     #[schema(min_length = 1, max_length = 40, nullable = false)]
     pub(crate) name: Option<String>,
@@ -46,14 +49,31 @@ pub(crate) struct SinkUpdate {
     pub(crate) description: Option<String>,
     #[schema(nullable = false)]
     pub(crate) table: Option<TableUpdate>,
+    #[schema(nullable = false)]
+    pub(crate) topic: Option<TopicUpdate>,
 }
 
 /// Where records go.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum SinkType {
     /// Into a table.
     Table,
+    /// Into a topic of Apache Kafka.
+    Kafka,
+    /// To an HTTP endpoint.
+    Http,
+}
+
+impl SinkType {
+    /// That of a target.
+    pub(crate) fn of(target: &SinkTarget) -> Self {
+        match target.topic().map(|t| t.kind) {
+            None => Self::Table,
+            Some(TopicKind::Kafka) => Self::Kafka,
+            Some(TopicKind::Http) => Self::Http,
+        }
+    }
 }
 
 /// The table of a new sink.
@@ -202,7 +222,14 @@ pub(crate) struct Sink {
     r#type: SinkType,
     name: String,
     description: String,
-    table: Table,
+    /// Only of the type `table`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    table: Option<Table>,
+    /// Only of the types `kafka` and `http`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    topic: Option<Topic>,
     version: Version,
     created: Event,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -211,6 +238,10 @@ pub(crate) struct Sink {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     disabled: Option<DisabledEvent>,
+    /// Its delivery is stopped, while it takes records.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    paused: Option<DisabledEvent>,
 }
 
 /// The table of a sink.
@@ -272,18 +303,20 @@ impl From<&forebay_model::Sink> for Sink {
             branch_id: source.branch.branch.0,
             source_id: source.source.to_string(),
             sink_id: sink.key.sink.to_string(),
-            r#type: SinkType::Table,
+            r#type: SinkType::of(&sink.target),
             name: sink.name.clone(),
             description: sink.description.clone(),
-            table: Table {
-                r#type: sink.table.backend.into(),
-                table_id: sink.table.table.to_string(),
-                mapping: (&sink.table.mapping).into(),
-            },
+            table: sink.target.table().map(|table| Table {
+                r#type: table.backend.into(),
+                table_id: table.table.to_string(),
+                mapping: (&table.mapping).into(),
+            }),
+            topic: sink.target.topic().map(Into::into),
             version: (&sink.version).into(),
             created: (&sink.created).into(),
             deleted: sink.deleted.as_ref().map(|d| (&d.stamp).into()),
             disabled: sink.disabled.as_ref().map(Into::into),
+            paused: sink.paused.as_ref().map(Into::into),
         }
     }
 }

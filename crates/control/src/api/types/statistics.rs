@@ -3,6 +3,8 @@
 use forebay_meta::SinkStatistics;
 use forebay_meta::repo::files::ActiveSlice;
 use forebay_model::{Statistics, Timestamp};
+
+use super::super::topics::TopicCounts;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -54,6 +56,31 @@ impl From<Statistics> for Level {
             records_count: statistics.records,
             compressed_size: statistics.compressed_bytes,
             uncompressed_size: statistics.uncompressed_bytes,
+        }
+    }
+}
+
+impl Total {
+    /// Of a topic: what waits is local, what was delivered is in the target.
+    pub(crate) fn of_topic(counts: &TopicCounts) -> Self {
+        let local = Statistics {
+            records: counts.waiting,
+            compressed_bytes: counts.waiting_bytes,
+            uncompressed_bytes: counts.waiting_bytes,
+            first_record_at: counts.oldest_at,
+            ..Statistics::default()
+        };
+        let target = Statistics {
+            records: counts.delivered,
+            ..Statistics::default()
+        };
+        Self {
+            total: local.plus(target).into(),
+            levels: Levels {
+                local: level(local),
+                staging: None,
+                target: level(target),
+            },
         }
     }
 }
@@ -287,6 +314,21 @@ pub(crate) struct Balance {
     in_flight: u64,
     /// Whether the sum is right.
     holds: bool,
+}
+
+impl Balance {
+    /// Of a topic: imported is what was delivered, expired what was discarded.
+    pub(crate) fn of_topic(counts: &TopicCounts) -> Self {
+        forebay_model::Balance {
+            accepted: counts.accepted,
+            imported: counts.delivered,
+            dead: counts.dead,
+            expired: counts.discarded,
+            lost: counts.lost,
+            in_flight: counts.waiting,
+        }
+        .into()
+    }
 }
 
 impl From<forebay_model::Balance> for Balance {

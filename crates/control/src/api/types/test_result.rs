@@ -52,7 +52,7 @@ impl TestResult {
         };
         let table = |t: TestTable| TestResultTable {
             sink_id: t.sink.sink.to_string(),
-            table_id: t.table.to_string(),
+            table_id: t.table,
             rows: t.rows.into_iter().map(row).collect(),
         };
         Self {

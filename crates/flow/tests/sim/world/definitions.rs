@@ -2,7 +2,7 @@
 
 use forebay_meta::{SinkContent, SourceContent};
 use forebay_model::{
-    By, Column, ColumnKind, Mapping, PathColumn, SinkKey, SourceKey, SourceKind, Stamp,
+    By, Column, ColumnKind, Mapping, PathColumn, SinkKey, SinkTarget, SourceKey, SourceKind, Stamp,
     TableBackend, TableSink, Timestamp,
 };
 
@@ -43,11 +43,11 @@ pub(super) async fn define(node: &Node) {
         let content = SinkContent {
             name: (*sink).to_owned(),
             description: String::new(),
-            table: TableSink {
+            target: SinkTarget::Table(TableSink {
                 backend: TableBackend::Sqlite,
                 table: table_id(sink).parse().unwrap(),
                 mapping: Mapping { columns },
-            },
+            }),
             settings: [].into(),
         };
         let volumes = std::slice::from_ref(&node.volume);

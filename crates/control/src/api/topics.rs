@@ -1,0 +1,221 @@
+//! Sinks that are topics: from the form that clients send to the model, with the checks between, and
+//! what the API asks of whoever delivers them.
+
+use forebay_model::{
+    Column, ColumnKind, Mapping, MessageMapping, MessageValue, Sink, Timestamp, TopicKind,
+    TopicSink,
+};
+
+use super::Inner;
+use super::error::{ApiError, bullets};
+use super::mapping::{self, model_column};
+use super::types::sink::{ColumnRequest, SinkType};
+use super::types::topic::{MessageRequest, TopicCreate, TopicUpdate};
+
+/// Topics of this node, and the providers that they can be of.
+pub trait Topics: Send + Sync {
+    /// Names of the providers of a kind that the operator has declared, sorted.
+    ///
+    /// # Errors
+    /// Why this server can have none.
+    fn providers(&self, kind: TopicKind) -> Result<Vec<String>, String>;
+
+    /// What is known of a topic's messages.
+    fn counts(&self, sink: &Sink) -> TopicCounts;
+}
+
+/// Counts of a topic: *accepted = delivered + dead + discarded + lost + waiting*.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicCounts {
+    /// Messages that were acknowledged.
+    pub accepted: u64,
+    /// Messages that the provider has confirmed.
+    pub delivered: u64,
+    /// Messages that it refused for good, and that are kept.
+    pub dead: u64,
+    /// Messages that it refused for good, and that were discarded since.
+    pub discarded: u64,
+    /// Messages that a damaged disk has taken.
+    pub lost: u64,
+    /// Messages that are not delivered yet.
+    pub waiting: u64,
+    /// Their bytes.
+    pub waiting_bytes: u64,
+    /// When the oldest of them was received.
+    pub oldest_at: Option<Timestamp>,
+    /// Those of them that are with the provider.
+    pub in_flight: u64,
+    /// Failures after which messages were sent again, since the server was started.
+    pub retries: u64,
+    /// Whether messages are taken.
+    pub state: TopicState,
+}
+
+/// Whether a topic's messages are taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TopicState {
+    /// Nothing was sent yet.
+    Idle,
+    /// The last that was sent was taken.
+    Up,
+    /// They are not taken.
+    Down {
+        /// Why.
+        error: String,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// Delivery is stopped.
+    Paused,
+}
+
+/// The kind of a type of sinks; `None` for tables.
+pub(super) fn kind(r#type: SinkType) -> Option<TopicKind> {
+    match r#type {
+        SinkType::Table => None,
+        SinkType::Kafka => Some(TopicKind::Kafka),
+        SinkType::Http => Some(TopicKind::Http),
+    }
+}
+
+/// The topic of a request.
+pub(super) async fn topic(
+    api: &Inner,
+    kind: TopicKind,
+    sink: &str,
+    request: TopicCreate,
+) -> Result<TopicSink, ApiError> {
+    let message = match request.message {
+        Some(request) => message(api, request).await?,
+        None => MessageMapping::default(),
+    };
+    let topic = TopicSink {
+        kind,
+        provider: request.provider,
+        topic: request.topic.unwrap_or_else(|| sink.to_owned()),
+        batches: request.batches.unwrap_or_default(),
+        message,
+    };
+    check(api, &topic)?;
+    Ok(topic)
+}
+
+/// Checked changes of a topic, but for what they make together with what is there.
+#[derive(Default)]
+pub(super) struct TopicChange {
+    provider: Option<String>,
+    topic: Option<String>,
+    batches: Option<bool>,
+    message: Option<MessageMapping>,
+}
+
+impl TopicChange {
+    pub(super) async fn of(api: &Inner, request: TopicUpdate) -> Result<Self, ApiError> {
+        Ok(Self {
+            provider: request.provider,
+            topic: request.topic,
+            batches: request.batches,
+            message: match request.message {
+                Some(request) => Some(message(api, request).await?),
+                None => None,
+            },
+        })
+    }
+
+    /// The topic with the changes, if that is a right one.
+    pub(super) fn apply(&self, api: &Inner, topic: &mut TopicSink) -> Result<(), ApiError> {
+        let mut changed = topic.clone();
+        super::sources::replace(&mut changed.provider, self.provider.as_ref());
+        super::sources::replace(&mut changed.topic, self.topic.as_ref());
+        super::sources::replace(&mut changed.batches, self.batches.as_ref());
+        super::sources::replace(&mut changed.message, self.message.as_ref());
+        check(api, &changed)?;
+        *topic = changed;
+        Ok(())
+    }
+}
+
+/// Everything that is wrong with a topic, its provider included.
+fn check(api: &Inner, topic: &TopicSink) -> Result<(), ApiError> {
+    let mut problems = topic.problems();
+    let kind = topic.kind.name();
+    match api.topics.providers(topic.kind) {
+        Err(why) => problems.insert(0, format!("sink type \"{kind}\" is not available: {why}")),
+        Ok(names) if names.contains(&topic.provider) => {}
+        Ok(names) => {
+            let allowed = if names.is_empty() {
+                "none is declared in the configuration of this server (providers)".to_owned()
+            } else {
+                let names: Vec<String> = names.iter().map(|n| format!("\"{n}\"")).collect();
+                format!("allowed are {}", names.join(", "))
+            };
+            let given = &topic.provider;
+            problems.insert(
+                0,
+                format!("provider \"{given}\" of type {kind} is not known, {allowed}"),
+            );
+        }
+    }
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(ApiError::bad_request(bullets(&problems)))
+    }
+}
+
+async fn message(api: &Inner, request: MessageRequest) -> Result<MessageMapping, ApiError> {
+    let mut problems = Vec::new();
+    let part = |request: ColumnRequest, problems: &mut Vec<String>| match model_column(request) {
+        Ok(column) if column.primary_key => {
+            let name = column.name;
+            problems.push(format!("\"{name}\" of a message can't be a primary key"));
+            None
+        }
+        Ok(column) => Some(column),
+        Err(problem) => {
+            problems.push(problem);
+            None
+        }
+    };
+    let value = match (request.value, request.fields) {
+        (Some(_), Some(_)) => {
+            problems.push("a message has \"value\" or \"fields\", not both".to_owned());
+            None
+        }
+        (None, None) => Some(MessageValue::Part(ColumnKind::Body)),
+        (Some(value), None) => {
+            let column = part(value.named("value"), &mut problems);
+            column.map(|c| MessageValue::Part(c.kind))
+        }
+        (None, Some(fields)) => {
+            let fields = fields.into_iter();
+            let fields = fields.filter_map(|f| part(f, &mut problems));
+            Some(MessageValue::Object(fields.collect()))
+        }
+    };
+    let key = request
+        .key
+        .and_then(|k| part(k.named("key"), &mut problems));
+    let headers: Vec<Column> = request
+        .headers
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|h| part(h, &mut problems))
+        .collect();
+    let message = value.map(|value| MessageMapping {
+        value,
+        key: key.map(|c| c.kind),
+        headers,
+    });
+    if let Some(message) = &message
+        && problems.is_empty()
+    {
+        let columns: Mapping = message.columns();
+        let found = mapping::compile(api, &columns).await?;
+        problems.extend(found.into_iter().map(|p| p.message));
+    }
+    match message {
+        Some(message) if problems.is_empty() => Ok(message),
+        _ => Err(ApiError::bad_request(bullets(&problems))),
+    }
+}

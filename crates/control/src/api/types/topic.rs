@@ -1,0 +1,290 @@
+//! Sinks that are topics.
+
+use forebay_model::{MessageMapping, MessageValue, Timestamp, TopicSink};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::super::mapping::{part_view, view};
+use super::super::topics::{TopicCounts, TopicState};
+use super::sink::{Column, ColumnRequest, ColumnType, Template};
+
+/// The topic of a new sink.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = TopicSinkCreate)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct TopicCreate {
+    /// Name of a provider that the operator of the server has declared (`providers`).
+    #[schema(min_length = 1, max_length = 64, example = "main")]
+    pub(crate) provider: String,
+    /// Name of the topic; the sink's id when it is left out.
+    #[schema(min_length = 1, max_length = 249, nullable = false, example = "orders")]
+    pub(crate) topic: Option<String>,
+    /// Only of type `http`: many messages a request, as lines of JSON; otherwise each is a request.
+    #[schema(nullable = false)]
+    pub(crate) batches: Option<bool>,
+    /// The body as it came when it is left out.
+    #[schema(nullable = false)]
+    pub(crate) message: Option<MessageRequest>,
+}
+
+/// Changes of a sink's topic; what is left out stays.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = TopicSinkUpdate)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct TopicUpdate {
+    #[schema(min_length = 1, max_length = 64, nullable = false)]
+    pub(crate) provider: Option<String>,
+    #[schema(min_length = 1, max_length = 249, nullable = false)]
+    pub(crate) topic: Option<String>,
+    #[schema(nullable = false)]
+    pub(crate) batches: Option<bool>,
+    /// Replaces the whole message.
+    #[schema(nullable = false)]
+    pub(crate) message: Option<MessageRequest>,
+}
+
+/// What a record becomes.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = TopicMessageRequest)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct MessageRequest {
+    /// The content; the body as it came when it and `fields` are left out.
+    #[schema(nullable = false)]
+    pub(crate) value: Option<PartRequest>,
+    /// The content as a JSON object with these fields.
+    #[schema(min_items = 1, max_items = 100, nullable = false)]
+    pub(crate) fields: Option<Vec<ColumnRequest>>,
+    /// Messages of one key stay in order in Kafka.
+    #[schema(nullable = false)]
+    pub(crate) key: Option<PartRequest>,
+    /// Headers, by name.
+    #[schema(max_items = 50, nullable = false)]
+    pub(crate) headers: Option<Vec<ColumnRequest>>,
+}
+
+/// A part of a message, made as a column of a table is. Which fields it needs depends on its type.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = TopicMessagePartRequest)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct PartRequest {
+    r#type: ColumnType,
+    /// Only of type `path`: steps divided by `.` or in `[n]`; empty for the whole body.
+    #[schema(nullable = false, example = "user.id")]
+    path: Option<String>,
+    /// Only of type `path`: text to take when the body has nothing there.
+    #[schema(nullable = false)]
+    default_value: Option<String>,
+    /// Only of types `path` and `template`: strings without their JSON quotes.
+    #[schema(nullable = false)]
+    raw_string: Option<bool>,
+    /// Only of type `template`.
+    #[schema(nullable = false)]
+    template: Option<Template>,
+    /// Only of type `static`.
+    #[schema(nullable = false)]
+    value: Option<String>,
+}
+
+impl PartRequest {
+    /// As a column of that name.
+    pub(crate) fn named(self, name: &str) -> ColumnRequest {
+        ColumnRequest {
+            r#type: self.r#type,
+            name: name.to_owned(),
+            path: self.path,
+            default_value: self.default_value,
+            raw_string: self.raw_string,
+            template: self.template,
+            value: self.value,
+            primary_key: None,
+        }
+    }
+}
+
+/// The topic of a sink.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TopicSink)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Topic {
+    /// Name of a provider that the operator of the server has declared.
+    provider: String,
+    topic: String,
+    /// Only of type `http`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    batches: Option<bool>,
+    message: Message,
+}
+
+/// What a record becomes.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TopicMessage)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Message {
+    /// This or `fields`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    value: Option<Part>,
+    /// The content as a JSON object with these fields.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    fields: Option<Vec<Column>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    key: Option<Part>,
+    headers: Vec<Column>,
+}
+
+/// A part of a message.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TopicMessagePart)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Part {
+    pub(crate) r#type: ColumnType,
+    /// Only of type `path`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) path: Option<String>,
+    /// Only of type `path`, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) default_value: Option<String>,
+    /// Only of types `path` and `template`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) raw_string: Option<bool>,
+    /// Only of type `template`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) template: Option<Template>,
+    /// Only of type `static`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) value: Option<String>,
+}
+
+impl From<&TopicSink> for Topic {
+    fn from(topic: &TopicSink) -> Self {
+        let is_http = topic.kind == forebay_model::TopicKind::Http;
+        Self {
+            provider: topic.provider.clone(),
+            topic: topic.topic.clone(),
+            batches: is_http.then_some(topic.batches),
+            message: (&topic.message).into(),
+        }
+    }
+}
+
+impl From<&MessageMapping> for Message {
+    fn from(message: &MessageMapping) -> Self {
+        let (value, fields) = match &message.value {
+            MessageValue::Part(kind) => (Some(part_view(kind)), None),
+            MessageValue::Object(fields) => (None, Some(fields.iter().map(view).collect())),
+        };
+        Self {
+            value,
+            fields,
+            key: message.key.as_ref().map(part_view),
+            headers: message.headers.iter().map(view).collect(),
+        }
+    }
+}
+
+/// How the delivery of a topic is: accepted = delivered + dead + discarded + lost + lag.records.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SinkDelivery)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Delivery {
+    /// Messages acknowledged.
+    accepted: u64,
+    /// Messages that the provider has confirmed.
+    delivered: u64,
+    /// Messages that it refused for good, and that are kept.
+    dead: u64,
+    /// Messages that it refused for good, and that were discarded since.
+    discarded: u64,
+    /// Messages that a damaged disk has taken.
+    lost: u64,
+    /// Messages that are with the provider.
+    in_flight: u64,
+    /// Failures after which messages were sent again, since the server was started.
+    retries: u64,
+    lag: Lag,
+    provider: Provider,
+}
+
+/// What waits for its delivery.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SinkDeliveryLag)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Lag {
+    records: u64,
+    bytes: u64,
+    /// When the oldest of it was received.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
+    oldest_at: Option<Timestamp>,
+}
+
+/// Whether messages are taken.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SinkDeliveryProvider)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Provider {
+    name: String,
+    state: ProviderState,
+    /// Why they are not taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    error: Option<String>,
+    /// Since when they are not taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
+    since: Option<Timestamp>,
+}
+
+/// Whether messages are taken.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SinkDeliveryState)]
+#[serde(rename_all = "camelCase")]
+enum ProviderState {
+    /// Nothing was sent yet.
+    Idle,
+    /// The last that was sent was taken.
+    Up,
+    /// They are not taken.
+    Down,
+    /// Delivery is stopped.
+    Paused,
+}
+
+impl Delivery {
+    pub(crate) fn new(topic: &TopicSink, counts: TopicCounts) -> Self {
+        let (state, error, since) = match counts.state {
+            TopicState::Idle => (ProviderState::Idle, None, None),
+            TopicState::Up => (ProviderState::Up, None, None),
+            TopicState::Down { error, since } => (ProviderState::Down, Some(error), Some(since)),
+            TopicState::Paused => (ProviderState::Paused, None, None),
+        };
+        Self {
+            accepted: counts.accepted,
+            delivered: counts.delivered,
+            dead: counts.dead,
+            discarded: counts.discarded,
+            lost: counts.lost,
+            in_flight: counts.in_flight,
+            retries: counts.retries,
+            lag: Lag {
+                records: counts.waiting,
+                bytes: counts.waiting_bytes,
+                oldest_at: counts.oldest_at,
+            },
+            provider: Provider {
+                name: topic.provider.clone(),
+                state,
+                error,
+                since,
+            },
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Sinks that are topics: their messages wait in streams of the node's log, in one block and under
+//! one sync with whatever else comes in, and are delivered from there by the message buffer's
+//! outlets.
+//!
+//! Invariants:
+//! - A sink has at most one stream that takes messages; those before it are closed, and delivered
+//!   first. A stream is closed when its sink is deleted, and removed when it is closed and all of
+//!   it is delivered or set aside: so nothing that was accepted goes with it.
+//! - A stream's name is never used again: a provider that keeps the cursor knows it by that.
+//! - *accepted = delivered + dead + discarded + lost + waiting*, per sink, at any time: all of it is
+//!   counted by the log.
+
+mod config;
+mod outlets;
+mod statistics;
+mod stream;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use forebay_buffer::Provider;
+use forebay_log::{Env, Log, StreamStats};
+use forebay_model::{Clock, SinkKey, TopicSink};
+use tokio::sync::Notify;
+
+pub use config::TopicConfig;
+use outlets::Place;
+pub use statistics::{TopicState, TopicStatistics};
+use stream::TopicStream;
+
+use crate::pipeline::{AppendError, BlockStream};
+
+/// Before the key of a sink and a number, the name of a stream of its messages. No key of a slice
+/// begins like that.
+const MESSAGES: &str = "topic/";
+/// The same for messages that the provider has refused for good.
+const UNDELIVERED: &str = "undelivered/";
+
+/// Gives the provider of a topic, or says why there is none.
+pub type Connect = Arc<dyn Fn(&TopicSink) -> Result<Arc<dyn Provider>, String> + Send + Sync>;
+
+/// What topics need.
+#[derive(Clone)]
+pub struct TopicDeps {
+    /// The log of this node's volume.
+    pub log: Log,
+    /// Its time.
+    pub env: Arc<dyn Env>,
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+    /// Bounds of delivery.
+    pub config: TopicConfig,
+    /// The providers that this server has.
+    pub connect: Connect,
+}
+
+/// All topics of a node.
+pub struct Topics {
+    deps: TopicDeps,
+    places: Mutex<BTreeMap<SinkKey, Arc<Place>>>,
+    /// A message came for which there is no outlet.
+    woken: Arc<Notify>,
+}
+
+impl fmt::Debug for Topics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Topics").finish_non_exhaustive()
+    }
+}
+
+/// A sink's stream.
+#[derive(Clone, Debug)]
+struct Stream {
+    number: u64,
+    stats: StreamStats,
+}
+
+impl Stream {
+    fn is_drained(&self) -> bool {
+        self.stats.trimmed_to >= self.stats.next_seq
+    }
+}
+
+/// By sink, from the oldest stream to the newest.
+type Streams = BTreeMap<SinkKey, Vec<Stream>>;
+
+impl Topics {
+    /// On a log.
+    #[must_use]
+    pub fn new(deps: TopicDeps) -> Arc<Self> {
+        Arc::new(Self {
+            deps,
+            places: Mutex::default(),
+            woken: Arc::default(),
+        })
+    }
+
+    /// The way into a sink's stream.
+    ///
+    /// # Errors
+    /// When the log takes nothing.
+    pub fn writer(self: &Arc<Self>, sink: &SinkKey) -> Result<Arc<dyn BlockStream>, AppendError> {
+        let health = self.deps.log.health();
+        health.map_err(|latched| AppendError::from(forebay_log::AppendError::Latched(latched)))?;
+        Ok(Arc::new(TopicStream::new(Arc::clone(self), sink.clone())))
+    }
+
+    /// The stream that a sink's messages go into: the one that is open, or a new one.
+    fn open_stream(&self, sink: &SinkKey) -> String {
+        let streams = self.streams(MESSAGES).remove(sink).unwrap_or_default();
+        if let Some(open) = streams.iter().rev().find(|s| !s.stats.closed) {
+            return open.stats.name.clone();
+        }
+        let now = u64::try_from(self.deps.clock.now().as_millis()).unwrap_or_default();
+        let last = streams.last().map_or(0, |s| s.number + 1);
+        format!("{MESSAGES}{sink}/{}", now.max(last))
+    }
+
+    fn streams(&self, prefix: &str) -> Streams {
+        let mut streams = Streams::new();
+        for stats in self.deps.log.streams() {
+            if let Some((sink, number)) = parse(&stats.name, prefix) {
+                streams
+                    .entry(sink)
+                    .or_default()
+                    .push(Stream { number, stats });
+            }
+        }
+        for of_sink in streams.values_mut() {
+            of_sink.sort_by_key(|s| s.number);
+        }
+        streams
+    }
+
+    fn places(&self) -> MutexGuard<'_, BTreeMap<SinkKey, Arc<Place>>> {
+        // A map is whole between any two of its calls.
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn place(&self, sink: &SinkKey) -> Arc<Place> {
+        let mut places = self.places();
+        let place = places.entry(sink.clone());
+        Arc::clone(place.or_insert_with(|| Arc::new(Place::new(Arc::clone(&self.woken)))))
+    }
+}
+
+fn parse(name: &str, prefix: &str) -> Option<(SinkKey, u64)> {
+    let (sink, number) = name.strip_prefix(prefix)?.rsplit_once('/')?;
+    Some((sink.parse().ok()?, number.parse().ok()?))
+}
+
+/// The sink whose messages or dead letters a stream holds, if it is such a stream.
+pub(crate) fn topic_sink(stream: &str) -> Option<SinkKey> {
+    let found = parse(stream, MESSAGES).or_else(|| parse(stream, UNDELIVERED));
+    found.map(|(sink, _)| sink)
+}
+
+/// The stream of dead letters that belongs to a stream of messages.
+fn undelivered(messages: &str) -> String {
+    let rest = messages.strip_prefix(MESSAGES).unwrap_or(messages);
+    format!("{UNDELIVERED}{rest}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_streams_say_whose_they_are() {
+        let sink: SinkKey = "1/2/src/snk".parse().unwrap();
+        let messages = "topic/1/2/src/snk/17";
+        assert_eq!(parse(messages, MESSAGES), Some((sink.clone(), 17)));
+        assert_eq!(undelivered(messages), "undelivered/1/2/src/snk/17");
+        assert_eq!(topic_sink("undelivered/1/2/src/snk/17"), Some(sink));
+        for other in [
+            "topic/1/2/src/snk",
+            "topic/x",
+            "dead/1/2/src/snk",
+            "1/2/src/snk/17",
+        ] {
+            assert_eq!(topic_sink(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! How messages of topics wait and are delivered.
+
+use forebay_buffer::BufferConfig;
+use forebay_model::{ByteSize, Span, out_of_range};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How messages of topics wait and are delivered. Each sink has this for itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct TopicConfig {
+    /// Bytes of a sink that may wait; further records are refused with 507. 1MB to 1PB.
+    pub max_bytes: ByteSize,
+    /// Messages that are handed to the provider at once. 1 to 100000.
+    pub batch_messages: u32,
+    /// Messages that may be with the provider unconfirmed. 1 to 1000000.
+    pub in_flight_messages: u32,
+    /// Bytes that may be with the provider unconfirmed. 1KB to 1GB.
+    pub in_flight_bytes: ByteSize,
+    /// The most messages that can come twice after a crash, where the provider does not keep the
+    /// cursor. From `inFlightMessages` to 10000000.
+    pub repeat_window: u32,
+    /// The first wait after a failure; it doubles from failure to failure. 1ms to 1h.
+    pub backoff: Span,
+    /// The longest wait after a failure. From `backoff` to 1d.
+    pub backoff_max: Span,
+    /// How often a message that the provider refuses for good is tried before it is set aside as a
+    /// dead letter. 1 to 1000.
+    pub attempts: u32,
+}
+
+impl Default for TopicConfig {
+    fn default() -> Self {
+        let buffer = BufferConfig::new("");
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Self {
+            max_bytes: ByteSize::mb(10 << 10),
+            batch_messages: number(buffer.batch_messages),
+            in_flight_messages: number(buffer.in_flight_messages),
+            in_flight_bytes: ByteSize(buffer.in_flight_bytes as u64),
+            repeat_window: u32::try_from(buffer.repeat_window).unwrap_or(u32::MAX),
+            backoff: Span(buffer.backoff),
+            backoff_max: Span(buffer.backoff_max),
+            attempts: buffer.attempts,
+        }
+    }
+}
+
+impl TopicConfig {
+    /// Everything that is out of range: name, given value, what is allowed.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        let in_flight = self.in_flight_messages;
+        let day = Span::hours(24);
+        let checks = [
+            out_of_range(
+                "maxBytes",
+                self.max_bytes,
+                ByteSize::mb(1),
+                ByteSize(1 << 50),
+            ),
+            out_of_range("batchMessages", self.batch_messages, 1, 100_000),
+            out_of_range("inFlightMessages", in_flight, 1, 1_000_000),
+            out_of_range(
+                "inFlightBytes",
+                self.in_flight_bytes,
+                ByteSize::kb(1),
+                ByteSize::mb(1 << 10),
+            ),
+            out_of_range("repeatWindow", self.repeat_window, in_flight, 10_000_000),
+            out_of_range("backoff", self.backoff, Span::millis(1), Span::hours(1)),
+            out_of_range("backoffMax", self.backoff_max, self.backoff, day),
+            out_of_range("attempts", self.attempts, 1, 1_000),
+        ];
+        checks.into_iter().flatten().collect()
+    }
+
+    /// As the buffer takes it.
+    pub(super) fn delivery(&self) -> BufferConfig {
+        let number = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        BufferConfig {
+            batch_messages: number(self.batch_messages.into()),
+            in_flight_messages: number(self.in_flight_messages.into()),
+            in_flight_bytes: number(self.in_flight_bytes.0),
+            repeat_window: self.repeat_window.into(),
+            backoff: self.backoff.0,
+            backoff_max: self.backoff_max.0,
+            attempts: self.attempts,
+            ..BufferConfig::new("")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_in_range_and_others_are_named() {
+        assert_eq!(TopicConfig::default().problems(), Vec::<String>::new());
+        let config = TopicConfig {
+            repeat_window: 1,
+            attempts: 0,
+            ..TopicConfig::default()
+        };
+        let problems = config.problems();
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        assert!(problems[0].contains("repeatWindow"), "{problems:?}");
+    }
+}

@@ -1,0 +1,163 @@
+//! `providers`: where messages of topics go. Only whoever runs the server can name an address or a
+//! secret; a sink names a provider.
+
+use std::collections::BTreeMap;
+
+use forebay_model::{Span, TopicKind};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Secret;
+use super::validate::Ranges;
+
+/// What keeps topics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum ProviderType {
+    /// Apache Kafka.
+    Kafka,
+    /// An HTTP endpoint.
+    Http,
+}
+
+impl From<ProviderType> for TopicKind {
+    fn from(kind: ProviderType) -> Self {
+        match kind {
+            ProviderType::Kafka => Self::Kafka,
+            ProviderType::Http => Self::Http,
+        }
+    }
+}
+
+/// A provider of topics.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct ProviderSection {
+    /// By which sinks name it.
+    pub(crate) name: String,
+    /// `kafka` or `http`.
+    pub(crate) r#type: ProviderType,
+    /// Kafka: `host:port`, several with commas between them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) brokers: Option<String>,
+    /// Kafka: messages and the cursor are committed together, so that readers of committed messages
+    /// get nothing twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) transactions: Option<bool>,
+    /// Kafka: further settings of librdkafka, by their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) settings: BTreeMap<String, Secret>,
+    /// HTTP: `http://…` or `https://…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) url: Option<Secret>,
+    /// HTTP: sent as `Authorization: Bearer`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) token: Option<Secret>,
+    /// HTTP: further header fields of each request.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) headers: BTreeMap<String, Secret>,
+    /// How long a request or a transaction may take; 30s when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) timeout: Option<Span>,
+}
+
+impl ProviderSection {
+    /// Settings that are of the other type.
+    fn strangers(&self) -> Vec<&'static str> {
+        let kafka = [
+            ("brokers", self.brokers.is_some()),
+            ("transactions", self.transactions.is_some()),
+            ("settings", !self.settings.is_empty()),
+        ];
+        let http = [
+            ("url", self.url.is_some()),
+            ("token", self.token.is_some()),
+            ("headers", !self.headers.is_empty()),
+        ];
+        let others = match self.r#type {
+            ProviderType::Kafka => http,
+            ProviderType::Http => kafka,
+        };
+        let given = others.into_iter().filter(|(_, given)| *given);
+        given.map(|(name, _)| name).collect()
+    }
+}
+
+/// Everything that is wrong with the providers, apart from what only opening them shows.
+pub(super) fn problems(providers: &[ProviderSection]) -> Vec<String> {
+    let mut ranges = Ranges::default();
+    for (i, provider) in providers.iter().enumerate() {
+        let name = &provider.name;
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if name.is_empty() || name.len() > 64 || !name.chars().all(fits) {
+            ranges.say(&format!(
+                "{i}.name is \"{name}\", allowed are 1 to 64 letters, digits, \"-\", \"_\" and \".\""
+            ));
+        }
+        if providers.iter().take(i).any(|p| p.name == *name) {
+            ranges.say(&format!(
+                "{i}.name is \"{name}\", which another has already"
+            ));
+        }
+        let (needed, is_there) = match provider.r#type {
+            ProviderType::Kafka => ("brokers", provider.brokers.is_some()),
+            ProviderType::Http => ("url", provider.url.is_some()),
+        };
+        let kind = TopicKind::from(provider.r#type).name();
+        if !is_there {
+            ranges.say(&format!("{i}.{needed} is missing, type {kind} needs it"));
+        }
+        for stranger in provider.strangers() {
+            ranges.say(&format!(
+                "{i}.{stranger} is set, but it is not for type {kind}"
+            ));
+        }
+        if let Some(timeout) = provider.timeout {
+            let name = format!("{i}.timeout");
+            ranges.check(&name, timeout, Span::millis(100), Span::mins(15));
+        }
+    }
+    ranges.problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Vec<ProviderSection> {
+        serde_saphyr::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn every_problem_is_named_with_its_place() {
+        let fine = read(
+            "- {name: main, type: kafka, brokers: 'a:1', transactions: true}\n- {name: hook, type: http, url: 'http://x'}",
+        );
+        assert_eq!(problems(&fine), Vec::<String>::new());
+        let bad = read(
+            "- {name: a b, type: kafka, url: 'http://x'}\n- {name: a b, type: http, url: 'http://x', timeout: 1ms}",
+        );
+        let said = problems(&bad).join("\n");
+        for part in [
+            "0.name is \"a b\", allowed are",
+            "0.brokers is missing",
+            "0.url is set, but it is not for type kafka",
+            "1.name is \"a b\", which another has already",
+            "1.timeout is 1ms, allowed is 100ms to 15m",
+        ] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let providers = read(
+            "- {name: k, type: kafka, brokers: 'a:1', settings: {sasl.password: hush}}\n- {name: h, type: http, url: 'http://u:hush@x', token: hush, headers: {X-Key: hush}}",
+        );
+        let shown = format!(
+            "{providers:?} {}",
+            serde_json::to_string(&providers).unwrap()
+        );
+        assert!(!shown.contains("hush"), "{shown}");
+    }
+}

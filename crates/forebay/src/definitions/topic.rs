@@ -1,0 +1,114 @@
+//! Topics of a definition file.
+
+use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json};
+
+use super::ColumnDefinition;
+
+/// A topic that records go into.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct TopicDefinition {
+    /// Name of a provider of the server's configuration.
+    pub(crate) provider: String,
+    /// The sink's id when it is left out.
+    #[serde(default)]
+    pub(crate) topic: Option<String>,
+    /// Of type `http`: many messages a request.
+    #[serde(default)]
+    pub(crate) batches: bool,
+    /// The body as it came when it is left out.
+    #[serde(default)]
+    pub(crate) message: MessageDefinition,
+}
+
+/// What a record becomes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct MessageDefinition {
+    /// The content.
+    #[serde(default, deserialize_with = "part")]
+    value: Option<ColumnDefinition>,
+    /// The content as a JSON object.
+    #[serde(default)]
+    fields: Option<Vec<ColumnDefinition>>,
+    /// Its key.
+    #[serde(default, deserialize_with = "part")]
+    key: Option<ColumnDefinition>,
+    /// Its headers.
+    #[serde(default)]
+    headers: Vec<ColumnDefinition>,
+}
+
+/// A column without a name.
+fn part<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ColumnDefinition>, D::Error> {
+    let mut value = match Value::deserialize(deserializer)? {
+        Value::Null => return Ok(None),
+        value => value,
+    };
+    if value.get("name").is_some() {
+        return Err(serde::de::Error::custom("value and key have no name"));
+    }
+    if let Value::Object(fields) = &mut value {
+        fields.insert("name".to_owned(), "".into());
+    }
+    let column = serde_json::from_value(value).map_err(serde::de::Error::custom)?;
+    Ok(Some(column))
+}
+
+fn part_request(column: &ColumnDefinition) -> Value {
+    let mut request = column.request();
+    if let Value::Object(fields) = &mut request {
+        fields.remove("name");
+    }
+    request
+}
+
+impl MessageDefinition {
+    /// As the API takes it.
+    pub(crate) fn request(&self) -> Value {
+        let all = |columns: &[ColumnDefinition]| -> Value {
+            columns.iter().map(ColumnDefinition::request).collect()
+        };
+        let mut request = json!({ "headers": all(&self.headers) });
+        let mut set = |name: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                request[name] = value;
+            }
+        };
+        set("value", self.value.as_ref().map(part_request));
+        set("fields", self.fields.as_deref().map(all));
+        set("key", self.key.as_ref().map(part_request));
+        request
+    }
+
+    /// What the server shows of it is the same.
+    pub(crate) fn is(&self, shown: &Value) -> bool {
+        let shown: Option<Self> = serde_json::from_value(shown.clone()).ok();
+        let mut wanted = self.clone();
+        if wanted.value.is_none() && wanted.fields.is_none() {
+            wanted.value = Some(ColumnDefinition {
+                kind: "body".to_owned(),
+                ..ColumnDefinition::default()
+            });
+        }
+        shown == Some(wanted)
+    }
+}
+
+impl TopicDefinition {
+    /// Its name for people.
+    pub(crate) fn shown_name(&self) -> &str {
+        self.topic.as_deref().unwrap_or(&self.provider)
+    }
+
+    /// As the API takes a new one.
+    pub(crate) fn request(&self, sink: &str) -> Value {
+        json!({
+            "provider": self.provider,
+            "topic": self.topic.as_deref().unwrap_or(sink),
+            "batches": self.batches,
+            "message": self.message.request(),
+        })
+    }
+}

@@ -1,0 +1,163 @@
+//! Topics of this node: the providers that the configuration declares, and what the management API
+//! asks of whoever delivers to them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use forebay_buffer::Provider;
+use forebay_control::api::{TopicCounts, TopicState};
+use forebay_flow::topic::{Connect, TopicState as State, Topics};
+use forebay_model::{Sink, TopicKind, TopicSink};
+use forebay_remote::provider::http::{Body, HttpConfig, HttpProvider};
+
+use crate::config::{Config, ProviderSection, ProviderType};
+use crate::failure::Failure;
+
+/// Whether this program has a client of Kafka.
+const HAS_KAFKA: bool = cfg!(feature = "kafka");
+
+/// The providers of a server.
+#[derive(Clone, Default)]
+pub(crate) struct Providers(BTreeMap<String, Declared>);
+
+#[derive(Clone)]
+struct Declared {
+    kind: TopicKind,
+    /// Sends one message at a time, where that makes a difference.
+    single: Arc<dyn Provider>,
+    /// Sends batches.
+    batches: Arc<dyn Provider>,
+}
+
+impl Providers {
+    /// Those of the configuration. None of them has to be there yet.
+    ///
+    /// # Errors
+    /// Settings that are none, by the provider's name.
+    pub(crate) fn of(config: &Config) -> Result<Self, Failure> {
+        let mut all = BTreeMap::new();
+        for section in &config.providers {
+            let declared = match section.r#type {
+                ProviderType::Kafka => kafka(section),
+                ProviderType::Http => http(section),
+            };
+            let name = &section.name;
+            let declared =
+                declared.map_err(|e| Failure::usage(format_args!("provider \"{name}\": {e}")))?;
+            all.insert(name.clone(), declared);
+        }
+        Ok(Self(all))
+    }
+
+    /// As the data plane asks for them.
+    pub(crate) fn connect(&self) -> Connect {
+        let this = self.clone();
+        Arc::new(move |topic: &TopicSink| this.get(topic))
+    }
+
+    fn get(&self, topic: &TopicSink) -> Result<Arc<dyn Provider>, String> {
+        let (name, kind) = (&topic.provider, topic.kind);
+        let declared = self.0.get(name).filter(|d| d.kind == kind);
+        let declared = declared.ok_or_else(|| {
+            let kind = kind.name();
+            format!("provider \"{name}\" of type {kind} is not in the configuration of this server")
+        })?;
+        Ok(Arc::clone(if topic.batches {
+            &declared.batches
+        } else {
+            &declared.single
+        }))
+    }
+}
+
+fn http(section: &ProviderSection) -> Result<Declared, String> {
+    let url = section.url.as_ref().map(|u| u.expose());
+    let mut config = HttpConfig::new(url.unwrap_or_default());
+    config.token = section.token.as_ref().map(|t| t.inner().clone());
+    let headers = section.headers.iter();
+    config.headers = headers
+        .map(|(n, v)| (n.clone(), v.expose().to_owned()))
+        .collect();
+    if let Some(timeout) = section.timeout {
+        config.timeout = timeout.0;
+    }
+    // What the library says of a value may have the value in it.
+    let open = |body: Body| {
+        let config = HttpConfig {
+            body,
+            ..config.clone()
+        };
+        let opened = HttpProvider::new(config);
+        opened.map_err(|e| format!("{} is not valid", e.field))
+    };
+    Ok(Declared {
+        kind: TopicKind::Http,
+        single: Arc::new(open(Body::Payload)?),
+        batches: Arc::new(open(Body::Ndjson)?),
+    })
+}
+
+#[cfg(feature = "kafka")]
+fn kafka(section: &ProviderSection) -> Result<Declared, String> {
+    use forebay_remote::provider::kafka::{KafkaConfig, KafkaProvider};
+
+    let mut config = KafkaConfig::new(section.brokers.as_deref().unwrap_or_default());
+    config.transactions = section.transactions.unwrap_or_default();
+    if let Some(timeout) = section.timeout {
+        config.timeout = timeout.0;
+    }
+    let settings = section.settings.iter();
+    config.settings = settings
+        .map(|(n, v)| (n.clone(), v.expose().to_owned()))
+        .collect();
+    let provider = KafkaProvider::new(config).map_err(|e| e.to_string())?;
+    let provider: Arc<dyn Provider> = Arc::new(provider);
+    Ok(Declared {
+        kind: TopicKind::Kafka,
+        single: Arc::clone(&provider),
+        batches: provider,
+    })
+}
+
+#[cfg(not(feature = "kafka"))]
+fn kafka(_: &ProviderSection) -> Result<Declared, String> {
+    Err("this program was built without Kafka; build it with the feature `kafka`".to_owned())
+}
+
+/// The topics of this node, for the management API.
+pub(crate) struct NodeTopics {
+    pub(crate) topics: Arc<Topics>,
+    pub(crate) providers: Providers,
+}
+
+impl forebay_control::api::Topics for NodeTopics {
+    fn providers(&self, kind: TopicKind) -> Result<Vec<String>, String> {
+        if kind == TopicKind::Kafka && !HAS_KAFKA {
+            return Err("this server was built without Kafka, the feature `kafka`".to_owned());
+        }
+        let declared = self.providers.0.iter().filter(|(_, d)| d.kind == kind);
+        Ok(declared.map(|(name, _)| name.clone()).collect())
+    }
+
+    fn counts(&self, sink: &Sink) -> TopicCounts {
+        let statistics = self.topics.statistics(sink);
+        TopicCounts {
+            accepted: statistics.accepted,
+            delivered: statistics.delivered,
+            dead: statistics.dead,
+            discarded: statistics.discarded,
+            lost: statistics.lost,
+            waiting: statistics.waiting,
+            waiting_bytes: statistics.waiting_bytes,
+            oldest_at: statistics.oldest_at,
+            in_flight: statistics.in_flight,
+            retries: statistics.retries,
+            state: match statistics.state {
+                State::Idle => TopicState::Idle,
+                State::Up => TopicState::Up,
+                State::Down { error, since } => TopicState::Down { error, since },
+                State::Paused => TopicState::Paused,
+            },
+        }
+    }
+}

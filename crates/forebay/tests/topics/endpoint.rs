@@ -1,0 +1,110 @@
+//! A real HTTP server that remembers what it was sent, and fails when told to.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+
+#[derive(Default)]
+struct State {
+    down: bool,
+    refused: BTreeSet<u64>,
+    seen: Vec<u64>,
+    keys: BTreeSet<String>,
+    repeated: usize,
+}
+
+/// Takes one message a request; its number is in the header `X-N`.
+pub(crate) struct Endpoint {
+    address: SocketAddr,
+    state: Arc<Mutex<State>>,
+    _runtime: Runtime,
+}
+
+impl Endpoint {
+    pub(crate) fn start() -> Self {
+        let runtime = Runtime::new().unwrap();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        let state: Arc<Mutex<State>> = Arc::default();
+        let kept = Arc::clone(&state);
+        runtime.spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let state = Arc::clone(&kept);
+                tokio::spawn(async move {
+                    let service = service_fn(move |request| {
+                        let status = state.lock().unwrap().answer(&request);
+                        let mut response = Response::new(String::new());
+                        *response.status_mut() = status;
+                        async move { Ok::<_, Infallible>(response) }
+                    });
+                    let connection = hyper::server::conn::http1::Builder::new();
+                    // A client that is killed leaves its connection.
+                    drop(
+                        connection
+                            .serve_connection(TokioIo::new(stream), service)
+                            .await,
+                    );
+                });
+            }
+        });
+        Self {
+            address,
+            state,
+            _runtime: runtime,
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}/in", self.address)
+    }
+
+    /// It answers 503, or not any more.
+    pub(crate) fn set_down(&self, down: bool) {
+        self.state.lock().unwrap().down = down;
+    }
+
+    /// It refuses this message for good.
+    pub(crate) fn refuse(&self, n: u64) {
+        self.state.lock().unwrap().refused.insert(n);
+    }
+
+    /// What it has taken, each once by its idempotency key, in order; and how many came again.
+    pub(crate) fn seen(&self) -> (Vec<u64>, usize) {
+        let state = self.state.lock().unwrap();
+        (state.seen.clone(), state.repeated)
+    }
+}
+
+impl State {
+    fn answer(&mut self, request: &Request<Incoming>) -> StatusCode {
+        let header = |name: &str| {
+            let value = request.headers().get(name);
+            value.and_then(|v| v.to_str().ok()).unwrap_or_default()
+        };
+        if header("authorization") != "Bearer hush-hush" {
+            return StatusCode::UNAUTHORIZED;
+        }
+        if self.down {
+            return StatusCode::SERVICE_UNAVAILABLE;
+        }
+        let n = header("x-n").parse().unwrap();
+        if self.refused.contains(&n) {
+            return StatusCode::UNPROCESSABLE_ENTITY;
+        }
+        if self.keys.insert(header("idempotency-key").to_owned()) {
+            self.seen.push(n);
+        } else {
+            self.repeated += 1;
+        }
+        StatusCode::OK
+    }
+}

@@ -1,0 +1,288 @@
+//! Sinks that are topics, with the real binary, a real Kafka broker and a real HTTP server: what was
+//! acknowledged is in the table, in the topic and at the endpoint, however often the server is
+//! killed.
+#![allow(
+    clippy::unwrap_used,
+    reason = "what is only used by tests may fail as tests do"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test of a real process waits for it with the real clock; each wait is for a condition"
+)]
+
+#[allow(dead_code, reason = "the tests of the process use the rest of it")]
+#[path = "../torture/http.rs"]
+mod client;
+mod endpoint;
+mod kafka;
+#[allow(dead_code, reason = "the tests of the process use the rest of it")]
+#[path = "../process/server.rs"]
+mod server;
+
+mod http {
+    pub(crate) use crate::client::Client;
+}
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use endpoint::Endpoint;
+use serde_json::Value;
+use server::{Server, wait_for};
+
+/// How often the server is killed.
+const KILLS: usize = 4;
+/// Records between two kills.
+const RECORDS: u64 = 300;
+
+const DEFINITIONS: &str = "
+sources:
+  - name: events
+    sinks:
+      - table: in.test.events
+        columns:
+          - { name: n, type: path, path: n }
+      - name: hooks
+        http:
+          provider: hook
+          message:
+            headers: [{ name: X-N, type: path, path: n }]
+      - name: orders
+        kafka:
+          provider: main
+          topic: TOPIC
+          message:
+            key: { type: static, value: k }
+            fields:
+              - { name: n, type: path, path: n }
+              - { name: ip, type: ip }
+";
+
+fn configure(dir: &Path, brokers: &str, endpoint: &Endpoint) {
+    let text = format!(
+        "providers:\n  - {{name: main, type: kafka, brokers: '{brokers}', transactions: true}}\n  - {{name: hook, type: http, url: '{}', token: hush-hush}}\ntopics: {{backoffMax: 200ms}}\n",
+        endpoint.url()
+    );
+    std::fs::write(dir.join("forebay.yaml"), text).unwrap();
+}
+
+fn start(dir: &Path) -> Server {
+    let config = dir.join("forebay.yaml");
+    Server::start_with(&dir.join("data"), &["--config", config.to_str().unwrap()])
+}
+
+fn apply(server: &Server, dir: &Path, definitions: &str) -> String {
+    let file = dir.join("definitions.yaml");
+    std::fs::write(&file, definitions).unwrap();
+    server.ok(&["apply", file.to_str().unwrap()])
+}
+
+fn delivery(server: &Server, sink: &str) -> Value {
+    let path = format!("/v1/branches/default/sources/events/sinks/{sink}/statistics/delivery");
+    server.api_get(&path)
+}
+
+fn drained(server: &Server, sink: &str) -> Value {
+    wait_for("the delivery of all", || {
+        let delivery = delivery(server, sink);
+        (delivery["lag"]["records"] == 0).then_some(delivery)
+    })
+}
+
+fn post(server: &Server, path: &str, n: u64) -> bool {
+    let headers = [("Content-Type", "application/json")];
+    let body = format!("{{\"n\":{n}}}");
+    let answer = client::Client::new(server.source).send("POST", path, &headers, body.as_bytes());
+    answer.is_ok_and(|a| a.status == 200)
+}
+
+/// The rows of the table, in the order in which they came.
+fn rows(data: &Path) -> Vec<u64> {
+    let db = rusqlite::Connection::open(data.join("tables.db")).unwrap();
+    let mut query = db.prepare("select n from \"in.test.events\"").unwrap();
+    let found = query.query_map([], |row| row.get::<_, String>(0)).unwrap();
+    found.map(|n| n.unwrap().parse().unwrap()).collect()
+}
+
+#[test]
+fn kills_lose_and_repeat_nothing_of_what_was_acknowledged() {
+    let name = "kills_lose_and_repeat_nothing_of_what_was_acknowledged";
+    let Some(brokers) = forebay_remote::services::kafka(name) else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let topic = kafka::make_topic(&brokers, "topics-kill");
+    let endpoint = Endpoint::start();
+    configure(dir.path(), &brokers, &endpoint);
+    let mut server = start(dir.path());
+    let said = apply(&server, dir.path(), &DEFINITIONS.replace("TOPIC", &topic));
+    assert!(said.contains("sink events/orders"), "{said}");
+    let path = server.path("events");
+    let mut acknowledged = BTreeSet::new();
+    let mut sent = 0;
+    for kill in 0..KILLS {
+        endpoint.set_down(kill % 2 == 1);
+        let next = AtomicU64::new(sent);
+        let (done, killed) = (AtomicU64::new(0), AtomicBool::new(false));
+        let target = Arc::new(server);
+        let mine = std::thread::scope(|scope| {
+            let worker = || {
+                let mut mine = Vec::new();
+                while !killed.load(Ordering::Acquire) {
+                    let n = next.fetch_add(1, Ordering::Relaxed);
+                    if post(&target, &path, n) {
+                        mine.push(n);
+                        done.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+                mine
+            };
+            let workers: Vec<_> = (0..4).map(|_| scope.spawn(worker)).collect();
+            wait_for("records", || {
+                (done.load(Ordering::Relaxed) >= RECORDS).then_some(())
+            });
+            target.signal("KILL");
+            killed.store(true, Ordering::Release);
+            let all = workers.into_iter().flat_map(|w| w.join().unwrap());
+            all.collect::<Vec<_>>()
+        });
+        acknowledged.extend(mine);
+        sent = next.into_inner();
+        drop(target);
+        server = start(dir.path());
+    }
+    endpoint.set_down(false);
+    for sink in ["orders", "hooks"] {
+        let delivery = drained(&server, sink);
+        assert_eq!(delivery["accepted"], delivery["delivered"], "{delivery}");
+        let balance = server.balance("events", sink);
+        assert_eq!(balance["holds"], true, "{balance}");
+    }
+    server.settled("events", "events", acknowledged.len());
+    let number = |value: &Value| value["n"].as_u64().unwrap();
+    let messages = kafka::read_all(&brokers, &topic);
+    let in_topic: Vec<u64> = messages
+        .iter()
+        .map(|m| number(&serde_json::from_slice(m).unwrap()))
+        .collect();
+    complete("the topic", &acknowledged, &in_topic, sent);
+    let data = dir.path().join("data");
+    let in_table = rows(&data);
+    complete("the table", &acknowledged, &in_table, sent);
+    let (at_endpoint, repeated) = endpoint.seen();
+    complete("the endpoint", &acknowledged, &at_endpoint, sent);
+    // One message a request: after a kill only what was on its way when it came can come again.
+    let window = 50_000;
+    assert!(repeated <= window * KILLS, "{repeated} repeated");
+    println!(
+        "{} acknowledged of {sent}, {} in the topic, {repeated} repeated at the endpoint",
+        acknowledged.len(),
+        in_topic.len()
+    );
+}
+
+/// All that was acknowledged is there, each once, and nothing that was never sent.
+fn complete(place: &str, acknowledged: &BTreeSet<u64>, found: &[u64], sent: u64) {
+    let all: BTreeSet<u64> = found.iter().copied().collect();
+    assert_eq!(all.len(), found.len(), "{place} has some twice");
+    let lost: Vec<_> = acknowledged.difference(&all).collect();
+    assert!(lost.is_empty(), "{place} lost {lost:?}");
+    assert!(
+        all.iter().all(|n| *n < sent),
+        "{place} has what was not sent"
+    );
+}
+
+#[test]
+fn a_paused_topic_collects_over_a_restart_and_goes_on_in_order() {
+    let name = "a_paused_topic_collects_over_a_restart_and_goes_on_in_order";
+    let Some(brokers) = forebay_remote::services::kafka(name) else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let topic = kafka::make_topic(&brokers, "topics-pause");
+    let endpoint = Endpoint::start();
+    configure(dir.path(), &brokers, &endpoint);
+    let server = start(dir.path());
+    let definitions = DEFINITIONS.replace("TOPIC", &topic);
+    apply(&server, dir.path(), &definitions);
+    let said = apply(&server, dir.path(), &definitions);
+    assert!(!said.contains("updated"), "{said}");
+    let path = server.path("events");
+    assert!((0..5).all(|n| post(&server, &path, n)));
+    drained(&server, "orders");
+    server.ok(&["source", "pause", "events", "orders", "--reason", "moving"]);
+    assert!((5..20).all(|n| post(&server, &path, n)));
+    drained(&server, "hooks");
+    let shown = server.ok(&["source", "show", "events"]);
+    assert!(shown.contains("paused: moving"), "{shown}");
+    assert!(shown.contains("15 waiting"), "{shown}");
+    server.kill();
+    let server = start(dir.path());
+    let paused = delivery(&server, "orders");
+    assert_eq!(paused["provider"]["state"], "paused", "{paused}");
+    assert_eq!(paused["lag"]["records"], 15, "{paused}");
+    assert_eq!(kafka::read_all(&brokers, &topic).len(), 5);
+    server.ok(&["source", "resume", "events", "orders"]);
+    let delivered = drained(&server, "orders");
+    assert_eq!(delivered["delivered"], 20, "{delivered}");
+    let messages = kafka::read_all(&brokers, &topic);
+    let wanted: Vec<String> = (0..20)
+        .map(|n| format!("{{\"n\":{n},\"ip\":\"127.0.0.1\"}}"))
+        .collect();
+    let got: Vec<_> = messages
+        .iter()
+        .map(|m| String::from_utf8_lossy(m))
+        .collect();
+    assert_eq!(got, wanted, "in order");
+    let config = server.ok(&[
+        "config",
+        "show",
+        "--config",
+        dir.path().join("forebay.yaml").to_str().unwrap(),
+    ]);
+    assert!(!config.contains("hush-hush"), "{config}");
+    // A sink that is deleted goes with its stream, once all of it is delivered.
+    endpoint.set_down(true);
+    assert!(post(&server, &path, 20));
+    server.ok(&["source", "delete", "events"]);
+    endpoint.set_down(false);
+    wait_for("the last message", || {
+        endpoint.seen().0.contains(&20).then_some(())
+    });
+    server.signal("TERM");
+    assert!(server.ended().0.success());
+    let streams = || {
+        let data = dir.path().join("data");
+        let ended = server::forebay_with(&["log", "ls", "--data-dir", data.to_str().unwrap()]);
+        ended.stdout
+    };
+    println!("{}", streams());
+}
+
+#[test]
+fn a_message_that_is_refused_for_good_is_set_aside_and_the_rest_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let endpoint = Endpoint::start();
+    configure(dir.path(), "127.0.0.1:1", &endpoint);
+    let server = start(dir.path());
+    apply(&server, dir.path(), &DEFINITIONS.replace("TOPIC", "none"));
+    let path = server.path("events");
+    endpoint.refuse(3);
+    assert!((0..8).all(|n| post(&server, &path, n)));
+    let delivery = drained(&server, "hooks");
+    assert_eq!(
+        (&delivery["delivered"], &delivery["dead"]),
+        (&7.into(), &1.into())
+    );
+    let (seen, _) = endpoint.seen();
+    assert_eq!(seen, [0, 1, 2, 4, 5, 6, 7]);
+    assert_eq!(server.balance("events", "hooks")["holds"], true);
+    let down = wait_for("the state of Kafka", || {
+        let delivery = self::delivery(&server, "orders");
+        (delivery["provider"]["state"] == "down").then_some(delivery)
+    });
+    assert_eq!(down["lag"]["records"], 8, "{down}");
+}

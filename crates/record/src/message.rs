@@ -1,0 +1,210 @@
+//! Messages that a topic's mapping makes of records.
+
+use std::sync::Arc;
+
+use forebay_model::{ColumnKind, MessageMapping, MessageValue};
+
+use crate::context::RecordContext;
+use crate::error::{RecordError, TemplateError};
+use crate::json::write_string;
+use crate::row::{CompiledMapping, Limits};
+
+/// What a topic makes of a record, ready to be used.
+#[derive(Clone, Debug)]
+pub struct CompiledMessage {
+    /// Of all parts.
+    mapping: Arc<CompiledMapping>,
+    /// What each of its columns becomes, in order.
+    parts: Vec<Part>,
+    is_object: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Part {
+    Value,
+    /// A field of the value: the text before its content, and whether the content is JSON already.
+    Field(Vec<u8>, bool),
+    Key,
+    Header(Arc<str>),
+}
+
+/// A message.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RenderedMessage {
+    /// Its key, if it has one.
+    pub key: Option<Vec<u8>>,
+    /// Its content.
+    pub value: Vec<u8>,
+    /// In the order of the mapping.
+    pub headers: Vec<(Arc<str>, Vec<u8>)>,
+}
+
+impl CompiledMessage {
+    /// Compiles a mapping that was checked before, as those in the metadata store are.
+    #[must_use]
+    pub fn compile_checked(message: &MessageMapping, limits: &Limits) -> Self {
+        let mut parts = Vec::new();
+        let is_object = match &message.value {
+            MessageValue::Part(_) => {
+                parts.push(Part::Value);
+                false
+            }
+            MessageValue::Object(fields) => {
+                for (i, field) in fields.iter().enumerate() {
+                    let mut before = if i == 0 { b"{".to_vec() } else { b",".to_vec() };
+                    write_string(&field.name, &mut before);
+                    before.push(b':');
+                    parts.push(Part::Field(before, is_json(&field.kind)));
+                }
+                true
+            }
+        };
+        parts.extend(message.key.as_ref().map(|_| Part::Key));
+        let headers = message.headers.iter();
+        parts.extend(headers.map(|h| Part::Header(Arc::from(h.name.as_str()))));
+        Self {
+            mapping: Arc::new(CompiledMapping::compile_checked(&message.columns(), limits)),
+            parts,
+            is_object,
+        }
+    }
+
+    /// Its parts as a row: whoever renders a message evaluates the templates of it first.
+    #[must_use]
+    pub fn mapping(&self) -> &Arc<CompiledMapping> {
+        &self.mapping
+    }
+
+    /// The record's message. `templates` and `random` are as in [`CompiledMapping::render`].
+    ///
+    /// # Errors
+    /// The first part that can't be made, or with which the message outgrows its limit.
+    pub fn render(
+        &self,
+        record: &RecordContext,
+        templates: &[Result<impl AsRef<[u8]>, TemplateError>],
+        random: &mut dyn FnMut() -> u128,
+    ) -> Result<RenderedMessage, RecordError> {
+        let mut message = RenderedMessage::default();
+        self.mapping
+            .each_cell(record, templates, random, |i, cell| {
+                match self.parts.get(i) {
+                    Some(Part::Value) | None => message.value = cell,
+                    Some(Part::Field(before, is_json)) => {
+                        message.value.extend_from_slice(before);
+                        if *is_json {
+                            message.value.extend_from_slice(&cell);
+                        } else {
+                            let text = String::from_utf8_lossy(&cell);
+                            write_string(&text, &mut message.value);
+                        }
+                    }
+                    Some(Part::Key) => message.key = Some(cell),
+                    Some(Part::Header(name)) => message.headers.push((Arc::clone(name), cell)),
+                }
+            })?;
+        if self.is_object {
+            message.value.push(b'}');
+        }
+        Ok(message)
+    }
+}
+
+/// Whether the cells of a column are JSON; others become JSON strings.
+fn is_json(kind: &ColumnKind) -> bool {
+    match kind {
+        ColumnKind::Headers => true,
+        ColumnKind::Path(path) => !path.raw_string,
+        ColumnKind::Template(template) => !template.raw_string,
+        ColumnKind::Uuid
+        | ColumnKind::Datetime
+        | ColumnKind::Ip
+        | ColumnKind::Body
+        | ColumnKind::Static { .. } => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use forebay_model::{ByteSize, Column, PathColumn, Timestamp};
+
+    use super::*;
+    use crate::context::RequestInfo;
+    use crate::error::RecordErrorKind;
+
+    fn record(body: &str) -> RecordContext {
+        let request = RequestInfo {
+            received: Timestamp::from_millis(0),
+            client_ip: std::net::Ipv4Addr::LOCALHOST.into(),
+            headers: http::HeaderMap::new().into(),
+        };
+        RecordContext::new(Arc::new(request), body.as_bytes().to_vec().into())
+    }
+
+    fn path(path: &str, raw_string: bool) -> ColumnKind {
+        ColumnKind::Path(PathColumn {
+            path: path.to_owned(),
+            default_value: None,
+            raw_string,
+        })
+    }
+
+    fn column(name: &str, kind: ColumnKind) -> Column {
+        Column {
+            name: name.to_owned(),
+            primary_key: false,
+            kind,
+        }
+    }
+
+    fn render(message: &MessageMapping, body: &str) -> Result<RenderedMessage, RecordError> {
+        let limits = Limits {
+            row_size: ByteSize(60),
+        };
+        let none: [Result<Vec<u8>, TemplateError>; 0] = [];
+        CompiledMessage::compile_checked(message, &limits).render(&record(body), &none, &mut || 0)
+    }
+
+    #[test]
+    fn a_message_is_the_body_as_it_came() {
+        let rendered = render(&MessageMapping::default(), "{ \"a\":1 }").unwrap();
+        assert_eq!(rendered.value, b"{ \"a\":1 }");
+        assert_eq!((rendered.key, rendered.headers.len()), (None, 0));
+    }
+
+    #[test]
+    fn an_object_has_json_as_it_is_and_the_rest_as_text() {
+        let message = MessageMapping {
+            value: MessageValue::Object(vec![
+                column("n", path("a", false)),
+                column("say \"s\"", path("s", true)),
+                column("ip", ColumnKind::Ip),
+            ]),
+            key: Some(path("s", true)),
+            headers: vec![column("h", path("a", false))],
+        };
+        let rendered = render(&message, "{\"a\":{\"b\":[1]},\"s\":\"x\\\"y\"}").unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&rendered.value).unwrap();
+        let wanted = serde_json::json!({"n": {"b": [1]}, "say \"s\"": "x\"y", "ip": "127.0.0.1"});
+        assert_eq!(value, wanted);
+        assert_eq!(rendered.key.as_deref(), Some(&b"x\"y"[..]));
+        assert_eq!(
+            rendered.headers,
+            [(Arc::from("h"), b"{\"b\":[1]}".to_vec())]
+        );
+    }
+
+    #[test]
+    fn what_is_missing_or_too_large_is_named() {
+        let message = MessageMapping {
+            key: Some(path("a", false)),
+            ..MessageMapping::default()
+        };
+        let error = render(&message, "{}").unwrap_err();
+        let found = (error.kind, error.column.as_str());
+        assert_eq!(found, (RecordErrorKind::PathNotFound, "key"));
+        let large = format!("\"{}\"", "x".repeat(59));
+        let error = render(&MessageMapping::default(), &large).unwrap_err();
+        assert_eq!(error.kind, RecordErrorKind::TooLarge);
+    }
+}
