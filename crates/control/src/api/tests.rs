@@ -13,5 +13,6 @@ mod settings;
 mod sinks;
 mod sources;
 mod statistics;
+mod sweep;
 mod tasks;
 mod world;

@@ -11,11 +11,14 @@
 mod buffer;
 mod command_line;
 mod compat;
+mod compat_sink;
+mod compat_source;
 mod configuration;
 mod dead;
 mod definitions;
 mod documents;
 mod http;
+mod isolation;
 mod job;
 mod log;
 mod openapi;
