@@ -23,7 +23,10 @@ impl Api<'_> {
         } else {
             body.to_string()
         };
-        let headers = [("X-StorageApi-Token", self.token.as_str())];
+        let headers = [
+            ("X-StorageApi-Token", self.token.as_str()),
+            ("Content-Type", "application/json"),
+        ];
         let answer = Client::new(self.server.api)
             .send(method, path, &headers, body.as_bytes())
             .unwrap();
