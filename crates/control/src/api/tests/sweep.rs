@@ -181,6 +181,7 @@ impl Operation {
     fn address(&self, name: &str, value: &str) -> String {
         let mut path = self.path.clone();
         for (of, usual) in [
+            ("projectId", "123"),
             ("branchId", "default"),
             ("sourceId", "my-source"),
             ("sinkId", "my-sink"),
