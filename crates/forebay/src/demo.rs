@@ -30,7 +30,9 @@ pub(crate) fn definition() -> Result<SourceDefinition, Failure> {
     let columns: Result<Vec<_>, String> = COLUMNS.iter().map(|c| parse_column(c)).collect();
     let sink = SinkDefinition {
         settings: [].into(),
-        table: TABLE.to_owned(),
+        table: Some(TABLE.to_owned()),
+        kafka: None,
+        http: None,
         backend: None,
         name: Some("Events".to_owned()),
         id: None,

@@ -31,9 +31,7 @@ pub(crate) struct Endpoint {
 impl Endpoint {
     pub(crate) fn start() -> Self {
         let runtime = Runtime::new().unwrap();
-        let listener = runtime
-            .block_on(TcpListener::bind("127.0.0.1:0"))
-            .unwrap();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         let state: Arc<Mutex<State>> = Arc::default();
         let kept = Arc::clone(&state);
@@ -50,7 +48,11 @@ impl Endpoint {
                     });
                     let connection = hyper::server::conn::http1::Builder::new();
                     // A client that is killed leaves its connection.
-                    drop(connection.serve_connection(TokioIo::new(stream), service).await);
+                    drop(
+                        connection
+                            .serve_connection(TokioIo::new(stream), service)
+                            .await,
+                    );
                 });
             }
         });

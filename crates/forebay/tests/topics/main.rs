@@ -189,7 +189,10 @@ fn complete(place: &str, acknowledged: &BTreeSet<u64>, found: &[u64], sent: u64)
     assert_eq!(all.len(), found.len(), "{place} has some twice");
     let lost: Vec<_> = acknowledged.difference(&all).collect();
     assert!(lost.is_empty(), "{place} lost {lost:?}");
-    assert!(all.iter().all(|n| *n < sent), "{place} has what was not sent");
+    assert!(
+        all.iter().all(|n| *n < sent),
+        "{place} has what was not sent"
+    );
 }
 
 #[test]
@@ -229,16 +232,26 @@ fn a_paused_topic_collects_over_a_restart_and_goes_on_in_order() {
     let wanted: Vec<String> = (0..20)
         .map(|n| format!("{{\"n\":{n},\"ip\":\"127.0.0.1\"}}"))
         .collect();
-    let got: Vec<_> = messages.iter().map(|m| String::from_utf8_lossy(m)).collect();
+    let got: Vec<_> = messages
+        .iter()
+        .map(|m| String::from_utf8_lossy(m))
+        .collect();
     assert_eq!(got, wanted, "in order");
-    let config = server.ok(&["config", "show", "--config", dir.path().join("forebay.yaml").to_str().unwrap()]);
+    let config = server.ok(&[
+        "config",
+        "show",
+        "--config",
+        dir.path().join("forebay.yaml").to_str().unwrap(),
+    ]);
     assert!(!config.contains("hush-hush"), "{config}");
     // A sink that is deleted goes with its stream, once all of it is delivered.
     endpoint.set_down(true);
     assert!(post(&server, &path, 20));
     server.ok(&["source", "delete", "events"]);
     endpoint.set_down(false);
-    wait_for("the last message", || endpoint.seen().0.contains(&20).then_some(()));
+    wait_for("the last message", || {
+        endpoint.seen().0.contains(&20).then_some(())
+    });
     server.signal("TERM");
     assert!(server.ended().0.success());
     let streams = || {
@@ -260,7 +273,10 @@ fn a_message_that_is_refused_for_good_is_set_aside_and_the_rest_goes_on() {
     endpoint.refuse(3);
     assert!((0..8).all(|n| post(&server, &path, n)));
     let delivery = drained(&server, "hooks");
-    assert_eq!((&delivery["delivered"], &delivery["dead"]), (&7.into(), &1.into()));
+    assert_eq!(
+        (&delivery["delivered"], &delivery["dead"]),
+        (&7.into(), &1.into())
+    );
     let (seen, _) = endpoint.seen();
     assert_eq!(seen, [0, 1, 2, 4, 5, 6, 7]);
     assert_eq!(server.balance("events", "hooks")["holds"], true);

@@ -44,7 +44,10 @@ async fn a_topic_comes_back_as_it_went_in() {
             "headers": [{ "type": "static", "name": "env", "value": "prod" }],
         },
     });
-    assert_eq!((&shown["type"], &shown["topic"]), (&json!("http"), &expected));
+    assert_eq!(
+        (&shown["type"], &shown["topic"]),
+        (&json!("http"), &expected)
+    );
     assert_eq!(shown.get("table"), None);
 }
 
@@ -71,12 +74,27 @@ async fn what_is_wrong_with_a_topic_is_said() {
     let mut of_table = sink("x");
     of_table["topic"] = json!({ "provider": "hook" });
     for (body, message) in [
-        (hook(json!({ "provider": "other" })), "Provider \"other\" of type http is not known, allowed are \"hook\"."),
-        (kafka, "Sink type \"kafka\" is not available: built without Kafka."),
-        (no_topic, "\"topic\" must be configured for the \"http\" sink type."),
+        (
+            hook(json!({ "provider": "other" })),
+            "Provider \"other\" of type http is not known, allowed are \"hook\".",
+        ),
+        (
+            kafka,
+            "Sink type \"kafka\" is not available: built without Kafka.",
+        ),
+        (
+            no_topic,
+            "\"topic\" must be configured for the \"http\" sink type.",
+        ),
         (both, "\"table\" is only for the sink types \"table\"."),
-        (of_table, "\"topic\" is only for the sink types \"kafka\" and \"http\"."),
-        (part(json!({ "value": { "type": "path" } })), "Column \"value\" is missing path."),
+        (
+            of_table,
+            "\"topic\" is only for the sink types \"kafka\" and \"http\".",
+        ),
+        (
+            part(json!({ "value": { "type": "path" } })),
+            "Column \"value\" is missing path.",
+        ),
         (
             part(json!({ "value": { "type": "body" }, "fields": [{ "type": "ip", "name": "a" }] })),
             "A message has \"value\" or \"fields\", not both.",
@@ -86,7 +104,9 @@ async fn what_is_wrong_with_a_topic_is_said() {
             "Header \"Host\" is set by the server itself.",
         ),
         (
-            part(json!({ "fields": [{ "type": "ip", "name": "a" }, { "type": "ip", "name": "A" }] })),
+            part(
+                json!({ "fields": [{ "type": "ip", "name": "a" }, { "type": "ip", "name": "A" }] }),
+            ),
             "Value: column name \"A\" is used more than once (upper and lower case count as the same).",
         ),
     ] {
@@ -98,11 +118,15 @@ async fn what_is_wrong_with_a_topic_is_said() {
 #[tokio::test]
 async fn a_topic_is_changed_but_not_its_type() {
     let world = with_topic().await;
-    let change = json!({ "topic": { "topic": "other", "message": { "value": { "type": "uuid" } } } });
+    let change =
+        json!({ "topic": { "topic": "other", "message": { "value": { "type": "uuid" } } } });
     world.done(world.patch(K, change).await).await;
     let shown = world.get(K).await.ok();
     assert_eq!(shown["topic"]["topic"], "other");
-    assert_eq!(shown["topic"]["message"]["value"], json!({ "type": "uuid" }));
+    assert_eq!(
+        shown["topic"]["message"]["value"],
+        json!({ "type": "uuid" })
+    );
     assert_eq!(shown["version"]["number"], 2);
     let reply = world.patch(K, json!({ "type": "table" })).await;
     let message = "The type of a sink can't be changed: it is \"http\", make another sink.";
@@ -110,7 +134,9 @@ async fn a_topic_is_changed_but_not_its_type() {
     let reply = world.patch(K, json!({ "table": {} })).await;
     let message = "\"table\" can't be set: the type of the sink is \"http\".";
     reply.is_error(400, "stream.api.badRequest", message);
-    let reply = world.patch(K, json!({ "topic": { "provider": "x" } })).await;
+    let reply = world
+        .patch(K, json!({ "topic": { "provider": "x" } }))
+        .await;
     let message = "Provider \"x\" of type http is not known, allowed are \"hook\".";
     reply.is_error(400, "stream.api.badRequest", message);
 }
@@ -118,20 +144,28 @@ async fn a_topic_is_changed_but_not_its_type() {
 #[tokio::test]
 async fn delivery_is_paused_and_resumed_with_a_version_each() {
     let world = with_topic().await;
-    let task = world.done(world.put(&format!("{K}/pause?reason=move")).await).await;
+    let task = world
+        .done(world.put(&format!("{K}/pause?reason=move")).await)
+        .await;
     assert_eq!(task["result"], "Sink has been paused successfully.");
     let shown = world.get(K).await.ok();
     assert_eq!(shown["paused"]["reason"], "move");
     assert_eq!(shown["version"]["description"], "Paused.");
     let delivery = world.get(&format!("{K}/statistics/delivery")).await.ok();
-    assert_eq!(delivery["provider"], json!({ "name": "hook", "state": "paused" }));
+    assert_eq!(
+        delivery["provider"],
+        json!({ "name": "hook", "state": "paused" })
+    );
     let task = world.done(world.put(&format!("{K}/resume")).await).await;
     assert_eq!(task["result"], "Sink has been resumed successfully.");
     let shown = world.get(K).await.ok();
     assert_eq!(shown.get("paused"), None);
     assert_eq!(shown["version"]["number"], 3);
     let audit = world.get("/v1/admin/audit").await.ok().to_string();
-    assert!(audit.contains("\"pause\"") && audit.contains("\"resume\""), "{audit}");
+    assert!(
+        audit.contains("\"pause\"") && audit.contains("\"resume\""),
+        "{audit}"
+    );
 }
 
 #[tokio::test]
@@ -141,7 +175,10 @@ async fn counts_of_a_topic_are_in_balance() {
     assert_eq!(delivery["lag"]["records"], 3);
     assert_eq!(delivery["provider"]["state"], "up");
     let balance = world.get(&format!("{K}/statistics/balance")).await.ok();
-    assert_eq!((&balance["imported"], &balance["holds"]), (&json!(6), &json!(true)));
+    assert_eq!(
+        (&balance["imported"], &balance["holds"]),
+        (&json!(6), &json!(true))
+    );
     let total = world.get(&format!("{K}/statistics/total")).await.ok();
     assert_eq!(total["total"]["recordsCount"], 9);
     assert_eq!(total["levels"]["local"]["compressedSize"], 300);

@@ -13,7 +13,7 @@ use forebay_meta::store::LeaseId;
 use forebay_meta::{EmbeddedOptions, EmbeddedStore, Repo};
 use forebay_model::{
     Clock, ColumnKind, LetterId, ManualClock, Mapping, NodeId, Sink, SinkKey, SinkSettings,
-    TableBackend, TableId, Timestamp, VolumeId,
+    SinkTarget, TableBackend, TableId, Timestamp, TopicKind, VolumeId,
 };
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
@@ -23,7 +23,8 @@ use tower::ServiceExt;
 
 use crate::api::{
     Api, ApiConfig, ApiDeps, Choice, ColumnProblem, Discard, DropTables, KeptLetter, LetterFailure,
-    Letters, Mapper, Replay, TestCell, TestError, TestRecord, TestTable,
+    Letters, Mapper, Replay, TestCell, TestError, TestRecord, TestTable, TopicCounts, TopicState,
+    Topics,
 };
 use crate::auth::{ConfiguredTokens, StoredTokens, TokenConfig};
 
@@ -326,7 +327,7 @@ impl Mapper for SmallMapper {
     }
 }
 
-fn columns(sink: &Sink) -> forebay_model::Mapping {
+fn columns(sink: &Sink) -> Mapping {
     match &sink.target {
         SinkTarget::Table(table) => table.mapping.clone(),
         SinkTarget::Topic(topic) => topic.message.columns(),
