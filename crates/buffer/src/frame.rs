@@ -81,28 +81,34 @@ fn unzigzag(n: u64) -> i64 {
 #[error("the block holds no messages of version 1")]
 pub(crate) struct Malformed;
 
-/// Reads fields out of a block; what it yields shares the block's memory.
+/// Reads fields out of a block; what it yields shares the block's memory. Numbers are read in
+/// place: a share of the memory has to be counted, and most fields are numbers.
 pub(crate) struct Fields {
     bytes: Bytes,
+    at: usize,
 }
 
 impl Fields {
     pub(crate) fn new(bytes: Bytes) -> Self {
-        Self { bytes }
+        Self { bytes, at: 0 }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.left().is_empty()
+    }
+
+    fn left(&self) -> &[u8] {
+        self.bytes.get(self.at..).unwrap_or_default()
     }
 
     pub(crate) fn varint(&mut self) -> Result<u64, Malformed> {
         let mut value = 0;
-        for (i, &byte) in self.bytes.iter().enumerate().take(10) {
+        for (i, &byte) in self.left().iter().enumerate().take(10) {
             value |= u64::from(byte & 0x7f)
                 .checked_shl(u32::try_from(7 * i).map_err(|_| Malformed)?)
                 .ok_or(Malformed)?;
             if byte < 0x80 {
-                let _consumed = self.bytes.split_to(i + 1);
+                self.at += i + 1;
                 return Ok(value);
             }
         }
@@ -111,10 +117,12 @@ impl Fields {
 
     pub(crate) fn take(&mut self, len: u64) -> Result<Bytes, Malformed> {
         let len = usize::try_from(len).map_err(|_| Malformed)?;
-        if len > self.bytes.len() {
+        if len > self.left().len() {
             return Err(Malformed);
         }
-        Ok(self.bytes.split_to(len))
+        let start = self.at;
+        self.at += len;
+        Ok(self.bytes.slice(start..self.at))
     }
 
     pub(crate) fn part(&mut self) -> Result<Option<Bytes>, Malformed> {
@@ -143,7 +151,7 @@ impl Fields {
         let timestamp_ms = last_ms.wrapping_add(unzigzag(self.varint()?));
         let count = self.varint()?;
         // Each takes two bytes at least: a number that is too large asks for no memory.
-        if count > self.bytes.len() as u64 / 2 {
+        if count > self.left().len() as u64 / 2 {
             return Err(Malformed);
         }
         let mut headers = Vec::new();

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use crate::error::WriteError;
@@ -27,55 +27,57 @@ pub(crate) enum Fate {
     Each(Arc<Vec<Result<(), WriteError>>>),
 }
 
-/// A block's fate, once it is known.
+/// A block's fate, once it is known. All writers of a block ask for it, and most of them late: then
+/// it costs no lock.
 #[derive(Default)]
 pub(crate) struct Pending {
-    state: Mutex<State>,
+    /// Set under the lock of the wakers, so that nobody is missed who goes to sleep just then.
+    fate: OnceLock<Fate>,
+    wakers: Mutex<Vec<Waker>>,
     known: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    fate: Option<Fate>,
-    wakers: Vec<Waker>,
 }
 
 impl Pending {
     /// The first word counts.
     pub(crate) fn resolve(&self, fate: Fate) {
-        let mut state = lock(&self.state);
-        state.fate.get_or_insert(fate);
-        let wakers = std::mem::take(&mut state.wakers);
-        drop(state);
+        let mut waiting = lock(&self.wakers);
+        self.fate.get_or_init(|| fate);
+        let wakers = std::mem::take(&mut *waiting);
+        drop(waiting);
         self.known.notify_all();
         for waker in wakers {
             waker.wake();
         }
     }
 
-    fn wait(&self) -> Fate {
-        let mut state = lock(&self.state);
+    fn wait(&self) -> &Fate {
+        if let Some(fate) = self.fate.get() {
+            return fate;
+        }
+        let mut waiting = lock(&self.wakers);
         loop {
-            if let Some(fate) = &state.fate {
-                return fate.clone();
+            if let Some(fate) = self.fate.get() {
+                return fate;
             }
-            state = self
+            waiting = self
                 .known
-                .wait(state)
+                .wait(waiting)
                 .unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    fn poll(&self, waker: &Waker) -> Option<Fate> {
-        let mut state = lock(&self.state);
-        if state.fate.is_none() && !state.wakers.iter().any(|w| w.will_wake(waker)) {
-            state.wakers.push(waker.clone());
+    fn poll(&self, waker: &Waker) -> Option<&Fate> {
+        if self.fate.get().is_none() {
+            let mut waiting = lock(&self.wakers);
+            if self.fate.get().is_none() && !waiting.iter().any(|w| w.will_wake(waker)) {
+                waiting.push(waker.clone());
+            }
         }
-        state.fate.clone()
+        self.fate.get()
     }
 
-    fn known(&self) -> Option<Fate> {
-        lock(&self.state).fate.clone()
+    fn known(&self) -> Option<&Fate> {
+        self.fate.get()
     }
 }
 
@@ -137,9 +139,9 @@ impl Receipt {
     /// # Errors
     /// See [`WriteError`]. Of several messages some may have been accepted.
     pub fn wait(self) -> Result<Accepted, WriteError> {
-        let accepted = self.first.outcome(&self.first.pending.wait());
+        let accepted = self.first.outcome(self.first.pending.wait());
         for part in &self.rest {
-            part.outcome(&part.pending.wait())?;
+            part.outcome(part.pending.wait())?;
         }
         accepted
     }
@@ -152,11 +154,11 @@ impl Receipt {
 
     fn look(
         &self,
-        fate: impl Fn(&Pending) -> Option<Fate>,
+        fate: impl for<'a> Fn(&'a Pending) -> Option<&'a Fate>,
     ) -> Option<Result<Accepted, WriteError>> {
-        let accepted = self.first.outcome(&fate(&self.first.pending)?);
+        let accepted = self.first.outcome(fate(&self.first.pending)?);
         for part in &self.rest {
-            if let Err(error) = part.outcome(&fate(&part.pending)?) {
+            if let Err(error) = part.outcome(fate(&part.pending)?) {
                 return Some(Err(error));
             }
         }

@@ -29,18 +29,11 @@ pub(crate) enum Wait {
 }
 
 /// A write that is under way.
+#[derive(Default)]
 pub(crate) struct Attempt {
-    pub(crate) started: Duration,
-    pub(crate) told: bool,
-}
-
-impl Attempt {
-    pub(crate) fn new(shared: &Shared) -> Self {
-        Self {
-            started: shared.env.elapsed(),
-            told: false,
-        }
-    }
+    /// When it met a bound first: most never do, and need no clock.
+    started: Option<Duration>,
+    told: bool,
 }
 
 /// Whether so many bytes may enter a lane.
@@ -51,6 +44,10 @@ pub(crate) fn admit(
 ) -> Result<Wait, WriteError> {
     let shared = &lane.shared;
     let config = &shared.config;
+    if fits(lane, need) {
+        return Ok(Wait::No);
+    }
+    // Looked at again: what changes from here on wakes the one who waits.
     let seen = shared.change.seen();
     let total = shared.total_bytes.load(Ordering::Acquire);
     let (what, waiting, allowed) = if total + need > config.max_bytes {
@@ -87,6 +84,12 @@ pub(crate) fn admit(
     })
 }
 
+fn fits(lane: &LaneCore, need: u64) -> bool {
+    let config = &lane.shared.config;
+    lane.shared.total_bytes.load(Ordering::Acquire) + need <= config.max_bytes
+        && (config.max_lane_bytes == 0 || lane.waiting_bytes() + need <= config.max_lane_bytes)
+}
+
 /// The disk had no room, though the bounds would allow it.
 pub(crate) fn disk_full(
     lane: &Arc<LaneCore>,
@@ -119,7 +122,8 @@ fn overflow(
             RECLAIM
         }
     };
-    let until = attempt.started + limit;
+    let started = *attempt.started.get_or_insert_with(|| shared.env.elapsed());
+    let until = started + limit;
     // Without threads nobody makes room meanwhile, and no time goes by.
     if shared.env.elapsed() >= until || shared.config.manual && attempt.told {
         return Err(match shared.config.overflow {

@@ -55,7 +55,7 @@ impl Topic {
     /// # Errors
     /// See [`WriteError`]. When the disk fails some of them may have been accepted.
     pub async fn write(&self, messages: &[Message]) -> Result<Accepted, WriteError> {
-        let mut attempt = Attempt::new(&self.lane.shared);
+        let mut attempt = Attempt::default();
         loop {
             let receipt = self.hand_over_with(messages, &mut attempt).await?;
             match receipt.await {
@@ -73,7 +73,7 @@ impl Topic {
     /// # Errors
     /// See [`WriteError`].
     pub fn write_blocking(&self, messages: &[Message]) -> Result<Accepted, WriteError> {
-        let mut attempt = Attempt::new(&self.lane.shared);
+        let mut attempt = Attempt::default();
         loop {
             let receipt = self.hand_over_blocking_with(messages, &mut attempt)?;
             match receipt.wait() {
@@ -93,7 +93,7 @@ impl Topic {
     /// # Errors
     /// See [`WriteError`].
     pub async fn hand_over(&self, messages: &[Message]) -> Result<Receipt, WriteError> {
-        let mut attempt = Attempt::new(&self.lane.shared);
+        let mut attempt = Attempt::default();
         self.hand_over_with(messages, &mut attempt).await
     }
 
@@ -102,7 +102,7 @@ impl Topic {
     /// # Errors
     /// See [`WriteError`].
     pub fn hand_over_blocking(&self, messages: &[Message]) -> Result<Receipt, WriteError> {
-        let mut attempt = Attempt::new(&self.lane.shared);
+        let mut attempt = Attempt::default();
         self.hand_over_blocking_with(messages, &mut attempt)
     }
 
@@ -143,14 +143,20 @@ impl Topic {
             return Ok(Tried::Wait(wait));
         }
         let shared = &self.lane.shared;
-        let seen = shared.change.seen();
-        match intake::put(&self.lane, self.own.as_deref(), messages) {
-            Ok(receipt) => Ok(Tried::Taken(receipt)),
-            Err(Refused::Error(error)) => Err(error),
-            // The disk or the provider is behind; that is no bound, and ends by itself.
-            Err(Refused::Busy) => {
-                let until = shared.env.elapsed() + Duration::from_secs(3_600);
-                Ok(Tried::Wait(Wait::Change(seen, until)))
+        let mut seen = None;
+        loop {
+            match intake::put(&self.lane, self.own.as_deref(), messages) {
+                Ok(receipt) => return Ok(Tried::Taken(receipt)),
+                Err(Refused::Error(error)) => return Err(error),
+                // The disk or the provider is behind; that is no bound, and ends by itself.
+                Err(Refused::Busy) => match seen {
+                    // Tried once more: what changes from here on wakes the one who waits.
+                    None => seen = Some(shared.change.seen()),
+                    Some(seen) => {
+                        let until = shared.env.elapsed() + Duration::from_secs(3_600);
+                        return Ok(Tried::Wait(Wait::Change(seen, until)));
+                    }
+                },
             }
         }
     }

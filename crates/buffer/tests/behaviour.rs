@@ -403,6 +403,37 @@ fn what_has_waited_too_long_is_dropped_and_a_clock_set_back_drops_nothing() {
 }
 
 #[test]
+fn a_clock_that_jumps_back_changes_neither_order_nor_what_is_delivered() {
+    let world = World::new(Mode::Always);
+    world.provider.plan(Plan::Away);
+    let buffer = world.open();
+    put(&buffer, "t", 0..10);
+    world.env.set_now_ms(-5);
+    put(&buffer, "t", 10..20);
+    world.run(&buffer);
+    drop(buffer);
+    world.env.crash();
+    world.env.set_now_ms(1_000);
+    let buffer = world.open();
+    put(&buffer, "t", 20..30);
+    world.provider.plan(Plan::Take);
+    world.run(&buffer);
+    assert_eq!(world.provider.payloads("t"), numbers(0..30));
+    let times: Vec<_> = world
+        .provider
+        .taken()
+        .iter()
+        .map(|d| d.message.timestamp_ms)
+        .collect();
+    assert_eq!(
+        (times[10], times[20]),
+        (Some(-5), Some(1_000)),
+        "as the clock was"
+    );
+    assert_eq!(buffer.stats().lanes[0].dropped, 0);
+}
+
+#[test]
 fn a_full_disk_refuses_writes_and_delivery_makes_room() {
     let world = World::new(Mode::Always);
     world.env.set_capacity(Some(1 << 20));

@@ -128,15 +128,7 @@ impl Node {
         let lease = base.register(config, &mut tasks).await?;
         let appender: Arc<dyn Appender> =
             Arc::new(LocalLog::new(base.log.clone(), base.volume.clone()));
-        let providers = Providers::of(config)?;
-        let topics = Topics::new(TopicDeps {
-            log: base.log.clone(),
-            env: Arc::new(StdEnv::new()),
-            clock: Arc::clone(&base.clock),
-            config: config.topics.clone(),
-            connect: providers.connect(),
-        });
-        let topics = NodeTopics { topics, providers };
+        let topics = base.topics(config)?;
         let dispatcher = Dispatcher::new(Some(Arc::clone(&base.templates)), random::wide());
         let budget = Budget::new(config.source.http.max_bytes_in_flight.0);
         let pipelines = PipelineShared::new(Arc::clone(&budget));
@@ -159,22 +151,13 @@ impl Node {
                 budget,
                 clock: Arc::clone(&base.clock),
             };
-            let bound = HttpSource::bind(config.source.http.clone(), deps)
-                .await
-                .map_err(|e| {
-                    Failure::new(e)
-                        .hint("choose another address with --source-listen or source.http.listen")
-                })?;
+            let bound = bind_source(config, deps).await?;
             source = bound.address();
             http = Some(bound);
         }
         if config.has(Role::Storage) {
             base.deliver(config, &mut tasks);
-            let run = Arc::clone(&topics.topics).run(base.repo.clone(), base.stop.clone());
-            tasks.spawn(async move {
-                run.await;
-                ("the topics", Ok(()))
-            });
+            base.deliver_topics(&topics, &mut tasks);
         }
         if config.has(Role::Coordinator) {
             base.coordinate(config, &mut tasks);
@@ -254,6 +237,13 @@ impl Node {
     }
 }
 
+async fn bind_source(config: &Config, deps: Deps) -> Result<HttpSource, Failure> {
+    let bound = HttpSource::bind(config.source.http.clone(), deps).await;
+    bound.map_err(|e| {
+        Failure::new(e).hint("choose another address with --source-listen or source.http.listen")
+    })
+}
+
 impl Base {
     async fn open(
         config: &Config,
@@ -291,6 +281,27 @@ impl Base {
             quotas: config.quota.resolve(),
             stop: CancellationToken::new(),
         })
+    }
+
+    /// The sinks whose messages go to providers.
+    fn topics(&self, config: &Config) -> Result<NodeTopics, Failure> {
+        let providers = Providers::of(config)?;
+        let topics = Topics::new(TopicDeps {
+            log: self.log.clone(),
+            env: Arc::new(StdEnv::new()),
+            clock: Arc::clone(&self.clock),
+            config: config.topics.clone(),
+            connect: providers.connect(),
+        });
+        Ok(NodeTopics { topics, providers })
+    }
+
+    fn deliver_topics(&self, topics: &NodeTopics, tasks: &mut JoinSet<Ended>) {
+        let run = Arc::clone(&topics.topics).run(self.repo.clone(), self.stop.clone());
+        tasks.spawn(async move {
+            run.await;
+            ("the topics", Ok(()))
+        });
     }
 
     /// Says in the store that the node and its volume are there, for as long as it is.

@@ -76,6 +76,8 @@ pub(crate) struct Run {
     pub(crate) clock: Arc<dyn Clock>,
     /// Records that go together: one where an API takes them one by one.
     pub(crate) unit: usize,
+    /// Records may wait for a consumer: reading them costs nobody a request.
+    pub(crate) reads_ahead: bool,
     id: String,
     settled: mpsc::Sender<Settled>,
 }
@@ -131,7 +133,8 @@ pub async fn run(definition: &Definition, state: State, around: &Surroundings) -
     } else {
         UNIT
     };
-    let (run, settled) = match begin(state, around, unit).await {
+    let reads_ahead = matches!(definition.source, Source::Files(_));
+    let (run, settled) = match begin(state, around, unit, reads_ahead).await {
         Ok(begun) => begun,
         Err(failure) => return End::Failed(failure),
     };
@@ -181,7 +184,7 @@ pub async fn replay(
     state: State,
     around: &Surroundings,
 ) -> End {
-    let (run, settled) = match begin(state, around, 1).await {
+    let (run, settled) = match begin(state, around, 1, false).await {
         Ok(begun) => begun,
         Err(failure) => return End::Failed(failure),
     };
@@ -220,6 +223,7 @@ async fn begin(
     state: State,
     around: &Surroundings,
     unit: usize,
+    reads_ahead: bool,
 ) -> Result<(Arc<Run>, mpsc::Receiver<Settled>), Failure> {
     let id = state
         .id()
@@ -232,6 +236,7 @@ async fn begin(
         progress: Arc::clone(&around.progress),
         clock: Arc::clone(&around.clock),
         unit,
+        reads_ahead,
         id,
         settled: sender,
     };

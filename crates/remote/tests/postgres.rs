@@ -128,6 +128,43 @@ async fn conformance_suite() {
     conformance::run(&Postgres::new(&service).await).await;
 }
 
+/// A schema goes with its last table, unless someone else has made it or put something into it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_goes_with_its_last_table() {
+    let Some(service) = services::postgres("the schemas of deleted tables") else {
+        return;
+    };
+    let bench = Postgres::new(&service).await;
+    let (one, two) = (bench.fresh_table(), bench.fresh_table());
+    let exists = async || {
+        let name = one.bucket_id().replace('\'', "''");
+        let sql = format!("SELECT nspname::text FROM pg_namespace WHERE nspname = '{name}'");
+        !bench.column(&sql).await.is_empty()
+    };
+    let shape = mapping(&["a"]);
+    bench.table.prepare(&one, &shape).await.unwrap();
+    bench.table.prepare(&two, &shape).await.unwrap();
+    bench.table.delete(&one).await.unwrap();
+    assert!(exists().await, "another table is in it");
+    bench.table.delete(&two).await.unwrap();
+    assert!(!exists().await);
+    bench.table.delete(&two).await.unwrap();
+    bench.execute(&bench.before_create(&one)).await;
+    bench.table.prepare(&one, &shape).await.unwrap();
+    bench.table.delete(&one).await.unwrap();
+    assert!(exists().await, "it was made by someone else");
+    let name = one.bucket_id().replace('"', "\"\"");
+    bench.execute(&format!("DROP SCHEMA \"{name}\"")).await;
+    bench.table.prepare(&one, &shape).await.unwrap();
+    bench
+        .execute(&format!("CREATE TYPE \"{name}\".own AS (n int)"))
+        .await;
+    bench.table.delete(&one).await.unwrap();
+    assert!(exists().await, "something of someone else is in it");
+    // And where it has gone, it comes back with the next table.
+    bench.table.prepare(&one, &shape).await.unwrap();
+}
+
 /// The one moment at which nobody knows: the connection is gone, and the commit was or was not.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_is_cut_around_the_commit() {

@@ -24,9 +24,7 @@ impl Deliverer {
                 break;
             };
             self.forget(&sent);
-            for (i, delivery) in sent.batch.messages().iter().enumerate() {
-                self.taken(i, delivery);
-            }
+            self.taken(sent.batch.messages());
             self.succeeded(now);
         }
         self.finish_straight();
@@ -42,13 +40,18 @@ impl Deliverer {
             .store(messages, Ordering::Release);
     }
 
-    fn taken(&mut self, _index: usize, delivery: &Delivery) {
+    fn taken(&mut self, messages: &[Delivery]) {
         let meters = &self.lane.meters;
-        meters.delivered.fetch_add(1, Ordering::Relaxed);
-        let bytes = delivery.message.len() as u64;
-        meters.delivered_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let count = messages.len() as u64;
+        meters.delivered.fetch_add(count, Ordering::Relaxed);
+        let bytes: usize = messages.iter().map(|d| d.message.len()).sum();
+        meters
+            .delivered_bytes
+            .fetch_add(bytes as u64, Ordering::Relaxed);
         if let Some(straight) = &mut self.straight {
-            straight.set(delivery.sequence, Ok(()));
+            for delivery in messages {
+                straight.set(delivery.sequence, Ok(()));
+            }
         }
     }
 
@@ -112,7 +115,7 @@ impl Deliverer {
             for (i, (delivery, result)) in sent.batch.messages().iter().zip(results).enumerate() {
                 let before = sent.attempts.get(i).copied().unwrap_or(0);
                 match result {
-                    Ok(()) => self.taken(i, delivery),
+                    Ok(()) => self.taken(std::slice::from_ref(delivery)),
                     Err(error) => {
                         let which = if error.rejected {
                             &mut refused

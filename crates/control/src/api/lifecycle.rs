@@ -76,7 +76,8 @@ pub(super) async fn undelete_source(
     State(api): State<Shared>,
     call: Call<SourcePath>,
 ) -> Result<Answer<Task>, ApiError> {
-    let key = call.source_key()?;
+    let missing = |_| error::deleted_source_not_found(&call.path.source_id);
+    let key = call.source_key().map_err(missing)?;
     sources::found_deleted(api.repo.deleted_source(&key).await, || {
         error::deleted_source_not_found(key.source.as_str())
     })?;
@@ -248,7 +249,7 @@ pub(super) async fn undelete_sink(
 ) -> Result<Answer<Task>, ApiError> {
     let key = call.sink_key()?;
     api.repo.source(&key.source).await?;
-    refuse_foreign(&key)?;
+    refuse_foreign(&key).map_err(|_| error::deleted_sink_not_found(key.sink.as_str()))?;
     sources::found_deleted(api.repo.deleted_sink(&key).await, || {
         error::deleted_sink_not_found(key.sink.as_str())
     })?;

@@ -15,20 +15,14 @@ use super::params::SourcePath;
 use super::types::test_result::TestResult;
 use forebay_model::limits;
 
-/// A body that is not looked into.
-#[derive(utoipa::ToSchema)]
-#[schema(value_type = String, format = Binary)]
-#[expect(dead_code, reason = "it is for the document only")]
-struct AnyBytes(Vec<u8>);
-
 /// Shows what a record would become.
 ///
 /// The record is this request's body and headers. Nothing is stored.
 #[utoipa::path(
     post, path = "/v1/branches/{branchId}/sources/{sourceId}/test", tag = "source", operation_id = "TestSource",
     params(SourcePath), request_body(
-        content = inline(AnyBytes), content_type = "application/octet-stream",
-        description = "The record: any bytes. Any other `Content-Type` will do as well.",
+        content = serde_json::Value, content_type = "application/json",
+        description = "The record: any bytes, of any `Content-Type` that the source takes.",
     ),
     extensions(("x-errors" = json!(["unprocessableContent"]))),
     responses((status = 200, description = "A table for each sink.", body = TestResult))

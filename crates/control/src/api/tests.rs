@@ -15,6 +15,7 @@ mod settings;
 mod sinks;
 mod sources;
 mod statistics;
+mod sweep;
 mod tasks;
 mod topics;
 mod world;

@@ -5,7 +5,7 @@ use forebay_model::{Span, out_of_range};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What sources and projects may use, each node by itself (docs/reference/limits.md).
+/// What sources and projects may use, each node by itself (docs/reference/quotas.md).
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct QuotaSection {

@@ -6,38 +6,41 @@ use serde_json::{Value, json};
 use crate::http::Client;
 use crate::server::{Server, forebay, run, wait_for};
 
-const S: &str = "/v1/branches/default/sources";
+pub(crate) const S: &str = "/v1/branches/default/sources";
 const SOURCE: &str = "/v1/branches/default/sources/events";
 const SINK: &str = "/v1/branches/default/sources/events/sinks/events";
 
 /// The management API, as a client with a token.
-struct Api<'s> {
-    server: &'s Server,
-    token: String,
+pub(crate) struct Api<'s> {
+    pub(crate) server: &'s Server,
+    pub(crate) token: String,
 }
 
 impl Api<'_> {
-    fn call(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+    pub(crate) fn call(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
         let body = if body.is_null() {
             String::new()
         } else {
             body.to_string()
         };
-        let headers = [("X-StorageApi-Token", self.token.as_str())];
+        let headers = [
+            ("X-StorageApi-Token", self.token.as_str()),
+            ("Content-Type", "application/json"),
+        ];
         let answer = Client::new(self.server.api)
             .send(method, path, &headers, body.as_bytes())
             .unwrap();
         (answer.status, answer.json())
     }
 
-    fn get(&self, path: &str) -> Value {
+    pub(crate) fn get(&self, path: &str) -> Value {
         let (status, body) = self.call("GET", path, &Value::Null);
         assert_eq!(status, 200, "{path}: {body}");
         body
     }
 
     /// Starts a task and waits until it has ended.
-    fn task(&self, method: &str, path: &str, body: &Value) -> Value {
+    pub(crate) fn task(&self, method: &str, path: &str, body: &Value) -> Value {
         let (status, task) = self.call(method, path, body);
         assert_eq!(status, 202, "{method} {path}: {task}");
         let id = task["taskId"].as_str().unwrap().to_owned();
@@ -47,6 +50,17 @@ impl Api<'_> {
         });
         assert_eq!(task["status"], "success", "{task}");
         task
+    }
+
+    /// The call fails like that.
+    #[track_caller]
+    pub(crate) fn fails(&self, method: &str, path: &str, body: &Value, as_: (u16, &str, &str)) {
+        let (status, error) = self.call(method, path, body);
+        let name = format!("stream.api.{}", as_.1);
+        let is = (status, error["error"].as_str(), error["message"].as_str());
+        let expected = (as_.0, Some(name.as_str()), Some(as_.2));
+        assert_eq!(is, expected, "{method} {path} {body}");
+        assert_eq!(error["statusCode"], status);
     }
 
     /// Path of the source on its listener, as the API tells it.
@@ -73,7 +87,7 @@ fn started(dir: &std::path::Path) -> (Server, String) {
     (server, token.trim().to_owned())
 }
 
-const NONE: Value = Value::Null;
+pub(crate) const NONE: Value = Value::Null;
 
 #[test]
 fn what_the_api_switches_holds_for_records() {
@@ -211,14 +225,25 @@ fn tokens_are_made_rotated_and_revoked_by_the_command_line() {
 #[test]
 fn a_task_of_a_killed_server_ends_as_failed_and_can_be_repeated() {
     let dir = tempfile::tempdir().unwrap();
-    let (server, token) = started(dir.path());
+    // Its tables can't be reached: a deletion with tables waits for what is on its way to them.
+    let away = [
+        "--set",
+        "table.default=postgres",
+        "--set",
+        "table.postgres.url=postgres://nobody@127.0.0.1:1/none",
+    ];
+    let server = Server::start_with(dir.path(), &away);
+    server.define();
+    let token = std::fs::read_to_string(dir.path().join("token")).unwrap();
+    let token = token.trim().to_owned();
     let api = Api {
         server: &server,
         token: token.clone(),
     };
-    // It ends in the answer or not: the server is killed right after it has taken the task.
-    let (status, task) = api.call("PUT", &format!("{SOURCE}/disable"), &NONE);
-    assert_eq!(status, 202);
+    assert_eq!(api.send(&api.address()), (200, NONE));
+    let path = format!("{SOURCE}?cascade=true");
+    let (status, task) = api.call("DELETE", &path, &NONE);
+    assert_eq!((status, &task["status"]), (202, &json!("processing")));
     let id = task["taskId"].as_str().unwrap().to_owned();
     server.kill();
     let server = Server::start(dir.path());
@@ -230,9 +255,19 @@ fn a_task_of_a_killed_server_ends_as_failed_and_can_be_repeated() {
         let task = api.get(&format!("/v1/tasks/{id}"));
         (task["isFinished"] == true).then_some(task)
     });
-    assert!(["success", "error"].contains(&task["status"].as_str().unwrap()));
-    api.task("PUT", &format!("{SOURCE}/disable"), &NONE);
-    assert_eq!(api.get(SOURCE)["disabled"]["reason"], "API");
-    api.task("PUT", &format!("{SOURCE}/enable"), &NONE);
-    assert_eq!(api.send(&api.address()), (200, NONE));
+    assert_eq!(task["status"], "error", "{task}");
+    assert!(task["error"].is_string() && task["result"].is_null());
+    // Now the tables are there: the same request does what is left.
+    api.task("DELETE", &path, &NONE);
+    assert_eq!(api.get(&format!("{S}/deleted"))["sources"], json!([]));
+    api.fails(
+        "GET",
+        SOURCE,
+        &NONE,
+        (
+            404,
+            "sourceNotFound",
+            "Source \"events\" not found in the branch.",
+        ),
+    );
 }

@@ -11,12 +11,15 @@
 mod buffer;
 mod command_line;
 mod compat;
+mod compat_sink;
+mod compat_source;
 mod configuration;
 mod dashboard;
 mod dead;
 mod definitions;
 mod documents;
 mod http;
+mod isolation;
 mod job;
 mod log;
 mod openapi;

@@ -108,7 +108,8 @@ fn table(lines: &mut Vec<String>, table: &TableDestination) {
     lines.push(format!("  {}", columns.join(", ")));
     lines.push(format!(
         "  {} workers, up to {} rows together",
-        table.workers, table.batch
+        table.writers(),
+        table.batch
     ));
     match &table.cache {
         Cache::None => {}

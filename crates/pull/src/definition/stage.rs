@@ -79,7 +79,7 @@ pub struct TableDestination {
     /// In the order of the table.
     #[schemars(length(min = 1))]
     pub columns: Vec<Column>,
-    /// Batches that are written at once. 1 to 1000.
+    /// Batches that are written at once; into an SQLite file always one. 1 to 1000.
     #[serde(default = "workers")]
     #[schemars(range(min = 1, max = 1000))]
     pub workers: u32,
@@ -247,6 +247,15 @@ pub enum Cache {
 }
 
 impl TableDestination {
+    /// Batches that are written at once: an SQLite file has one writer, whoever waits for it.
+    #[must_use]
+    pub fn writers(&self) -> u32 {
+        match self.store {
+            Store::Sqlite { .. } => 1,
+            Store::Postgres { .. } | Store::Cassandra { .. } => self.workers,
+        }
+    }
+
     /// The table, for its store.
     #[must_use]
     pub fn shape(&self) -> Shape {

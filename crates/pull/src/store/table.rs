@@ -56,7 +56,7 @@ impl TableWriter {
 
     /// Takes records until there are no more.
     pub(crate) async fn work(self: Arc<Self>, records: Taker<Vec<Record>>) {
-        let (senders, receivers) = channels(self.config.workers as usize);
+        let (senders, receivers) = channels(self.config.writers() as usize);
         let idle = Arc::new(Idle::default());
         let mut workers = tokio::task::JoinSet::new();
         for receiver in receivers {

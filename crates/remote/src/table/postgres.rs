@@ -73,11 +73,7 @@ impl Table for PostgresTable {
 
     async fn delete(&self, table: &TableId) -> Result<(), TableError> {
         let connection = self.pool.take().await?;
-        let action = format!("delete table \"{table}\"");
-        let name = schema::qualified(table);
-        connection
-            .execute(&action, &format!("DROP TABLE IF EXISTS {name}"))
-            .await?;
+        schema::delete(&connection, table).await?;
         connection.give_back();
         Ok(())
     }

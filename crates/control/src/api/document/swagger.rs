@@ -119,13 +119,15 @@ fn schema(value: &Value) -> Value {
             if let Some(choice) = choices.and_then(|c| c.iter().find(|s| !is_null(s))) {
                 return schema(choice);
             }
+            // Nothing may stand beside a reference, not even a description.
+            if let Some(Value::String(to)) = words.get("$ref") {
+                let to = to.replace("#/components/schemas/", "#/definitions/");
+                return json!({ "$ref": to });
+            }
             // Names are texts anyway.
             let words = words.iter().filter(|(word, _)| *word != "propertyNames");
             let made = words.map(|(word, value)| {
                 let value = match (word.as_str(), value) {
-                    ("$ref", Value::String(to)) => {
-                        Value::from(to.replace("#/components/schemas/", "#/definitions/"))
-                    }
                     ("type", Value::Array(kinds)) => {
                         let kind = kinds.iter().find(|k| *k != "null");
                         kind.cloned().unwrap_or_default()

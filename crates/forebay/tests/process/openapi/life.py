@@ -6,7 +6,6 @@ usage: life.py FOLDER-OF-THE-PACKAGE API TOKEN
 """
 
 import datetime
-import io
 import sys
 import time
 
@@ -34,7 +33,7 @@ from client.models import (
     TableType, TaskStatus, TemplateLanguage, TokenRole, UpdateSinkRequestBody,
     UpdateSourceRequestBody,
 )
-from client.types import File, Unset
+from client.types import Unset
 
 PATIENCE = 60.0
 
@@ -107,10 +106,9 @@ def made():
 
 
 def tried():
-    record = lambda text: File(payload=io.BytesIO(text))
-    row = ask(test_source, *OF_SOURCE, body=record(b'{"n":41}')).tables[0].rows[0]
+    row = ask(test_source, *OF_SOURCE, body={"n": 41}).tables[0].rows[0]
     assert [c.value for c in row.columns[1:]] == ["41", "42"], row
-    refused("stream.api.unprocessableContent", 422, test_source, *OF_SOURCE, body=record(b"{}"))
+    refused("stream.api.unprocessableContent", 422, test_source, *OF_SOURCE, body={})
 
 
 def changed():

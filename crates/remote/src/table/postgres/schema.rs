@@ -14,6 +14,8 @@ const SYSTEM_COLUMNS: [&str; 7] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "
 /// Serializes those who create: `IF NOT EXISTS` does not, two at once may both fail. Any number
 /// that nobody else uses; this one spells "forebay".
 const LOCK: i64 = 0x0066_6f72_6562_6179;
+/// Comment of the schemas that were made here: only those are ever deleted.
+const MARK: &str = "Made by Forebay; deleted with its last table.";
 
 /// `"<stage>.<bucket>"."<table>"`.
 pub(super) fn qualified(table: &TableId) -> String {
@@ -67,6 +69,33 @@ pub(super) async fn prepare(
     connection
         .execute(&action, &format!("{statements}; COMMIT"))
         .await
+}
+
+/// Deletes a table, and its schema when that was made for it and holds nothing more.
+pub(super) async fn delete(connection: &Connection, table: &TableId) -> Result<(), TableError> {
+    let action = format!("delete table \"{table}\"");
+    // Under the lock of those who create, so that nobody counts on the schema meanwhile.
+    let begin = format!(
+        "BEGIN; SELECT pg_catalog.pg_advisory_xact_lock({LOCK}); DROP TABLE IF EXISTS {}",
+        qualified(table)
+    );
+    connection.execute(&action, &begin).await?;
+    let sql = "SELECT 1 FROM pg_catalog.pg_namespace n
+        WHERE n.nspname = $1 AND pg_catalog.obj_description(n.oid, 'pg_namespace') = $2
+            AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend d
+                WHERE d.refclassid = 'pg_catalog.pg_namespace'::regclass AND d.refobjid = n.oid)";
+    let (schema, mark) = (table.bucket_id(), MARK);
+    let parameters = [text(&schema), text(&mark)];
+    let is_left_over = !connection
+        .query(&action, sql, &parameters)
+        .await?
+        .is_empty();
+    let end = if is_left_over {
+        format!("DROP SCHEMA {}; COMMIT", quote(&schema))
+    } else {
+        "COMMIT".to_owned()
+    };
+    connection.execute(&action, &end).await
 }
 
 /// How the mapping goes into the table; nothing when there is no table.
@@ -132,7 +161,10 @@ async fn create_schema(
         .await?
         .is_empty()
     {
-        statements.push_str(&format!("CREATE SCHEMA {};", quote(schema)));
+        let schema = quote(schema);
+        statements.push_str(&format!(
+            "CREATE SCHEMA {schema}; COMMENT ON SCHEMA {schema} IS '{MARK}';"
+        ));
     }
     Ok(())
 }

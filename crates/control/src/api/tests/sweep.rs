@@ -1,0 +1,408 @@
+//! Bad input, by the OpenAPI document itself: every operation, every field and parameter of it gets
+//! what it does not take. Each answer is an error of the documented form (the world checks that),
+//! never one of the server, and the store stays as it is.
+
+use axum::body::Body;
+use http::{Method, Request};
+use serde_json::{Value, json};
+
+use super::world::{Reply, World};
+
+/// An operation of the document.
+struct Operation {
+    method: Method,
+    path: String,
+    parameters: Vec<Value>,
+    /// Schema of its JSON body.
+    body: Option<Value>,
+    takes_bytes: bool,
+}
+
+/// A fault of a schema, and errors that may be answered to it.
+const REFUSALS: [&str; 5] = [
+    "decodePayload",
+    "missingField",
+    "invalidLength",
+    "invalidEnumValue",
+    "invalidRange",
+];
+
+/// Ids that nobody has, as they are written in addresses.
+const STRANGE_IDS: [&str; 14] = [
+    "nope",
+    "a%2Fb",
+    "my-source%2Fmy-sink",
+    "%",
+    "%zz",
+    "%00",
+    "my-source%00",
+    "%ff",
+    "..",
+    "%2e%2e",
+    "a%20b",
+    "%F0%9F%A6%80",
+    "%22%27--%3Bdrop",
+    "deleted",
+];
+
+fn operations(world: &World) -> Vec<Operation> {
+    let document: Value = serde_json::from_str(world.api.document()).unwrap();
+    let mut operations = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            if operation.get("security").is_none() {
+                continue;
+            }
+            let content = &operation["requestBody"]["content"]["application/json"];
+            let body = content["schema"].clone();
+            let is_any = body == json!({});
+            operations.push(Operation {
+                method: Method::from_bytes(method.to_uppercase().as_bytes()).unwrap(),
+                path: path.clone(),
+                parameters: operation["parameters"]
+                    .as_array()
+                    .cloned()
+                    .unwrap_or_default(),
+                body: (!body.is_null() && !is_any).then(|| resolved(&document, &body)),
+                takes_bytes: is_any,
+            });
+        }
+    }
+    assert!(operations.len() > 40);
+    operations
+}
+
+/// The schema without references; of a choice with null the other.
+fn resolved(document: &Value, schema: &Value) -> Value {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let target = document.pointer(reference.trim_start_matches('#')).unwrap();
+        return resolved(document, target);
+    }
+    if let Some(choices) = schema["oneOf"].as_array() {
+        let choice = choices.iter().find(|c| c["type"] != "null").unwrap();
+        return resolved(document, choice);
+    }
+    let mut schema = schema.clone();
+    for (_, property) in schema["properties"].as_object_mut().into_iter().flatten() {
+        *property = resolved(document, property);
+    }
+    if schema.get("items").is_some() {
+        schema["items"] = resolved(document, &schema["items"]);
+    }
+    schema
+}
+
+/// A value with all fields that the schema lets pass.
+fn sample(schema: &Value) -> Value {
+    if let Some(value) = schema["enum"].get(0).or(schema.get("example")) {
+        return value.clone();
+    }
+    match kind(schema) {
+        "object" => {
+            let properties = schema["properties"].as_object().into_iter().flatten();
+            properties
+                .map(|(name, s)| (name.clone(), sample(s)))
+                .collect()
+        }
+        "array" => json!([sample(&schema["items"])]),
+        "integer" | "number" => schema.get("minimum").cloned().unwrap_or(json!(1)),
+        "boolean" => json!(true),
+        _ => json!("x"),
+    }
+}
+
+fn kind(schema: &Value) -> &str {
+    let kinds = schema["type"].as_array().into_iter().flatten();
+    let kind = kinds.filter_map(Value::as_str).find(|k| *k != "null");
+    kind.or(schema["type"].as_str()).unwrap_or("any")
+}
+
+/// Values at this place that the schema refuses, and such that it just lets pass.
+fn variants(schema: &Value) -> (Vec<Value>, Vec<Value>) {
+    let (mut wrong, mut right) = (Vec::new(), Vec::new());
+    let kinds = [
+        ("boolean", json!(true)),
+        ("number", json!(1.5)),
+        ("integer", json!(7)),
+        ("string", json!("text")),
+        ("array", json!([])),
+        ("object", json!({})),
+    ];
+    for (of, value) in kinds {
+        let fits = of == kind(schema)
+            || kind(schema) == "any"
+            || (kind(schema), of) == ("number", "integer");
+        if !fits {
+            wrong.push(value);
+        }
+    }
+    let bound = |word: &str| schema[word].as_u64();
+    let text = |n: u64| json!("é".repeat(usize::try_from(n).unwrap()));
+    if schema.get("enum").is_some() {
+        wrong.extend([json!("nonsense"), json!(""), json!("HTTP")]);
+        right.extend(schema["enum"].as_array().unwrap().iter().cloned());
+    } else if kind(schema) == "string" {
+        wrong.extend(bound("maxLength").map(|n| text(n + 1)));
+        wrong.extend(bound("minLength").filter(|n| *n > 0).map(|n| text(n - 1)));
+        right.extend(bound("maxLength").map(text));
+        right.extend(bound("minLength").map(text));
+        right.extend([json!("a\u{0}b"), json!("\u{10ffff}🦀"), json!("../a/b")]);
+    }
+    let items = |n: u64| Value::Array((0..n).map(|_| sample(&schema["items"])).collect());
+    wrong.extend(bound("maxItems").map(|n| items(n + 1)));
+    wrong.extend(bound("minItems").filter(|n| *n > 0).map(|n| items(n - 1)));
+    right.extend(bound("maxItems").map(items));
+    if let Some(n) = schema["minimum"].as_i64() {
+        wrong.push(json!(n - 1));
+        right.push(json!(n));
+    }
+    if let Some(n) = schema["maximum"].as_i64() {
+        wrong.push(json!(n + 1));
+        right.push(json!(n));
+    }
+    (wrong, right)
+}
+
+/// All places of a body below `schema`: pointer, schema, whether it is required.
+fn places(schema: &Value, at: &str, required: bool, found: &mut Vec<(String, Value, bool)>) {
+    found.push((at.to_owned(), schema.clone(), required));
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        let names = schema["required"].as_array().into_iter().flatten();
+        let required = names.into_iter().any(|n| n == name);
+        places(property, &format!("{at}/{name}"), required, found);
+    }
+    if let Some(items) = schema.get("items") {
+        places(items, &format!("{at}/0"), true, found);
+    }
+}
+
+impl Operation {
+    /// With names of the world in the address, and `value` for the parameter `name`.
+    fn address(&self, name: &str, value: &str) -> String {
+        let mut path = self.path.clone();
+        for (of, usual) in [
+            ("branchId", "default"),
+            ("sourceId", "my-source"),
+            ("sinkId", "my-sink"),
+            ("versionNumber", "1"),
+            ("tokenId", "123-aaaaaaaaaaaa"),
+            ("taskId", "a/b"),
+            ("letterId", "vol1-7"),
+        ] {
+            let value = if of == name { value } else { usual };
+            path = path.replace(&format!("{{{of}}}"), value);
+        }
+        assert!(
+            !path.contains('{'),
+            "{path}: a parameter that this test does not know"
+        );
+        path
+    }
+
+    async fn send(&self, world: &World, address: &str, body: impl Into<Body>) -> Reply {
+        let request = Request::builder().method(self.method.clone()).uri(address);
+        let request = request.header("X-StorageApi-Token", "admin");
+        world.send(request.body(body.into()).unwrap()).await
+    }
+
+    /// A body that its schema lets pass.
+    fn body(&self) -> String {
+        let body = self.body.as_ref().map(|s| sample(s).to_string());
+        body.unwrap_or_default()
+    }
+}
+
+/// What the store has been changed to so far.
+async fn revision(world: &World) -> forebay_meta::Revision {
+    world
+        .repo
+        .store()
+        .range("", None, 1)
+        .await
+        .unwrap()
+        .revision
+}
+
+#[track_caller]
+fn refused(reply: &Reply, names: &[&str], what: &str) {
+    let error = reply.json()["error"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    let name = error.trim_start_matches("stream.api.");
+    assert!(names.contains(&name), "{what}: {reply:?}");
+}
+
+#[tokio::test]
+async fn no_field_takes_what_its_schema_refuses() {
+    let world = World::with_sink().await;
+    let before = revision(&world).await;
+    let mut sent = 0;
+    for operation in operations(&world) {
+        let Some(schema) = &operation.body else {
+            continue;
+        };
+        let address = operation.address("", "");
+        let mut all = Vec::new();
+        places(schema, "", true, &mut all);
+        for (at, of, required) in all {
+            let mut faults = variants(&of).0;
+            faults
+                .extend((required && !at.is_empty() && kind(&of) != "any").then_some(Value::Null));
+            for fault in faults {
+                let mut body = sample(schema);
+                *body.pointer_mut(&at).unwrap() = fault;
+                let reply = operation.send(&world, &address, body.to_string()).await;
+                refused(&reply, &REFUSALS, &format!("{at} of {body}"));
+                sent += 1;
+            }
+            if required && !at.is_empty() && !at.ends_with("/0") {
+                let mut body = sample(schema);
+                let (parent, name) = at.rsplit_once('/').unwrap();
+                let parent = body.pointer_mut(parent).unwrap().as_object_mut().unwrap();
+                parent.remove(name);
+                let reply = operation.send(&world, &address, body.to_string()).await;
+                refused(&reply, &["missingField"], &format!("{at} missing"));
+                sent += 1;
+            }
+        }
+    }
+    assert!(sent > 200, "{sent}");
+    assert_eq!(revision(&world).await, before, "nothing has changed");
+}
+
+#[tokio::test]
+async fn what_a_schema_just_lets_pass_is_no_fault_of_it() {
+    let world = World::with_sink().await;
+    for operation in operations(&world) {
+        let Some(schema) = &operation.body else {
+            continue;
+        };
+        let address = operation.address("", "");
+        let mut all = Vec::new();
+        places(schema, "", true, &mut all);
+        for (at, of, required) in all {
+            let mut values = variants(&of).1;
+            values.extend((!required).then_some(Value::Null));
+            if kind(&of) == "object" {
+                // Unknown fields are ignored, however odd they are.
+                let mut more = sample(&of);
+                more["unknown"] = json!({ "a": [null, { "\u{0}": 1e300 }] });
+                values.push(more);
+            }
+            for value in values {
+                let mut body = sample(schema);
+                *body.pointer_mut(&at).unwrap() = value;
+                let reply = operation.send(&world, &address, body.to_string()).await;
+                assert!(!reply.status.is_server_error(), "{at} of {body}: {reply:?}");
+                let error = reply.text.contains("stream.api.invalid")
+                    || reply.text.contains("stream.api.decodePayload");
+                assert!(!error, "{at} of {body}: {reply:?}");
+                if reply.status == 202 {
+                    world.finish(&reply).await;
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn bodies_that_are_too_deep_too_large_or_no_json_are_refused() {
+    let world = World::with(|config| config.body_limit = forebay_model::ByteSize::kb(64)).await;
+    let before = revision(&world).await;
+    let deep = |n: usize| format!("{}1{}", "{\"a\":".repeat(n), "}".repeat(n));
+    let large = format!("{{\"a\":\"{}\"}}", "x".repeat(70_000));
+    for operation in operations(&world) {
+        let address = operation.address("", "");
+        if operation.body.is_some() {
+            for (body, name) in [
+                (deep(33), "decodePayload"),
+                ("[".repeat(60_000), "decodePayload"),
+                ("{\"a\":".repeat(10_000), "decodePayload"),
+                ("\u{0}".to_owned(), "decodePayload"),
+                ("nul".to_owned(), "decodePayload"),
+                ("1e999".to_owned(), "decodePayload"),
+                (String::new(), "missingPayload"),
+                (large.clone(), "bodyTooLarge"),
+            ] {
+                let reply = operation.send(&world, &address, body).await;
+                refused(&reply, &[name], &operation.path);
+            }
+        }
+        if operation.takes_bytes {
+            let reply = operation.send(&world, &address, large.clone()).await;
+            refused(&reply, &["bodyTooLarge"], &operation.path);
+        }
+    }
+    assert_eq!(revision(&world).await, before);
+}
+
+#[tokio::test]
+async fn strange_ids_are_those_of_nothing() {
+    let world = World::with_sink().await;
+    let before = revision(&world).await;
+    let long = "x".repeat(49);
+    for operation in operations(&world) {
+        let in_path = operation.parameters.iter().filter(|p| p["in"] == "path");
+        for parameter in in_path {
+            let name = parameter["name"].as_str().unwrap();
+            for id in STRANGE_IDS.into_iter().chain([long.as_str()]) {
+                // Two addresses mean something else with it: lists of what is deleted.
+                let lists = operation.method == Method::GET && id == "deleted";
+                if lists && matches!(name, "sourceId" | "sinkId") {
+                    continue;
+                }
+                let address = operation.address(name, id);
+                let reply = operation.send(&world, &address, operation.body()).await;
+                let status = reply.status.as_u16();
+                assert!([400, 404, 405].contains(&status), "{address}: {reply:?}");
+            }
+        }
+    }
+    assert_eq!(revision(&world).await, before);
+}
+
+#[tokio::test]
+async fn strange_parameters_are_refused_or_find_nothing() {
+    let world = World::with_sink().await;
+    let before = revision(&world).await;
+    for operation in operations(&world) {
+        let in_query = operation.parameters.iter().filter(|p| p["in"] == "query");
+        for parameter in in_query {
+            let name = parameter["name"].as_str().unwrap();
+            let schema = &parameter["schema"];
+            let wrong: Vec<String> = match kind(schema) {
+                "string" => {
+                    let max = schema["maxLength"].as_u64();
+                    max.map(|n| "x".repeat(usize::try_from(n).unwrap() + 1))
+                        .into_iter()
+                        .collect()
+                }
+                "boolean" => ["maybe", "2", "%00"].map(str::to_owned).into(),
+                _ => {
+                    let edges = [("minimum", -1), ("maximum", 1)];
+                    let edges = edges.into_iter().filter_map(|(word, beyond)| {
+                        schema[word].as_i64().map(|n| (n + beyond).to_string())
+                    });
+                    let texts = ["x", "1.5", "%00", "1e3", "99999999999999999999"];
+                    edges.chain(texts.map(str::to_owned)).collect()
+                }
+            };
+            let address = operation.address("", "");
+            for value in wrong {
+                let address = format!("{address}?{name}={value}");
+                let reply = operation.send(&world, &address, operation.body()).await;
+                assert_eq!(reply.status, 400, "{address}: {reply:?}");
+            }
+            if operation.method == Method::GET && kind(schema) == "string" {
+                for id in STRANGE_IDS {
+                    let address = format!("{address}?{name}={id}");
+                    let reply = operation.send(&world, &address, Body::empty()).await;
+                    let found = [200, 400].contains(&reply.status.as_u16());
+                    assert!(found, "{address}: {reply:?}");
+                }
+            }
+        }
+    }
+    assert_eq!(revision(&world).await, before);
+}

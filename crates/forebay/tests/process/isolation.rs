@@ -1,0 +1,164 @@
+//! Projects on one server see nothing of each other: every route of the served document, with the
+//! tokens of another project, of a reader, and with those that open nothing any more.
+
+use serde_json::{Value, json};
+
+use crate::compat::{Api, NONE, S};
+use crate::server::Server;
+
+/// All routes that need a token: method, address of what is there, body, the least role, status
+/// of success.
+fn routes(api: &Api<'_>, task: &str, token: &str) -> Vec<(String, String, Value, String)> {
+    let document = api.get("/v1/documentation/openapi3.json");
+    let mut routes = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let Some(role) = operation["x-role"].as_str() else {
+                assert!(operation.get("security").is_none(), "{path}");
+                continue;
+            };
+            let path = path
+                .replace("{branchId}", "default")
+                .replace("{sourceId}", "events")
+                .replace("{sinkId}", "events")
+                .replace("{versionNumber}", "1")
+                .replace("{letterId}", "3f0c9a6b1d2e4f58-12")
+                .replace("{tokenId}", token)
+                .replace("{taskId}", task);
+            assert!(
+                !path.contains('{'),
+                "{path}: a parameter that this test does not know"
+            );
+            let body = match operation["operationId"].as_str().unwrap() {
+                "CreateSource" => json!({ "type": "http", "name": "x" }),
+                "CreateSink" => json!({ "type": "table", "name": "x", "table": {
+                    "type": "keboola", "tableId": "in.a.b",
+                    "mapping": { "columns": [{ "type": "uuid", "name": "id" }] } } }),
+                "CreateToken" => json!({ "role": "reader" }),
+                _ if operation["requestBody"].is_object() => json!({}),
+                _ => NONE,
+            };
+            routes.push((method.to_uppercase(), path, body, role.to_owned()));
+        }
+    }
+    assert!(routes.len() > 40);
+    routes
+}
+
+/// Everything that a client can see of the project.
+fn seen(api: &Api<'_>) -> Vec<Value> {
+    let sink = format!("{S}/events/sinks/events");
+    [
+        S,
+        "/v1/admin/tokens",
+        "/v1/admin/audit",
+        &format!("{S}/deleted"),
+        &sink,
+        &format!("{S}/events/settings"),
+        &format!("{sink}/settings"),
+        &format!("{sink}/versions"),
+    ]
+    .map(|path| api.get(path))
+    .into()
+}
+
+#[test]
+fn no_route_opens_to_another_projects_token_or_to_one_that_has_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    server.define();
+    let own = std::fs::read_to_string(dir.path().join("token")).unwrap();
+    let api = |token: &str| Api {
+        server: &server,
+        token: token.trim().to_owned(),
+    };
+    let owner = api(&own);
+    let task = owner.task("PUT", &format!("{S}/events/enable"), &NONE);
+    let task = task["taskId"].as_str().unwrap();
+    let make = |args: &[&str]| server.ok(&[&["token", "create"], args].concat());
+    let other = make(&["--role", "admin", "--project", "77"]);
+    let reader = make(&["--role", "reader"]);
+    let revoked = make(&["--role", "admin", "--description", "revoked"]);
+    let listed = owner.get("/v1/admin/tokens");
+    let tokens = listed["tokens"].as_array().unwrap();
+    let id = |description: &str| {
+        let found = tokens.iter().find(|t| t["description"] == description);
+        found.unwrap()["tokenId"].as_str().unwrap().to_owned()
+    };
+    let revoked_id = id("revoked");
+    let kept = tokens.iter().find(|t| t["role"] == "reader").unwrap();
+    let kept = kept["tokenId"].as_str().unwrap().to_owned();
+    server.ok(&["token", "revoke", &revoked_id]);
+    let before = seen(&owner);
+    let routes = routes(&owner, task, &kept);
+    let (other, reader, revoked) = (api(&other), api(&reader), api(&revoked));
+    for (method, path, body, role) in &routes {
+        let (status, answer) = revoked.call(method, path, body);
+        let named = &answer["error"];
+        assert_eq!(
+            (status, named),
+            (401, &json!("storage.tokenInvalid")),
+            "{method} {path}"
+        );
+        let (status, answer) = reader.call(method, path, body);
+        let refused = status == 403 && answer["error"] == "stream.api.forbidden";
+        assert_eq!(
+            refused,
+            role == "admin",
+            "{method} {path}: {status} {answer}"
+        );
+        // What is a project's own is its own: empty lists, what it makes itself.
+        let names_nothing = [
+            S,
+            &format!("{S}/deleted"),
+            "/v1/branches/default/aggregation/sources",
+        ];
+        let is_own = names_nothing.contains(&path.as_str())
+            || (path.starts_with("/v1/admin") && !path.contains(&kept))
+            || (!path.contains("events") && !path.contains(&kept) && !path.contains(task));
+        let (status, answer) = other.call(method, path, body);
+        if is_own {
+            assert!(status < 300, "{method} {path}: {answer}");
+            let text = answer.to_string();
+            assert!(
+                !text.contains("events") && !text.contains(&kept),
+                "{method} {path}: {text}"
+            );
+        } else {
+            assert_eq!(status, 404, "{method} {path}: {answer}");
+        }
+    }
+    assert_eq!(seen(&owner), before, "nothing of the project has changed");
+}
+
+#[test]
+fn an_expired_token_opens_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    server.define();
+    let own = std::fs::read_to_string(dir.path().join("token")).unwrap();
+    let owner = Api {
+        server: &server,
+        token: own.trim().to_owned(),
+    };
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+    let soon = i64::try_from(now.as_millis()).unwrap() + 1500;
+    let soon = forebay_model::Timestamp::from_millis(soon).to_string();
+    let (status, made) = owner.call(
+        "POST",
+        "/v1/admin/tokens",
+        &json!({ "role": "admin", "expiresAt": soon }),
+    );
+    assert_eq!(status, 201, "{made}");
+    let token = Api {
+        server: &server,
+        token: made["token"].as_str().unwrap().to_owned(),
+    };
+    crate::server::wait_for("the token's end", || {
+        (token.call("GET", S, &NONE).0 == 401).then_some(())
+    });
+    for (method, path, body, _) in routes(&owner, "a/b", "1-aaaaaaaaaaaa") {
+        let (status, answer) = token.call(&method, &path, &body);
+        assert_eq!(status, 401, "{method} {path}: {answer}");
+    }
+}
