@@ -43,6 +43,7 @@ export interface Sink {
   name: string;
   description: string;
   table?: { type: string; tableId: string; mapping: { columns: Column[] } };
+  topic?: { provider: string; topic: string };
   version: Version;
   created: Event;
   deleted?: Event;

@@ -9,6 +9,7 @@ import { DisabledNotice, Switch } from "../parts/switch";
 import { rates, type Rates } from "../rates";
 import { useTitle } from "../title";
 import { TYPES } from "./columns";
+import { Delivery } from "./delivery";
 import { Letters } from "./letters";
 import { aggregated } from "./source";
 import { noteSource, rateKey } from "./sources";
@@ -21,8 +22,7 @@ export function SinkPage({ source: sourceId, id }: { source: string; id: string 
   const feed = useFeed<AggregatedSource>(aggregated(sourceId), 2000, noteSource);
   const source = feed.data;
   const sink = source?.sinks.find((s) => s.sinkId === id);
-  const there = sink !== undefined;
-  const slices = useFeed<{ slices: Slice[] }>(there ? `${path}/statistics/slices` : undefined, 2000);
+  const slices = useFeed<{ slices: Slice[] }>(sink?.table ? `${path}/statistics/slices` : undefined, 2000);
   useTitle(sink?.name ?? id);
   const known = rates(rateKey(sourceId, id));
   const to = `#/sources/${encodeURIComponent(sourceId)}`;
@@ -70,8 +70,9 @@ export function SinkPage({ source: sourceId, id }: { source: string; id: string 
           <Figures sink={sink} known={known} />
           <RateChart rates={known} />
           <Books balance={sink.statistics.balance} />
-          <Files files={sink.statistics.files} slices={slices.data?.slices ?? []} />
-          <Letters path={path} dead={sink.statistics.balance.dead} source={sourceId} sink={id} onChange={feed.refresh} />
+          {sink.topic && <Delivery sink={sink} path={path} />}
+          {sink.table && <Files files={sink.statistics.files} slices={slices.data?.slices ?? []} />}
+          {sink.table && <Letters path={path} dead={sink.statistics.balance.dead} source={sourceId} sink={id} onChange={feed.refresh} />}
           <Definition sink={sink} to={`${to}/sinks/${encodeURIComponent(id)}/mapping`} />
         </>
       )}
@@ -82,7 +83,13 @@ export function SinkPage({ source: sourceId, id }: { source: string; id: string 
 const backends: Record<string, string> = { keboola: "the server's default backend", sqlite: "SQLite", postgres: "PostgreSQL" };
 
 function Target({ sink }: { sink: AggregatedSink }) {
-  if (!sink.table) return <p class="lead muted">Delivers to {sink.type}.</p>;
+  if (!sink.table) {
+    return (
+      <p class="lead muted">
+        Into {sink.topic ? <>the topic <code>{sink.topic.topic}</code> of the provider <code>{sink.topic.provider}</code> ({sink.type})</> : sink.type}.
+      </p>
+    );
+  }
   return (
     <p class="lead muted">
       Into the table <code>{sink.table.tableId}</code> of {backends[sink.table.type] ?? sink.table.type}.

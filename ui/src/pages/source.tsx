@@ -80,7 +80,7 @@ function SinkCard({ source, sink }: { source: AggregatedSource; sink: Aggregated
           <a href={`#/sources/${encodeURIComponent(source.sourceId)}/sinks/${encodeURIComponent(sink.sinkId)}`}>{sink.name}</a>
         </h3>
         <Badge {...sinkStatus(sink, source, known.acceptedNow > 0)} />
-        <span class="muted target">{sink.table ? sink.table.tableId : sink.type}</span>
+        <span class="muted target">{sink.table?.tableId ?? sink.topic?.topic ?? sink.type}</span>
       </div>
       <dl class="figures">
         <div class="wide">
