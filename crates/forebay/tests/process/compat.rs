@@ -16,7 +16,19 @@ pub(crate) struct Api<'s> {
     pub(crate) token: String,
 }
 
-impl Api<'_> {
+impl<'s> Api<'s> {
+    /// With the operator's token.
+    pub(crate) fn of(server: &'s Server) -> Self {
+        let token = server.token();
+        Self { server, token }
+    }
+
+    /// Without a token.
+    pub(crate) fn nobody(server: &'s Server) -> Self {
+        let token = String::new();
+        Self { server, token }
+    }
+
     pub(crate) fn call(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
         let body = if body.is_null() {
             String::new()
@@ -80,11 +92,10 @@ impl Api<'_> {
     }
 }
 
-fn started(dir: &std::path::Path) -> (Server, String) {
+fn started(dir: &std::path::Path) -> Server {
     let server = Server::start(dir);
     server.define();
-    let token = std::fs::read_to_string(dir.join("token")).unwrap();
-    (server, token.trim().to_owned())
+    server
 }
 
 pub(crate) const NONE: Value = Value::Null;
@@ -92,11 +103,8 @@ pub(crate) const NONE: Value = Value::Null;
 #[test]
 fn what_the_api_switches_holds_for_records() {
     let dir = tempfile::tempdir().unwrap();
-    let (server, token) = started(dir.path());
-    let api = Api {
-        server: &server,
-        token,
-    };
+    let server = started(dir.path());
+    let api = Api::of(&server);
     let address = api.address();
     assert_eq!(api.send(&address), (200, NONE));
     // Each task ends when the source nodes have followed: nothing is waited for.
@@ -123,11 +131,8 @@ fn what_the_api_switches_holds_for_records() {
 #[test]
 fn a_rotated_secret_opens_nothing_and_the_new_one_does() {
     let dir = tempfile::tempdir().unwrap();
-    let (server, token) = started(dir.path());
-    let api = Api {
-        server: &server,
-        token,
-    };
+    let server = started(dir.path());
+    let api = Api::of(&server);
     let old = api.address();
     let (status, source) = api.call("POST", &format!("{SOURCE}/rotate-secret"), &NONE);
     assert_eq!(status, 200, "{source}");
@@ -143,11 +148,8 @@ fn a_rotated_secret_opens_nothing_and_the_new_one_does() {
 #[test]
 fn statistics_are_cleared_and_a_cascade_takes_the_table() {
     let dir = tempfile::tempdir().unwrap();
-    let (server, token) = started(dir.path());
-    let api = Api {
-        server: &server,
-        token,
-    };
+    let server = started(dir.path());
+    let api = Api::of(&server);
     api.send(&api.address());
     server.settled("events", "events", 1);
     let total = || api.get(&format!("{SINK}/statistics/total"));
@@ -180,7 +182,7 @@ fn statistics_are_cleared_and_a_cascade_takes_the_table() {
 #[test]
 fn tokens_are_made_rotated_and_revoked_by_the_command_line() {
     let dir = tempfile::tempdir().unwrap();
-    let (server, _) = started(dir.path());
+    let server = started(dir.path());
     let made = server.ok(&[
         "token",
         "create",
@@ -234,12 +236,7 @@ fn a_task_of_a_killed_server_ends_as_failed_and_can_be_repeated() {
     ];
     let server = Server::start_with(dir.path(), &away);
     server.define();
-    let token = std::fs::read_to_string(dir.path().join("token")).unwrap();
-    let token = token.trim().to_owned();
-    let api = Api {
-        server: &server,
-        token: token.clone(),
-    };
+    let api = Api::of(&server);
     assert_eq!(api.send(&api.address()), (200, NONE));
     let path = format!("{SOURCE}?cascade=true");
     let (status, task) = api.call("DELETE", &path, &NONE);
@@ -247,10 +244,7 @@ fn a_task_of_a_killed_server_ends_as_failed_and_can_be_repeated() {
     let id = task["taskId"].as_str().unwrap().to_owned();
     server.kill();
     let server = Server::start(dir.path());
-    let api = Api {
-        server: &server,
-        token,
-    };
+    let api = Api::of(&server);
     let task = wait_for("the end of the task", || {
         let task = api.get(&format!("/v1/tasks/{id}"));
         (task["isFinished"] == true).then_some(task)

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::compat::{Api, NONE, S};
-use crate::server::Server;
+use crate::server::{Server, wait_for};
 
 const SINKS: &str = "/v1/branches/default/sources/a/sinks";
 
@@ -11,11 +11,7 @@ const SINKS: &str = "/v1/branches/default/sources/a/sinks";
 fn with_source(test: impl FnOnce(&Api<'_>)) {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
-    let token = std::fs::read_to_string(dir.path().join("token")).unwrap();
-    let api = Api {
-        server: &server,
-        token: token.trim().to_owned(),
-    };
+    let api = Api::of(&server);
     api.task("POST", S, &json!({ "type": "http", "name": "a" }));
     test(&api);
 }
@@ -152,6 +148,14 @@ fn sinks_go_through_their_life() {
                 .unwrap()
                 .is_empty()
         );
+    });
+}
+
+#[test]
+fn sinks_are_deleted_and_brought_back() {
+    with_source(|api| {
+        api.task("POST", SINKS, &plain("s"));
+        let one = format!("{SINKS}/s");
         api.task("DELETE", &one, &NONE);
         assert_eq!(
             api.get(&format!("{SINKS}/deleted"))["sinks"][0]["sinkId"],
@@ -207,7 +211,7 @@ fn two_clients_change_the_same_sink_at_once() {
             let name = format!("{client} {n}");
             let columns = json!([{ "type": "static", "name": "c", "value": name }]);
             let body = json!({ "name": name, "table": { "mapping": { "columns": columns } } });
-            crate::server::wait_for("the other's change", || {
+            wait_for("the other's change", || {
                 let (status, answer) = api.call("PATCH", &one, &body);
                 if status == 409 {
                     assert_eq!(answer["error"], "stream.api.taskAlreadyRunning");
@@ -222,7 +226,7 @@ fn two_clients_change_the_same_sink_at_once() {
                 scope.spawn(move || (0..5).for_each(|n| change(client, n)));
             }
         });
-        let sink = crate::server::wait_for("ten changes", || {
+        let sink = wait_for("ten changes", || {
             let sink = api.get(&one);
             (sink["version"]["number"] == 11).then_some(sink)
         });

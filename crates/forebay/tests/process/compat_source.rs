@@ -9,11 +9,7 @@ use crate::server::Server;
 fn with_server(test: impl FnOnce(&Api<'_>)) {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
-    let token = std::fs::read_to_string(dir.path().join("token")).unwrap();
-    test(&Api {
-        server: &server,
-        token: token.trim().to_owned(),
-    });
+    test(&Api::of(&server));
 }
 
 fn source(name: &str) -> Value {
@@ -103,10 +99,7 @@ fn sources_are_created_or_refused() {
             &source("My Source"),
             (409, "sourceAlreadyExists", exists),
         );
-        let nobody = Api {
-            server: api.server,
-            token: String::new(),
-        };
+        let nobody = Api::nobody(api.server);
         nobody.fails("POST", S, &source("x"), (400, "missingField", TOKEN));
     });
 }
@@ -281,10 +274,7 @@ fn secrets_are_rotated_and_mappings_tried() {
         let (status, rotated) = api.call("POST", &format!("{S}/a/rotate-secret"), &NONE);
         assert_eq!((status, &rotated["version"]["number"]), (200, &json!(2)));
         api.fails("POST", &format!("{S}/gone/rotate-secret"), &NONE, GONE);
-        let nobody = Api {
-            server: api.server,
-            token: String::new(),
-        };
+        let nobody = Api::nobody(api.server);
         nobody.fails(
             "POST",
             &format!("{S}/gone/rotate-secret"),

@@ -4,10 +4,9 @@
 use serde_json::{Value, json};
 
 use crate::compat::{Api, NONE, S};
-use crate::server::Server;
+use crate::server::{Server, wait_for};
 
-/// All routes that need a token: method, address of what is there, body, the least role, status
-/// of success.
+/// All routes that need a token: method, address of what is there, body, the least role.
 fn routes(api: &Api<'_>, task: &str, token: &str) -> Vec<(String, String, Value, String)> {
     let document = api.get("/v1/documentation/openapi3.json");
     let mut routes = Vec::new();
@@ -67,12 +66,11 @@ fn no_route_opens_to_another_projects_token_or_to_one_that_has_ended() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
     server.define();
-    let own = std::fs::read_to_string(dir.path().join("token")).unwrap();
     let api = |token: &str| Api {
         server: &server,
         token: token.trim().to_owned(),
     };
-    let owner = api(&own);
+    let owner = Api::of(&server);
     let task = owner.task("PUT", &format!("{S}/events/enable"), &NONE);
     let task = task["taskId"].as_str().unwrap();
     let make = |args: &[&str]| server.ok(&[&["token", "create"], args].concat());
@@ -136,11 +134,7 @@ fn an_expired_token_opens_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
     server.define();
-    let own = std::fs::read_to_string(dir.path().join("token")).unwrap();
-    let owner = Api {
-        server: &server,
-        token: own.trim().to_owned(),
-    };
+    let owner = Api::of(&server);
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
     let soon = i64::try_from(now.as_millis()).unwrap() + 1500;
     let soon = forebay_model::Timestamp::from_millis(soon).to_string();
@@ -154,7 +148,7 @@ fn an_expired_token_opens_nothing() {
         server: &server,
         token: made["token"].as_str().unwrap().to_owned(),
     };
-    crate::server::wait_for("the token's end", || {
+    wait_for("the token's end", || {
         (token.call("GET", S, &NONE).0 == 401).then_some(())
     });
     for (method, path, body, _) in routes(&owner, "a/b", "1-aaaaaaaaaaaa") {

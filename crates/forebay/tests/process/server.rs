@@ -128,10 +128,16 @@ impl Server {
         self.lines.lock().unwrap().join("\n")
     }
 
+    /// The token that it has made for its operator.
+    pub(crate) fn token(&self) -> String {
+        let text = std::fs::read_to_string(self.data.join("token")).unwrap_or_default();
+        text.trim().to_owned()
+    }
+
     /// `GET` of the API's listener, with the token.
     pub(crate) fn get(&self, path: &str) -> (u16, String) {
-        let token = std::fs::read_to_string(self.data.join("token")).unwrap_or_default();
-        let headers = [("X-StorageApi-Token", token.trim())];
+        let token = self.token();
+        let headers = [("X-StorageApi-Token", token.as_str())];
         let response = Client::new(self.api)
             .send("GET", path, &headers, b"")
             .unwrap();
