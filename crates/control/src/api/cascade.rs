@@ -59,18 +59,32 @@ async fn arrived(api: &Inner, key: &SourceKey) -> Result<(), ApiError> {
     let until = tokio::time::Instant::now() + patience;
     loop {
         let files = api.repo.files_in_flight(key).await?;
-        if files == 0 {
+        let messages = messages_in_flight(api, key).await?;
+        if files == 0 && messages == 0 {
             return Ok(());
         }
         let now = tokio::time::Instant::now();
         if now >= until {
+            let on_the_way = if messages == 0 {
+                format!("{files} files are still on their way to them")
+            } else {
+                format!("{files} files and {messages} messages of topics are still on their way")
+            };
             let text = format!(
-                "the source is deleted, its tables are not: {files} files are still on their way to them, try again when they have arrived."
+                "the source is deleted, its tables are not: {on_the_way}, try again when they have arrived."
             );
             return Err(ApiError::new(ErrorName::TableNotDeleted, text));
         }
         tokio::time::sleep_until(until.min(now + LOOK_INTERVAL)).await;
     }
+}
+
+/// Messages of the source's topics that are not delivered: its sinks are deleted by now.
+async fn messages_in_flight(api: &Inner, key: &SourceKey) -> Result<u64, ApiError> {
+    let max = forebay_model::limits::SINKS_MAX;
+    let sinks = api.repo.deleted_sinks(key, "", max).await?.items;
+    let topics = sinks.iter().filter(|s| s.target.topic().is_some());
+    Ok(topics.map(|sink| api.topics.counts(sink).waiting).sum())
 }
 
 fn result(tables: &[FilledTable]) -> String {
