@@ -75,7 +75,7 @@ fn start(dir: &Path) -> Server {
 fn apply(server: &Server, dir: &Path, definitions: &str) -> String {
     let file = dir.join("definitions.yaml");
     std::fs::write(&file, definitions).unwrap();
-    server.ok(&["apply", file.to_str().unwrap()])
+    server.ok(&["apply", "--file", file.to_str().unwrap()])
 }
 
 fn delivery(server: &Server, sink: &str) -> Value {
