@@ -107,7 +107,7 @@ async fn what_is_wrong_with_a_topic_is_said() {
             part(
                 json!({ "fields": [{ "type": "ip", "name": "a" }, { "type": "ip", "name": "A" }] }),
             ),
-            "Value: column name \"A\" is used more than once (upper and lower case count as the same).",
+            "Value: column name \"A\" is used more than once (upper and lower case count as the same)",
         ),
     ] {
         let reply = world.post(SINKS, body).await;
