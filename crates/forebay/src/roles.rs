@@ -122,15 +122,7 @@ impl Node {
         let lease = base.register(config, &mut tasks).await?;
         let appender: Arc<dyn Appender> =
             Arc::new(LocalLog::new(base.log.clone(), base.volume.clone()));
-        let providers = Providers::of(config)?;
-        let topics = Topics::new(TopicDeps {
-            log: base.log.clone(),
-            env: Arc::new(StdEnv::new()),
-            clock: Arc::clone(&base.clock),
-            config: config.topics.clone(),
-            connect: providers.connect(),
-        });
-        let topics = NodeTopics { topics, providers };
+        let topics = base.topics(config)?;
         let dispatcher = Dispatcher::new(Some(Arc::clone(&base.templates)), random::wide());
         let budget = Budget::new(config.source.http.max_bytes_in_flight.0);
         let pipelines = PipelineShared::new(Arc::clone(&budget));
@@ -163,20 +155,14 @@ impl Node {
             http = Some(bound);
         }
         if config.has(Role::Storage) {
-            base.deliver(config, &mut tasks);
-            let run = Arc::clone(&topics.topics).run(base.repo.clone(), base.stop.clone());
-            tasks.spawn(async move {
-                run.await;
-                ("the topics", Ok(()))
-            });
+            base.deliver(config, &topics.topics, &mut tasks);
         }
         if config.has(Role::Coordinator) {
             base.coordinate(config, &mut tasks);
         }
         let source_url = config.source_url(source);
         let stop_intake = CancellationToken::new();
-        let mut api = config.api.listen;
-        let mut management = None;
+        let (mut api, mut management) = (config.api.listen, None);
         if config.has(Role::Api) {
             let listener = listen(api).await?;
             api = listener.local_addr().map_err(Failure::new)?;
@@ -365,8 +351,26 @@ impl Base {
         Ok(progress)
     }
 
+    /// Sinks that are topics, with the providers that they can be of.
+    fn topics(&self, config: &Config) -> Result<NodeTopics, Failure> {
+        let providers = Providers::of(config)?;
+        let topics = Topics::new(TopicDeps {
+            log: self.log.clone(),
+            env: Arc::new(StdEnv::new()),
+            clock: Arc::clone(&self.clock),
+            config: config.topics.clone(),
+            connect: providers.connect(),
+        });
+        Ok(NodeTopics { topics, providers })
+    }
+
     /// Role storage: slices to staging, files into tables, what is done away.
-    fn deliver(&self, config: &Config, tasks: &mut JoinSet<Ended>) {
+    fn deliver(&self, config: &Config, topics: &Arc<Topics>, tasks: &mut JoinSet<Ended>) {
+        let run = Arc::clone(topics).run(self.repo.clone(), self.stop.clone());
+        tasks.spawn(async move {
+            run.await;
+            ("the topics", Ok(()))
+        });
         let delivery = Delivery {
             repo: self.repo.clone(),
             clock: Arc::clone(&self.clock),
