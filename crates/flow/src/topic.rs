@@ -11,6 +11,7 @@
 //!   counted by the log.
 
 mod config;
+mod letters;
 mod outlets;
 mod statistics;
 mod stream;
@@ -25,6 +26,7 @@ use forebay_model::{Clock, SinkKey, TopicSink};
 use tokio::sync::Notify;
 
 pub use config::TopicConfig;
+pub use letters::UndeliveredError;
 use outlets::Place;
 pub use statistics::{TopicState, TopicStatistics};
 use stream::TopicStream;

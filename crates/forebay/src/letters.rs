@@ -1,26 +1,37 @@
 //! What the management API asks of dead letters, answered by the data plane of this node.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
+use forebay_buffer::DeadLetter;
 use forebay_control::api::{Choice, Discard, KeptLetter, LetterFailure, Letters, Replay};
 use forebay_flow::dead_letter::{DeadLetterError, DeadLetters, Kept, Which};
+use forebay_flow::topic::{Topics, UndeliveredError};
 use forebay_meta::FileError;
 use forebay_meta::repo::letters::LetterError;
-use forebay_model::{LetterId, SinkKey, VolumeId};
+use forebay_model::{LetterId, SinkKey, Timestamp, VolumeId};
 
-/// The letters of this node's volume.
-pub(crate) struct NodeLetters(pub(crate) DeadLetters);
+/// Letters that are looked at in one call.
+const AT_ONCE: usize = 1000;
+
+/// The letters of this node's volume: of tables, records that a mapping has refused; of topics,
+/// messages that the provider has.
+pub(crate) struct NodeLetters {
+    pub(crate) tables: DeadLetters,
+    pub(crate) topics: Arc<Topics>,
+}
 
 impl NodeLetters {
     fn id(&self, number: u64) -> LetterId {
         LetterId {
-            volume: self.0.volume.clone(),
+            volume: self.tables.volume.clone(),
             number,
         }
     }
 
     /// A letter of another volume is none of this node's.
     fn number(&self, id: &LetterId) -> Result<u64, LetterFailure> {
-        let own: &VolumeId = &self.0.volume;
+        let own: &VolumeId = &self.tables.volume;
         if id.volume == *own {
             Ok(id.number)
         } else {
@@ -62,6 +73,74 @@ impl NodeLetters {
         }
     }
 
+    async fn is_topic(&self, sink: &SinkKey) -> Result<bool, LetterFailure> {
+        let found = self.tables.repo.sink(sink).await;
+        let found = found.map_err(|e| LetterFailure::Unavailable(e.to_string()))?;
+        Ok(found.target.topic().is_some())
+    }
+
+    /// The letters of a topic that are meant: they go from the oldest on.
+    fn chosen(&self, sink: &SinkKey, choice: &Choice) -> Result<Vec<DeadLetter>, LetterFailure> {
+        let numbers: Option<Vec<u64>> = match choice {
+            // All that are left: those before the given one are gone.
+            Choice::After(_) => None,
+            Choice::These(ids) => {
+                let numbers: Result<_, _> = ids.iter().map(|id| self.number(id)).collect();
+                Some(numbers?)
+            }
+        };
+        let letters = self
+            .topics
+            .oldest_undelivered(sink, numbers.as_deref(), AT_ONCE)
+            .map_err(|e| self.undelivered(e))?;
+        if let (Choice::After(Some(after)), Some(oldest)) = (choice, letters.first())
+            && oldest.number <= self.number(after)?
+        {
+            let error = UndeliveredError::NotTheOldest(oldest.number);
+            return Err(self.undelivered(error));
+        }
+        Ok(letters)
+    }
+
+    fn more_topics(&self, choice: &Choice, done: &[DeadLetter]) -> Option<LetterId> {
+        let last = done.last().filter(|_| done.len() == AT_ONCE)?;
+        matches!(choice, Choice::After(_)).then(|| self.id(last.number))
+    }
+
+    fn of_topic(&self, letter: &DeadLetter) -> KeptLetter {
+        let message = &letter.message;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let header = |(name, value): &forebay_buffer::Header| {
+            let value = value.as_deref().map(text).unwrap_or_default();
+            (name.to_string(), value)
+        };
+        KeptLetter {
+            id: self.id(letter.number),
+            received_at: Timestamp::from_millis(message.timestamp_ms.unwrap_or(letter.at_ms)),
+            client_ip: String::new(),
+            headers: message.headers.iter().map(header).collect(),
+            line: None,
+            body: message.payload.clone().unwrap_or_default(),
+            column: "value".to_owned(),
+            error: "messageRefused".to_owned(),
+            message: format!(
+                "topic \"{}\" refused it {} times: {}",
+                letter.topic, letter.attempts, letter.error
+            ),
+        }
+    }
+
+    fn undelivered(&self, error: UndeliveredError) -> LetterFailure {
+        match error {
+            UndeliveredError::NotFound(number) => LetterFailure::NotFound(self.id(number)),
+            UndeliveredError::NotTheOldest(number) => LetterFailure::Refused(format!(
+                "dead letters of a topic go from the oldest on: name {} as well",
+                self.id(number)
+            )),
+            e => LetterFailure::Unavailable(e.to_string()),
+        }
+    }
+
     fn failure(&self, error: DeadLetterError) -> LetterFailure {
         match error {
             DeadLetterError::NotFound(number) => LetterFailure::NotFound(self.id(number)),
@@ -91,22 +170,49 @@ impl Letters for NodeLetters {
         after: Option<&LetterId>,
         limit: usize,
     ) -> Result<Vec<KeptLetter>, LetterFailure> {
+        if self.is_topic(sink).await? {
+            let found = self.topics.undelivered(sink, self.from(after)?, limit);
+            let found = found.map_err(|e| self.undelivered(e))?;
+            return Ok(found.iter().map(|l| self.of_topic(l)).collect());
+        }
         let which = Which::From(self.from(after)?, limit);
-        let found = self.0.list(sink, which).await;
+        let found = self.tables.list(sink, which).await;
         let found = found.map_err(|e| self.failure(e))?;
         Ok(found.iter().map(|k| self.kept(k)).collect())
     }
 
     async fn get(&self, sink: &SinkKey, id: &LetterId) -> Result<KeptLetter, LetterFailure> {
+        if self.is_topic(sink).await? {
+            let number = self.number(id)?;
+            let found = self.topics.undelivered(sink, number, 1);
+            let found = found.map_err(|e| self.undelivered(e))?;
+            let found = found.first().filter(|l| l.number == number);
+            return found.map_or_else(
+                || Err(LetterFailure::NotFound(id.clone())),
+                |l| Ok(self.of_topic(l)),
+            );
+        }
         let which = Which::These(vec![self.number(id)?]);
-        let found = self.0.list(sink, which).await;
+        let found = self.tables.list(sink, which).await;
         let found = found.map_err(|e| self.failure(e))?;
         let first = found.first().map(|k| self.kept(k));
         first.ok_or_else(|| LetterFailure::NotFound(id.clone()))
     }
 
     async fn replay(&self, sink: &SinkKey, which: &Choice) -> Result<Replay, LetterFailure> {
-        let done = self.0.replay(sink, self.which(which)?).await;
+        if self.is_topic(sink).await? {
+            let letters = self.chosen(sink, which)?;
+            for letter in &letters {
+                let done = self.topics.replay_undelivered(sink, letter).await;
+                done.map_err(|e| self.undelivered(e))?;
+            }
+            return Ok(Replay {
+                replayed: letters.len() as u64,
+                refused: Vec::new(),
+                more_after: self.more_topics(which, &letters),
+            });
+        }
+        let done = self.tables.replay(sink, self.which(which)?).await;
         let done = done.map_err(|e| self.failure(e))?;
         let refused = done.refused.into_iter();
         Ok(Replay {
@@ -117,7 +223,18 @@ impl Letters for NodeLetters {
     }
 
     async fn discard(&self, sink: &SinkKey, which: &Choice) -> Result<Discard, LetterFailure> {
-        let done = self.0.discard(sink, self.which(which)?).await;
+        if self.is_topic(sink).await? {
+            let letters = self.chosen(sink, which)?;
+            if let Some(last) = letters.last() {
+                let done = self.topics.forget_undelivered(sink, last.number + 1);
+                done.await.map_err(|e| self.undelivered(e))?;
+            }
+            return Ok(Discard {
+                dropped: letters.len() as u64,
+                more_after: self.more_topics(which, &letters),
+            });
+        }
+        let done = self.tables.discard(sink, self.which(which)?).await;
         let done = done.map_err(|e| self.failure(e))?;
         Ok(Discard {
             dropped: done.dropped,

@@ -490,7 +490,10 @@ impl Base {
         Api::new(ApiDeps {
             repo: self.repo.clone(),
             mapper: Arc::new(mapper),
-            letters: Arc::new(NodeLetters(letters)),
+            letters: Arc::new(NodeLetters {
+                tables: letters,
+                topics: Arc::clone(&topics.topics),
+            }),
             auth: Arc::new(StoredTokens::new(
                 auth,
                 self.repo.clone(),

@@ -133,10 +133,12 @@ mod tests {
     use crate::error::RecordErrorKind;
 
     fn record(body: &str) -> RecordContext {
+        let json = http::HeaderValue::from_static("application/json");
+        let headers: http::HeaderMap = [(http::header::CONTENT_TYPE, json)].into_iter().collect();
         let request = RequestInfo {
             received: Timestamp::from_millis(0),
             client_ip: std::net::Ipv4Addr::LOCALHOST.into(),
-            headers: http::HeaderMap::new().into(),
+            headers: headers.into(),
         };
         RecordContext::new(Arc::new(request), body.as_bytes().to_vec().into())
     }

@@ -116,8 +116,8 @@ impl From<LetterFailure> for ApiError {
     }
 }
 
-/// Records that the mapping has refused and that are kept, the oldest first. An extension of
-/// Forebay.
+/// Records that the mapping has refused, or messages that the provider of a topic has, and that are
+/// kept; the oldest first. An extension of Forebay.
 #[utoipa::path(
     get, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/dead-letters", tag = "sink", operation_id = "ListDeadLetters",
     params(SinkPath, ListQuery),
@@ -128,15 +128,19 @@ pub(super) async fn list(
     call: Call<SinkPath, ListQuery>,
 ) -> Result<Answer<LetterList>, ApiError> {
     let key = call.sink_key()?;
-    existing(&api, &key).await?;
+    let sink = existing(&api, &key).await?;
     let after = match call.query.after_id.as_str() {
         "" => None,
         id => Some(letter_id(id)?),
     };
     let limit = usize::try_from(call.query.limit).unwrap_or(usize::MAX);
     let letters = api.letters.list(&key, after.as_ref(), limit).await?;
-    let total = api.repo.balance(&key).await;
-    let total = total.map_err(super::statistics::failed)?.dead;
+    let total = if sink.target.topic().is_some() {
+        api.topics.counts(&sink).dead
+    } else {
+        let balance = api.repo.balance(&key).await;
+        balance.map_err(super::statistics::failed)?.dead
+    };
     Ok(Answer::ok(LetterList::new(&call.query, &letters, total)))
 }
 
@@ -157,9 +161,10 @@ pub(super) async fn get(
     Ok(Answer::ok((&letter).into()))
 }
 
-/// Sends them on their way to the table, by the mapping in force.
+/// Sends them on their way to the table, by the mapping in force; or to the topic, as they are.
 ///
-/// Each is delivered once. Those that the mapping refuses again stay. At most 1000 are looked at:
+/// Each is delivered once. Those that the mapping refuses again stay. Those of a topic go from the
+/// oldest on, and may come twice if the server is killed meanwhile. At most 1000 are looked at:
 /// while the answer has `moreAfterId`, there are more.
 #[utoipa::path(
     post, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/dead-letters/replay", tag = "sink", operation_id = "ReplayDeadLetters",
@@ -177,7 +182,7 @@ pub(super) async fn replay(
     Ok(Answer::ok(done.into()))
 }
 
-/// Forgets them for good; the balance counts them as expired.
+/// Forgets them for good; the balance counts them as expired. Those of a topic go from the oldest on.
 ///
 /// At most 1000 are looked at: while the answer has `moreAfterId`, there are more.
 #[utoipa::path(

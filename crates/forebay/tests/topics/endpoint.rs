@@ -77,6 +77,11 @@ impl Endpoint {
         self.state.lock().unwrap().refused.insert(n);
     }
 
+    /// It takes this message after all.
+    pub(crate) fn accept(&self, n: u64) {
+        self.state.lock().unwrap().refused.remove(&n);
+    }
+
     /// What it has taken, each once by its idempotency key, in order; and how many came again.
     pub(crate) fn seen(&self) -> (Vec<u64>, usize) {
         let state = self.state.lock().unwrap();

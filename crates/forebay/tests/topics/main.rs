@@ -282,9 +282,55 @@ fn a_message_that_is_refused_for_good_is_set_aside_and_the_rest_goes_on() {
     let (seen, _) = endpoint.seen();
     assert_eq!(seen, [0, 1, 2, 4, 5, 6, 7]);
     assert_eq!(server.balance("events", "hooks")["holds"], true);
+    dead_letters_are_seen_replayed_and_dropped(&server, &endpoint, &path);
     let down = wait_for("the state of Kafka", || {
         let delivery = self::delivery(&server, "orders");
         (delivery["provider"]["state"] == "down").then_some(delivery)
     });
-    assert_eq!(down["lag"]["records"], 8, "{down}");
+    assert_eq!(down["lag"]["records"], 10, "{down}");
+}
+
+fn dead_letters_are_seen_replayed_and_dropped(server: &Server, endpoint: &Endpoint, path: &str) {
+    let listed = || -> Vec<Value> {
+        let text = server.ok(&["dead", "ls", "events", "hooks", "--json"]);
+        serde_json::from_str(&text).unwrap()
+    };
+    let id = |letter: &Value| letter["letterId"].as_str().unwrap().to_owned();
+    let first = listed();
+    assert_eq!(first.len(), 1, "{first:?}");
+    let shown = server.ok(&["dead", "show", "events", "hooks", &id(&first[0])]);
+    assert!(
+        shown.contains("{\"n\":3}") && shown.contains("X-N: 3"),
+        "{shown}"
+    );
+    endpoint.refuse(8);
+    endpoint.refuse(9);
+    assert!((8..10).all(|n| post(server, path, n)));
+    assert_eq!(drained(server, "hooks")["dead"], 3);
+    let all = listed();
+    let drop = ["dead", "drop", "events", "hooks", &id(&all[1])];
+    let refused = server::run(&mut server.command(&drop));
+    assert!(refused.stderr.contains("from the oldest on"), "{refused:?}");
+    // What it refuses again is a letter again; what it takes has come.
+    endpoint.accept(3);
+    server.ok(&["dead", "replay", "events", "hooks", &id(&all[0])]);
+    let delivery = drained(server, "hooks");
+    assert_eq!(
+        (
+            &delivery["delivered"],
+            &delivery["dead"],
+            &delivery["discarded"]
+        ),
+        (&8.into(), &2.into(), &1.into())
+    );
+    assert_eq!(endpoint.seen().0, [0, 1, 2, 4, 5, 6, 7, 3]);
+    server.ok(&["dead", "replay", "events", "hooks", "--all"]);
+    assert_eq!(drained(server, "hooks")["dead"], 2);
+    server.ok(&["dead", "drop", "events", "hooks", "--all"]);
+    assert!(listed().is_empty());
+    let balance = server.balance("events", "hooks");
+    assert_eq!(
+        (&balance["holds"], &balance["dead"]),
+        (&true.into(), &0.into())
+    );
 }
