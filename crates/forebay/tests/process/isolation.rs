@@ -35,6 +35,9 @@ fn routes(api: &Api<'_>, task: &str, token: &str) -> Vec<(String, String, Value,
                 "CreateSink" => json!({ "type": "table", "name": "x", "table": {
                     "type": "keboola", "tableId": "in.a.b",
                     "mapping": { "columns": [{ "type": "uuid", "name": "id" }] } } }),
+                "TestMapping" => json!({
+                    "mapping": { "columns": [{ "type": "uuid", "name": "id" }] },
+                    "record": { "body": "{}" } }),
                 "CreateToken" => json!({ "role": "reader" }),
                 _ if operation["requestBody"].is_object() => json!({}),
                 _ => NONE,
@@ -46,21 +49,26 @@ fn routes(api: &Api<'_>, task: &str, token: &str) -> Vec<(String, String, Value,
     routes
 }
 
-/// Everything that a client can see of the project.
+/// Everything that a client can see of the project; of the audit, without what was refused.
 fn seen(api: &Api<'_>) -> Vec<Value> {
     let sink = format!("{S}/events/sinks/events");
-    [
+    let audit = api.get("/v1/admin/audit");
+    let changes = audit["changes"].as_array().unwrap().iter();
+    let done: Value = changes
+        .filter(|c| c["action"] != "refuse")
+        .cloned()
+        .collect();
+    let shown = [
         S,
         "/v1/admin/tokens",
-        "/v1/admin/audit",
         &format!("{S}/deleted"),
         &sink,
         &format!("{S}/events/settings"),
         &format!("{sink}/settings"),
         &format!("{sink}/versions"),
     ]
-    .map(|path| api.get(path))
-    .into()
+    .map(|path| api.get(path));
+    shown.into_iter().chain([done]).collect()
 }
 
 #[test]
