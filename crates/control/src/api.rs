@@ -58,7 +58,7 @@ pub use config::ApiConfig;
 pub use letters::{Choice, Discard, KeptLetter, LetterFailure, Letters, Replay};
 pub use mapper::{ColumnProblem, Mapper, TestCell, TestError, TestRecord, TestTable};
 pub use random::RandomSource;
-pub use topics::{TopicCounts, TopicState, Topics};
+pub use topics::Topics;
 
 use crate::auth::Authenticate;
 use crate::task::Tasks;

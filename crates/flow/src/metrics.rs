@@ -1,10 +1,8 @@
 //! What the data plane counts. Names carry their unit; the binary installs the recorder before it
 //! builds anything of this crate, and calls [`describe`] once.
 
-use forebay_model::SinkKey;
+use forebay_model::{SinkKey, TopicState, TopicStatistics};
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
-
-use crate::topic::{TopicState, TopicStatistics};
 
 /// Requests of the HTTP source, by `status`.
 pub const REQUESTS: &str = "forebay_http_requests_total";

@@ -28,7 +28,6 @@ use tokio::sync::Notify;
 pub use config::TopicConfig;
 pub use letters::UndeliveredError;
 use outlets::Place;
-pub use statistics::{TopicState, TopicStatistics};
 use stream::TopicStream;
 
 use crate::pipeline::{AppendError, BlockStream};

@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use forebay_buffer::Provider;
-use forebay_control::api::{TopicCounts, TopicState};
-use forebay_flow::topic::{Connect, TopicState as State, Topics};
-use forebay_model::{Sink, TopicKind, TopicSink};
+use forebay_flow::topic::{Connect, Topics};
+use forebay_model::{Sink, TopicKind, TopicSink, TopicStatistics};
 use forebay_remote::provider::http::{Body, HttpConfig, HttpProvider};
 
 use crate::config::{Config, ProviderSection, ProviderType};
@@ -139,25 +138,7 @@ impl forebay_control::api::Topics for NodeTopics {
         Ok(declared.map(|(name, _)| name.clone()).collect())
     }
 
-    fn counts(&self, sink: &Sink) -> TopicCounts {
-        let statistics = self.topics.statistics(sink);
-        TopicCounts {
-            accepted: statistics.accepted,
-            delivered: statistics.delivered,
-            dead: statistics.dead,
-            discarded: statistics.discarded,
-            lost: statistics.lost,
-            waiting: statistics.waiting,
-            waiting_bytes: statistics.waiting_bytes,
-            oldest_at: statistics.oldest_at,
-            in_flight: statistics.in_flight,
-            retries: statistics.retries,
-            state: match statistics.state {
-                State::Idle => TopicState::Idle,
-                State::Up => TopicState::Up,
-                State::Down { error, since } => TopicState::Down { error, since },
-                State::Paused => TopicState::Paused,
-            },
-        }
+    fn statistics(&self, sink: &Sink) -> TopicStatistics {
+        self.topics.statistics(sink)
     }
 }

@@ -3,6 +3,10 @@
 use crate::column::{Column, ColumnKind, Mapping};
 use crate::limits;
 
+mod statistics;
+
+pub use statistics::{TopicState, TopicStatistics};
+
 /// What keeps a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TopicKind {

@@ -66,7 +66,7 @@ async fn sinks(
     let mut shown = Vec::with_capacity(sinks.len());
     for sink in &sinks {
         if sink.target.topic().is_some() {
-            let counts = api.topics.counts(sink);
+            let counts = api.topics.statistics(sink);
             let total = Total::of_topic(&counts);
             shown.push(AggregatedSink {
                 sink: sink.into(),

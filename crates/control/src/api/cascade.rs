@@ -84,7 +84,7 @@ async fn messages_in_flight(api: &Inner, key: &SourceKey) -> Result<u64, ApiErro
     let max = forebay_model::limits::SINKS_MAX;
     let sinks = api.repo.deleted_sinks(key, "", max).await?.items;
     let topics = sinks.iter().filter(|s| s.target.topic().is_some());
-    Ok(topics.map(|sink| api.topics.counts(sink).waiting).sum())
+    Ok(topics.map(|sink| api.topics.statistics(sink).waiting).sum())
 }
 
 fn result(tables: &[FilledTable]) -> String {

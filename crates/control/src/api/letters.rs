@@ -136,7 +136,7 @@ pub(super) async fn list(
     let limit = usize::try_from(call.query.limit).unwrap_or(usize::MAX);
     let letters = api.letters.list(&key, after.as_ref(), limit).await?;
     let total = if sink.target.topic().is_some() {
-        api.topics.counts(&sink).dead
+        api.topics.statistics(&sink).dead
     } else {
         let balance = api.repo.balance(&key).await;
         balance.map_err(super::statistics::failed)?.dead

@@ -27,7 +27,7 @@ pub(super) async fn total(
     let key = call.sink_key()?;
     let sink = existing(&api, &key).await?;
     if sink.target.topic().is_some() {
-        return Ok(Answer::ok(Total::of_topic(&api.topics.counts(&sink))));
+        return Ok(Answer::ok(Total::of_topic(&api.topics.statistics(&sink))));
     }
     let statistics = api.repo.sink_statistics(&key).await.map_err(failed)?;
     Ok(Answer::ok((&statistics).into()))
@@ -144,7 +144,7 @@ pub(super) async fn balance(
     let key = call.sink_key()?;
     let sink = existing(&api, &key).await?;
     if sink.target.topic().is_some() {
-        return Ok(Answer::ok(Balance::of_topic(&api.topics.counts(&sink))));
+        return Ok(Answer::ok(Balance::of_topic(&api.topics.statistics(&sink))));
     }
     let balance = api.repo.balance(&key).await.map_err(failed)?;
     Ok(Answer::ok(balance.into()))
@@ -167,7 +167,10 @@ pub(super) async fn delivery(
             "sink \"{id}\" is a table: only sinks of the types \"kafka\" and \"http\" have a delivery, see its files."
         )));
     };
-    Ok(Answer::ok(Delivery::new(topic, api.topics.counts(&sink))))
+    Ok(Answer::ok(Delivery::new(
+        topic,
+        api.topics.statistics(&sink),
+    )))
 }
 
 pub(super) fn failed(error: FileError) -> ApiError {

@@ -2,8 +2,8 @@
 //! what the API asks of whoever delivers them.
 
 use forebay_model::{
-    Column, ColumnKind, Mapping, MessageMapping, MessageValue, Sink, Timestamp, TopicKind,
-    TopicSink,
+    Column, ColumnKind, Mapping, MessageMapping, MessageValue, Sink, TopicKind, TopicSink,
+    TopicStatistics,
 };
 
 use super::Inner;
@@ -21,52 +21,7 @@ pub trait Topics: Send + Sync {
     fn providers(&self, kind: TopicKind) -> Result<Vec<String>, String>;
 
     /// What is known of a topic's messages.
-    fn counts(&self, sink: &Sink) -> TopicCounts;
-}
-
-/// Counts of a topic: *accepted = delivered + dead + discarded + lost + waiting*.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TopicCounts {
-    /// Messages that were acknowledged.
-    pub accepted: u64,
-    /// Messages that the provider has confirmed.
-    pub delivered: u64,
-    /// Messages that it refused for good, and that are kept.
-    pub dead: u64,
-    /// Messages that it refused for good, and that were discarded since.
-    pub discarded: u64,
-    /// Messages that a damaged disk has taken.
-    pub lost: u64,
-    /// Messages that are not delivered yet.
-    pub waiting: u64,
-    /// Their bytes.
-    pub waiting_bytes: u64,
-    /// When the oldest of them was received.
-    pub oldest_at: Option<Timestamp>,
-    /// Those of them that are with the provider.
-    pub in_flight: u64,
-    /// Failures after which messages were sent again, since the server was started.
-    pub retries: u64,
-    /// Whether messages are taken.
-    pub state: TopicState,
-}
-
-/// Whether a topic's messages are taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TopicState {
-    /// Nothing was sent yet.
-    Idle,
-    /// The last that was sent was taken.
-    Up,
-    /// They are not taken.
-    Down {
-        /// Why.
-        error: String,
-        /// Since when.
-        since: Timestamp,
-    },
-    /// Delivery is stopped.
-    Paused,
+    fn statistics(&self, sink: &Sink) -> TopicStatistics;
 }
 
 /// The kind of a type of sinks; `None` for tables.

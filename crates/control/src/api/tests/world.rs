@@ -14,7 +14,7 @@ use forebay_meta::{EmbeddedOptions, EmbeddedStore, Repo};
 use forebay_model::quota::Quotas;
 use forebay_model::{
     Clock, ColumnKind, LetterId, ManualClock, Mapping, NodeId, Sink, SinkKey, SinkSettings,
-    SinkTarget, TableBackend, TableId, Timestamp, TopicKind, VolumeId,
+    SinkTarget, TableBackend, TableId, Timestamp, TopicKind, TopicState, TopicStatistics, VolumeId,
 };
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
@@ -25,8 +25,7 @@ use tower::ServiceExt;
 use super::answers::Answers;
 use crate::api::{
     Api, ApiConfig, ApiDeps, Choice, ColumnProblem, Discard, DropTables, KeptLetter, LetterFailure,
-    Letters, Mapper, Replay, TestCell, TestError, TestRecord, TestTable, TopicCounts, TopicState,
-    Topics,
+    Letters, Mapper, Replay, TestCell, TestError, TestRecord, TestTable, Topics,
 };
 use crate::auth::{ConfiguredTokens, StoredTokens, TokenConfig};
 
@@ -373,8 +372,8 @@ impl Topics for OneProvider {
         }
     }
 
-    fn counts(&self, sink: &Sink) -> TopicCounts {
-        TopicCounts {
+    fn statistics(&self, sink: &Sink) -> TopicStatistics {
+        TopicStatistics {
             accepted: 10,
             delivered: 6,
             dead: 1,

@@ -4,7 +4,7 @@ use forebay_meta::SinkStatistics;
 use forebay_meta::repo::files::ActiveSlice;
 use forebay_model::{Statistics, Timestamp};
 
-use super::super::topics::TopicCounts;
+use forebay_model::TopicStatistics;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -62,7 +62,7 @@ impl From<Statistics> for Level {
 
 impl Total {
     /// Of a topic: what waits is local, what was delivered is in the target.
-    pub(crate) fn of_topic(counts: &TopicCounts) -> Self {
+    pub(crate) fn of_topic(counts: &TopicStatistics) -> Self {
         let local = Statistics {
             records: counts.waiting,
             compressed_bytes: counts.waiting_bytes,
@@ -318,7 +318,7 @@ pub(crate) struct Balance {
 
 impl Balance {
     /// Of a topic: imported is what was delivered, expired what was discarded.
-    pub(crate) fn of_topic(counts: &TopicCounts) -> Self {
+    pub(crate) fn of_topic(counts: &TopicStatistics) -> Self {
         forebay_model::Balance {
             accepted: counts.accepted,
             imported: counts.delivered,

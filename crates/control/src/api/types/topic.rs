@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::super::mapping::{part_view, view};
-use super::super::topics::{TopicCounts, TopicState};
 use super::sink::{Column, ColumnRequest, ColumnType, Template};
+use forebay_model::{TopicState, TopicStatistics};
 
 /// The topic of a new sink.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -259,7 +259,7 @@ enum ProviderState {
 }
 
 impl Delivery {
-    pub(crate) fn new(topic: &TopicSink, counts: TopicCounts) -> Self {
+    pub(crate) fn new(topic: &TopicSink, counts: TopicStatistics) -> Self {
         let (state, error, since) = match counts.state {
             TopicState::Idle => (ProviderState::Idle, None, None),
             TopicState::Up => (ProviderState::Up, None, None),
