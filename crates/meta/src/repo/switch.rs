@@ -39,12 +39,13 @@ impl Repo {
             let mut draft = Draft::default();
             draft_source(&mut draft, &read, &mut source, Action::Disable, stamp)?;
             for read in self.sinks_of(key).await? {
+                // Also of one that is left as it is: it may be switched on meanwhile.
+                draft.unchanged(Key::Sink(&read.key), &read);
                 if read.disabled.is_some() {
                     continue;
                 }
-                let mut sink = read.value.clone();
+                let mut sink = read.value;
                 sink.disabled = Some(disabled(stamp, WITH_PARENT, true));
-                draft.unchanged(Key::Sink(&sink.key), &read);
                 draft.put(Key::Sink(&sink.key), &sink)?;
                 self.draft_turn(&mut draft, &source, &sink, &[], stamp)
                     .await?;
@@ -81,13 +82,14 @@ impl Repo {
             let mut draft = Draft::default();
             draft_source(&mut draft, &read, &mut source, Action::Enable, stamp)?;
             for read in self.sinks_of(key).await? {
-                let mut sink = read.value.clone();
+                // Also of one that is left as it is: it may be switched on meanwhile.
+                draft.unchanged(Key::Sink(&read.key), &read);
+                let mut sink = read.value;
                 sink.disabled = sink.disabled.filter(|d| !d.with_parent);
                 // One that was made meanwhile is on and has no file yet.
                 if sink.disabled.is_some() {
                     continue;
                 }
-                draft.unchanged(Key::Sink(&sink.key), &read);
                 draft.put(Key::Sink(&sink.key), &sink)?;
                 self.draft_turn(&mut draft, &source, &sink, volumes, stamp)
                     .await?;
