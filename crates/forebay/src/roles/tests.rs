@@ -1,6 +1,7 @@
 //! A whole node by a clock that jumps: what was acknowledged gets into its table all the same, and
 //! soon.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use forebay_control::auth::{ConfiguredTokens, TokenConfig};

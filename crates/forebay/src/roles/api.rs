@@ -1,0 +1,109 @@
+//! The role api.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use forebay_control::api::{Api, ApiDeps, DropTables};
+use forebay_control::auth::{ConfiguredTokens, StoredTokens};
+use forebay_flow::dead_letter::DeadLetters;
+use forebay_flow::import::Tables;
+use forebay_flow::pipeline::Appender;
+use forebay_model::{TableBackend, TableId};
+use forebay_record::Limits;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::{Base, Ended};
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::letters::NodeLetters;
+use crate::mapper::RecordMapper;
+use crate::random;
+use crate::topics::NodeTopics;
+
+impl Base {
+    /// Role api.
+    pub(super) fn api(
+        &self,
+        config: &Config,
+        auth: ConfiguredTokens,
+        (listen, source_url): (SocketAddr, String),
+        appender: &Arc<dyn Appender>,
+        topics: NodeTopics,
+    ) -> Api {
+        let letters = DeadLetters {
+            repo: self.repo.clone(),
+            log: self.log.clone(),
+            volume: self.volume.clone(),
+            appender: Arc::clone(appender),
+            clock: Arc::clone(&self.clock),
+            templates: Some(Arc::clone(&self.templates)),
+            random: random::wide(),
+            limits: Limits::default(),
+            turn: Arc::default(),
+        };
+        let mapper = RecordMapper::new(
+            Arc::clone(&self.templates),
+            Limits::default(),
+            random::wide(),
+        );
+        Api::new(ApiDeps {
+            repo: self.repo.clone(),
+            mapper: Arc::new(mapper),
+            letters: Arc::new(NodeLetters {
+                tables: letters,
+                topics: Arc::clone(&topics.topics),
+            }),
+            auth: Arc::new(StoredTokens::new(
+                auth,
+                self.repo.clone(),
+                Arc::clone(&self.clock),
+            )),
+            clock: Arc::clone(&self.clock),
+            random: Box::new(random::secret()),
+            node: self.node.clone(),
+            backends: self
+                .tables
+                .all()
+                .map(|t| t.backend())
+                .collect::<BTreeSet<_>>(),
+            tables: Arc::new(DroppedTables(self.tables.clone())),
+            quotas: self.quotas,
+            topics: Arc::new(topics),
+            config: config.api.resolve(listen, source_url),
+        })
+    }
+}
+
+/// Takes tables away for the API, which does not know the backends.
+struct DroppedTables(Tables);
+
+#[async_trait::async_trait]
+impl DropTables for DroppedTables {
+    async fn drop_table(&self, backend: TableBackend, table: &TableId) -> Result<(), String> {
+        match self.0.get(backend) {
+            Some(tables) => tables.delete(table).await.map_err(|e| e.to_string()),
+            None => Err(format!(
+                "table type \"{}\" is not configured on this server",
+                backend.name()
+            )),
+        }
+    }
+}
+
+pub(super) async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|e| {
+        Failure::new(format!("can't listen on {address}: {e}"))
+            .hint("choose another address with --api-listen or api.listen")
+    })
+}
+
+pub(super) async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> Ended {
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let served = axum::serve(listener, service)
+        .with_graceful_shutdown(stop.cancelled_owned())
+        .await;
+    ("the API's listener", served.map_err(|e| e.to_string()))
+}
