@@ -4,6 +4,10 @@
 mod common;
 
 use common::{at, sink_content, sink_key, source_content, source_key, stamp, volumes, with_sink};
+use forebay_meta::keys::Key;
+use forebay_meta::store::Txn;
+use forebay_meta::stored::Stored;
+use forebay_meta::stored::book::Book;
 use forebay_meta::{DefinitionError, Repo};
 use forebay_model::{FileState, SinkKey, SliceState, Statistics, limits};
 
@@ -276,4 +280,35 @@ async fn what_was_removed_is_cleared_although_a_later_file_was_removed_too() {
     assert_eq!(shown().await, (5, 12));
     repo.clear_statistics(&sink, &stamp(60)).await.unwrap();
     assert_eq!(shown().await, (0, 7));
+}
+
+/// More sinks than one transaction has room for: one after the other there can be any number.
+#[tokio::test]
+async fn a_source_that_has_had_thousands_of_sinks_can_be_forgotten() {
+    let (repo, _dir) = with_sink().await;
+    let (source, sink) = (source_key("src"), sink_key("src", "snk"));
+    repo.delete_source(&source, &stamp(2)).await.unwrap();
+    import_all(&repo, &sink, 3).await;
+    let deleted = repo.deleted_sink(&sink).await.unwrap();
+    let book = repo.store().get(&Key::Book(&sink).to_string()).await;
+    let book = book.unwrap().unwrap().value;
+    for some in (0..3_000).collect::<Vec<_>>().chunks(1_000) {
+        let mut txn = Txn::new();
+        for i in some {
+            let mut sink = deleted.value.clone();
+            sink.key = sink_key("src", &format!("snk{i}"));
+            txn.put(Key::DeletedSink(&sink.key), sink.encode().unwrap());
+            txn.put(Key::Book(&sink.key), book.clone());
+        }
+        repo.store().txn(txn).await.unwrap();
+    }
+    repo.purge_source(&source, &stamp(9)).await.unwrap();
+    let none = repo.deleted_sinks(&source, "", 10).await.unwrap();
+    assert_eq!(none.total, 0);
+    for id in ["snk", "snk0", "snk2999"] {
+        let book = Key::Book(&sink_key("src", id)).to_string();
+        let book = repo.store().get(&book).await.unwrap().unwrap();
+        let book = Book::decode(&book.value).unwrap();
+        assert_eq!(book.cleared.map(|c| c.up_to), book.last_opened_at, "{id}");
+    }
 }
