@@ -48,6 +48,8 @@ pub const TASKS: &str = "task/";
 pub const UNFINISHED_TASKS: &str = "runtime/task/";
 /// Tokens of the management API.
 pub const TOKENS: &str = "definition/token/";
+/// Projects that have tokens.
+pub const PROJECTS: &str = "definition/project/";
 /// What operators have set for projects.
 pub const QUOTAS: &str = "definition/quota/";
 /// Who changed what.
@@ -98,6 +100,8 @@ pub enum Key<'k> {
     UnfinishedTask(&'k NodeId, ProjectId, &'k str),
     /// `definition/token/<project>/<token id>`: a token of the management API.
     Token(ProjectId, &'k str),
+    /// `definition/project/<project>`: what is decided by a project's first token.
+    Project(ProjectId),
     /// `definition/quota/<project>`: what an operator has set for a project.
     Quota(ProjectId),
     /// `audit/<project>/<time>_<what>_<action>_<version>`: a change of a definition or token.
@@ -134,6 +138,7 @@ impl fmt::Display for Key<'_> {
                 write!(f, "{UNFINISHED_TASKS}{node}/{project}/{id}")
             }
             Self::Token(project, id) => write!(f, "{TOKENS}{project}/{id}"),
+            Self::Project(project) => write!(f, "{PROJECTS}{project}"),
             Self::Quota(project) => write!(f, "{QUOTAS}{project}"),
             Self::Audit(project, id) => write!(f, "{AUDIT}{project}/{id}"),
             Self::Node(node) => write!(f, "{NODES}{node}"),

@@ -92,9 +92,7 @@ async fn default_branch(
     let known = if project == who.project {
         Some(who.default_branch)
     } else {
-        let branch = api.repo.default_branch(project).await?;
-        let first = api.repo.tokens(project, "", 1).await?;
-        branch.or(first.items.first().map(|t| t.branch))
+        api.repo.project_branch(project).await?
     };
     match (known, asked) {
         (Some(known), Some(asked)) if known.0 != asked => Err(ApiError::bad_request(format!(
@@ -245,6 +243,7 @@ fn failed(error: TokenError) -> ApiError {
         TokenError::LimitReached => {
             ApiError::new(ErrorName::TokenCountLimitReached, format!("{error}."))
         }
+        TokenError::OtherBranch { .. } => ApiError::bad_request(format!("{error}.")),
         TokenError::Exists(_) | TokenError::Conflict => ApiError::unavailable(error),
         TokenError::Store(e) => e.into(),
     }

@@ -3,10 +3,11 @@
 //! are entries of requests that were refused.
 
 use std::fmt;
+use std::time::Duration;
 
 use forebay_model::{ProjectId, SinkKey, SourceKey, Stamp, Timestamp, Version};
 
-use super::{Draft, Listing, Repo};
+use super::{Attempts, Draft, Listing, Repo, Revised};
 use crate::keys::{self, Key};
 use crate::store::{RANGE_ENTRIES_MAX, StoreError, Txn};
 
@@ -197,10 +198,36 @@ impl Repo {
     /// # Errors
     /// The store's.
     pub async fn note_refused(&self, change: &Change) -> Result<(), StoreError> {
-        let mut draft = Draft::default();
-        draft.audit(change)?;
-        self.commit(draft).await?;
-        Ok(())
+        let mut attempts = Attempts::default();
+        loop {
+            let mut draft = Draft::default();
+            self.draft_unversioned(&mut draft, change.clone()).await?;
+            if self.commit(draft).await?.is_some() {
+                return Ok(());
+            }
+            if !attempts.again().await {
+                return Err(StoreError::Unavailable("conflicts".to_owned()));
+            }
+        }
+    }
+
+    /// Notes what has no version that tells it from others of its kind: of two of the same moment,
+    /// the second is noted for the next one, so that it does not take the first one's place.
+    pub(super) async fn draft_unversioned(
+        &self,
+        draft: &mut Draft,
+        mut change: Change,
+    ) -> Result<(), StoreError> {
+        loop {
+            let id = change.id();
+            let key = Key::Audit(change.project, &id);
+            let taken: Option<Revised<Change>> = self.read(key).await?;
+            if taken.is_none() {
+                draft.absent(key);
+                return draft.put(key, &change);
+            }
+            change.stamp.at = change.stamp.at.plus(Duration::from_millis(1));
+        }
     }
 
     /// Changes of a project after the entry of id `after`, oldest first.

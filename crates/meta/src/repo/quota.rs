@@ -55,7 +55,7 @@ impl Repo {
             } else {
                 draft.put(key, quota)?;
             }
-            draft.audit(&Change {
+            let change = Change {
                 project,
                 what: What::Quota,
                 action: Action::Update,
@@ -63,7 +63,8 @@ impl Repo {
                 old_version: None,
                 new_version: None,
                 stamp: stamp.clone(),
-            })?;
+            };
+            self.draft_unversioned(&mut draft, change).await?;
             if self.commit(draft).await?.is_some() {
                 return Ok(());
             }

@@ -7,7 +7,7 @@ use forebay_model::{
     Timestamp,
 };
 
-use super::audit::Action;
+use super::audit::{Action, Change, What};
 use super::files::FileError;
 use super::letters::LetterStatistics;
 use super::{Attempts, Draft, Repo, Revised, decode};
@@ -237,7 +237,16 @@ impl Repo {
                     removed_since: Statistics::default(),
                 });
                 draft.put(Key::Book(sink), &book)?;
-                draft.audit_sink(sink, Action::ClearStatistics, (None, None), stamp)?;
+                let change = Change {
+                    project: sink.source.branch.project,
+                    what: What::Sink(sink.clone()),
+                    action: Action::ClearStatistics,
+                    description: String::new(),
+                    old_version: None,
+                    new_version: None,
+                    stamp: stamp.clone(),
+                };
+                self.draft_unversioned(&mut draft, change).await?;
             }
             if self.commit(draft).await?.is_some() {
                 return Ok(());

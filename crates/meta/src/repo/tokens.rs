@@ -10,8 +10,15 @@ use super::{Attempts, Draft, Listing, Repo, Revised};
 use crate::keys::{self, Key};
 use crate::store::StoreError;
 
-/// Tokens of one project at most; two that are made at the same moment may both be the last one.
+/// Tokens of one project at most.
 pub const TOKENS_MAX: usize = 100;
+
+/// What is decided for a project by its first token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Project {
+    /// The branch that `default` means in addresses.
+    pub branch: BranchId,
+}
 
 /// What a token may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +86,14 @@ pub enum TokenError {
     /// There is one of that id already.
     #[error("token \"{0}\" already exists")]
     Exists(String),
+    /// The project has another default branch.
+    #[error("the default branch of project {project} is {branch}")]
+    OtherBranch {
+        /// Which project.
+        project: ProjectId,
+        /// Its default branch.
+        branch: BranchId,
+    },
     /// The project has as many as it may have.
     #[error("token count limit reached in the project, the maximum is {TOKENS_MAX}")]
     LimitReached,
@@ -91,24 +106,57 @@ pub enum TokenError {
 }
 
 impl Repo {
-    /// Keeps a new token.
+    /// Keeps a new token. Each creation writes the project, so two at the same time see each other:
+    /// never more than [`TOKENS_MAX`], and all of one default branch.
     ///
     /// # Errors
-    /// [`TokenError::Exists`], [`TokenError::LimitReached`], or the store.
+    /// [`TokenError::Exists`], [`TokenError::OtherBranch`], [`TokenError::LimitReached`], or the
+    /// store.
     pub async fn create_token(&self, token: &Token) -> Result<(), TokenError> {
-        let prefix = keys::below(keys::TOKENS, &token.project);
-        if self.count(&prefix).await? >= TOKENS_MAX {
-            return Err(TokenError::LimitReached);
+        let (project, key) = (token.project, Key::Token(token.project, &token.id));
+        let mut attempts = Attempts::default();
+        loop {
+            let read: Option<Revised<Project>> = self.read(Key::Project(project)).await?;
+            let branch = match &read {
+                Some(known) => Some(known.branch),
+                None => self.project_branch(project).await?,
+            };
+            if let Some(branch) = branch.filter(|branch| *branch != token.branch) {
+                return Err(TokenError::OtherBranch { project, branch });
+            }
+            let siblings = self.count(&keys::below(keys::TOKENS, &project)).await?;
+            if siblings >= TOKENS_MAX {
+                return Err(TokenError::LimitReached);
+            }
+            if self.read::<Token>(key).await?.is_some() {
+                return Err(TokenError::Exists(token.id.clone()));
+            }
+            let mut draft = Draft::default();
+            draft.as_read(Key::Project(project), read.as_ref());
+            let branch = token.branch;
+            draft.put(Key::Project(project), &Project { branch })?;
+            draft.absent(key);
+            draft.put(key, token)?;
+            draft.audit(&change(token, Action::Create, &token.created))?;
+            if self.commit(draft).await?.is_some() {
+                return Ok(());
+            }
+            if !attempts.again().await {
+                return Err(TokenError::Conflict);
+            }
         }
-        let key = Key::Token(token.project, &token.id);
-        let mut draft = Draft::default();
-        draft.absent(key);
-        draft.put(key, token)?;
-        draft.audit(&change(token, Action::Create, &token.created))?;
-        match self.commit(draft).await? {
-            Some(_) => Ok(()),
-            None => Err(TokenError::Exists(token.id.clone())),
+    }
+
+    /// The default branch of a project, if it was used already or a token says which it is.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn project_branch(&self, project: ProjectId) -> Result<Option<BranchId>, StoreError> {
+        if let Some(branch) = self.default_branch(project).await? {
+            return Ok(Some(branch));
         }
+        let first = self.tokens(project, "", 1).await?;
+        Ok(first.items.first().map(|t| t.branch))
     }
 
     /// A token of a project, expired ones included.
@@ -170,7 +218,8 @@ impl Repo {
             let mut draft = Draft::default();
             draft.unchanged(Key::Token(project, id), &read);
             draft.put(Key::Token(project, id), &token)?;
-            draft.audit(&change(&token, Action::Rotate, stamp))?;
+            let change = change(&token, Action::Rotate, stamp);
+            self.draft_unversioned(&mut draft, change).await?;
             if self.commit(draft).await?.is_some() {
                 return Ok(token);
             }

@@ -287,7 +287,7 @@ fn tokens_and_the_audit_keep_their_form() {
 }
 
 #[test]
-fn quotas_keep_their_form() {
+fn quotas_and_projects_keep_their_form() {
     let quota = OwnQuota {
         requests_per_second: Some(500),
         bytes_per_second: Some(ByteSize::mb(5)),
@@ -297,6 +297,8 @@ fn quotas_keep_their_form() {
         source_bytes_per_second: None,
     };
     golden("quota.v1.json", &quota);
+    let branch = forebay_model::BranchId(2);
+    golden("project.v1.json", &crate::repo::tokens::Project { branch });
 }
 
 #[test]

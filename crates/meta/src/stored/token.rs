@@ -1,4 +1,4 @@
-//! Tokens of the management API, and the audit of changes.
+//! Tokens of the management API, projects that have some, and the audit of changes.
 
 use forebay_model::{BranchId, ProjectId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,37 @@ use serde::{Deserialize, Serialize};
 use super::common::StampForm;
 use super::{Stored, StoredError, form, no_version, part};
 use crate::repo::audit::{Action, Change, What};
-use crate::repo::tokens::{Role, Token, TokenSecret};
+use crate::repo::tokens::{Project, Role, Token, TokenSecret};
+
+/// A project.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "named as in the domain type")]
+pub struct ProjectV1 {
+    pub branch: u64,
+}
+
+impl Stored for Project {
+    const WHAT: &'static str = "project";
+    const VERSION: u32 = 1;
+    type Form = ProjectV1;
+
+    fn to_form(&self) -> ProjectV1 {
+        ProjectV1 {
+            branch: self.branch.0,
+        }
+    }
+
+    fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
+        if version != 1 {
+            return Err(no_version::<Self>(version));
+        }
+        let form: ProjectV1 = form::<Self, _>(value)?;
+        Ok(Self {
+            branch: BranchId(form.branch),
+        })
+    }
+}
 
 /// A token.
 #[derive(Serialize, Deserialize)]
