@@ -208,6 +208,10 @@ impl Janitor {
                 tracing::warn!(stream = name, "this stream is no slice's, it is kept");
                 continue;
             };
+            // It may have been imported since the imported ones were looked through.
+            if self.delivery.repo.knows_slice(&slice).await? {
+                continue;
+            }
             let sink = &slice.file.sink;
             if !removed.contains_key(sink) {
                 removed.insert(sink.clone(), self.delivery.repo.removed_up_to(sink).await?);

@@ -32,6 +32,7 @@ pub mod statistics;
 pub mod switch;
 pub mod tasks;
 pub mod tokens;
+mod turn;
 
 /// Volumes of one file at most. With the sinks of a source it makes the largest transaction
 /// ([`crate::store::TXN_OPS_MAX`]).

@@ -18,6 +18,7 @@ pub mod quota;
 pub mod runtime;
 pub mod slice;
 pub mod statistics;
+pub mod table;
 pub mod task;
 pub mod token;
 pub mod topic;

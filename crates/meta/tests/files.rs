@@ -80,6 +80,8 @@ async fn a_record_goes_all_the_way() {
         (statistics.local, statistics.staging),
         (counted(0), counted(5))
     );
+    let known = async || repo.knows_slice(&slices[0]).await.unwrap();
+    assert!(known().await, "on its way");
     let importing = repo.file_importing(&file.key, at(30)).await.unwrap();
     assert_eq!(
         (importing.state, importing.is_empty),
@@ -103,7 +105,9 @@ async fn a_record_goes_all_the_way() {
         ..Balance::default()
     };
     assert_eq!(repo.balance(&sink()).await.unwrap(), expected);
+    assert!(known().await, "imported");
     repo.remove_imported(&file.key).await.unwrap();
+    assert!(!known().await, "forgotten");
     assert_eq!(repo.balance(&sink()).await.unwrap(), expected);
     assert_eq!(
         repo.removed_up_to(&sink()).await.unwrap(),
@@ -186,8 +190,6 @@ async fn only_the_next_step_is_taken() {
     assert!(is_invalid(
         repo.file_imported(&file.key, 1, at(1)).await.unwrap_err()
     ));
-    let open = repo.open_file(&sink(), &volumes(1), at(1)).await;
-    assert_eq!(open, Err(FileError::AlreadyOpen(sink())));
     repo.rotate_file(&file.key, &volumes(1), at(1))
         .await
         .unwrap();

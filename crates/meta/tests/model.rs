@@ -31,7 +31,6 @@ enum Action {
     DisableSink,
     EnableSink,
     ClearStatistics,
-    OpenFile,
     RotateFile,
     RotateSlice,
     Report(u64),
@@ -67,7 +66,6 @@ fn action() -> impl Strategy<Value = Action> {
         1 => Just(Action::DisableSink),
         2 => Just(Action::EnableSink),
         1 => Just(Action::ClearStatistics),
-        1 => Just(Action::OpenFile),
         4 => Just(Action::RotateFile),
         4 => Just(Action::RotateSlice),
         3 => (0..5u64).prop_map(Action::Report),
@@ -160,7 +158,7 @@ fn counted(records: u64) -> Statistics {
 impl Actor {
     async fn act(&self, step: Step) {
         let sink = sink_key("src", SINKS[step.sink]);
-        let (repo, now) = (&self.repo, at(step.now));
+        let repo = &self.repo;
         let (stamp, volumes) = (stamp(step.now), volumes(VOLUMES));
         match step.action {
             Action::DeleteSink => tolerated_definition(repo.delete_sink(&sink, &stamp).await),
@@ -194,7 +192,6 @@ impl Actor {
             Action::ClearStatistics => {
                 tolerated(repo.clear_statistics(&sink, &stamp).await);
             }
-            Action::OpenFile => drop(tolerated(repo.open_file(&sink, &volumes, now).await)),
             Action::Remove => {
                 let imported = repo.imported_files(Some(&sink)).await.unwrap();
                 if let Some(file) = pick(&imported, step.pick) {

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use forebay_flow::dead_letter::{DeadLetterError, DeadLetters, Which};
+use forebay_flow::pipeline::{BlockToAppend, Outcome};
 use forebay_model::settings::{OnRefused, RefusedSettings};
 use forebay_model::{
-    ByteSize, Clock, ColumnKind, ManualClock, PathColumn, SettingsPatch, SinkSettings, SliceState,
+    ByteSize, Clock, ColumnKind, Compression, ManualClock, PathColumn, SettingsPatch, SinkSettings,
+    SliceState,
 };
-use forebay_record::Limits;
+use forebay_record::{Limits, SealedBlock};
 use serde_json::json;
 
 use crate::client::post;
@@ -263,6 +265,18 @@ async fn letters_outlive_the_process_and_a_replay_that_was_cut_short_delivers_no
         .await
         .unwrap();
     let orphan = machine.volume.shared().open(&slice).unwrap();
+    let row = BlockToAppend {
+        sealed: SealedBlock {
+            payload: b"\"of nobody\"\n".to_vec(),
+            raw_len: 12,
+            records: 1,
+        },
+        first_at: machine.now(),
+        last_at: machine.now(),
+        compression: Compression::None,
+    };
+    let stored = orphan.append(row).unwrap().await;
+    assert!(matches!(stored, Outcome::Stored), "{stored:?}");
     drop(orphan);
     first.kill().await;
     machine.volume = machine.volume.reopen();
@@ -274,7 +288,9 @@ async fn letters_outlive_the_process_and_a_replay_that_was_cut_short_delivers_no
     assert!(clock.now() > NOW.parse().unwrap());
     let all = desk.replay(&sink_key("k"), Which::From(0, 100)).await;
     assert_eq!(all.unwrap().replayed, 5);
-    assert_eq!(replayed(&machine, &node).await.len(), 5);
+    let rows = replayed(&machine, &node).await;
+    assert_eq!(rows.len(), 5);
+    assert!(rows.iter().all(|r| r.starts_with("\"none\"")), "{rows:?}");
     assert_eq!(balance(&node).await, [5, 0, 0, 5]);
     machine.stop(node).await;
 }

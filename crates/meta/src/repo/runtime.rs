@@ -4,7 +4,7 @@ use forebay_model::{NodeId, Timestamp, VolumeId};
 
 use super::{Attempts, Draft, Repo};
 use crate::keys::{self, Key};
-use crate::store::{Expect, LeaseId, Revision, StoreError};
+use crate::store::{LeaseId, Revision, StoreError};
 
 /// The cluster: everything that shares one store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,16 +150,5 @@ impl Repo {
     pub async fn processed_revisions(&self) -> Result<Vec<Processed>, StoreError> {
         let processed = self.read_all(keys::PROCESSED).await?;
         Ok(processed.into_iter().map(|p| p.value).collect())
-    }
-
-    /// Removes the word of a source node that leaves in order, after it has left all slices.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn deregister_source_node(&self, node: &NodeId) -> Result<(), StoreError> {
-        let mut draft = Draft::default();
-        draft.txn.expect(Key::Processed(node), Expect::Exists);
-        draft.delete(Key::Processed(node));
-        self.commit(draft).await.map(drop)
     }
 }

@@ -13,8 +13,8 @@ use forebay_model::{Deleted, Sink, SinkKey, Source, SourceKey, Stamp, Version, V
 
 use super::audit::Action;
 use super::definitions::{DefinitionError, Refusal, SinkContent, next_version};
-use super::files::{Turn, Under};
 use super::sources::undeleted_version;
+use super::turn::{Turn, Under};
 use super::{Attempts, Draft, Listing, Repo, Revised};
 use crate::keys::{self, Key};
 use crate::store::Revision;

@@ -29,6 +29,20 @@ impl Repo {
         found.ok_or_else(|| FileError::SliceNotFound(key.clone()))
     }
 
+    /// Whether a slice is on its way, or imported and still remembered.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn knows_slice(&self, key: &SliceKey) -> Result<bool, FileError> {
+        // It goes from the one place to the other and never back.
+        for place in [Key::Slice(key), Key::ImportedSlice(key)] {
+            if self.read::<Slice>(place).await?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Closes a slice that is `writing` and opens its successor in the same file and volume, later
     /// by at least a millisecond. So each volume of a `writing` file has one `writing` slice, before
     /// and after.

@@ -28,36 +28,8 @@ impl Repo {
         reason: &str,
         stamp: &Stamp,
     ) -> Result<Revised<Source>, DefinitionError> {
-        let mut attempts = Attempts::default();
-        loop {
-            let read = self.source(key).await?;
-            if read.disabled.is_some() {
-                return Ok(read);
-            }
-            let mut source = read.value.clone();
-            source.disabled = Some(disabled(stamp, reason, false));
-            let mut draft = Draft::default();
-            draft_source(&mut draft, &read, &mut source, Action::Disable, stamp)?;
-            for read in self.sinks_of(key).await? {
-                // Also of one that is left as it is: it may be switched on meanwhile.
-                draft.unchanged(Key::Sink(&read.key), &read);
-                if read.disabled.is_some() {
-                    continue;
-                }
-                let mut sink = read.value;
-                sink.disabled = Some(disabled(stamp, WITH_PARENT, true));
-                draft.put(Key::Sink(&sink.key), &sink)?;
-                self.draft_turn(&mut draft, &source, &sink, &[], stamp)
-                    .await?;
-            }
-            if let Some(revision) = self.commit(draft).await? {
-                let value = source;
-                return Ok(Revised { value, revision });
-            }
-            if !attempts.again().await {
-                return Err(DefinitionError::Conflict);
-            }
-        }
+        let to = Some(disabled(stamp, reason, false));
+        self.switch_source(key, to, &[], stamp).await
     }
 
     /// Switches a source on, with the sinks that were switched off with it, and opens their files.
@@ -71,25 +43,35 @@ impl Repo {
         volumes: &[VolumeId],
         stamp: &Stamp,
     ) -> Result<Revised<Source>, DefinitionError> {
+        self.switch_source(key, None, volumes, stamp).await
+    }
+
+    async fn switch_source(
+        &self,
+        key: &SourceKey,
+        to: Option<Disabled>,
+        volumes: &[VolumeId],
+        stamp: &Stamp,
+    ) -> Result<Revised<Source>, DefinitionError> {
         let mut attempts = Attempts::default();
         loop {
             let read = self.source(key).await?;
-            if read.disabled.is_none() {
+            if read.disabled.is_some() == to.is_some() {
                 return Ok(read);
             }
             let mut source = read.value.clone();
-            source.disabled = None;
+            source.disabled.clone_from(&to);
             let mut draft = Draft::default();
-            draft_source(&mut draft, &read, &mut source, Action::Enable, stamp)?;
+            draft_source(&mut draft, &read, &mut source, stamp)?;
             for read in self.sinks_of(key).await? {
                 // Also of one that is left as it is: it may be switched on meanwhile.
                 draft.unchanged(Key::Sink(&read.key), &read);
-                let mut sink = read.value;
-                sink.disabled = sink.disabled.filter(|d| !d.with_parent);
-                // One that was made meanwhile is on and has no file yet.
-                if sink.disabled.is_some() {
+                if read.disabled.as_ref().is_some_and(|d| !d.with_parent) {
                     continue;
                 }
+                // One that was made while its source was off is on and has no file yet.
+                let mut sink = read.value;
+                sink.disabled = to.as_ref().map(|_| disabled(stamp, WITH_PARENT, true));
                 draft.put(Key::Sink(&sink.key), &sink)?;
                 self.draft_turn(&mut draft, &source, &sink, volumes, stamp)
                     .await?;
@@ -150,11 +132,7 @@ impl Repo {
             }
             let mut sink = read.value.clone();
             sink.disabled.clone_from(&to);
-            let action = if to.is_some() {
-                Action::Disable
-            } else {
-                Action::Enable
-            };
+            let action = action(to.as_ref());
             let (number, hash) = (sink.version.number, sink.version.hash);
             sink.version = next_version(number, hash, description(action), stamp)?;
             let mut draft = Draft::default();
@@ -180,6 +158,13 @@ impl Repo {
     }
 }
 
+fn action(to: Option<&Disabled>) -> Action {
+    match to {
+        Some(_) => Action::Disable,
+        None => Action::Enable,
+    }
+}
+
 fn description(action: Action) -> &'static str {
     if action == Action::Disable {
         "Disabled."
@@ -202,9 +187,9 @@ fn draft_source(
     draft: &mut Draft,
     read: &Revised<Source>,
     source: &mut Source,
-    action: Action,
     stamp: &Stamp,
 ) -> Result<(), DefinitionError> {
+    let action = action(source.disabled.as_ref());
     let hash = source.version.hash.clone();
     source.version = next_version(source.version.number, hash, description(action), stamp)?;
     let versions = (Some(&read.version), Some(&source.version));

@@ -3,7 +3,8 @@
 use forebay_model::{SettingsPatch, Sink, SinkTarget, Source, SourceKind, Version};
 use serde::{Deserialize, Serialize};
 
-use super::common::{DeletedForm, DisabledForm, PausedForm, StampForm, TableForm, VersionForm};
+use super::common::{DeletedForm, DisabledForm, PausedForm, StampForm, VersionForm};
+use super::table::TableForm;
 use super::topic::TopicForm;
 use super::{Stored, StoredError, form, no_version, part};
 use crate::repo::definitions::{Branch, SinkContent, SourceContent};

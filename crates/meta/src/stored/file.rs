@@ -3,7 +3,8 @@
 use forebay_model::{File, FileState, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::common::{RetryForm, SettingsForm, TableForm, settings, settings_form};
+use super::common::{RetryForm, SettingsForm, settings, settings_form};
+use super::table::TableForm;
 use super::{Stored, StoredError, form, no_version, part};
 
 /// A file.

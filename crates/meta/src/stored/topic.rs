@@ -3,7 +3,7 @@
 use forebay_model::{MessageMapping, MessageValue, TopicKind, TopicSink};
 use serde::{Deserialize, Serialize};
 
-use super::common::{ColumnForm, ColumnKindForm};
+use super::table::{ColumnForm, ColumnKindForm};
 
 /// A topic, and what its messages are made of.
 #[derive(Serialize, Deserialize)]

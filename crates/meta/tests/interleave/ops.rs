@@ -9,8 +9,8 @@ use forebay_meta::stored::letters::LetterCounts;
 use forebay_meta::{Repo, Revised};
 use forebay_model::quota::OwnQuota;
 use forebay_model::{
-    Backoff, FileKey, FileState, NodeId, ProjectId, SinkKey, SinkTarget, SliceKey, SliceState,
-    SourceKey, Statistics, Task, TaskEnd, TopicKind, TopicSink, VolumeId,
+    Backoff, BranchId, FileKey, FileState, NodeId, ProjectId, SinkKey, SinkTarget, SliceKey,
+    SliceState, SourceKey, Statistics, Task, TaskEnd, TopicKind, TopicSink, VolumeId,
 };
 
 use crate::common::{at, branch, sink_content, sink_key, source_content, source_key, stamp};
@@ -39,7 +39,6 @@ pub(crate) enum Op {
     ResumeTopic,
     DeleteTopic,
     ClearStatistics,
-    OpenFile,
     RotateFile,
     RotateSlice,
     Report,
@@ -60,6 +59,8 @@ pub(crate) enum Op {
     FailAbandoned,
     RemoveTasks,
     CreateToken,
+    FirstToken,
+    FirstTokenElsewhere,
     RotateToken,
     RevokeToken,
     SetQuota,
@@ -69,13 +70,14 @@ pub(crate) enum Op {
     LetterOwner,
     FilledTables,
     ActiveSink,
+    KnownSlice,
     /// None of the repository's: it counts without a condition.
     Careless,
 }
 
 impl Op {
     /// All of the repository's.
-    pub(crate) const ALL: [Self; 51] = [
+    pub(crate) const ALL: [Self; 53] = [
         Self::CreateSource,
         Self::CreateOtherSource,
         Self::UpdateSource,
@@ -97,7 +99,6 @@ impl Op {
         Self::ResumeTopic,
         Self::DeleteTopic,
         Self::ClearStatistics,
-        Self::OpenFile,
         Self::RotateFile,
         Self::RotateSlice,
         Self::Report,
@@ -118,6 +119,8 @@ impl Op {
         Self::FailAbandoned,
         Self::RemoveTasks,
         Self::CreateToken,
+        Self::FirstToken,
+        Self::FirstTokenElsewhere,
         Self::RotateToken,
         Self::RevokeToken,
         Self::SetQuota,
@@ -127,6 +130,7 @@ impl Op {
         Self::LetterOwner,
         Self::FilledTables,
         Self::ActiveSink,
+        Self::KnownSlice,
     ];
 }
 
@@ -199,6 +203,11 @@ impl Targets {
         found.map(|(_, key)| key)
     }
 
+    /// It goes to the imported ones next.
+    fn in_importing(&self, slice: &SliceKey) -> bool {
+        self.file(FileState::Importing) == Some(&slice.file)
+    }
+
     fn slice(&self, state: SliceState) -> Option<&SliceKey> {
         let found = self.slices.iter().find(|(s, _)| *s == state);
         found.map(|(_, key)| key)
@@ -267,6 +276,16 @@ fn token(millis: i64) -> Token {
     }
 }
 
+/// A token of a project that has nothing else.
+pub(crate) fn other_token(id: &str, branch: u64, millis: i64) -> Token {
+    Token {
+        id: id.to_owned(),
+        project: ProjectId(2),
+        branch: BranchId(branch),
+        ..token(millis)
+    }
+}
+
 fn finished(end: LetterEnd) -> Finished {
     Finished {
         letters: vec![1],
@@ -309,19 +328,20 @@ pub(crate) async fn perform(repo: &Repo, op: Op, targets: &Targets, now: i64) ->
         | Op::FailAbandoned
         | Op::RemoveTasks
         | Op::CreateToken
+        | Op::FirstToken
+        | Op::FirstTokenElsewhere
         | Op::RotateToken
         | Op::RevokeToken
         | Op::SetQuota
         | Op::ResetQuota
         | Op::Cluster => beside(repo, op, now).await,
-        Op::Statistics | Op::LetterOwner | Op::FilledTables | Op::ActiveSink => {
-            look(repo, op).await
+        Op::Statistics | Op::LetterOwner | Op::FilledTables | Op::ActiveSink | Op::KnownSlice => {
+            look(repo, op, targets).await
         }
         Op::Replay | Op::Drop | Op::ReportLetters | Op::ForgetLetters => {
             letters(repo, op, targets, now).await
         }
-        Op::OpenFile
-        | Op::RotateFile
+        Op::RotateFile
         | Op::RotateSlice
         | Op::Report
         | Op::Uploading
@@ -386,9 +406,6 @@ async fn sinks(repo: &Repo, op: Op, now: i64) -> Outcome {
 async fn files(repo: &Repo, op: Op, targets: &Targets, now: i64) -> Outcome {
     let (millis, now) = (now, at(now));
     let none = || Ok("there is none".to_owned());
-    if op == Op::OpenFile {
-        return done(repo.open_file(&sink(), &volumes(), now).await);
-    }
     let of_file = match op {
         Op::RotateFile => Some(FileState::Writing),
         Op::Importing => Some(FileState::Closing),
@@ -479,6 +496,11 @@ async fn beside(repo: &Repo, op: Op, now: i64) -> Outcome {
             shown(repo.remove_old_tasks(TaskRetention::default(), far).await)
         }
         Op::CreateToken => done(repo.create_token(&token(now)).await),
+        Op::FirstToken | Op::FirstTokenElsewhere => {
+            let branch = u64::from(op == Op::FirstToken);
+            let first = other_token(&format!("2-{op:?}{now}"), branch, now);
+            done(repo.create_token(&first).await)
+        }
         Op::RotateToken => {
             let (sha256, overlap) = (format!("{now:064}"), std::time::Duration::ZERO);
             done(
@@ -498,7 +520,7 @@ async fn beside(repo: &Repo, op: Op, now: i64) -> Outcome {
     }
 }
 
-async fn look(repo: &Repo, op: Op) -> Outcome {
+async fn look(repo: &Repo, op: Op, targets: &Targets) -> Outcome {
     match op {
         Op::Statistics => {
             // What is counted of letters may be of the moment after it: not that, but the balance.
@@ -510,6 +532,13 @@ async fn look(repo: &Repo, op: Op) -> Outcome {
         }
         Op::LetterOwner => shown(repo.letter_owner(&sink()).await),
         Op::FilledTables => shown(repo.filled_tables(&source()).await),
+        Op::KnownSlice => {
+            let Some((_, slice)) = targets.slices.iter().find(|(_, s)| targets.in_importing(s))
+            else {
+                return Ok("there is none".to_owned());
+            };
+            shown(repo.knows_slice(slice).await)
+        }
         _ => shown(repo.sink(&sink()).await.map(value)),
     }
 }

@@ -2,19 +2,23 @@
 
 use std::sync::Arc;
 
+use forebay_meta::repo::tokens::TOKENS_MAX;
 use forebay_meta::stored::letters::LetterCounts;
 use forebay_meta::{Repo, SinkContent};
 use forebay_model::{FileKey, FileState, NodeId, SinkSettings, SliceState};
 
 use crate::common::{at, branch, sink_content, source_content, stamp};
 use crate::memory::{Content, Memory};
-use crate::ops::{beside_all, counted, other, sink, source, topic, topic_target, volumes};
+use crate::ops::{
+    beside_all, counted, other, other_token, sink, source, topic, topic_target, volumes,
+};
 
 /// Each state with its name.
 pub(crate) async fn all() -> Vec<(&'static str, Content)> {
     let mut states = Vec::new();
     for (name, steps) in [
         ("nothing", &[][..]),
+        ("room for one more token", &[Step::Tokens]),
         ("new", &[Step::New]),
         ("busy", &[Step::New, Step::Files]),
         (
@@ -71,6 +75,7 @@ pub(crate) async fn all() -> Vec<(&'static str, Content)> {
 
 #[derive(Clone, Copy)]
 enum Step {
+    Tokens,
     New,
     Files,
     OtherOff,
@@ -86,6 +91,12 @@ impl Step {
     async fn make(self, repo: &Repo) {
         let by = stamp(500);
         match self {
+            Self::Tokens => {
+                for i in 1..TOKENS_MAX {
+                    let token = other_token(&format!("2-{i}"), 1, 0);
+                    repo.create_token(&token).await.unwrap();
+                }
+            }
             Self::New => new(repo).await,
             Self::Files => files(repo).await,
             Self::OtherOff => drop(repo.disable_sink(&other(), "off", &by).await.unwrap()),
