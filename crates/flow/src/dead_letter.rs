@@ -98,6 +98,18 @@ impl From<StoreError> for DeadLetterError {
     }
 }
 
+impl DeadLetterError {
+    /// The store did not say whether it has done it.
+    fn is_uncertain(&self) -> bool {
+        matches!(
+            self,
+            Self::Letter(LetterError::File(FileError::Store(StoreError::Uncertain(
+                _
+            ))))
+        )
+    }
+}
+
 /// What a replay did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Replayed {
@@ -138,7 +150,7 @@ impl DeadLetters {
     /// looked at.
     ///
     /// # Errors
-    /// [`DeadLetterError`]; no letter is replayed then.
+    /// [`DeadLetterError`]; no letter is replayed then, unless the store did not say so.
     pub async fn replay(&self, sink: &SinkKey, which: Which) -> Result<Replayed, DeadLetterError> {
         let _turn = self.turn.lock().await;
         let mut attempt = 0;
@@ -167,8 +179,15 @@ impl DeadLetters {
                 Err(e) => Err(e),
             };
             match result {
-                Ok(()) => return Ok(done),
+                Ok(()) => {
+                    self.trim(sink).await;
+                    return Ok(done);
+                }
                 Err(error) => {
+                    if error.is_uncertain() {
+                        // It may be a slice by now: then it has the only copy of these rows.
+                        return Err(error);
+                    }
                     // Nobody knows this stream: its rows were not delivered and will not be.
                     self.forget(&slice).await;
                     let rotated = matches!(
@@ -186,7 +205,7 @@ impl DeadLetters {
     /// Forgets letters. At most [`AT_A_TIME_MAX`] are looked at.
     ///
     /// # Errors
-    /// [`DeadLetterError`]; no letter is dropped then.
+    /// [`DeadLetterError`]; no letter is dropped then, unless the store did not say so.
     pub async fn discard(&self, sink: &SinkKey, which: Which) -> Result<Dropped, DeadLetterError> {
         let _turn = self.turn.lock().await;
         let found = self.find(sink, which).await?;
@@ -195,6 +214,7 @@ impl DeadLetters {
         if dropped > 0 || !found.lost.is_empty() {
             self.finish(sink, letters, found.lost, LetterEnd::Dropped)
                 .await?;
+            self.trim(sink).await;
         }
         Ok(Dropped {
             dropped,
@@ -282,14 +302,26 @@ impl DeadLetters {
         self.repo
             .finish_letters(sink, &self.volume, &finished, now)
             .await?;
-        let book = self.repo.letter_book(sink, &self.volume).await?;
-        // What is missed here is found by the next one.
-        if let Some(Ok(ticket)) = stream.map(|id| self.log.trim(id, book.floor()))
-            && let Err(error) = ticket.await
-        {
-            tracing::warn!(%sink, %error, "dead letters that are done with could not be removed");
-        }
         Ok(())
+    }
+
+    /// Removes the letters that are done with from the log. What is missed here is found by the next
+    /// one.
+    async fn trim(&self, sink: &SinkKey) {
+        let trimmed = match self.repo.letter_book(sink, &self.volume).await {
+            Ok(book) => {
+                let stream = self.log.find(&letter_stream(sink));
+                match stream.map(|id| self.log.trim(id, book.floor())) {
+                    Some(Ok(ticket)) => ticket.await.map(drop).map_err(|e| e.to_string()),
+                    Some(Err(error)) => Err(error.to_string()),
+                    None => Ok(()),
+                }
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = trimmed {
+            tracing::warn!(%sink, error, "dead letters that are done with could not be removed");
+        }
     }
 
     async fn forget(&self, slice: &SliceKey) {

@@ -233,8 +233,10 @@ impl Janitor {
         match self.delivery.repo.letter_owner(sink).await? {
             LetterOwner::Sink => Ok(true),
             LetterOwner::Forgotten => {
-                self.delete_stream(name).await;
-                self.delivery.repo.forget_letters(sink).await?;
+                // A sink of that id that has come into being meanwhile has them.
+                if self.delivery.repo.forget_letters(sink).await? {
+                    self.delete_stream(name).await;
+                }
                 Ok(true)
             }
             LetterOwner::Unknown => {

@@ -36,7 +36,8 @@ pub mod tokens;
 /// Volumes of one file at most. With the sinks of a source it makes the largest transaction
 /// ([`crate::store::TXN_OPS_MAX`]).
 pub const VOLUMES_MAX: usize = 16;
-/// Slices of one file at most: importing a file changes all of them in one transaction.
+/// Slices of one file at most: importing a file changes all of them in one transaction. Those that
+/// are added at the same moment, on different volumes, may all be the last one.
 pub const SLICES_MAX: usize = 149;
 /// How often a transaction that met another one is begun anew.
 const ATTEMPTS_MAX: u32 = 32;

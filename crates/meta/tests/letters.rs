@@ -114,9 +114,17 @@ async fn letters_belong_to_their_sink_until_it_is_forgotten() {
     repo.file_importing(&file, at(3)).await.unwrap();
     repo.purge_source(&source, &stamp(4)).await.unwrap();
     assert_eq!(owner().await, LetterOwner::Forgotten);
-    repo.forget_letters(&sink()).await.unwrap();
+    assert!(repo.forget_letters(&sink()).await.unwrap());
     let left = repo.letter_statistics(&sink()).await.unwrap();
     assert_eq!(left.taken, 0);
+    // Whoever is late writes nothing: a later sink of that id begins anew.
+    repo.report_letters(&reported).await.unwrap();
+    let late = finished([0, 1], LetterEnd::Dropped);
+    let late = repo.finish_letters(&sink(), &volume(), &late, at(6)).await;
+    let gone = LetterError::File(FileError::SinkNotActive(sink()));
+    assert_eq!(late.unwrap_err().to_string(), gone.to_string());
+    let left = repo.letter_statistics(&sink()).await.unwrap();
+    assert_eq!((left.taken, left.dropped), (0, 0));
 }
 
 #[tokio::test]
@@ -207,4 +215,32 @@ async fn a_book_and_a_file_have_their_limits() {
     }
     let error = repo.replay_slice(&sink(), &volume(), at(999)).await;
     assert!(matches!(error, Err(FileError::SliceLimit(_))), "{error:?}");
+}
+
+#[tokio::test]
+async fn what_was_counted_earlier_does_not_undo_what_is_known() {
+    let (repo, _dir) = with_sink().await;
+    // Two letters more than whoever reports has seen; both are dropped.
+    let drop = finished([8, 9], LetterEnd::Dropped);
+    repo.finish_letters(&sink(), &volume(), &drop, at(50))
+        .await
+        .unwrap();
+    assert_eq!(balance(&repo).await, [10, 0, 8, 2, 0, 0]);
+    let earlier = [(sink(), volume(), counts(1))];
+    repo.report_letters(&earlier).await.unwrap();
+    assert_eq!(balance(&repo).await, [10, 0, 8, 2, 0, 0]);
+    let later = [(sink(), volume(), counts(11))];
+    repo.report_letters(&later).await.unwrap();
+    assert_eq!(balance(&repo).await, [11, 0, 9, 2, 0, 0]);
+}
+
+#[tokio::test]
+async fn the_letters_of_a_deleted_sink_are_not_forgotten() {
+    let (repo, _dir) = with_sink().await;
+    let reported = [(sink(), volume(), counts(10))];
+    repo.report_letters(&reported).await.unwrap();
+    assert!(!repo.forget_letters(&sink()).await.unwrap());
+    repo.delete_sink(&sink(), &stamp(2)).await.unwrap();
+    assert!(!repo.forget_letters(&sink()).await.unwrap());
+    assert_eq!(repo.letter_statistics(&sink()).await.unwrap().taken, 10);
 }

@@ -1,4 +1,4 @@
-//! Two actors do anything to the files of two sinks, at the same time; whatever they did, what
+//! Three actors do anything to the files of two sinks, at the same time; whatever they did, what
 //! `repo/files.rs` promises holds afterwards, and no record is forgotten.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -90,6 +90,11 @@ fn step() -> impl Strategy<Value = Step> {
     })
 }
 
+/// What one actor does in a round.
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    prop::collection::vec(step(), 1..5)
+}
+
 /// What must have come of all that was done.
 #[derive(Debug, Default)]
 struct Tally {
@@ -127,7 +132,7 @@ fn tolerated<T>(result: Result<T, FileError>) -> Option<T> {
         Ok(done) => Some(done),
         Err(FileError::Store(e)) => panic!("{e}"),
         Err(FileError::NotAllowed { .. }) => panic!("the joint table was about to break"),
-        Err(FileError::Conflict) => panic!("two actors are no reason to give up"),
+        Err(FileError::Conflict) => panic!("three actors are no reason to give up"),
         Err(_) => None,
     }
 }
@@ -333,7 +338,7 @@ fn check_file(file: &ActiveFile) {
     assert_eq!(writing, expected, "one a volume");
 }
 
-async fn run(rounds: Vec<(Vec<Step>, Vec<Step>)>) {
+async fn run(rounds: Vec<[Vec<Step>; 3]>) {
     let (repo, _dir) = repo().await;
     let source = source_key("src");
     repo.create_source(&source, source_content("s"), "New source.", &stamp(0))
@@ -349,8 +354,8 @@ async fn run(rounds: Vec<(Vec<Step>, Vec<Step>)>) {
         repo: repo.clone(),
         tally: Arc::default(),
     };
-    for (one, other) in rounds {
-        let acting = [one, other].map(|steps| {
+    for round in rounds {
+        let acting = round.map(|steps| {
             let actor = actor.clone();
             tokio::spawn(async move {
                 for step in steps {
@@ -365,18 +370,24 @@ async fn run(rounds: Vec<(Vec<Step>, Vec<Step>)>) {
     }
 }
 
+/// As `PROPTEST_CASES` says, for a long run; else few.
+fn cases() -> u32 {
+    let cases = std::env::var("PROPTEST_CASES").ok();
+    cases.and_then(|c| c.parse().ok()).unwrap_or(32)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 32,
+        cases: cases(),
         max_shrink_iters: 200,
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
 
     #[test]
-    fn whatever_two_actors_do_the_promises_hold(
+    fn whatever_three_actors_do_the_promises_hold(
         rounds in prop::collection::vec(
-            (prop::collection::vec(step(), 1..5), prop::collection::vec(step(), 1..5)),
+            [steps(), steps(), steps()],
             10..30,
         )
     ) {

@@ -234,3 +234,46 @@ async fn a_source_is_forgotten_only_when_all_of_it_has_arrived() {
     assert_eq!(statistics.shown_total(), Statistics::default());
     assert_eq!(repo.sink(&sink).await.unwrap().version.number, 1);
 }
+
+#[tokio::test]
+async fn what_was_removed_is_cleared_although_a_later_file_was_removed_too() {
+    let (repo, _dir) = with_sink().await;
+    let sink = sink_key("src", "snk");
+    let rotate = async |now| {
+        let files = repo.active_files(Some(&sink)).await.unwrap();
+        let open = files.iter().find(|f| f.file.state == FileState::Writing);
+        let key = open.unwrap().file.key.clone();
+        repo.rotate_file(&key, &volumes(1), at(now)).await.unwrap();
+    };
+    rotate(10).await;
+    import_all(&repo, &sink, 5).await;
+    // The second one waits for its table, the third has nothing to import.
+    rotate(20).await;
+    rotate(30).await;
+    let files = repo.active_files(Some(&sink)).await.unwrap();
+    for (file, records) in files.iter().take(2).zip([7, 0]) {
+        let counted = Statistics {
+            records,
+            ..Statistics::default()
+        };
+        let slice = &file.slices[0].slice.key;
+        repo.slice_uploading(slice, counted, at(50)).await.unwrap();
+        if records == 0 {
+            let file = &file.file.key;
+            repo.file_importing(file, at(51)).await.unwrap();
+        }
+    }
+    for file in repo.imported_files(Some(&sink)).await.unwrap() {
+        repo.remove_imported(&file.key).await.unwrap();
+    }
+    let shown = async || {
+        let statistics = repo.sink_statistics(&sink).await.unwrap();
+        (
+            statistics.shown_target.records,
+            statistics.shown_total().records,
+        )
+    };
+    assert_eq!(shown().await, (5, 12));
+    repo.clear_statistics(&sink, &stamp(60)).await.unwrap();
+    assert_eq!(shown().await, (0, 7));
+}

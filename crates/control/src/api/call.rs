@@ -40,68 +40,15 @@ pub(super) struct Call<P, Q = Nothing, B = Nothing> {
 /// What stands in an address.
 pub(super) trait Address {
     /// The branch, as it is written there.
-    fn branch(&self) -> Option<&str>;
-}
-
-impl Address for BranchPath {
-    fn branch(&self) -> Option<&str> {
-        Some(&self.branch_id)
-    }
-}
-
-impl Address for SourcePath {
-    fn branch(&self) -> Option<&str> {
-        Some(&self.branch_id)
-    }
-}
-
-impl Address for SinkPath {
-    fn branch(&self) -> Option<&str> {
-        Some(&self.branch_id)
-    }
-}
-
-impl Address for LetterPath {
-    fn branch(&self) -> Option<&str> {
-        Some(&self.branch_id)
-    }
-}
-
-impl Address for SourceVersionPath {
-    fn branch(&self) -> Option<&str> {
-        Some(&self.branch_id)
-    }
-}
-
-impl Address for SinkVersionPath {
-    fn branch(&self) -> Option<&str> {
-        Some(&self.branch_id)
-    }
-}
-
-impl Address for TokenPath {
     fn branch(&self) -> Option<&str> {
         None
     }
 }
 
-impl Address for ProjectPath {
-    fn branch(&self) -> Option<&str> {
-        None
-    }
-}
-
-impl Address for Nothing {
-    fn branch(&self) -> Option<&str> {
-        None
-    }
-}
-
-impl Address for TaskPath {
-    fn branch(&self) -> Option<&str> {
-        None
-    }
-}
+impl Address for Nothing {}
+impl Address for ProjectPath {}
+impl Address for TaskPath {}
+impl Address for TokenPath {}
 
 impl<P, Q, B> FromRequest<Shared> for Call<P, Q, B>
 where
@@ -229,25 +176,32 @@ pub(super) trait InSink: InSource {
 }
 
 macro_rules! addresses {
-    ($($path:ty: $of:ident $method:ident $field:ident;)*) => {
-        $(impl $of for $path {
-            fn $method(&self) -> &str {
-                &self.$field
+    (in a branch: $($path:ty),*) => {
+        $(impl Address for $path {
+            fn branch(&self) -> Option<&str> {
+                Some(&self.branch_id)
+            }
+        })*
+    };
+    (in a source: $($path:ty),*) => {
+        $(impl InSource for $path {
+            fn source(&self) -> &str {
+                &self.source_id
+            }
+        })*
+    };
+    (in a sink: $($path:ty),*) => {
+        $(impl InSink for $path {
+            fn sink(&self) -> &str {
+                &self.sink_id
             }
         })*
     };
 }
 
-addresses! {
-    SourcePath: InSource source source_id;
-    SourceVersionPath: InSource source source_id;
-    SinkPath: InSource source source_id;
-    SinkVersionPath: InSource source source_id;
-    LetterPath: InSource source source_id;
-    SinkPath: InSink sink sink_id;
-    SinkVersionPath: InSink sink sink_id;
-    LetterPath: InSink sink sink_id;
-}
+addresses!(in a branch: BranchPath, SourcePath, SourceVersionPath, SinkPath, SinkVersionPath, LetterPath);
+addresses!(in a source: SourcePath, SourceVersionPath, SinkPath, SinkVersionPath, LetterPath);
+addresses!(in a sink: SinkPath, SinkVersionPath, LetterPath);
 
 impl<P: InSource, Q, B> Call<P, Q, B> {
     /// The source of the address. One with a `/` would be another key: there is none.

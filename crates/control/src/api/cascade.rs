@@ -9,7 +9,7 @@ use forebay_model::{SourceKey, Stamp, TableBackend, TableId};
 
 use super::Inner;
 use super::error::{ApiError, ErrorName};
-use super::tasks::Done;
+use super::tasks::{self, Done};
 
 /// How often it is looked whether records are still on their way.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
@@ -38,6 +38,12 @@ pub(super) async fn run(api: &Inner, key: &SourceKey, stamp: &Stamp) -> Result<D
         Err(DefinitionError::SourceNotFound(_)) => Revision::default(),
         Err(e) => return Err(e.into()),
     };
+    // A node that has not followed yet goes on to take records, also messages that no file counts.
+    let since = api.repo.deleted_source(key).await?.revision;
+    if !tasks::follow(api, since).await {
+        let text = "the source is deleted, its tables are not: not all source nodes have followed that yet, try again later.";
+        return Err(ApiError::new(ErrorName::TableNotDeleted, text));
+    }
     arrived(api, key).await?;
     let tables = api.repo.filled_tables(key).await?;
     for table in tables.iter().filter(|t| t.also_of.is_none()) {

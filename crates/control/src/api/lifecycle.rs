@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use forebay_meta::SourceContent;
-use forebay_model::{SourceKind, VolumeId};
+use forebay_model::{Sink, SourceKey, SourceKind, Stamp, VolumeId};
 
 use super::answer::Answer;
 use super::call::{Call, refuse_foreign};
@@ -26,10 +26,8 @@ pub(super) async fn disable_source(
     State(api): State<Shared>,
     call: Call<SourcePath, DisableQuery>,
 ) -> Result<Answer<Task>, ApiError> {
-    let key = call.source_key()?;
-    api.repo.source(&key).await?;
-    let stamp = call.who.stamp(api.clock.now());
-    let (inner, subject) = (Arc::clone(&api), sources::subject(&key));
+    let (inner, key, stamp) = source_of(&api, &call).await?;
+    let subject = sources::subject(&key);
     tasks::start(&api, "api.disable.source", subject, async move {
         let reason = &call.query.reason;
         let disabled = inner.repo.disable_source(&key, reason, &stamp).await?;
@@ -51,10 +49,8 @@ pub(super) async fn enable_source(
     State(api): State<Shared>,
     call: Call<SourcePath>,
 ) -> Result<Answer<Task>, ApiError> {
-    let key = call.source_key()?;
-    api.repo.source(&key).await?;
-    let stamp = call.who.stamp(api.clock.now());
-    let (inner, subject) = (Arc::clone(&api), sources::subject(&key));
+    let (inner, key, stamp) = source_of(&api, &call).await?;
+    let subject = sources::subject(&key);
     tasks::start(&api, "api.enable.source", subject, async move {
         let volumes = volumes(&inner).await?;
         let enabled = inner.repo.enable_source(&key, &volumes, &stamp).await?;
@@ -133,10 +129,9 @@ pub(super) async fn disable_sink(
     State(api): State<Shared>,
     call: Call<SinkPath, DisableQuery>,
 ) -> Result<Answer<Task>, ApiError> {
-    let key = call.sink_key()?;
-    sinks::existing(&api, &key).await?;
-    let stamp = call.who.stamp(api.clock.now());
-    let (inner, subject) = (Arc::clone(&api), sinks::subject(&key));
+    let (inner, sink, stamp) = sink_of(&api, &call).await?;
+    let key = sink.key;
+    let subject = sinks::subject(&key);
     tasks::start(&api, "api.disable.sink", subject, async move {
         let reason = &call.query.reason;
         let disabled = inner.repo.disable_sink(&key, reason, &stamp).await?;
@@ -158,10 +153,9 @@ pub(super) async fn enable_sink(
     State(api): State<Shared>,
     call: Call<SinkPath>,
 ) -> Result<Answer<Task>, ApiError> {
-    let key = call.sink_key()?;
-    sinks::existing(&api, &key).await?;
-    let stamp = call.who.stamp(api.clock.now());
-    let (inner, subject) = (Arc::clone(&api), sinks::subject(&key));
+    let (inner, sink, stamp) = sink_of(&api, &call).await?;
+    let key = sink.key;
+    let subject = sinks::subject(&key);
     tasks::start(&api, "api.enable.sink", subject, async move {
         let volumes = volumes(&inner).await?;
         let enabled = inner.repo.enable_sink(&key, &volumes, &stamp).await?;
@@ -186,11 +180,10 @@ pub(super) async fn pause_sink(
     State(api): State<Shared>,
     call: Call<SinkPath, DisableQuery>,
 ) -> Result<Answer<Task>, ApiError> {
-    let key = call.sink_key()?;
-    let sink = sinks::existing(&api, &key).await?;
+    let (inner, sink, stamp) = sink_of(&api, &call).await?;
     refuse_table(&sink)?;
-    let stamp = call.who.stamp(api.clock.now());
-    let (inner, subject) = (Arc::clone(&api), sinks::subject(&key));
+    let key = sink.key;
+    let subject = sinks::subject(&key);
     tasks::start(&api, "api.pause.sink", subject, async move {
         let reason = &call.query.reason;
         let paused = inner.repo.pause_sink(&key, reason, &stamp).await?;
@@ -212,11 +205,10 @@ pub(super) async fn resume_sink(
     State(api): State<Shared>,
     call: Call<SinkPath>,
 ) -> Result<Answer<Task>, ApiError> {
-    let key = call.sink_key()?;
-    let sink = sinks::existing(&api, &key).await?;
+    let (inner, sink, stamp) = sink_of(&api, &call).await?;
     refuse_table(&sink)?;
-    let stamp = call.who.stamp(api.clock.now());
-    let (inner, subject) = (Arc::clone(&api), sinks::subject(&key));
+    let key = sink.key;
+    let subject = sinks::subject(&key);
     tasks::start(&api, "api.resume.sink", subject, async move {
         let resumed = inner.repo.resume_sink(&key, &stamp).await?;
         Ok(Done::new(
@@ -227,7 +219,7 @@ pub(super) async fn resume_sink(
     .await
 }
 
-fn refuse_table(sink: &forebay_model::Sink) -> Result<(), ApiError> {
+fn refuse_table(sink: &Sink) -> Result<(), ApiError> {
     if sink.target.topic().is_some() {
         return Ok(());
     }
@@ -264,6 +256,25 @@ pub(super) async fn undelete_sink(
         ))
     })
     .await
+}
+
+/// What a task needs that changes the source of the address, which is there.
+async fn source_of<Q>(
+    api: &Shared,
+    call: &Call<SourcePath, Q>,
+) -> Result<(Shared, SourceKey, Stamp), ApiError> {
+    let key = call.source_key()?;
+    api.repo.source(&key).await?;
+    Ok((Arc::clone(api), key, call.who.stamp(api.clock.now())))
+}
+
+/// What a task needs that changes the sink of the address, which is there.
+async fn sink_of<Q>(
+    api: &Shared,
+    call: &Call<SinkPath, Q>,
+) -> Result<(Shared, Sink, Stamp), ApiError> {
+    let sink = sinks::existing(api, &call.sink_key()?).await?;
+    Ok((Arc::clone(api), sink, call.who.stamp(api.clock.now())))
 }
 
 /// Volumes for the files that may have to be opened; whether there has to be one is known later.

@@ -36,7 +36,7 @@ fn with_default(path: &str) -> ColumnKind {
 }
 
 /// A node whose sink `k` has the column `n` and keeps what has none.
-async fn node(machine: &Machine) -> Node {
+pub(crate) async fn node(machine: &Machine) -> Node {
     let mut node = machine.start().await;
     node.create_source().await;
     let settings: SettingsPatch = [(
@@ -48,7 +48,7 @@ async fn node(machine: &Machine) -> Node {
     node
 }
 
-fn letters(machine: &Machine, node: &Node) -> DeadLetters {
+pub(crate) fn letters(machine: &Machine, node: &Node) -> DeadLetters {
     DeadLetters {
         repo: node.repo.clone(),
         log: machine.volume.log.clone(),
@@ -62,7 +62,7 @@ fn letters(machine: &Machine, node: &Node) -> DeadLetters {
     }
 }
 
-async fn mend(node: &mut Node) {
+pub(crate) async fn mend(node: &mut Node) {
     let stamp = forebay_model::Stamp {
         at: NOW.parse().unwrap(),
         by: forebay_model::By::system(),
@@ -79,7 +79,7 @@ async fn mend(node: &mut Node) {
 }
 
 /// accepted, dead, expired, in flight
-async fn balance(node: &Node) -> [u64; 4] {
+pub(crate) async fn balance(node: &Node) -> [u64; 4] {
     node.reporter.report().await.unwrap();
     let b = node.repo.balance(&sink_key("k")).await.unwrap();
     assert!(b.holds(), "{b:?}");
@@ -87,7 +87,7 @@ async fn balance(node: &Node) -> [u64; 4] {
 }
 
 /// Rows of the slices that replays made.
-async fn replayed(machine: &Machine, node: &Node) -> Vec<String> {
+pub(crate) async fn replayed(machine: &Machine, node: &Node) -> Vec<String> {
     let slices = node.slices("k").await;
     let uploading = slices.iter().filter(|s| s.state == SliceState::Uploading);
     uploading

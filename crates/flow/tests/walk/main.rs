@@ -12,5 +12,6 @@ mod node;
 mod protocol;
 mod quotas;
 mod records;
+mod replay;
 mod volume;
 mod world;

@@ -11,7 +11,7 @@ use forebay_model::{
 use super::files::{FileError, after, check_joint};
 use super::{Attempts, Draft, Repo, Revised, SLICES_MAX};
 use crate::keys::{self, Key};
-use crate::store::StoreError;
+use crate::store::{Expect, StoreError};
 use crate::stored::book::Book;
 use crate::stored::letters::{LetterBook, LetterCounts};
 
@@ -88,18 +88,78 @@ impl From<StoreError> for LetterError {
 }
 
 impl Repo {
-    /// Notes what the log has counted.
+    /// Notes what the log has counted, unless more letters are known already: what was read before
+    /// others were finished does not undo what was noted with those. Counts of sinks that were
+    /// forgotten are left out.
     ///
     /// # Errors
-    /// The store's.
+    /// [`FileError::Conflict`], or the store's.
     pub async fn report_letters(
         &self,
         counts: &[(SinkKey, VolumeId, LetterCounts)],
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), FileError> {
         for (sink, volume, counts) in counts {
+            let mut attempts = Attempts::default();
+            loop {
+                let mut draft = Draft::default();
+                if !self.draft_owned(&mut draft, sink).await? {
+                    break;
+                }
+                self.draft_counts(&mut draft, sink, volume, counts).await?;
+                if self.commit(draft).await?.is_some() {
+                    break;
+                }
+                if !attempts.again().await {
+                    return Err(FileError::Conflict);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the sink is there or deleted; the transaction holds only if that stays so. What is
+    /// noted of letters after their sink was forgotten would be taken for that of a later one.
+    async fn draft_owned(&self, draft: &mut Draft, sink: &SinkKey) -> Result<bool, StoreError> {
+        let place = self.place(sink).await?;
+        if let Some(place) = place {
+            draft.txn.expect(place, Expect::Exists);
+        }
+        Ok(place.is_some())
+    }
+
+    /// Where the sink is, if it is there or deleted.
+    async fn place<'k>(&self, sink: &'k SinkKey) -> Result<Option<Key<'k>>, StoreError> {
+        let mut attempts = Attempts::default();
+        loop {
+            for place in [Key::Sink(sink), Key::DeletedSink(sink)] {
+                if self.read::<Sink>(place).await?.is_some() {
+                    return Ok(Some(place));
+                }
+            }
+            // One that came back between the two readings was in neither: ask for both at once.
             let mut draft = Draft::default();
-            draft.put(Key::LetterCounts(sink, volume), counts)?;
-            self.commit(draft).await?;
+            draft_gone(&mut draft, sink);
+            if self.commit(draft).await?.is_some() {
+                return Ok(None);
+            }
+            if !attempts.again().await {
+                return Err(StoreError::Unavailable("conflicts".to_owned()));
+            }
+        }
+    }
+
+    async fn draft_counts(
+        &self,
+        draft: &mut Draft,
+        sink: &SinkKey,
+        volume: &VolumeId,
+        counts: &LetterCounts,
+    ) -> Result<(), StoreError> {
+        let key = Key::LetterCounts(sink, volume);
+        let known: Option<Revised<LetterCounts>> = self.read(key).await?;
+        draft.as_read(key, known.as_ref());
+        if known.is_none_or(|known| known.taken <= counts.taken) {
+            draft.put(key, counts)?;
         }
         Ok(())
     }
@@ -131,9 +191,7 @@ impl Repo {
     /// # Errors
     /// The store's.
     pub async fn letter_owner(&self, sink: &SinkKey) -> Result<LetterOwner, StoreError> {
-        let active: Option<Revised<Sink>> = self.read(Key::Sink(sink)).await?;
-        let deleted: Option<Revised<Sink>> = self.read(Key::DeletedSink(sink)).await?;
-        if active.or(deleted).is_some() {
+        if self.place(sink).await?.is_some() {
             return Ok(LetterOwner::Sink);
         }
         // A sink's book stays when all else of it is forgotten.
@@ -144,17 +202,20 @@ impl Repo {
         })
     }
 
-    /// Forgets what is remembered of the letters of a sink that was forgotten itself.
+    /// Forgets what is remembered of the letters of a sink that was forgotten itself. `false` when
+    /// there is such a sink, deleted or not, and nothing was forgotten.
+    ///
+    /// To be called before the letters themselves are deleted. A book that outlived them would call
+    /// the first letters of a later sink of that id done with.
     ///
     /// # Errors
     /// The store's.
-    pub async fn forget_letters(&self, sink: &SinkKey) -> Result<(), StoreError> {
+    pub async fn forget_letters(&self, sink: &SinkKey) -> Result<bool, StoreError> {
         let mut draft = Draft::default();
-        draft.absent(Key::Sink(sink));
+        draft_gone(&mut draft, sink);
         draft.delete_below(keys::below(keys::LETTER_BOOKS, sink));
         draft.delete_below(keys::below(keys::LETTER_COUNTS, sink));
-        // A sink that has come into being meanwhile keeps them.
-        self.commit(draft).await.map(drop)
+        Ok(self.commit(draft).await?.is_some())
     }
 
     /// The book of a sink's letters on a volume.
@@ -231,6 +292,9 @@ impl Repo {
             }
             let count = finished.letters.len() as u64;
             let mut draft = Draft::default();
+            if !self.draft_owned(&mut draft, sink).await? {
+                return Err(FileError::SinkNotActive(sink.clone()).into());
+            }
             match &finished.end {
                 LetterEnd::Replayed(slice, statistics) => {
                     book.replayed += count;
@@ -241,7 +305,8 @@ impl Repo {
             }
             draft.as_read(Key::LetterBook(sink, volume), read.as_ref());
             draft.put(Key::LetterBook(sink, volume), &book)?;
-            draft.put(Key::LetterCounts(sink, volume), &finished.counts)?;
+            self.draft_counts(&mut draft, sink, volume, &finished.counts)
+                .await?;
             if self.commit(draft).await?.is_some() {
                 return Ok(());
             }
@@ -275,4 +340,10 @@ impl Repo {
         draft.put(Key::Slice(key), &slice)?;
         Ok(())
     }
+}
+
+/// The sink is neither there nor deleted.
+fn draft_gone(draft: &mut Draft, sink: &SinkKey) {
+    draft.absent(Key::Sink(sink));
+    draft.absent(Key::DeletedSink(sink));
 }

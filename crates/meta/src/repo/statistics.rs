@@ -224,18 +224,21 @@ impl Repo {
                 .as_ref()
                 .map_or_else(Book::default, |b| b.value.clone());
             let times = imported.iter().map(|f| f.key.opened_at);
-            let newest = times.chain(book.removed_up_to).filter(is_before).max();
-            let Some(up_to) = newest.max(book.cleared.map(|c| c.up_to)) else {
-                return Ok(());
-            };
-            book.cleared = Some(Cleared {
-                up_to,
-                removed_since: Statistics::default(),
-            });
+            // Of removed files only the newest is known; what was opened before the oldest is done.
+            let removed = book.removed_up_to;
+            let removed = removed.map(|at| oldest.map_or(at, |oldest| at.min(before(oldest))));
+            let newest = times.filter(is_before).chain(removed).max();
             let mut draft = Draft::default();
             draft.as_read(Key::Book(sink), read.as_ref());
-            draft.put(Key::Book(sink), &book)?;
-            draft.audit_sink(sink, Action::ClearStatistics, (None, None), stamp)?;
+            // Nothing to hide is a finding too: a file that was removed meanwhile was in no list.
+            if let Some(up_to) = newest.max(book.cleared.map(|c| c.up_to)) {
+                book.cleared = Some(Cleared {
+                    up_to,
+                    removed_since: Statistics::default(),
+                });
+                draft.put(Key::Book(sink), &book)?;
+                draft.audit_sink(sink, Action::ClearStatistics, (None, None), stamp)?;
+            }
             if self.commit(draft).await?.is_some() {
                 return Ok(());
             }
@@ -304,6 +307,11 @@ impl Repo {
         }
         Ok(files.into_values().collect())
     }
+}
+
+/// The moment before, as files tell them apart.
+fn before(at: Timestamp) -> Timestamp {
+    Timestamp::from_millis(at.as_millis() - 1)
 }
 
 fn sum(files: &[FileStatistics], book: &Book) -> SinkStatistics {

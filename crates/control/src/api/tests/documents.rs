@@ -15,19 +15,19 @@ fn document(world: &World) -> Value {
     serde_json::from_str(world.api.document()).unwrap()
 }
 
-/// `FOREBAY_UPDATE_GOLDEN=1 cargo test -p forebay-control` writes it anew.
+/// `UPDATE=1 cargo test -p forebay-control` writes it anew.
 #[tokio::test]
 async fn the_document_is_the_golden_one() {
     let world = World::with(|c| *c = crate::ApiConfig::default()).await;
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/openapi3.json");
-    if std::env::var_os("FOREBAY_UPDATE_GOLDEN").is_some() {
+    if std::env::var_os("UPDATE").is_some() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, world.api.document()).unwrap();
     }
     let golden = std::fs::read_to_string(&path).unwrap();
     assert!(
         golden == world.api.document(),
-        "the OpenAPI document has changed; if that is meant, run with FOREBAY_UPDATE_GOLDEN=1"
+        "the OpenAPI document has changed; if that is meant, run with UPDATE=1"
     );
 }
 

@@ -202,6 +202,31 @@ async fn a_source_node_that_hangs_does_not_hold_a_task_for_ever() {
     assert_eq!(task["result"], text);
 }
 
+#[tokio::test]
+async fn nothing_is_forgotten_while_a_node_may_still_take_records_for_it() {
+    let world = World::with(|c| c.follow_timeout = forebay_model::Span::millis(10)).await;
+    world.done(world.post(S, source("My Source")).await).await;
+    let node = NodeId("source-node".to_owned());
+    world
+        .repo
+        .register_source_node(&node, world.lease)
+        .await
+        .unwrap();
+    let cascade = format!("{S}/my-source?cascade=true");
+    let task = world.finish(&world.delete(&cascade).await).await;
+    let text = "The source is deleted, its tables are not: not all source nodes have followed that yet, try again later.";
+    assert_eq!(task["error"], text);
+    let key = subject("my-source").source;
+    let deleted = world.repo.deleted_source(&key).await.unwrap();
+    world
+        .repo
+        .report_processed(&node, deleted.revision, world.lease)
+        .await
+        .unwrap();
+    world.done(world.delete(&cascade).await).await;
+    assert!(world.repo.deleted_source(&key).await.is_err());
+}
+
 async fn stored(world: &World, kind: &str, source: &str, suffix: &str) -> Value {
     let id = format!("{kind}/111/{source}/{}_{suffix}", world.now());
     world.get(&format!("/v1/tasks/{id}")).await.ok()

@@ -1,0 +1,139 @@
+//! Replays while the metadata store does what it was asked for and does not say so: the rows have
+//! one copy, in the stream of their slice, and that stays.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use forebay_flow::dead_letter::{DeadLetters, Which};
+use forebay_meta::Repo;
+use forebay_meta::store::{
+    Entry, LeaseId, Page, Revision, Store, StoreError, Txn, TxnError, Watch, WatchError,
+};
+use forebay_model::SinkSettings;
+
+use crate::letters::{balance, letters, mend, node, replayed};
+use crate::node::{Machine, Node, sink_key};
+use crate::world::stream;
+
+/// What does not come back after a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lost {
+    /// The word that it was done.
+    Answer,
+    /// Whatever is read after it.
+    Connection,
+}
+
+/// A store whose connection breaks with the first transaction.
+#[derive(Debug)]
+struct Breaking {
+    inner: Arc<dyn Store>,
+    lost: Lost,
+    broken: AtomicBool,
+}
+
+impl Breaking {
+    fn check(&self) -> Result<(), StoreError> {
+        if self.lost == Lost::Connection && self.broken.load(SeqCst) {
+            return Err(StoreError::Unavailable("no connection".to_owned()));
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Store for Breaking {
+    async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
+        self.check()?;
+        self.inner.get(key).await
+    }
+
+    async fn range(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        self.check()?;
+        self.inner.range(prefix, after, limit).await
+    }
+
+    async fn txn(&self, txn: Txn) -> Result<Revision, TxnError> {
+        self.check()?;
+        let revision = self.inner.txn(txn).await?;
+        let first = !self.broken.swap(true, SeqCst);
+        if first && self.lost == Lost::Answer {
+            return Err(StoreError::Uncertain("no answer".to_owned()).into());
+        }
+        Ok(revision)
+    }
+
+    async fn watch(&self, prefix: &str, from: Revision) -> Result<Watch, WatchError> {
+        self.inner.watch(prefix, from).await
+    }
+
+    async fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
+        self.inner.grant(ttl).await
+    }
+
+    async fn keep_alive(&self, lease: LeaseId) -> Result<(), StoreError> {
+        self.inner.keep_alive(lease).await
+    }
+
+    async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
+        self.inner.revoke(lease).await
+    }
+}
+
+/// Three letters, and who replays them over a connection that breaks.
+async fn three_letters(machine: &Machine, lost: Lost) -> (Node, DeadLetters) {
+    let mut node = node(machine).await;
+    let mut client = node.client().await;
+    for i in 0..3 {
+        let body = format!("{{\"m\":{i}}}");
+        assert_eq!(client.post(&stream(), &body).await.status, 200);
+    }
+    mend(&mut node).await;
+    let store = Breaking {
+        inner: Arc::clone(node.repo.store()),
+        lost,
+        broken: AtomicBool::default(),
+    };
+    let desk = DeadLetters {
+        repo: Repo::new(Arc::new(store), SinkSettings::default()),
+        ..letters(machine, &node)
+    };
+    (node, desk)
+}
+
+#[tokio::test]
+async fn rows_stay_when_nobody_says_whether_their_slice_was_made() {
+    let machine = Machine::new();
+    let (node, desk) = three_letters(&machine, Lost::Answer).await;
+    let key = sink_key("k");
+    let unsaid = desk.replay(&key, Which::From(0, 100)).await.unwrap_err();
+    assert!(
+        unsaid.to_string().contains("whether it was done"),
+        "{unsaid}"
+    );
+    assert_eq!(replayed(&machine, &node).await.len(), 3);
+    // It was done, so it is not done again.
+    let again = desk.replay(&key, Which::From(0, 100)).await.unwrap();
+    assert_eq!(again.replayed, 0);
+    assert_eq!(replayed(&machine, &node).await.len(), 3);
+    assert_eq!(balance(&node).await, [3, 0, 0, 3]);
+    machine.stop(node).await;
+}
+
+#[tokio::test]
+async fn rows_stay_when_the_store_is_gone_just_after_it_has_made_their_slice() {
+    let machine = Machine::new();
+    let (node, desk) = three_letters(&machine, Lost::Connection).await;
+    let done = desk.replay(&sink_key("k"), Which::From(0, 100)).await;
+    assert_eq!(done.unwrap().replayed, 3);
+    assert_eq!(replayed(&machine, &node).await.len(), 3);
+    assert_eq!(balance(&node).await, [3, 0, 0, 3]);
+    machine.stop(node).await;
+}

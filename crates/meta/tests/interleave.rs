@@ -1,0 +1,333 @@
+//! Whatever one does in the middle of what another does, it is as if one had come before the other.
+//!
+//! For many states, and each pair of the repository's operations: the second runs just before the
+//! n-th call that the first makes to the store, for each n. What is stored afterwards, and what both
+//! were told, must be what comes of the two in one order or the other. So a fact that a transaction
+//! has relied on without making it a condition shows, whichever it is. The same with two others in
+//! the middle, for a sample. Besides, what `repo/files.rs` promises holds after each.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+#[path = "interleave/memory.rs"]
+mod memory;
+#[path = "interleave/ops.rs"]
+mod ops;
+#[path = "interleave/states.rs"]
+mod states;
+
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+
+use forebay_meta::Repo;
+use forebay_meta::store::Store;
+use forebay_model::{FileState, SinkKey, SinkSettings, SliceState};
+
+use memory::{Content, Look, Meddling, Memory};
+use ops::{Op, Targets, perform};
+
+/// When the actors look at their clocks, by actor.
+const CLOCKS: [i64; 3] = [1_000, 2_000, 3_000];
+/// Which three act, of all there are, in each state.
+const TRIPLES: usize = 400;
+
+type Outcome = Result<String, String>;
+
+fn repo(store: Arc<dyn Store>) -> Repo {
+    Repo::new(store, SinkSettings::default())
+}
+
+/// What there was, and who acts how.
+struct Case<'s> {
+    state: &'static str,
+    start: &'s Content,
+    targets: &'s Targets,
+    /// How many interleavings were judged.
+    judged: &'s AtomicUsize,
+}
+
+/// What there is afterwards, and what each actor was told.
+struct End {
+    content: Content,
+    told: Vec<Outcome>,
+}
+
+impl End {
+    /// Nobody could tell them apart. Why something was not done may be told from two moments.
+    fn same(&self, other: &Self) -> bool {
+        let alike = |(a, b): (&Outcome, &Outcome)| a == b || (a.is_err() && b.is_err());
+        self.told.iter().zip(&other.told).all(alike)
+            && self.content.values() == other.content.values()
+    }
+
+    /// In what it differs.
+    fn against(&self, other: &Self) -> String {
+        let mut text = format!("told {:?}\nnot  {:?}\n", self.told, other.told);
+        for key in self.content.differing(&other.content) {
+            text += &format!("  {key}\n");
+            for content in [&self.content, &other.content] {
+                let value = content.values().get(key.as_str()).copied();
+                let value = value.map_or("-".into(), String::from_utf8_lossy);
+                text += &format!("    {value}\n");
+            }
+        }
+        text
+    }
+}
+
+/// What one does alone, and what it looks at for that.
+struct Alone {
+    changes: Vec<String>,
+    looks: Vec<Look>,
+    calls: usize,
+}
+
+impl Case<'_> {
+    /// One after the other; `told` is by actor, whatever the order.
+    async fn in_order(&self, acts: &[Op], order: &[usize]) -> End {
+        let memory = Arc::new(Memory::with(self.start.clone()));
+        let repo = repo(Arc::<Memory>::clone(&memory));
+        let mut told = vec![Ok(String::new()); acts.len()];
+        for actor in order {
+            told[*actor] = perform(&repo, acts[*actor], self.targets, CLOCKS[*actor]).await;
+        }
+        check(&repo, self.state, acts).await;
+        let content = memory.content();
+        End { content, told }
+    }
+
+    async fn alone(&self, act: Op) -> Alone {
+        let (end, store) = self.meddled(&[act], &[]).await;
+        Alone {
+            changes: self.start.differing(&end.content),
+            looks: store.looked_at(),
+            calls: store.calls(),
+        }
+    }
+
+    /// The first one, with the others in the middle: each after so many of the first one's calls.
+    async fn meddled(&self, acts: &[Op], after: &[usize]) -> (End, Arc<Meddling>) {
+        let memory = Arc::new(Memory::with(self.start.clone()));
+        let plain = repo(Arc::<Memory>::clone(&memory));
+        let meddling = Arc::new(Meddling::new(Arc::clone(&memory)));
+        let told = Arc::new(Mutex::new(vec![Ok(String::new()); acts.len()]));
+        for (i, calls) in after.iter().enumerate() {
+            let (actor, plain, told) = (i + 1, plain.clone(), Arc::clone(&told));
+            let (act, targets) = (acts[actor], self.targets.clone());
+            let act = async move {
+                let outcome = perform(&plain, act, &targets, CLOCKS[actor]).await;
+                told.lock().unwrap()[actor] = outcome;
+            };
+            meddling.after(*calls, Box::pin(act));
+        }
+        let first = repo(Arc::<Meddling>::clone(&meddling));
+        let outcome = perform(&first, acts[0], self.targets, CLOCKS[0]).await;
+        told.lock().unwrap()[0] = outcome;
+        let (content, told) = (memory.content(), told.lock().unwrap().clone());
+        (End { content, told }, meddling)
+    }
+
+    /// Says if it is not as if they had acted in one of those orders.
+    fn judge(&self, acts: &[Op], after: &[usize], end: &End, orders: &[End]) -> Option<String> {
+        self.judged.fetch_add(1, Relaxed);
+        if orders.iter().any(|order| order.same(end)) {
+            return None;
+        }
+        let nearest = orders.iter().map(|order| end.against(order));
+        let nearest = nearest.min_by_key(String::len).unwrap_or_default();
+        Some(format!(
+            "{}: {acts:?}, the others after {after:?} calls:\n{nearest}",
+            self.state
+        ))
+    }
+}
+
+/// What is promised of files, while nobody acts.
+async fn check(repo: &Repo, state: &str, acts: &[Op]) {
+    let source = repo.source(&ops::source()).await.ok();
+    for key in [ops::sink(), ops::other(), common::sink_key("src", "new")] {
+        let sink = repo.sink(&key).await.ok();
+        let takes = |sink: &forebay_model::Sink| sink.is_active() && sink.target.table().is_some();
+        let is_active = source.as_ref().is_some_and(|s| s.is_active())
+            && sink.as_ref().is_some_and(|s| takes(s));
+        assert!(
+            source.is_some() || sink.is_none(),
+            "{state}: {acts:?}: {key}"
+        );
+        check_files(repo, &key, is_active, &format!("{state}: {acts:?}")).await;
+    }
+}
+
+async fn check_files(repo: &Repo, sink: &SinkKey, is_active: bool, what: &str) {
+    let active = repo.active_files(Some(sink)).await.unwrap();
+    let mut writing = 0;
+    for file in &active {
+        let state = file.file.state;
+        let mut volumes = Vec::new();
+        for slice in &file.slices {
+            let slice = &slice.slice;
+            assert!(state.allows(slice.state), "{what}: {}", slice.key);
+            if slice.state == SliceState::Writing {
+                volumes.push(slice.key.volume.clone());
+            }
+        }
+        let is_writing = state == FileState::Writing;
+        writing += usize::from(is_writing);
+        let expected = if is_writing {
+            ops::volumes()
+        } else {
+            Vec::new()
+        };
+        assert_eq!(volumes, expected, "{what}: {}", file.file.key);
+    }
+    assert_eq!(writing, usize::from(is_active), "{what}: {sink}");
+}
+
+/// All pairs in one state; what was wrong. Left out are pairs of which the first does not look at
+/// what the second changes: it can't tell whether that came before it or in the middle of it.
+async fn pairs(case: &Case<'_>) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut all = Vec::new();
+    for op in Op::ALL {
+        all.push((op, case.alone(op).await));
+    }
+    for (first, looks) in all.iter().filter(|(op, _)| op.is_one_moment()) {
+        for (second, changes) in &all {
+            if !may_disturb(changes, looks) {
+                continue;
+            }
+            let acts = [*first, *second];
+            let mut orders = Vec::new();
+            for order in [[0, 1], [1, 0]] {
+                orders.push(case.in_order(&acts, &order).await);
+            }
+            for calls in 1.. {
+                let (end, store) = case.meddled(&acts, &[calls]).await;
+                if store.calls() <= calls {
+                    break;
+                }
+                if let Some(text) = case.judge(&acts, &[calls], &end, &orders) {
+                    wrong.push(text);
+                    break;
+                }
+            }
+        }
+    }
+    wrong
+}
+
+fn may_disturb(second: &Alone, first: &Alone) -> bool {
+    let seen = |key: &String| first.looks.iter().any(|look| look.sees(key));
+    second.changes.iter().any(seen)
+}
+
+/// A sample of three in one state; what was wrong.
+async fn triples(case: &Case<'_>, seed: u64) -> Vec<String> {
+    const ORDERS: [[usize; 3]; 6] = [
+        [0, 1, 2],
+        [0, 2, 1],
+        [1, 0, 2],
+        [1, 2, 0],
+        [2, 0, 1],
+        [2, 1, 0],
+    ];
+    let mut wrong = Vec::new();
+    let mut numbers = Numbers(seed);
+    for _ in 0..TRIPLES {
+        let mut draw = || Op::ALL[numbers.below(Op::ALL.len())];
+        let acts = [(); 3].map(|()| draw());
+        let (first, second) = (case.alone(acts[0]).await, case.alone(acts[1]).await);
+        let disturbed = acts[0].is_one_moment() && may_disturb(&second, &first);
+        if !disturbed || first.calls < 2 {
+            continue;
+        }
+        let mut after = [(); 2].map(|()| numbers.below(first.calls - 1) + 1);
+        after.sort_unstable();
+        let (end, store) = case.meddled(&acts, &after).await;
+        if store.calls() <= after[1] {
+            // The first has given up before the last one's turn.
+            continue;
+        }
+        let mut orders = Vec::new();
+        for order in ORDERS {
+            orders.push(case.in_order(&acts, &order).await);
+        }
+        wrong.extend(case.judge(&acts, &after, &end, &orders));
+    }
+    wrong
+}
+
+/// Numbers that are the same each time.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005);
+        self.0 = self.0.wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % end
+    }
+}
+
+/// In each state, on two threads. Fewer cases than `at_least` would mean that hardly anybody was
+/// disturbed.
+fn in_all_states(at_least: usize, judge: impl AsyncFn(&Case<'_>, u64) -> Vec<String> + Sync) {
+    let runtime = || {
+        let builder = &mut tokio::runtime::Builder::new_current_thread();
+        builder.enable_time().build().unwrap()
+    };
+    let states = runtime().block_on(states::all());
+    let next = Mutex::new(states.iter().enumerate());
+    let wrong: Mutex<Vec<String>> = Mutex::default();
+    let judged = AtomicUsize::default();
+    let work = || {
+        let take = || next.lock().unwrap().next();
+        while let Some((number, (name, start))) = take() {
+            let found = runtime().block_on(async {
+                let plain = repo(Arc::new(Memory::with(start.clone())));
+                let case = Case {
+                    state: name,
+                    start,
+                    targets: &Targets::of(&plain).await,
+                    judged: &judged,
+                };
+                judge(&case, number as u64).await
+            });
+            wrong.lock().unwrap().extend(found);
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(work);
+        scope.spawn(work);
+    });
+    let judged = judged.into_inner();
+    assert!(judged >= at_least, "{judged}");
+    let wrong = wrong.into_inner().unwrap();
+    assert!(
+        wrong.is_empty(),
+        "{} cases:\n{}",
+        wrong.len(),
+        wrong.join("\n\n")
+    );
+}
+
+#[test]
+fn whatever_is_done_in_the_middle_it_is_as_if_one_came_after_the_other() {
+    in_all_states(1_000, async |case, _| pairs(case).await);
+}
+
+#[test]
+fn so_it_is_with_two_in_the_middle() {
+    in_all_states(200, async |case, seed| triples(case, seed).await);
+}
+
+#[test]
+fn who_writes_what_it_has_read_without_a_condition_is_found_out() {
+    let acts = [Op::Careless; 2];
+    in_all_states(1, async |case, _| {
+        let orders = [case.in_order(&acts, &[0, 1]).await];
+        let (before, _) = case.meddled(&acts, &[0]).await;
+        let (amid, _) = case.meddled(&acts, &[1]).await;
+        assert_eq!(case.judge(&acts, &[0], &before, &orders), None);
+        assert!(case.judge(&acts, &[1], &amid, &orders).is_some());
+        Vec::new()
+    });
+}

@@ -1,0 +1,521 @@
+//! Everything that the repository does, on a few things of fixed names.
+
+use forebay_meta::repo::letters::{Finished, LetterEnd};
+use forebay_meta::repo::slices::Failure;
+use forebay_meta::repo::tasks::TaskRetention;
+use forebay_meta::repo::tokens::{Role, Token, TokenSecret};
+use forebay_meta::store::Txn;
+use forebay_meta::stored::letters::LetterCounts;
+use forebay_meta::{Repo, Revised};
+use forebay_model::quota::OwnQuota;
+use forebay_model::{
+    Backoff, FileKey, FileState, NodeId, ProjectId, SinkKey, SinkTarget, SliceKey, SliceState,
+    SourceKey, Statistics, Task, TaskEnd, TopicKind, TopicSink, VolumeId,
+};
+
+use crate::common::{at, branch, sink_content, sink_key, source_content, source_key, stamp};
+
+/// One call of the repository. Those at the end only read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Op {
+    CreateSource,
+    CreateOtherSource,
+    UpdateSource,
+    RollbackSource,
+    DeleteSource,
+    UndeleteSource,
+    DisableSource,
+    EnableSource,
+    PurgeSource,
+    CreateSink,
+    CreateOtherSink,
+    UpdateSink,
+    TurnIntoTopic,
+    DeleteSink,
+    UndeleteSink,
+    DisableSink,
+    EnableSink,
+    PauseTopic,
+    ResumeTopic,
+    DeleteTopic,
+    ClearStatistics,
+    OpenFile,
+    RotateFile,
+    RotateSlice,
+    Report,
+    Uploading,
+    Uploaded,
+    UploadedAgain,
+    SliceFailed,
+    Importing,
+    Imported,
+    FileFailed,
+    Remove,
+    Replay,
+    Drop,
+    ReportLetters,
+    ForgetLetters,
+    CreateTask,
+    FinishTask,
+    FailAbandoned,
+    RemoveTasks,
+    CreateToken,
+    RotateToken,
+    RevokeToken,
+    SetQuota,
+    ResetQuota,
+    Cluster,
+    Statistics,
+    LetterOwner,
+    FilledTables,
+    ActiveSink,
+    /// None of the repository's: it counts without a condition.
+    Careless,
+}
+
+impl Op {
+    /// All of the repository's.
+    pub(crate) const ALL: [Self; 51] = [
+        Self::CreateSource,
+        Self::CreateOtherSource,
+        Self::UpdateSource,
+        Self::RollbackSource,
+        Self::DeleteSource,
+        Self::UndeleteSource,
+        Self::DisableSource,
+        Self::EnableSource,
+        Self::PurgeSource,
+        Self::CreateSink,
+        Self::CreateOtherSink,
+        Self::UpdateSink,
+        Self::TurnIntoTopic,
+        Self::DeleteSink,
+        Self::UndeleteSink,
+        Self::DisableSink,
+        Self::EnableSink,
+        Self::PauseTopic,
+        Self::ResumeTopic,
+        Self::DeleteTopic,
+        Self::ClearStatistics,
+        Self::OpenFile,
+        Self::RotateFile,
+        Self::RotateSlice,
+        Self::Report,
+        Self::Uploading,
+        Self::Uploaded,
+        Self::UploadedAgain,
+        Self::SliceFailed,
+        Self::Importing,
+        Self::Imported,
+        Self::FileFailed,
+        Self::Remove,
+        Self::Replay,
+        Self::Drop,
+        Self::ReportLetters,
+        Self::ForgetLetters,
+        Self::CreateTask,
+        Self::FinishTask,
+        Self::FailAbandoned,
+        Self::RemoveTasks,
+        Self::CreateToken,
+        Self::RotateToken,
+        Self::RevokeToken,
+        Self::SetQuota,
+        Self::ResetQuota,
+        Self::Cluster,
+        Self::Statistics,
+        Self::LetterOwner,
+        Self::FilledTables,
+        Self::ActiveSink,
+    ];
+}
+
+impl Op {
+    /// It is one transaction or one reading. Old tasks are removed one by one; of tables that are to
+    /// be dropped, one is kept that somebody else has begun to fill meanwhile.
+    pub(crate) fn is_one_moment(self) -> bool {
+        !matches!(self, Self::RemoveTasks | Self::FilledTables)
+    }
+}
+
+pub(crate) fn source() -> SourceKey {
+    source_key("src")
+}
+
+/// The sink that most is about.
+pub(crate) fn sink() -> SinkKey {
+    sink_key("src", "one")
+}
+
+/// Another one, which stays a table.
+pub(crate) fn other() -> SinkKey {
+    sink_key("src", "two")
+}
+
+/// One that is a topic.
+pub(crate) fn topic() -> SinkKey {
+    sink_key("src", "top")
+}
+
+pub(crate) fn volumes() -> Vec<VolumeId> {
+    crate::common::volumes(2)
+}
+
+pub(crate) fn topic_target() -> SinkTarget {
+    SinkTarget::Topic(TopicSink {
+        kind: TopicKind::Http,
+        provider: "p".to_owned(),
+        topic: "t".to_owned(),
+        batches: false,
+        message: forebay_model::MessageMapping::default(),
+    })
+}
+
+/// Which file or slice each step is about: chosen before anybody acts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Targets {
+    files: Vec<(FileState, FileKey)>,
+    slices: Vec<(SliceState, SliceKey)>,
+}
+
+impl Targets {
+    pub(crate) async fn of(repo: &Repo) -> Self {
+        let mut targets = Self::default();
+        for file in repo.active_files(Some(&sink())).await.unwrap() {
+            let slices = file.slices.iter().map(|s| &s.slice);
+            targets
+                .slices
+                .extend(slices.map(|s| (s.state, s.key.clone())));
+            targets.files.push((file.file.state, file.file.key.clone()));
+        }
+        for file in repo.imported_files(Some(&sink())).await.unwrap() {
+            targets.files.push((file.state, file.key.clone()));
+        }
+        targets
+    }
+
+    fn file(&self, state: FileState) -> Option<&FileKey> {
+        let found = self.files.iter().find(|(s, _)| *s == state);
+        found.map(|(_, key)| key)
+    }
+
+    fn slice(&self, state: SliceState) -> Option<&SliceKey> {
+        let found = self.slices.iter().find(|(s, _)| *s == state);
+        found.map(|(_, key)| key)
+    }
+}
+
+/// What came of it, as far as a caller can see it, without revisions.
+type Outcome = Result<String, String>;
+
+fn done<T>(result: Result<T, impl std::fmt::Display>) -> Outcome {
+    result.map(|_| "done".to_owned()).map_err(|e| e.to_string())
+}
+
+fn shown<T: std::fmt::Debug>(result: Result<T, impl std::fmt::Display>) -> Outcome {
+    result.map(|t| format!("{t:?}")).map_err(|e| e.to_string())
+}
+
+/// Without the revision: that depends on what else has happened.
+fn value<T>(read: Revised<T>) -> T {
+    read.value
+}
+
+pub(crate) fn counted(records: u64) -> Statistics {
+    Statistics {
+        records,
+        ..Statistics::default()
+    }
+}
+
+fn failure() -> Failure {
+    Failure {
+        reason: "it did not work".to_owned(),
+        terminal: false,
+        backoff: Backoff::default(),
+        random: 7,
+    }
+}
+
+fn task(id: &str, millis: i64) -> Task {
+    Task {
+        project: ProjectId(1),
+        id: id.to_owned(),
+        kind: "k".to_owned(),
+        created_at: at(millis),
+        node: "n".to_owned(),
+        source: source(),
+        sink: None,
+        end: None,
+    }
+}
+
+fn token(millis: i64) -> Token {
+    Token {
+        id: "1-a".to_owned(),
+        project: ProjectId(1),
+        branch: branch().branch,
+        role: Role::Admin,
+        description: String::new(),
+        created: stamp(millis),
+        expires_at: None,
+        secrets: vec![TokenSecret {
+            sha256: "0".repeat(64),
+            made_at: at(millis),
+            valid_until: None,
+        }],
+    }
+}
+
+fn finished(end: LetterEnd) -> Finished {
+    Finished {
+        letters: vec![1],
+        lost: Vec::new(),
+        counts: LetterCounts { taken: 4, lost: 0 },
+        end,
+    }
+}
+
+/// Does it; `now` is the actor's clock, in milliseconds.
+pub(crate) async fn perform(repo: &Repo, op: Op, targets: &Targets, now: i64) -> Outcome {
+    let (stamp, volumes) = (stamp(now), volumes());
+    let text = format!("Changed at {now}.");
+    match op {
+        Op::CreateSource => {
+            let content = source_content(&text);
+            done(repo.create_source(&source(), content, &text, &stamp).await)
+        }
+        Op::CreateOtherSource => {
+            let (key, content) = (source_key("new"), source_content(&text));
+            done(repo.create_source(&key, content, &text, &stamp).await)
+        }
+        Op::UpdateSource => {
+            let key = source();
+            let update = repo.update_source(&key, &text, &stamp, |content| {
+                content.description.push_str(&text);
+                Ok(())
+            });
+            done(update.await)
+        }
+        Op::RollbackSource => done(repo.rollback_source(&source(), 1, &stamp).await),
+        Op::DeleteSource => done(repo.delete_source(&source(), &stamp).await),
+        Op::UndeleteSource => done(repo.undelete_source(&source(), &volumes, &stamp).await),
+        Op::DisableSource => done(repo.disable_source(&source(), &text, &stamp).await),
+        Op::EnableSource => done(repo.enable_source(&source(), &volumes, &stamp).await),
+        Op::PurgeSource => done(repo.purge_source(&source(), &stamp).await),
+        Op::ClearStatistics => done(repo.clear_statistics(&sink(), &stamp).await),
+        Op::CreateTask
+        | Op::FinishTask
+        | Op::FailAbandoned
+        | Op::RemoveTasks
+        | Op::CreateToken
+        | Op::RotateToken
+        | Op::RevokeToken
+        | Op::SetQuota
+        | Op::ResetQuota
+        | Op::Cluster => beside(repo, op, now).await,
+        Op::Statistics | Op::LetterOwner | Op::FilledTables | Op::ActiveSink => {
+            look(repo, op).await
+        }
+        Op::Replay | Op::Drop | Op::ReportLetters | Op::ForgetLetters => {
+            letters(repo, op, targets, now).await
+        }
+        Op::OpenFile
+        | Op::RotateFile
+        | Op::RotateSlice
+        | Op::Report
+        | Op::Uploading
+        | Op::Uploaded
+        | Op::UploadedAgain
+        | Op::SliceFailed
+        | Op::Importing
+        | Op::Imported
+        | Op::FileFailed
+        | Op::Remove => files(repo, op, targets, now).await,
+        Op::Careless => {
+            let read = repo.store().get("count").await.unwrap();
+            let mut count = read.map(|e| e.value.to_vec()).unwrap_or_default();
+            count.push(b'|');
+            let mut txn = Txn::new();
+            txn.put("count", count);
+            done(repo.store().txn(txn).await)
+        }
+        _ => sinks(repo, op, now).await,
+    }
+}
+
+async fn sinks(repo: &Repo, op: Op, now: i64) -> Outcome {
+    let (key, stamp, volumes) = (sink(), stamp(now), volumes());
+    let text = format!("Changed at {now}.");
+    match op {
+        Op::CreateSink | Op::CreateOtherSink => {
+            let key = match op {
+                Op::CreateSink => key,
+                _ => sink_key("src", "new"),
+            };
+            let content = sink_content(&text);
+            done(
+                repo.create_sink(&key, content, &text, &volumes, &stamp)
+                    .await,
+            )
+        }
+        Op::UpdateSink => {
+            let update = repo.update_sink(&key, &text, &volumes, &stamp, |content| {
+                content.description.push_str(&text);
+                Ok(())
+            });
+            done(update.await)
+        }
+        Op::TurnIntoTopic => {
+            let update = repo.update_sink(&key, &text, &volumes, &stamp, |content| {
+                content.target = topic_target();
+                Ok(())
+            });
+            done(update.await)
+        }
+        Op::DeleteSink => done(repo.delete_sink(&key, &stamp).await),
+        Op::UndeleteSink => done(repo.undelete_sink(&key, &volumes, &stamp).await),
+        Op::DisableSink => done(repo.disable_sink(&key, &text, &stamp).await),
+        Op::EnableSink => done(repo.enable_sink(&key, &volumes, &stamp).await),
+        Op::PauseTopic => done(repo.pause_sink(&topic(), &text, &stamp).await),
+        Op::ResumeTopic => done(repo.resume_sink(&topic(), &stamp).await),
+        _ => done(repo.delete_sink(&topic(), &stamp).await),
+    }
+}
+
+async fn files(repo: &Repo, op: Op, targets: &Targets, now: i64) -> Outcome {
+    let (millis, now) = (now, at(now));
+    let none = || Ok("there is none".to_owned());
+    if op == Op::OpenFile {
+        return done(repo.open_file(&sink(), &volumes(), now).await);
+    }
+    let of_file = match op {
+        Op::RotateFile => Some(FileState::Writing),
+        Op::Importing => Some(FileState::Closing),
+        Op::Imported | Op::FileFailed => Some(FileState::Importing),
+        Op::Remove => Some(FileState::Imported),
+        _ => None,
+    };
+    if let Some(state) = of_file {
+        let Some(key) = targets.file(state) else {
+            return none();
+        };
+        return match op {
+            Op::RotateFile => done(repo.rotate_file(key, &volumes(), now).await),
+            Op::Importing => done(repo.file_importing(key, now).await),
+            Op::Imported => done(repo.file_imported(key, 7, now).await),
+            Op::FileFailed => done(repo.file_failed(key, &failure(), now).await),
+            _ => done(repo.remove_imported(key).await),
+        };
+    }
+    let state = match op {
+        Op::RotateSlice | Op::Report => SliceState::Writing,
+        Op::Uploading => SliceState::Closing,
+        Op::UploadedAgain => SliceState::Uploaded,
+        _ => SliceState::Uploading,
+    };
+    let Some(key) = targets.slice(state) else {
+        return none();
+    };
+    let records = counted(u64::try_from(millis).unwrap());
+    match op {
+        Op::RotateSlice => done(repo.rotate_slice(key, now).await),
+        Op::Report => {
+            let node = NodeId(format!("n{millis}"));
+            let reports = [(key.clone(), records)];
+            done(repo.report_statistics(&node, &reports).await)
+        }
+        Op::Uploading => done(repo.slice_uploading(key, records, now).await),
+        Op::Uploaded => done(repo.slice_uploaded(key, 9, 0, now).await),
+        Op::UploadedAgain => done(repo.slice_uploaded_again(key, 8, 1).await),
+        _ => done(repo.slice_failed(key, &failure(), now).await),
+    }
+}
+
+async fn letters(repo: &Repo, op: Op, targets: &Targets, now: i64) -> Outcome {
+    let (sink, volume) = (sink(), volumes().remove(0));
+    match op {
+        Op::Replay => {
+            let Some(file) = targets.file(FileState::Writing) else {
+                return Ok("there is none".to_owned());
+            };
+            let slice = SliceKey {
+                file: file.clone(),
+                volume: volume.clone(),
+                opened_at: at(now),
+            };
+            let replayed = finished(LetterEnd::Replayed(slice, counted(1)));
+            let finish = repo.finish_letters(&sink, &volume, &replayed, at(now));
+            done(finish.await)
+        }
+        Op::Drop => {
+            let dropped = finished(LetterEnd::Dropped);
+            let finish = repo.finish_letters(&sink, &volume, &dropped, at(now));
+            done(finish.await)
+        }
+        Op::ReportLetters => {
+            let counts = LetterCounts { taken: 3, lost: 1 };
+            done(repo.report_letters(&[(sink, volume, counts)]).await)
+        }
+        _ => done(repo.forget_letters(&sink).await),
+    }
+}
+
+async fn beside(repo: &Repo, op: Op, now: i64) -> Outcome {
+    let project = ProjectId(1);
+    match op {
+        Op::CreateTask => done(repo.create_task(&task("new", now)).await),
+        Op::FinishTask => {
+            let end = TaskEnd {
+                finished_at: at(now),
+                duration_ms: 1,
+                outcome: Ok(now.to_string()),
+            };
+            done(repo.finish_task(project, "old", end).await)
+        }
+        Op::FailAbandoned => shown(repo.fail_abandoned_tasks(at(now)).await),
+        Op::RemoveTasks => {
+            let far = at(now + 72 * 3_600_000);
+            shown(repo.remove_old_tasks(TaskRetention::default(), far).await)
+        }
+        Op::CreateToken => done(repo.create_token(&token(now)).await),
+        Op::RotateToken => {
+            let (sha256, overlap) = (format!("{now:064}"), std::time::Duration::ZERO);
+            done(
+                repo.rotate_token(project, "1-a", &sha256, overlap, &stamp(now))
+                    .await,
+            )
+        }
+        Op::RevokeToken => done(repo.revoke_token(project, "1-a", &stamp(now)).await),
+        Op::SetQuota | Op::ResetQuota => {
+            let quota = OwnQuota {
+                connections: (op == Op::SetQuota).then_some(now.unsigned_abs()),
+                ..OwnQuota::default()
+            };
+            done(repo.set_quota(project, &quota, &stamp(now)).await)
+        }
+        _ => shown(repo.cluster_id(now.unsigned_abs().into()).await),
+    }
+}
+
+async fn look(repo: &Repo, op: Op) -> Outcome {
+    match op {
+        Op::Statistics => {
+            // What is counted of letters may be of the moment after it: not that, but the balance.
+            let counted = repo.sink_statistics(&sink()).await;
+            shown(counted.map(|s| {
+                let levels = (s.local, s.staging, s.target, s.shown_target);
+                (levels, s.imported_rows, s.balance().holds())
+            }))
+        }
+        Op::LetterOwner => shown(repo.letter_owner(&sink()).await),
+        Op::FilledTables => shown(repo.filled_tables(&source()).await),
+        _ => shown(repo.sink(&sink()).await.map(value)),
+    }
+}
+
+/// What every state has besides sources and sinks.
+pub(crate) async fn beside_all(repo: &Repo) {
+    repo.create_task(&task("old", 0)).await.unwrap();
+    repo.create_token(&token(0)).await.unwrap();
+}

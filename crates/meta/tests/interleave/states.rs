@@ -1,0 +1,193 @@
+//! What there is before anybody acts.
+
+use std::sync::Arc;
+
+use forebay_meta::stored::letters::LetterCounts;
+use forebay_meta::{Repo, SinkContent};
+use forebay_model::{FileKey, FileState, NodeId, SinkSettings, SliceState};
+
+use crate::common::{at, branch, sink_content, source_content, stamp};
+use crate::memory::{Content, Memory};
+use crate::ops::{beside_all, counted, other, sink, source, topic, topic_target, volumes};
+
+/// Each state with its name.
+pub(crate) async fn all() -> Vec<(&'static str, Content)> {
+    let mut states = Vec::new();
+    for (name, steps) in [
+        ("nothing", &[][..]),
+        ("new", &[Step::New]),
+        ("busy", &[Step::New, Step::Files]),
+        (
+            "source off",
+            &[Step::New, Step::Files, Step::OtherOff, Step::SourceOff],
+        ),
+        (
+            "sink off by itself",
+            &[Step::New, Step::Files, Step::SinkOff],
+        ),
+        (
+            "source off after its sink",
+            &[Step::New, Step::SinkOff, Step::SourceOff],
+        ),
+        ("sink deleted", &[Step::New, Step::Files, Step::SinkGone]),
+        (
+            "sink deleted, source off",
+            &[Step::New, Step::SinkGone, Step::SourceOff],
+        ),
+        (
+            "sink off with its source, deleted",
+            &[Step::New, Step::SourceOff, Step::SinkGone],
+        ),
+        (
+            "source deleted",
+            &[Step::New, Step::Files, Step::SourceGone],
+        ),
+        (
+            "source and all deleted",
+            &[Step::New, Step::SinkGone, Step::SourceGone, Step::Arrive],
+        ),
+        (
+            "source deleted while off",
+            &[Step::New, Step::SourceOff, Step::SourceGone, Step::Arrive],
+        ),
+        (
+            "forgotten",
+            &[Step::New, Step::SourceGone, Step::Arrive, Step::Purge],
+        ),
+    ] {
+        let memory = Arc::new(Memory::default());
+        let repo = Repo::new(Arc::<Memory>::clone(&memory), SinkSettings::default());
+        repo.ensure_branch(&branch(), true, &stamp(0))
+            .await
+            .unwrap();
+        beside_all(&repo).await;
+        for step in steps {
+            step.make(&repo).await;
+        }
+        states.push((name, memory.content()));
+    }
+    states
+}
+
+#[derive(Clone, Copy)]
+enum Step {
+    New,
+    Files,
+    OtherOff,
+    SinkOff,
+    SourceOff,
+    SinkGone,
+    SourceGone,
+    Arrive,
+    Purge,
+}
+
+impl Step {
+    async fn make(self, repo: &Repo) {
+        let by = stamp(500);
+        match self {
+            Self::New => new(repo).await,
+            Self::Files => files(repo).await,
+            Self::OtherOff => drop(repo.disable_sink(&other(), "off", &by).await.unwrap()),
+            Self::SinkOff => drop(repo.disable_sink(&sink(), "off", &by).await.unwrap()),
+            Self::SourceOff => drop(repo.disable_source(&source(), "off", &by).await.unwrap()),
+            Self::SinkGone => drop(repo.delete_sink(&sink(), &by).await.unwrap()),
+            Self::SourceGone => drop(repo.delete_source(&source(), &by).await.unwrap()),
+            Self::Arrive => arrive(repo).await,
+            Self::Purge => drop(repo.purge_source(&source(), &by).await.unwrap()),
+        }
+    }
+}
+
+/// A source with two tables and a topic; the first has dead letters.
+async fn new(repo: &Repo) {
+    let (by, volumes) = (stamp(1), volumes());
+    repo.create_source(&source(), source_content("s"), "New source.", &by)
+        .await
+        .unwrap();
+    let topic_content = SinkContent {
+        target: topic_target(),
+        ..sink_content("top")
+    };
+    for (key, content) in [
+        (sink(), sink_content("one")),
+        (other(), sink_content("two")),
+        (topic(), topic_content),
+    ] {
+        repo.create_sink(&key, content, "New sink.", &volumes, &by)
+            .await
+            .unwrap();
+    }
+    let counts = LetterCounts { taken: 3, lost: 0 };
+    let reported = [(sink(), volumes[0].clone(), counts)];
+    repo.report_letters(&reported).await.unwrap();
+}
+
+/// The open file of the first sink.
+async fn open(repo: &Repo) -> FileKey {
+    let files = repo.active_files(Some(&sink())).await.unwrap();
+    let open = files.iter().find(|f| f.file.state == FileState::Writing);
+    open.unwrap().file.key.clone()
+}
+
+/// Gives the first sink files and slices in each of their states.
+async fn files(repo: &Repo) {
+    for (count, last) in [
+        FileState::Imported,
+        FileState::Imported,
+        FileState::Importing,
+        FileState::Closing,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let now = at(10 * i64::try_from(count).unwrap() + 10);
+        let key = open(repo).await;
+        repo.rotate_file(&key, &volumes(), now).await.unwrap();
+        let files = repo.active_files(Some(&sink())).await.unwrap();
+        let file = files.iter().find(|f| f.file.key == key).unwrap();
+        for (i, slice) in file.slices.iter().enumerate() {
+            let slice = &slice.slice.key;
+            if last == FileState::Closing && i > 0 {
+                // This one waits for its nodes.
+                continue;
+            }
+            repo.slice_uploading(slice, counted(3), now).await.unwrap();
+            if last > FileState::Closing {
+                repo.slice_uploaded(slice, 9, 0, now).await.unwrap();
+            }
+        }
+        if last > FileState::Closing {
+            repo.file_importing(&key, now).await.unwrap();
+        }
+        if last > FileState::Importing {
+            repo.file_imported(&key, 6, now).await.unwrap();
+        }
+    }
+    // The open one has a slice in staging, and one that is written.
+    let files = repo.active_files(Some(&sink())).await.unwrap();
+    let open = files.last().unwrap();
+    let (first, second) = (&open.slices[0].slice.key, &open.slices[1].slice.key);
+    repo.rotate_slice(first, at(60)).await.unwrap();
+    repo.slice_uploading(first, counted(2), at(61))
+        .await
+        .unwrap();
+    repo.slice_uploaded(first, 9, 0, at(62)).await.unwrap();
+    let reports = [(second.clone(), counted(4))];
+    let node = NodeId("n".to_owned());
+    repo.report_statistics(&node, &reports).await.unwrap();
+}
+
+/// Nothing is on its way any more.
+async fn arrive(repo: &Repo) {
+    for file in repo.active_files(None).await.unwrap() {
+        for slice in &file.slices {
+            assert_eq!(slice.slice.state, SliceState::Closing);
+            let none = counted(0);
+            repo.slice_uploading(&slice.slice.key, none, at(600))
+                .await
+                .unwrap();
+        }
+        repo.file_importing(&file.file.key, at(601)).await.unwrap();
+    }
+}
