@@ -14,8 +14,7 @@ use std::time::Duration;
 
 use forebay_remote::cache::embedded::EmbeddedCache;
 use forebay_remote::cache::{CacheError, Hash, RowCache};
-use forebay_remote::keyed::{Prepared, Row, Shape};
-use sha2::{Digest, Sha256};
+use forebay_remote::keyed::{Prepared, Shape};
 use tokio::time::Instant;
 
 use crate::definition::Cache;
@@ -92,22 +91,13 @@ impl Known {
         }))
     }
 
-    /// Which of the `wanted` rows have to be written. What is known of them is forgotten.
+    /// Which of the `wanted` rows have to be written, whose keys and contents have these hashes.
+    /// What is known of them is forgotten.
     pub(super) async fn plan(
         &self,
-        shape: &Shape,
-        rows: &[Row],
         wanted: &[usize],
+        hashes: Vec<(Hash, Hash)>,
     ) -> Result<Plan, Failure> {
-        let hashes: Vec<(Hash, Hash)> = wanted
-            .iter()
-            .filter_map(|i| rows.get(*i))
-            .map(|row| {
-                let mut bytes = Vec::new();
-                row.0.iter().for_each(|v| v.write_canonical(&mut bytes));
-                (hash(&shape.key_bytes(row)), hash(&bytes))
-            })
-            .collect();
         let all = |space| Plan {
             wanted: wanted.to_vec(),
             hashes: hashes.clone(),
@@ -136,11 +126,11 @@ impl Known {
         }
     }
 
-    /// Notes what was written. `is_dead` says by place which rows were not.
-    pub(super) async fn note(&self, plan: Plan, is_dead: &[bool]) {
+    /// Notes what was written: rows of those places for which `is_written` says so.
+    pub(super) async fn note(&self, plan: Plan, is_written: impl Fn(usize) -> bool) {
         let Some(space) = &plan.space else { return };
         let written = plan.wanted.iter().zip(&plan.hashes);
-        let written = written.filter(|(i, _)| is_dead.get(**i) == Some(&false));
+        let written = written.filter(|(place, _)| is_written(**place));
         let written: Vec<(Hash, Hash)> = written.map(|(_, h)| *h).collect();
         if let Err(error) = self.cache.put(space, &written).await {
             // They are forgotten, so nothing wrong is known: they are written once more next time.
@@ -201,15 +191,6 @@ impl Known {
 
 fn space(stem: &str, generation: u64) -> String {
     format!("{stem}:{generation}")
-}
-
-fn hash(bytes: &[u8]) -> Hash {
-    let digest = Sha256::digest(bytes);
-    let mut hash = Hash::default();
-    hash.iter_mut()
-        .zip(digest)
-        .for_each(|(to, from)| *to = from);
-    hash
 }
 
 fn open(cache: &Cache, run: &Run, space: &str) -> Result<Box<dyn RowCache>, CacheError> {
