@@ -319,7 +319,7 @@ mod tests {
     fn hashes_are_those_of_the_key_and_of_all() {
         let hashes = |text: &str| row(text).unwrap().hashes;
         let first = hashes(r#"{"id":1,"ok":true,"name":"a"}"#);
-        assert_eq!(hashes(r#"{"name":"a", "ok":true, "id":1}"#), first);
+        assert_eq!(hashes(r#"{"id":1, "ok": true,"name":"a" }"#), first);
         let other = hashes(r#"{"id":1,"ok":true,"name":"b"}"#);
         assert_eq!(other[0].0, first[0].0, "the same key");
         assert_ne!(other[0].1, first[0].1);

@@ -5,6 +5,8 @@
 //! - a hash is noted only after its row was written;
 //! - a hash that differs is forgotten *before* the row is written: if the process dies between the
 //!   write and the note, nothing is known of the key, instead of something wrong;
+//! - a hash says nothing of other columns than those that it was made of: with others, another
+//!   generation begins too;
 //! - when the cache can't be told to forget, everything is forgotten: hashes are kept in a space
 //!   that has the table's incarnation and a generation of the job's state in its name, and another
 //!   generation is begun, on disk, before anything is written.
@@ -14,7 +16,7 @@ use std::time::Duration;
 
 use forebay_remote::cache::embedded::EmbeddedCache;
 use forebay_remote::cache::{CacheError, Hash, RowCache};
-use forebay_remote::keyed::{Prepared, Shape};
+use forebay_remote::keyed::{Column, Prepared, Shape};
 use tokio::time::Instant;
 
 use crate::definition::Cache;
@@ -72,13 +74,20 @@ impl Known {
             rests_until: None,
         };
         let stem = format!("{id}:{}:{}", shape.table, prepared.incarnation);
-        if prepared.is_empty {
-            // Someone may have emptied it: what is known of its rows is not true any more.
+        let columns = columns(shape);
+        let before = run.state.meta("columns").await;
+        let before = before.map_err(run.state_failed())?;
+        // Someone may have emptied it; or the same values were written into other columns: what is
+        // known of its rows is not true any more.
+        if prepared.is_empty || before.as_ref() != Some(&columns) {
             health.generation += 1;
             let kept = run
                 .state
                 .set_meta("generation", health.generation.to_string());
             kept.await.map_err(run.state_failed())?;
+            // After the generation: killed in between, another one is begun.
+            let kept = run.state.set_meta("columns", columns).await;
+            kept.map_err(run.state_failed())?;
         }
         let space = space(&stem, health.generation);
         let cache = open(cache, run, &space).map_err(|e| Failure::Destination(e.to_string()))?;
@@ -187,6 +196,16 @@ impl Known {
         };
         Ok(())
     }
+}
+
+/// The columns that hashes are made of.
+fn columns(shape: &Shape) -> String {
+    let column = |c: &Column| {
+        let key = if c.is_key { " key" } else { "" };
+        format!("{} {}{key}", c.name, c.kind)
+    };
+    let columns: Vec<String> = shape.columns.iter().map(column).collect();
+    columns.join(", ")
 }
 
 fn space(stem: &str, generation: u64) -> String {
