@@ -192,7 +192,10 @@ fn a_power_cut_repeats_no_more_than_the_window() {
         assert!(repeated <= WINDOW, "{repeated} after {calls} calls");
         most = most.max(repeated);
     }
-    assert!(most > 0, "some of the cuts came between a batch and its cursor");
+    assert!(
+        most > 0,
+        "some of the cuts came between a batch and its cursor"
+    );
 }
 
 #[test]

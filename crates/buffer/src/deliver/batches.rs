@@ -21,8 +21,8 @@ impl Deliverer {
         let some = usize::try_from(config.repeat_window / 2).unwrap_or(usize::MAX);
         let some = some.min(config.in_flight_messages / 2);
         // What is under way makes more room soon: small batches cost more than the wait.
-        let full = self.sent_bytes >= config.in_flight_bytes
-            || room < config.batch_messages.min(some);
+        let full =
+            self.sent_bytes >= config.in_flight_bytes || room < config.batch_messages.min(some);
         if full && !self.sent.is_empty() || room == 0 {
             return None;
         }
