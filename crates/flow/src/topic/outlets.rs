@@ -8,7 +8,7 @@ use forebay_buffer::{LaneStats, Outlet};
 use forebay_log::{AppendError, StreamId, Ticket};
 use forebay_meta::repo::letters::LetterOwner;
 use forebay_meta::{Mirror, Repo, Snapshot, StoreError, keys};
-use forebay_model::{Sink, SinkKey, TopicKind, TopicSink};
+use forebay_model::{HttpMethod, Sink, SinkKey, TopicKind, TopicSink};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
@@ -44,6 +44,7 @@ struct Wanted {
     provider: String,
     topic: String,
     batches: bool,
+    method: HttpMethod,
 }
 
 /// How the delivery of a sink is.
@@ -194,6 +195,7 @@ impl Topics {
             provider: topic.provider.clone(),
             topic: topic.topic.clone(),
             batches: topic.batches,
+            method: topic.method,
         });
         self.open_or_leave(&place, topic, wanted);
         self.measure(sink);

@@ -15,6 +15,7 @@
 mod client;
 mod endpoint;
 mod kafka;
+mod life;
 #[allow(dead_code, reason = "the tests of the process use the rest of it")]
 #[path = "../process/server.rs"]
 mod server;

@@ -23,7 +23,7 @@ async fn with_topic() -> World {
 async fn a_topic_comes_back_as_it_went_in() {
     let world = World::with_source().await;
     let topic = json!({
-        "provider": "hook", "topic": "orders.v1", "batches": true,
+        "provider": "hook", "topic": "orders.v1", "batches": true, "method": "PUT",
         "message": {
             "fields": [{ "type": "ip", "name": "ip" }, { "type": "path", "name": "n", "path": "a" }],
             "key": { "type": "path", "path": "id", "rawString": true },
@@ -34,7 +34,7 @@ async fn a_topic_comes_back_as_it_went_in() {
     assert_eq!(task["result"], "Sink has been created successfully.");
     let shown = world.get(K).await.ok();
     let expected = json!({
-        "provider": "hook", "topic": "orders.v1", "batches": true,
+        "provider": "hook", "topic": "orders.v1", "batches": true, "method": "PUT",
         "message": {
             "fields": [
                 { "type": "ip", "name": "ip" },
@@ -56,7 +56,7 @@ async fn a_message_is_the_body_and_a_topic_the_sink_unless_told() {
     let world = with_topic().await;
     let shown = world.get(K).await.ok();
     let expected = json!({
-        "provider": "hook", "topic": "hooks", "batches": false,
+        "provider": "hook", "topic": "hooks", "batches": false, "method": "POST",
         "message": { "value": { "type": "body" }, "headers": [] },
     });
     assert_eq!(shown["topic"], expected);
@@ -116,13 +116,26 @@ async fn what_is_wrong_with_a_topic_is_said() {
 }
 
 #[tokio::test]
+async fn a_method_that_sends_nothing_is_refused_by_name() {
+    let world = World::with_source().await;
+    for method in ["GET", "put", "", "POST ", "DELETE"] {
+        let body = hook(json!({ "provider": "hook", "method": method }));
+        let reply = world.post(SINKS, body).await;
+        let message = format!(
+            "Value of body.topic.method must be one of \"POST\", \"PUT\", \"PATCH\" but got value \"{method}\"."
+        );
+        reply.is_error(400, "stream.api.invalidEnumValue", &message);
+    }
+}
+
+#[tokio::test]
 async fn a_topic_is_changed_but_not_its_type() {
     let world = with_topic().await;
-    let change =
-        json!({ "topic": { "topic": "other", "message": { "value": { "type": "uuid" } } } });
+    let change = json!({ "topic": { "topic": "other", "method": "PATCH", "message": { "value": { "type": "uuid" } } } });
     world.done(world.patch(K, change).await).await;
     let shown = world.get(K).await.ok();
     assert_eq!(shown["topic"]["topic"], "other");
+    assert_eq!(shown["topic"]["method"], "PATCH");
     assert_eq!(
         shown["topic"]["message"]["value"],
         json!({ "type": "uuid" })
