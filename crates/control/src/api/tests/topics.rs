@@ -182,6 +182,39 @@ async fn delivery_is_paused_and_resumed_with_a_version_each() {
 }
 
 #[tokio::test]
+async fn an_id_keeps_its_type_until_nothing_of_the_deleted_sink_is_left() {
+    let world = with_topic().await;
+    world.done(world.delete(K).await).await;
+    let mut table = sink("Hooks");
+    table["sinkId"] = "hooks".into();
+    let reply = world.post(SINKS, table.clone()).await;
+    let message = "Sink id \"hooks\" is in use: it was deleted as \"http\" with 3 records on their way and 1 dead letters. Wait until they are delivered, undelete it to see to them, or take another id.";
+    reply.is_error(409, "stream.api.sinkIdInUse", message);
+    // Of the same type it is a change, as any other.
+    let body = hook(json!({ "provider": "hook", "method": "PUT" }));
+    world.done(world.post(SINKS, body).await).await;
+    assert_eq!(world.get(K).await.ok()["version"]["number"], 2);
+}
+
+#[tokio::test]
+async fn a_version_of_another_type_is_not_returned_to() {
+    let world = World::with_source().await;
+    let mut table = sink("Hooks");
+    table["sinkId"] = "hooks".into();
+    world.done(world.post(SINKS, table).await).await;
+    world.done(world.delete(K).await).await;
+    let body = hook(json!({ "provider": "hook" }));
+    world.done(world.post(SINKS, body).await).await;
+    let reply = world.put(&format!("{K}/versions/1/rollback")).await;
+    let message =
+        "The type of a sink can't be changed: it is \"http\", version \"1\" is of type \"table\".";
+    reply.is_error(400, "stream.api.badRequest", message);
+    world
+        .done(world.put(&format!("{K}/versions/2/rollback")).await)
+        .await;
+}
+
+#[tokio::test]
 async fn counts_of_a_topic_are_in_balance() {
     let world = with_topic().await;
     let delivery = world.get(&format!("{K}/statistics/delivery")).await.ok();
