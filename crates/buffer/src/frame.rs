@@ -22,6 +22,30 @@ pub fn encode_apart(out: &mut Vec<u8>, topic: &str, message: &Message, timestamp
     encode(out, Some(topic), message, at, 0);
 }
 
+/// The codec number of a block with one message that is sent again after it was a dead letter: the
+/// number of the letter, then the message as in [`CODEC_MESSAGES_APART`]. By the number it is known
+/// that the letter's message is here.
+pub const CODEC_MESSAGE_AGAIN: u8 = 35;
+
+/// Appends what a block of [`CODEC_MESSAGE_AGAIN`] holds.
+pub fn encode_again(
+    out: &mut Vec<u8>,
+    letter: u64,
+    topic: &str,
+    message: &Message,
+    timestamp_ms: i64,
+) {
+    varint(out, letter);
+    encode_apart(out, topic, message, timestamp_ms);
+}
+
+/// The number of the letter whose message a block of [`CODEC_MESSAGE_AGAIN`] holds; `None` when the
+/// payload is none of such a block.
+#[must_use]
+pub fn letter_again(payload: &Bytes) -> Option<u64> {
+    Fields::new(payload.clone()).varint().ok()
+}
+
 /// Appends a message. `topic` is given only where it is not that of the lane; `last_ms` is the
 /// time of the message before it, 0 for the first.
 pub(crate) fn encode(
@@ -207,6 +231,14 @@ impl Decoder {
         }
     }
 
+    /// Of a block of [`CODEC_MESSAGE_AGAIN`].
+    pub(crate) fn again(payload: Bytes, first_seq: u64, lane_topic: Arc<str>) -> Self {
+        let mut decoder = Self::apart(payload, first_seq, lane_topic);
+        // A number that is none is followed by no message: that is found then.
+        decoder.fields.varint().ok();
+        decoder
+    }
+
     pub(crate) fn next_seq(&self) -> u64 {
         self.next_seq
     }
@@ -315,6 +347,26 @@ mod tests {
             ("b".to_owned(), 5, Some(1_600_000_000_000)),
         ];
         assert_eq!(read, wanted);
+    }
+
+    #[test]
+    fn a_message_that_is_sent_again_names_its_letter() {
+        let mut out = Vec::new();
+        encode_again(
+            &mut out,
+            300,
+            "a",
+            &Message::keyed("k", "v"),
+            1_700_000_000_000,
+        );
+        let block = Bytes::from(out);
+        assert_eq!(letter_again(&block), Some(300));
+        let read: Vec<_> = Decoder::again(block, 4, Arc::from("lane"))
+            .map(Result::unwrap)
+            .map(|d| (d.topic.to_string(), d.sequence, d.message.payload))
+            .collect();
+        assert_eq!(read, [("a".to_owned(), 4, Some(Bytes::from("v")))]);
+        assert_eq!(letter_again(&Bytes::from_static(b"\xff")), None);
     }
 
     /// The format on disk is a promise: this block was written by version 1.
