@@ -213,6 +213,56 @@ test("dead letters are listed, shown, dropped, mended and replayed", async () =>
   await page.context().close();
 });
 
+test("dead letters of a topic are beside the others, and any of them is replayed", async () => {
+  await task("POST", S, { type: "http", name: "Hooks" });
+  await task("POST", `${S}/hooks/sinks`, { type: "http", name: "Hook", topic: { provider: "hook", method: "PUT" } });
+  const { url } = (await api("GET", `${S}/hooks`)).http;
+  for (const n of [1, 2]) assert.equal(await post(url, { n }), 200);
+  const page = await visit("");
+  await page.getByRole("row").filter({ hasText: "Hooks" }).locator("[data-name='Dead letters']").getByText("2").waitFor();
+  await go(page, "#/sources/hooks/sinks/hook");
+  await heading(page, "Hook");
+  await page.getByText("refused by the provider, kept").waitFor();
+  const letters = page.getByRole("region", { name: "Dead letters" });
+  const rows = letters.getByRole("table").locator("tbody tr:not(.details)");
+  await until("two letters", async () => (await rows.count()) === 2);
+  await rows.nth(1).getByText(/refused it 1 times: 422/).waitFor();
+  await rows.nth(1).getByRole("button", { name: /^Show/ }).click();
+  await letters.getByText('{"n":2}').waitFor();
+  assert.equal(await letters.getByRole("link", { name: "Try it in the playground" }).count(), 0);
+  await shots(page, "sink-topic-letters");
+  // The newer of them: the older one stays.
+  await rows.nth(1).getByRole("checkbox").check();
+  await letters.getByRole("button", { name: "Replay 1 letter" }).click();
+  await page.getByText("1 letter replayed.").waitFor();
+  await until("one letter", async () => (await rows.count()) === 1);
+  await rows.nth(0).getByRole("button", { name: /^Show/ }).click();
+  await letters.getByText('{"n":1}').waitFor();
+  await until("what was replayed, counted once", async () => {
+    const delivery = await api("GET", `${S}/hooks/sinks/hook/statistics/delivery`);
+    return delivery.accepted === 2 && delivery.delivered === 1 && delivery.dead === 1;
+  });
+  await letters.getByRole("button", { name: "Drop all" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Drop for good" }).click();
+  await letters.getByText("None. A message that the provider refuses").waitFor();
+  await page.context().close();
+});
+
+test("a deleted sink is brought back from its source's page", async () => {
+  await task("DELETE", `${S}/hooks/sinks/hook`);
+  const page = await visit("#/sources/hooks");
+  const deleted = page.locator("details.deleted");
+  await deleted.locator("summary").getByText("1 sink").click();
+  await deleted.getByRole("listitem").filter({ hasText: "Hook" }).waitFor();
+  await shots(page, "deleted-sink");
+  await deleted.getByRole("button", { name: "Bring back Hook" }).click();
+  await page.getByText("Hook is back.").waitFor();
+  await page.getByRole("link", { name: "Hook", exact: true }).waitFor();
+  await deleted.waitFor({ state: "detached" });
+  assert.equal((await api("GET", `${S}/hooks/sinks/hook`)).deleted, undefined);
+  await page.context().close();
+});
+
 test("the playground edits columns, shows the row, and errors at their column", async () => {
   const page = await visit("#/playground");
   const test = page.getByRole("button", { name: "Test", exact: true });
@@ -332,6 +382,14 @@ test("a token that may only look sees all, tests what is saved, and is told the 
   await page.getByRole("button", { name: "Disable source" }).click();
   await page.getByRole("dialog").getByRole("button", { name: "Disable" }).click();
   await page.getByText("Log in with an admin's token to change something.").waitFor();
+
+  // What is deleted is seen, too, and stays so.
+  await task("DELETE", `${S}/hooks/sinks/hook`);
+  await go(page, "#/sources/hooks");
+  const deleted = page.locator("details.deleted");
+  await deleted.locator("summary").getByText("1 sink").click();
+  await deleted.getByRole("button", { name: "Bring back Hook" }).click();
+  await deleted.getByText("Log in with an admin's token to change something.").waitFor();
 
   // Revoked, it leads back to the log-in, which says so.
   const headers = { "X-StorageApi-Token": TOKEN };

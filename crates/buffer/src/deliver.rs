@@ -288,6 +288,11 @@ impl Deliverer {
         self.sent.is_empty() && self.redo.is_empty() && !self.source.has_more()
     }
 
+    /// Whether the provider is not to be tried yet.
+    pub(crate) fn pauses(&self) -> bool {
+        !self.pause.is_over(self.lane.shared.env.elapsed())
+    }
+
     pub(crate) fn mode(&self) -> Mode {
         self.lane.shared.config.mode
     }

@@ -22,6 +22,30 @@ pub fn encode_apart(out: &mut Vec<u8>, topic: &str, message: &Message, timestamp
     encode(out, Some(topic), message, at, 0);
 }
 
+/// The codec number of a block with one message that is sent again after it was a dead letter: the
+/// number of the letter, then the message as in [`CODEC_MESSAGES_APART`]. By the number it is known
+/// that the letter's message is here.
+pub const CODEC_MESSAGE_AGAIN: u8 = 35;
+
+/// Appends what a block of [`CODEC_MESSAGE_AGAIN`] holds.
+pub fn encode_again(
+    out: &mut Vec<u8>,
+    letter: u64,
+    topic: &str,
+    message: &Message,
+    timestamp_ms: i64,
+) {
+    varint(out, letter);
+    encode_apart(out, topic, message, timestamp_ms);
+}
+
+/// The number of the letter whose message a block of [`CODEC_MESSAGE_AGAIN`] holds; `None` when the
+/// payload is none of such a block.
+#[must_use]
+pub fn letter_again(payload: &Bytes) -> Option<u64> {
+    Fields::new(payload.clone()).varint().ok()
+}
+
 /// Appends a message. `topic` is given only where it is not that of the lane; `last_ms` is the
 /// time of the message before it, 0 for the first.
 pub(crate) fn encode(
@@ -31,8 +55,17 @@ pub(crate) fn encode(
     timestamp_ms: i64,
     last_ms: i64,
 ) {
+    let ms = zigzag(timestamp_ms.wrapping_sub(last_ms));
+    if topic.is_none() && ms < 0x80 && message.headers.is_empty() {
+        // Most messages: three bytes at once.
+        let ms = u8::try_from(ms).unwrap_or(0);
+        out.extend_from_slice(&[0, ms, 0]);
+        part(out, message.key.as_deref());
+        part(out, message.payload.as_deref());
+        return;
+    }
     part(out, topic.map(str::as_bytes));
-    varint(out, zigzag(timestamp_ms.wrapping_sub(last_ms)));
+    varint(out, ms);
     varint(out, message.headers.len() as u64);
     for (name, value) in &message.headers {
         varint(out, name.len() as u64);
@@ -43,10 +76,10 @@ pub(crate) fn encode(
     part(out, message.payload.as_deref());
 }
 
-/// The most bytes that [`encode`] adds for a message.
-pub(crate) fn encoded_len(topic: Option<&str>, message: &Message) -> usize {
+/// The most bytes that [`encode`] adds for a message of this length.
+pub(crate) fn encoded_len(topic: Option<&str>, message: &Message, len: usize) -> usize {
     let numbers = 10 * (5 + 2 * message.headers.len());
-    topic.map_or(0, str::len) + message.len() + numbers
+    topic.map_or(0, str::len) + len + numbers
 }
 
 fn part(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
@@ -198,6 +231,14 @@ impl Decoder {
         }
     }
 
+    /// Of a block of [`CODEC_MESSAGE_AGAIN`].
+    pub(crate) fn again(payload: Bytes, first_seq: u64, lane_topic: Arc<str>) -> Self {
+        let mut decoder = Self::apart(payload, first_seq, lane_topic);
+        // A number that is none is followed by no message: that is found then.
+        decoder.fields.varint().ok();
+        decoder
+    }
+
     pub(crate) fn next_seq(&self) -> u64 {
         self.next_seq
     }
@@ -269,7 +310,7 @@ mod tests {
                 let at = message.timestamp_ms.unwrap_or(0);
                 let before = out.len();
                 encode(&mut out, topic.as_deref(), message, at, last);
-                prop_assert!(out.len() - before <= encoded_len(topic.as_deref(), message));
+                prop_assert!(out.len() - before <= encoded_len(topic.as_deref(), message, message.len()));
                 last = at;
             }
             let decoded: Result<Vec<_>, _> = Decoder::new(Bytes::from(out), 7, Arc::from("lane")).collect();
@@ -306,6 +347,26 @@ mod tests {
             ("b".to_owned(), 5, Some(1_600_000_000_000)),
         ];
         assert_eq!(read, wanted);
+    }
+
+    #[test]
+    fn a_message_that_is_sent_again_names_its_letter() {
+        let mut out = Vec::new();
+        encode_again(
+            &mut out,
+            300,
+            "a",
+            &Message::keyed("k", "v"),
+            1_700_000_000_000,
+        );
+        let block = Bytes::from(out);
+        assert_eq!(letter_again(&block), Some(300));
+        let read: Vec<_> = Decoder::again(block, 4, Arc::from("lane"))
+            .map(Result::unwrap)
+            .map(|d| (d.topic.to_string(), d.sequence, d.message.payload))
+            .collect();
+        assert_eq!(read, [("a".to_owned(), 4, Some(Bytes::from("v")))]);
+        assert_eq!(letter_again(&Bytes::from_static(b"\xff")), None);
     }
 
     /// The format on disk is a promise: this block was written by version 1.

@@ -27,6 +27,9 @@ use crate::sync::lock;
 /// Blocks that wait for a provider that is written to directly.
 const DIRECT_READY: usize = 2;
 
+/// Blocks whose memory is kept for the next ones, while a lane is busy.
+const SPENT: usize = 16;
+
 /// A block of messages.
 pub(crate) struct Sealed {
     pub(crate) payload: Bytes,
@@ -42,6 +45,9 @@ pub(crate) struct Sealed {
 #[derive(Default)]
 pub(crate) struct Intake {
     open: Vec<u8>,
+    /// Memory of blocks that are on disk, for the next ones: fresh memory costs more than what is
+    /// put into it.
+    spent: VecDeque<Bytes>,
     records: u32,
     last_ms: i64,
     first_at_ms: i64,
@@ -94,7 +100,7 @@ impl Intake {
         if self.records == 0 {
             return;
         }
-        let next = Vec::with_capacity(self.open.len().min(capacity));
+        let next = self.memory(self.open.len().min(capacity));
         self.ready.push_back(Sealed {
             payload: Bytes::from(std::mem::replace(&mut self.open, next)),
             records: std::mem::take(&mut self.records),
@@ -103,6 +109,28 @@ impl Intake {
             pending: std::mem::take(&mut self.pending),
             whole: true,
         });
+    }
+
+    /// Empty memory for about so many bytes.
+    fn memory(&mut self, capacity: usize) -> Vec<u8> {
+        match self.spent.pop_front().map(Bytes::try_into_mut) {
+            Some(Ok(mut spent)) if spent.capacity() >= capacity => {
+                spent.clear();
+                return spent.into();
+            }
+            // The log still holds it.
+            Some(Err(busy)) => self.spent.push_back(busy),
+            _ => {}
+        }
+        Vec::with_capacity(capacity)
+    }
+
+    /// A block is on disk.
+    fn landed(&mut self, payload: Bytes) {
+        self.committing -= 1;
+        if self.spent.len() < SPENT {
+            self.spent.push_back(payload);
+        }
     }
 
     fn is_busy(&self, block_bytes: usize) -> bool {
@@ -133,7 +161,7 @@ pub(crate) fn put(
 ) -> Result<Receipt, Refused> {
     let shared = &lane.shared;
     let block_bytes = shared.config.block_bytes;
-    let now_ms = shared.env.now_ms();
+    let now_ms = shared.env.about_ms();
     let mut intake = lock(&lane.intake);
     if intake.closed {
         return Err(Refused::Error(WriteError::Closed));
@@ -144,7 +172,7 @@ pub(crate) fn put(
     let mut parts: Vec<Part> = Vec::new();
     let mut first: Option<Part> = None;
     let mut bytes = 0;
-    let mut index = intake.records as usize;
+    let mut index = intake.records;
     let mut taken = 0;
     for message in messages {
         let before = intake.open.len();
@@ -183,7 +211,7 @@ pub(crate) fn put(
     Ok(Receipt::new(first, parts))
 }
 
-fn part_of(intake: &Intake, index: usize, count: usize) -> Part {
+fn part_of(intake: &Intake, index: u32, count: u32) -> Part {
     Part {
         pending: intake.pending.clone(),
         index,
@@ -203,9 +231,9 @@ fn add(first: &mut Option<Part>, rest: &mut Vec<Part>, part: Part) {
 pub(crate) struct Flight {
     lane: Arc<LaneCore>,
     pending: Arc<Pending>,
-    bytes: u64,
     whole: bool,
-    ticket: Mutex<Option<Ticket>>,
+    /// Until it is on disk.
+    under_way: Mutex<Option<(Ticket, Bytes)>>,
 }
 
 /// What was handed over under the lane's lock, and what is to be listened to once it is released:
@@ -231,28 +259,35 @@ impl Handed {
 impl Flight {
     fn look(self: &Arc<Self>) {
         let waker = Waker::from(self.clone());
-        let mut held = lock(&self.ticket);
-        let Some(ticket) = held.as_mut() else {
+        let mut held = lock(&self.under_way);
+        let Some((ticket, _)) = held.as_mut() else {
             return;
         };
         let polled = Pin::new(ticket).poll(&mut Context::from_waker(&waker));
         let Poll::Ready(outcome) = polled else {
             return;
         };
-        *held = None;
+        let Some((_, payload)) = held.take() else {
+            return;
+        };
         drop(held);
-        self.landed(outcome);
+        self.landed(outcome, payload);
     }
 
-    fn landed(&self, outcome: Result<Appended, CommitError>) {
+    fn landed(&self, outcome: Result<Appended, CommitError>, payload: Bytes) {
         let lane = &self.lane;
+        let bytes = payload.len() as u64;
         let mut intake = lock(&lane.intake);
-        intake.committing -= 1;
-        if !intake.direct {
-            // First the next block, so that the disk has something to do.
+        intake.landed(payload);
+        if !intake.direct && intake.committing == 0 {
+            // First the next block, so that the disk has something to do. What is under way beside
+            // this one is enough to do: blocks of a few messages would cost more than they bring.
             intake.seal(lane.shared.config.block_bytes);
         }
         let handed = lane.hand_over(&mut intake);
+        if intake.committing == 0 {
+            intake.spent.clear();
+        }
         drop(intake);
         let fate = match outcome {
             Ok(appended) => Fate::Buffered {
@@ -260,10 +295,10 @@ impl Flight {
             },
             Err(error) => Fate::Failed(lane.commit_failed(&error)),
         };
-        lane.stored(self.bytes);
+        lane.stored(bytes);
         self.pending.resolve(fate);
         lane.shared.change.notify();
-        lane.ring();
+        lane.ring_for_messages();
         handed.start();
     }
 }
@@ -337,20 +372,18 @@ impl LaneCore {
             let Some(block) = intake.ready.pop_front() else {
                 break;
             };
-            let bytes = block.payload.len() as u64;
             match appended {
                 Ok(ticket) => {
                     intake.committing += 1;
                     handed.flights.push(Arc::new(Flight {
                         lane: self.clone(),
                         pending: block.pending,
-                        bytes,
                         whole: block.whole,
-                        ticket: Mutex::new(Some(ticket)),
+                        under_way: Mutex::new(Some((ticket, block.payload))),
                     }));
                 }
                 Err(error) => {
-                    self.shared.left(self, bytes);
+                    self.left(block.payload.len() as u64);
                     block
                         .pending
                         .resolve(Fate::Failed(self.append_failed(&error)));

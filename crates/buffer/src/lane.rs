@@ -1,7 +1,7 @@
 //! A lane: a topic, or a group of topics, with one order.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use forebay_log::{AppendError, CommitError, StreamId, StreamStats};
@@ -25,8 +25,10 @@ pub(crate) struct LaneCore {
     pub(crate) meters: Meters,
     /// Encoded bytes that the log has.
     stored_bytes: Mutex<u64>,
-    /// Encoded bytes that were taken, and that the log has not committed.
-    pub(crate) on_the_way: AtomicU64,
+    /// Encoded bytes that were taken, and of those the ones that the log has committed or that will
+    /// never be there. Two sums, of which the first needs no more than a store: see `entered`.
+    came: AtomicU64,
+    went: AtomicU64,
     pub(crate) state: Mutex<ProviderState>,
 }
 
@@ -57,6 +59,10 @@ pub(crate) struct Mail {
     pub(crate) outcomes: Vec<(u64, Outcome)>,
     rung: bool,
     pub(crate) stop: bool,
+    /// The deliverer sleeps; else there is nobody to wake.
+    asleep: bool,
+    /// It sleeps until the provider is tried again, and new messages are no reason to wake up.
+    pauses: bool,
 }
 
 impl LaneCore {
@@ -82,7 +88,8 @@ impl LaneCore {
             bell: Condvar::new(),
             meters,
             stored_bytes: Mutex::new(0),
-            on_the_way: AtomicU64::new(0),
+            came: AtomicU64::new(0),
+            went: AtomicU64::new(0),
             state: Mutex::new(ProviderState::Unknown),
         }
     }
@@ -94,21 +101,27 @@ impl LaneCore {
         }
     }
 
-    /// Messages were taken. Called under the lock of the intake alone, so two of the counters need
-    /// no more than a store.
+    /// Messages were taken. Called under the lock of the intake alone, so all but one of the counters
+    /// need no more than a store.
     pub(crate) fn entered(&self, messages: u64, bytes: u64) {
         let add =
             |n: &AtomicU64, more| n.store(n.load(Ordering::Relaxed) + more, Ordering::Relaxed);
         add(&self.meters.written, messages);
         add(&self.meters.written_bytes, bytes);
-        self.on_the_way.fetch_add(bytes, Ordering::AcqRel);
+        add(&self.came, bytes);
         self.shared.total_bytes.fetch_add(bytes, Ordering::AcqRel);
     }
 
     /// A block of so many bytes is with the log now, or will never be.
     pub(crate) fn stored(&self, bytes: u64) {
         self.measure();
-        self.shared.left(self, bytes);
+        self.left(bytes);
+    }
+
+    /// Bytes that were taken are not on their way any more.
+    pub(crate) fn left(&self, bytes: u64) {
+        self.went.fetch_add(bytes, Ordering::AcqRel);
+        self.shared.total_bytes.fetch_sub(bytes, Ordering::AcqRel);
     }
 
     /// Looks up how much the log holds.
@@ -121,7 +134,10 @@ impl LaneCore {
 
     /// Bytes that wait in this lane.
     pub(crate) fn waiting_bytes(&self) -> u64 {
-        *lock(&self.stored_bytes) + self.on_the_way.load(Ordering::Acquire)
+        // In this order: what went had come before.
+        let went = self.went.load(Ordering::Acquire);
+        let on_the_way = self.came.load(Ordering::Acquire).saturating_sub(went);
+        *lock(&self.stored_bytes) + on_the_way
     }
 
     pub(crate) fn stats(&self) -> Option<StreamStats> {
@@ -135,8 +151,24 @@ impl LaneCore {
 
     /// Wakes the deliverer.
     pub(crate) fn ring(&self) {
-        lock(&self.mail).rung = true;
-        self.bell.notify_one();
+        self.wake_up(lock(&self.mail));
+    }
+
+    /// Wakes the deliverer for new messages, unless the provider is not to be tried yet anyway.
+    pub(crate) fn ring_for_messages(&self) {
+        let mail = lock(&self.mail);
+        if !mail.pauses {
+            self.wake_up(mail);
+        }
+    }
+
+    fn wake_up(&self, mut mail: MutexGuard<'_, Mail>) {
+        // Somebody else has woken it if the bell was rung before.
+        let wake = !std::mem::replace(&mut mail.rung, true) && mail.asleep;
+        drop(mail);
+        if wake {
+            self.bell.notify_one();
+        }
     }
 
     /// Tells the deliverer to stop.
@@ -145,11 +177,14 @@ impl LaneCore {
         self.bell.notify_one();
     }
 
-    /// Waits for letters, at most so long.
-    pub(crate) fn wait(&self, limit: Duration) {
+    /// Waits for letters, at most so long. `pauses`: not for new messages.
+    pub(crate) fn wait(&self, limit: Duration, pauses: bool) {
         let quiet = |m: &mut Mail| !m.rung && m.outcomes.is_empty() && !m.stop;
-        let waited = self.bell.wait_timeout_while(lock(&self.mail), limit, quiet);
-        waited.unwrap_or_else(PoisonError::into_inner).0.rung = false;
+        let mut mail = lock(&self.mail);
+        (mail.asleep, mail.pauses) = (true, pauses);
+        let waited = self.bell.wait_timeout_while(mail, limit, quiet);
+        let mut mail = waited.unwrap_or_else(PoisonError::into_inner).0;
+        (mail.asleep, mail.pauses, mail.rung) = (false, false, false);
     }
 
     /// Takes the letters, and whether to stop.

@@ -95,7 +95,10 @@ pub use dead::{CODEC_DEAD_LETTER, DeadLetter};
 pub use error::{OpenError, WriteError};
 pub use event::{Event, Events};
 pub use forebay_log::{Env, RecoveryReport, StdEnv, SyncMode};
-pub use frame::{CODEC_MESSAGES, CODEC_MESSAGES_APART, encode_apart};
+pub use frame::{
+    CODEC_MESSAGE_AGAIN, CODEC_MESSAGES, CODEC_MESSAGES_APART, encode_again, encode_apart,
+    letter_again,
+};
 pub use message::{Delivery, Header, Message};
 pub use outlet::{Outlet, Place, dead_letters};
 pub use provider::{Batch, Connection, Done, Lane, Provider, SendError};

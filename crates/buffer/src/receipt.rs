@@ -31,20 +31,29 @@ pub(crate) enum Fate {
 /// it costs no lock.
 #[derive(Default)]
 pub(crate) struct Pending {
-    /// Set under the lock of the wakers, so that nobody is missed who goes to sleep just then.
+    /// Set under the lock of those who wait, so that nobody is missed who goes to sleep just then.
     fate: OnceLock<Fate>,
-    wakers: Mutex<Vec<Waker>>,
+    waiting: Mutex<Waiting>,
     known: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    wakers: Vec<Waker>,
+    /// Threads that sleep: waking nobody would cost a system call.
+    threads: usize,
 }
 
 impl Pending {
     /// The first word counts.
     pub(crate) fn resolve(&self, fate: Fate) {
-        let mut waiting = lock(&self.wakers);
+        let mut waiting = lock(&self.waiting);
         self.fate.get_or_init(|| fate);
-        let wakers = std::mem::take(&mut *waiting);
+        let Waiting { wakers, threads } = std::mem::take(&mut *waiting);
         drop(waiting);
-        self.known.notify_all();
+        if threads > 0 {
+            self.known.notify_all();
+        }
         for waker in wakers {
             waker.wake();
         }
@@ -54,11 +63,12 @@ impl Pending {
         if let Some(fate) = self.fate.get() {
             return fate;
         }
-        let mut waiting = lock(&self.wakers);
+        let mut waiting = lock(&self.waiting);
         loop {
             if let Some(fate) = self.fate.get() {
                 return fate;
             }
+            waiting.threads += 1;
             waiting = self
                 .known
                 .wait(waiting)
@@ -68,9 +78,10 @@ impl Pending {
 
     fn poll(&self, waker: &Waker) -> Option<&Fate> {
         if self.fate.get().is_none() {
-            let mut waiting = lock(&self.wakers);
-            if self.fate.get().is_none() && !waiting.iter().any(|w| w.will_wake(waker)) {
-                waiting.push(waker.clone());
+            let mut waiting = lock(&self.waiting);
+            let known = self.fate.get().is_some();
+            if !known && !waiting.wakers.iter().any(|w| w.will_wake(waker)) {
+                waiting.wakers.push(waker.clone());
             }
         }
         self.fate.get()
@@ -84,15 +95,15 @@ impl Pending {
 /// Messages of one write within one block.
 pub(crate) struct Part {
     pub(crate) pending: Arc<Pending>,
-    pub(crate) index: usize,
-    pub(crate) count: usize,
+    pub(crate) index: u32,
+    pub(crate) count: u32,
 }
 
 impl Part {
     fn outcome(&self, fate: &Fate) -> Result<Accepted, WriteError> {
         match fate {
             Fate::Buffered { first_seq } => Ok(Accepted {
-                sequence: first_seq.map(|first| first + self.index as u64),
+                sequence: first_seq.map(|first| first + u64::from(self.index)),
                 buffered: true,
             }),
             Fate::Delivered => Ok(Accepted {
@@ -101,7 +112,10 @@ impl Part {
             }),
             Fate::Failed(error) => Err(error.clone()),
             Fate::Each(results) => {
-                let ours = results.iter().skip(self.index).take(self.count);
+                let ours = results
+                    .iter()
+                    .skip(self.index as usize)
+                    .take(self.count as usize);
                 let failed = ours.filter_map(|r| r.as_ref().err()).next();
                 failed.map_or(
                     Ok(Accepted {
@@ -120,7 +134,9 @@ impl Part {
 #[must_use = "messages are accepted when their receipt says so, not before"]
 pub struct Receipt {
     first: Part,
-    rest: Vec<Part>,
+    /// Most writes are in one block: then this is empty. Receipts are kept by the thousand, so they
+    /// are small.
+    rest: Box<[Part]>,
 }
 
 impl std::fmt::Debug for Receipt {
@@ -131,7 +147,10 @@ impl std::fmt::Debug for Receipt {
 
 impl Receipt {
     pub(crate) fn new(first: Part, rest: Vec<Part>) -> Self {
-        Self { first, rest }
+        Self {
+            first,
+            rest: rest.into_boxed_slice(),
+        }
     }
 
     /// Blocks the thread until the messages are accepted or refused.

@@ -154,12 +154,6 @@ impl Shared {
         }
     }
 
-    /// Bytes that were taken and are not in the buffer after all.
-    pub(crate) fn left(&self, lane: &LaneCore, bytes: u64) {
-        lane.on_the_way.fetch_sub(bytes, Ordering::AcqRel);
-        self.total_bytes.fetch_sub(bytes, Ordering::AcqRel);
-    }
-
     /// Looks up how much the dead letters take.
     pub(crate) fn measure_dead(&self) {
         let now = self.log.stats(self.dead).map_or(0, |s| s.stored_bytes);

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use forebay_log::{Item, ReadError, Reader};
 
 use crate::event::Event;
-use crate::frame::{CODEC_MESSAGES, CODEC_MESSAGES_APART, Decoder};
+use crate::frame::{CODEC_MESSAGE_AGAIN, CODEC_MESSAGES, CODEC_MESSAGES_APART, Decoder};
 use crate::lane::LaneCore;
 use crate::message::Delivery;
 
@@ -116,6 +116,7 @@ impl Source {
                 let decoder = match block.codec {
                     CODEC_MESSAGES => Decoder::new(block.payload, block.first_seq, topic),
                     CODEC_MESSAGES_APART => Decoder::apart(block.payload, block.first_seq, topic),
+                    CODEC_MESSAGE_AGAIN => Decoder::again(block.payload, block.first_seq, topic),
                     _ => {
                         self.lost(end);
                         return true;

@@ -105,9 +105,7 @@ impl Deliverer {
         // of what the provider costs.
         let decoder = Decoder::new(block.payload.clone(), 0, self.lane.name.clone());
         let messages: Vec<Delivery> = decoder.filter_map(Result::ok).collect();
-        self.lane
-            .shared
-            .left(&self.lane, block.payload.len() as u64);
+        self.lane.left(block.payload.len() as u64);
         self.lane.shared.change.notify();
         self.straight = Some(Straight {
             pending: block.pending.clone(),
@@ -239,7 +237,7 @@ impl Deliverer {
         }
         let bytes = intake.fail_all(error);
         drop(intake);
-        self.lane.shared.left(&self.lane, bytes);
+        self.lane.left(bytes);
         self.lane.shared.change.notify();
     }
 

@@ -21,6 +21,8 @@ pub(crate) struct Change {
 struct State {
     number: u64,
     wakers: Vec<Waker>,
+    /// Threads that wait: waking nobody would cost a system call.
+    threads: usize,
 }
 
 impl Change {
@@ -32,8 +34,11 @@ impl Change {
         let mut state = lock(&self.state);
         state.number += 1;
         let wakers = std::mem::take(&mut state.wakers);
+        let threads = state.threads;
         drop(state);
-        self.changed.notify_all();
+        if threads > 0 {
+            self.changed.notify_all();
+        }
         for waker in wakers {
             waker.wake();
         }
@@ -42,10 +47,10 @@ impl Change {
     /// Blocks the thread until something changed since `seen`, at most so long.
     pub(crate) fn wait(&self, seen: u64, limit: Duration) {
         let same = |state: &mut State| state.number == seen;
-        let waited = self
-            .changed
-            .wait_timeout_while(lock(&self.state), limit, same);
-        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        let mut state = lock(&self.state);
+        state.threads += 1;
+        let waited = self.changed.wait_timeout_while(state, limit, same);
+        waited.unwrap_or_else(PoisonError::into_inner).0.threads -= 1;
     }
 
     /// A future's way: registers the waker; `true` when something has changed already.

@@ -176,7 +176,7 @@ impl Topic {
                     ),
                 });
             }
-            need += encoded_len(self.own.as_deref(), message) as u64;
+            need += encoded_len(self.own.as_deref(), message, len) as u64;
         }
         Ok(need)
     }

@@ -24,7 +24,7 @@ pub(crate) fn deliver(mut deliverer: Deliverer) -> std::io::Result<JoinHandle<()
             loop {
                 match deliverer.step() {
                     Next::Again => {}
-                    Next::Wait(limit) => lane.wait(limit),
+                    Next::Wait(limit) => lane.wait(limit, deliverer.pauses()),
                     Next::Finished => break,
                 }
             }

@@ -161,6 +161,43 @@ fn what_was_not_delivered_is_delivered_after_a_power_cut() {
     );
 }
 
+/// Wherever the power goes while a provider takes messages: what comes twice is never more than the
+/// window, also where that is no multiple of a batch.
+#[test]
+fn a_power_cut_repeats_no_more_than_the_window() {
+    const WINDOW: u64 = 10;
+    let mut most = 0;
+    for calls in 0..60 {
+        let mut world = World::new(Mode::Always);
+        world.config.batch_messages = 7;
+        world.config.in_flight_messages = 10;
+        world.config.repeat_window = WINDOW;
+        world.provider.plan(Plan::Away);
+        let buffer = world.open();
+        put(&buffer, "t", 0..100);
+        world.provider.plan(Plan::Take);
+        world.env.cut_power_after(calls);
+        for _ in 0..20 {
+            let patience = buffer.step();
+            world.env.advance(patience);
+        }
+        world.env.crash();
+        drop(buffer);
+        let buffer = world.open();
+        world.run(&buffer);
+        let payloads = world.provider.payloads("t");
+        let all: std::collections::BTreeSet<_> = payloads.iter().collect();
+        assert_eq!(all.len(), 100, "nothing is lost");
+        let repeated = (payloads.len() - all.len()) as u64;
+        assert!(repeated <= WINDOW, "{repeated} after {calls} calls");
+        most = most.max(repeated);
+    }
+    assert!(
+        most > 0,
+        "some of the cuts came between a batch and its cursor"
+    );
+}
+
 #[test]
 fn a_provider_that_keeps_the_cursor_gets_nothing_twice() {
     for (round, plan) in [Plan::LoseAnswers, Plan::Take, Plan::LoseAnswers, Plan::Away]

@@ -14,6 +14,7 @@ mod config;
 mod dashboard;
 mod document;
 mod error;
+mod former;
 mod frame;
 mod index;
 mod letters;

@@ -7,14 +7,19 @@
 //!   first. A stream is closed when its sink is deleted, and removed when it is closed and all of
 //!   it is delivered or set aside: so nothing that was accepted goes with it.
 //! - A stream's name is never used again: a provider that keeps the cursor knows it by that.
+//! - A dead letter that is replayed is a letter or a message, never both and never neither
+//!   (`settled.rs`): so it is counted once.
 //! - *accepted = delivered + dead + discarded + lost + waiting*, per sink, at any time: all of it is
 //!   counted by the log.
 
 mod config;
 mod letters;
 mod outlets;
+mod settled;
 mod statistics;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,7 +31,7 @@ use forebay_model::{Clock, SinkKey, TopicSink};
 use tokio::sync::Notify;
 
 pub use config::TopicConfig;
-pub use letters::UndeliveredError;
+pub use letters::{UndeliveredError, Which};
 use outlets::Place;
 use stream::TopicStream;
 
@@ -37,6 +42,9 @@ use crate::pipeline::{AppendError, BlockStream};
 const MESSAGES: &str = "topic/";
 /// The same for messages that the provider has refused for good.
 const UNDELIVERED: &str = "undelivered/";
+
+/// The same for which of these are done with.
+const SETTLED: &str = "settled/";
 
 /// Gives the provider of a topic, or says why there is none.
 pub type Connect = Arc<dyn Fn(&TopicSink) -> Result<Arc<dyn Provider>, String> + Send + Sync>;
@@ -153,7 +161,8 @@ fn parse(name: &str, prefix: &str) -> Option<(SinkKey, u64)> {
 
 /// The sink whose messages or dead letters a stream holds, if it is such a stream.
 pub(crate) fn topic_sink(stream: &str) -> Option<SinkKey> {
-    let found = parse(stream, MESSAGES).or_else(|| parse(stream, UNDELIVERED));
+    let mut prefixes = [MESSAGES, UNDELIVERED, SETTLED].iter();
+    let found = prefixes.find_map(|prefix| parse(stream, prefix));
     found.map(|(sink, _)| sink)
 }
 
@@ -161,26 +170,4 @@ pub(crate) fn topic_sink(stream: &str) -> Option<SinkKey> {
 fn undelivered(messages: &str) -> String {
     let rest = messages.strip_prefix(MESSAGES).unwrap_or(messages);
     format!("{UNDELIVERED}{rest}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_streams_say_whose_they_are() {
-        let sink: SinkKey = "1/2/src/snk".parse().unwrap();
-        let messages = "topic/1/2/src/snk/17";
-        assert_eq!(parse(messages, MESSAGES), Some((sink.clone(), 17)));
-        assert_eq!(undelivered(messages), "undelivered/1/2/src/snk/17");
-        assert_eq!(topic_sink("undelivered/1/2/src/snk/17"), Some(sink));
-        for other in [
-            "topic/1/2/src/snk",
-            "topic/x",
-            "dead/1/2/src/snk",
-            "1/2/src/snk/17",
-        ] {
-            assert_eq!(topic_sink(other), None, "{other}");
-        }
-    }
 }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use forebay_buffer::DeadLetter;
 use forebay_control::api::{Choice, Discard, KeptLetter, LetterFailure, Letters, Replay};
 use forebay_flow::dead_letter::{DeadLetterError, DeadLetters, Kept, Which};
-use forebay_flow::topic::{Topics, UndeliveredError};
+use forebay_flow::topic::{self, Topics, UndeliveredError};
 use forebay_meta::FileError;
 use forebay_meta::repo::letters::LetterError;
 use forebay_model::{LetterId, SinkKey, Timestamp, VolumeId};
@@ -79,32 +79,32 @@ impl NodeLetters {
         Ok(found.target.topic().is_some())
     }
 
-    /// The letters of a topic that are meant: they go from the oldest on.
-    fn chosen(&self, sink: &SinkKey, choice: &Choice) -> Result<Vec<DeadLetter>, LetterFailure> {
-        let numbers: Option<Vec<u64>> = match choice {
-            // All that are left: those before the given one are gone.
-            Choice::After(_) => None,
+    /// The letters of a topic that are meant.
+    fn which_of_topic(&self, choice: &Choice) -> Result<topic::Which, LetterFailure> {
+        Ok(match choice {
+            Choice::After(after) => topic::Which::From(self.from(after.as_ref())?, AT_ONCE),
             Choice::These(ids) => {
                 let numbers: Result<_, _> = ids.iter().map(|id| self.number(id)).collect();
-                Some(numbers?)
+                topic::Which::These(numbers?)
             }
-        };
-        let letters = self
-            .topics
-            .oldest_undelivered(sink, numbers.as_deref(), AT_ONCE)
-            .map_err(|e| self.undelivered(e))?;
-        if let (Choice::After(Some(after)), Some(oldest)) = (choice, letters.first())
-            && oldest.number <= self.number(after)?
-        {
-            let error = UndeliveredError::NotTheOldest(oldest.number);
-            return Err(self.undelivered(error));
-        }
-        Ok(letters)
+        })
     }
 
-    fn more_topics(&self, choice: &Choice, done: &[DeadLetter]) -> Option<LetterId> {
-        let last = done.last().filter(|_| done.len() == AT_ONCE)?;
-        matches!(choice, Choice::After(_)).then(|| self.id(last.number))
+    /// Does something with letters of a topic, which waits for the disk. It is seen to its end also
+    /// when nobody waits for the answer any more.
+    async fn with_topic(
+        &self,
+        act: impl FnOnce(&Topics) -> Result<Vec<u64>, UndeliveredError> + Send + 'static,
+    ) -> Result<Vec<u64>, LetterFailure> {
+        let topics = Arc::clone(&self.topics);
+        let done = tokio::task::spawn_blocking(move || act(&topics)).await;
+        let done = done.map_err(|e| LetterFailure::Internal(e.to_string()))?;
+        done.map_err(|e| self.undelivered(e))
+    }
+
+    fn more_topics(&self, choice: &Choice, done: &[u64]) -> Option<LetterId> {
+        let last = *done.last().filter(|_| done.len() == AT_ONCE)?;
+        matches!(choice, Choice::After(_)).then(|| self.id(last))
     }
 
     fn of_topic(&self, letter: &DeadLetter) -> KeptLetter {
@@ -133,10 +133,7 @@ impl NodeLetters {
     fn undelivered(&self, error: UndeliveredError) -> LetterFailure {
         match error {
             UndeliveredError::NotFound(number) => LetterFailure::NotFound(self.id(number)),
-            UndeliveredError::NotTheOldest(number) => LetterFailure::Refused(format!(
-                "dead letters of a topic go from the oldest on: name {} as well",
-                self.id(number)
-            )),
+            e @ UndeliveredError::TooScattered => LetterFailure::Refused(e.to_string()),
             e => LetterFailure::Unavailable(e.to_string()),
         }
     }
@@ -201,15 +198,12 @@ impl Letters for NodeLetters {
 
     async fn replay(&self, sink: &SinkKey, which: &Choice) -> Result<Replay, LetterFailure> {
         if self.is_topic(sink).await? {
-            let letters = self.chosen(sink, which)?;
-            for letter in &letters {
-                let done = self.topics.replay_undelivered(sink, letter).await;
-                done.map_err(|e| self.undelivered(e))?;
-            }
+            let (key, chosen) = (sink.clone(), self.which_of_topic(which)?);
+            let done = self.with_topic(move |t| t.replay(&key, &chosen)).await?;
             return Ok(Replay {
-                replayed: letters.len() as u64,
+                replayed: done.len() as u64,
                 refused: Vec::new(),
-                more_after: self.more_topics(which, &letters),
+                more_after: self.more_topics(which, &done),
             });
         }
         let done = self.tables.replay(sink, self.which(which)?).await;
@@ -224,14 +218,11 @@ impl Letters for NodeLetters {
 
     async fn discard(&self, sink: &SinkKey, which: &Choice) -> Result<Discard, LetterFailure> {
         if self.is_topic(sink).await? {
-            let letters = self.chosen(sink, which)?;
-            if let Some(last) = letters.last() {
-                let done = self.topics.forget_undelivered(sink, last.number + 1);
-                done.await.map_err(|e| self.undelivered(e))?;
-            }
+            let (key, chosen) = (sink.clone(), self.which_of_topic(which)?);
+            let done = self.with_topic(move |t| t.discard(&key, &chosen)).await?;
             return Ok(Discard {
-                dropped: letters.len() as u64,
-                more_after: self.more_topics(which, &letters),
+                dropped: done.len() as u64,
+                more_after: self.more_topics(which, &done),
             });
         }
         let done = self.tables.discard(sink, self.which(which)?).await;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use forebay_buffer::Provider;
 use forebay_flow::topic::{Connect, Topics};
-use forebay_model::{Sink, TopicKind, TopicSink, TopicStatistics};
-use forebay_remote::provider::http::{Body, HttpConfig, HttpProvider};
+use forebay_model::{HttpMethod, Sink, TopicKind, TopicSink, TopicStatistics};
+use forebay_remote::provider::http::{Body, HttpConfig, HttpProvider, Method};
 
 use crate::config::{Config, ProviderSection, ProviderType};
 use crate::failure::Failure;
@@ -22,10 +22,8 @@ pub(crate) struct Providers(BTreeMap<String, Declared>);
 #[derive(Clone)]
 struct Declared {
     kind: TopicKind,
-    /// Sends one message at a time, where that makes a difference.
-    single: Arc<dyn Provider>,
-    /// Sends batches.
-    batches: Arc<dyn Provider>,
+    /// Sends as a topic wants it.
+    of: Arc<dyn Fn(&TopicSink) -> Arc<dyn Provider> + Send + Sync>,
 }
 
 impl Providers {
@@ -61,11 +59,7 @@ impl Providers {
             let kind = kind.name();
             format!("provider \"{name}\" of type {kind} is not in the configuration of this server")
         })?;
-        Ok(Arc::clone(if topic.batches {
-            &declared.batches
-        } else {
-            &declared.single
-        }))
+        Ok((declared.of)(topic))
     }
 }
 
@@ -81,18 +75,23 @@ fn http(section: &ProviderSection) -> Result<Declared, String> {
         config.timeout = timeout.0;
     }
     // What the library says of a value may have the value in it.
-    let open = |body: Body| {
-        let config = HttpConfig {
-            body,
-            ..config.clone()
+    let endpoint = HttpProvider::new(config);
+    let endpoint = endpoint.map_err(|e| format!("{} is not valid", e.field))?;
+    let of = move |topic: &TopicSink| -> Arc<dyn Provider> {
+        let body = match topic.batches {
+            true => Body::Ndjson,
+            false => Body::Payload,
         };
-        let opened = HttpProvider::new(config);
-        opened.map_err(|e| format!("{} is not valid", e.field))
+        let method = match topic.method {
+            HttpMethod::Post => Method::Post,
+            HttpMethod::Put => Method::Put,
+            HttpMethod::Patch => Method::Patch,
+        };
+        Arc::new(endpoint.sending(body, method))
     };
     Ok(Declared {
         kind: TopicKind::Http,
-        single: Arc::new(open(Body::Payload)?),
-        batches: Arc::new(open(Body::Ndjson)?),
+        of: Arc::new(of),
     })
 }
 
@@ -113,8 +112,7 @@ fn kafka(section: &ProviderSection) -> Result<Declared, String> {
     let provider: Arc<dyn Provider> = Arc::new(provider);
     Ok(Declared {
         kind: TopicKind::Kafka,
-        single: Arc::clone(&provider),
-        batches: provider,
+        of: Arc::new(move |_| Arc::clone(&provider)),
     })
 }
 

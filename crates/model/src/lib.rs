@@ -34,6 +34,8 @@ pub use slice::{Slice, SliceState};
 pub use statistics::{Balance, Statistics};
 pub use table::{InvalidTableId, TableBackend, TableId};
 pub use task::{Task, TaskEnd};
-pub use time::{Clock, ManualClock, Timestamp};
-pub use topic::{MessageMapping, MessageValue, TopicKind, TopicSink, TopicState, TopicStatistics};
+pub use time::{Clock, ManualClock, Timestamp, TimestampText};
+pub use topic::{
+    HttpMethod, MessageMapping, MessageValue, TopicKind, TopicSink, TopicState, TopicStatistics,
+};
 pub use units::{ByteSize, Span, out_of_range};

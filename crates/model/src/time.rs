@@ -32,6 +32,12 @@ impl Timestamp {
         self.0
     }
 
+    /// Its text form, in no memory of its own.
+    #[must_use]
+    pub fn text(self) -> TimestampText {
+        TimestampText::of(self)
+    }
+
     /// The moment `duration` later, at most [`Self::MAX`].
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
@@ -48,10 +54,52 @@ impl Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::from_millisecond(self.0) {
-            Ok(t) => write!(f, "{t:.3}"),
-            Err(_) => Err(fmt::Error),
-        }
+        f.write_str(self.text().as_str())
+    }
+}
+
+/// The text form of a [`Timestamp`]: `2006-01-02T15:04:05.000Z`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimestampText([u8; 24]);
+
+impl TimestampText {
+    /// By the arithmetic of the Gregorian calendar over its periods of 400 years, each of which has
+    /// 146,097 days; years are counted from March, so that a leap day is the last one of its year.
+    fn of(t: Timestamp) -> Self {
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        let mut put = |from: usize, digits: usize, number: i64| {
+            let mut left = number;
+            for byte in text.iter_mut().skip(from).take(digits).rev() {
+                *byte = b'0' + u8::try_from(left % 10).unwrap_or(0);
+                left /= 10;
+            }
+        };
+        let (days, millis) = (t.0.div_euclid(86_400_000), t.0.rem_euclid(86_400_000));
+        // Since the first of March of the year 0, which was 719,468 days before the epoch.
+        let since = days + 719_468;
+        let (period, day) = (since.div_euclid(146_097), since.rem_euclid(146_097));
+        let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+        let day = day - (365 * year + year / 4 - year / 100);
+        // 153 days are five months, from March on.
+        let month = (5 * day + 2) / 153;
+        let day = day - (153 * month + 2) / 5 + 1;
+        let is_next = month >= 10;
+        let month = if is_next { month - 9 } else { month + 3 };
+        put(0, 4, period * 400 + year + i64::from(is_next));
+        put(5, 2, month);
+        put(8, 2, day);
+        put(11, 2, millis / 3_600_000);
+        put(14, 2, millis / 60_000 % 60);
+        put(17, 2, millis / 1000 % 60);
+        put(20, 3, millis % 1000);
+        Self(text)
+    }
+
+    /// It.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        // Digits and separators are ASCII.
+        std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
@@ -132,6 +180,23 @@ mod tests {
         );
         let t: Timestamp = "2026-11-21T05:01:49.120Z".parse().unwrap();
         assert_eq!(t.to_string(), "2026-11-21T05:01:49.120Z");
+    }
+
+    #[test]
+    fn texts_are_those_of_the_calendar_library() {
+        let check = |millis: i64| {
+            let expected = jiff::Timestamp::from_millisecond(millis).unwrap();
+            let shown = Timestamp::from_millis(millis).to_string();
+            assert_eq!(shown, format!("{expected:.3}"));
+        };
+        // Every day of two periods of 400 years, at another time each.
+        for day in -146_097..146_097 {
+            check(day * 86_400_000 + (day * 7_919_993).rem_euclid(86_400_000));
+        }
+        // And others of all years.
+        for n in 0..100_000 {
+            check(Timestamp::MIN.0 + n * 3_155_693_664);
+        }
     }
 
     #[test]

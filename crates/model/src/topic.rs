@@ -36,6 +36,39 @@ impl TopicKind {
     }
 }
 
+/// How a message is sent over HTTP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HttpMethod {
+    /// What most endpoints take messages with.
+    #[default]
+    Post,
+    /// Where a message replaces what is there.
+    Put,
+    /// Where a message changes what is there.
+    Patch,
+}
+
+impl HttpMethod {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Post, Self::Put, Self::Patch];
+
+    /// Its name in HTTP, in the API and in the store.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+        }
+    }
+
+    /// The one of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|m| m.name() == name)
+    }
+}
+
 /// A topic, and what its messages are made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicSink {
@@ -47,6 +80,8 @@ pub struct TopicSink {
     pub topic: String,
     /// Only of HTTP: many messages a request, as lines of JSON; otherwise each is a request.
     pub batches: bool,
+    /// Only of HTTP: what requests are sent with.
+    pub method: HttpMethod,
     /// What a record becomes.
     pub message: MessageMapping,
 }
@@ -131,6 +166,12 @@ impl TopicSink {
         if self.batches && self.kind != TopicKind::Http {
             problems.push("batches is only for the type http".to_owned());
         }
+        if self.method != HttpMethod::default() && self.kind != TopicKind::Http {
+            let given = self.method.name();
+            problems.push(format!(
+                "method is \"{given}\", it is only for the type http"
+            ));
+        }
         if self.message.headers.len() > limits::MESSAGE_HEADERS_MAX {
             problems.push(format!(
                 "the message has {} headers, allowed are 0 to {}",
@@ -201,6 +242,7 @@ mod tests {
             provider: "main".to_owned(),
             topic: "orders.v1".to_owned(),
             batches: false,
+            method: HttpMethod::default(),
             message: MessageMapping::default(),
         }
     }
@@ -231,6 +273,10 @@ mod tests {
         let mut batches = sink(TopicKind::Kafka);
         batches.batches = true;
         assert_eq!(batches.problems(), ["batches is only for the type http"]);
+        let mut method = sink(TopicKind::Kafka);
+        method.method = HttpMethod::Put;
+        let problem = "method is \"PUT\", it is only for the type http";
+        assert_eq!(method.problems(), [problem]);
     }
 
     #[test]

@@ -1,14 +1,18 @@
-//! From a record to a row of the table.
+//! From records to rows of the table.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use forebay_model::Timestamp;
 use forebay_record::json::{Document, Kind, NodeId, unescape};
 use forebay_record::path::PathSet;
-use forebay_remote::keyed::{Row, Value, ValueType};
+use forebay_remote::cache::Hash;
+use forebay_remote::keyed::{RowRef, RowWriter, Rows, ValueRef, ValueType};
+use sha2::{Digest, Sha256};
 
-use crate::definition::{Definition, Destination, TableDestination};
+use crate::definition::{Cache, Definition, Destination, TableDestination};
+use crate::record::Typed;
 
 /// Characters of a value that an error quotes.
 const QUOTED: usize = 40;
@@ -18,6 +22,8 @@ const QUOTED: usize = 40;
 pub(crate) struct Converter {
     paths: PathSet,
     columns: Vec<Column>,
+    /// A cache asks for the hashes of rows.
+    is_hashed: bool,
 }
 
 #[derive(Debug)]
@@ -25,7 +31,17 @@ struct Column {
     name: String,
     path: String,
     kind: ValueType,
+    is_key: bool,
     is_required: bool,
+}
+
+/// Rows that are being made.
+#[derive(Debug)]
+pub(crate) struct Typing<'a> {
+    converter: &'a Converter,
+    rows: Rows,
+    hashes: Vec<(Hash, Hash)>,
+    scratch: Vec<u8>,
 }
 
 impl Converter {
@@ -37,37 +53,95 @@ impl Converter {
                 path: c.path.clone().unwrap_or_else(|| c.name.clone()),
                 name: c.name.clone(),
                 kind: c.kind.into(),
+                is_key: c.key,
                 is_required: c.required || c.key,
             })
             .collect();
         Self {
             paths: PathSet::compile(columns.iter().map(|c| c.path.as_str())),
             columns,
+            is_hashed: !matches!(table.cache, Cache::None),
         }
     }
 
-    /// The row of a record.
-    ///
-    /// # Errors
-    /// When it is not JSON, or a value is missing or of another type than its column; names the
-    /// column, the value and what it has to be.
-    pub(crate) fn row(&self, body: Bytes) -> Result<Row, String> {
+    /// No rows yet.
+    pub(crate) fn begin(&self) -> Typing<'_> {
+        Typing {
+            converter: self,
+            rows: Rows::new(self.columns.len()),
+            hashes: Vec::new(),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Writes the row of a record.
+    fn write(&self, body: Bytes, out: &mut RowWriter<'_>) -> Result<(), String> {
         let document = Document::parse(body).map_err(|e| not_json(&e))?;
         let found = self.paths.find(&document);
-        let values = self.columns.iter().enumerate().map(|(i, column)| {
+        for (i, column) in self.columns.iter().enumerate() {
             let node = self.paths.get(&found, i);
             let node = node.filter(|n| document.kind(*n) != Kind::Null);
             match node {
-                Some(node) => value(&document, node, column),
-                None if column.is_required => Err(format!(
-                    "column \"{}\": the record has no value at `{}`",
-                    column.name, column.path
-                )),
-                None => Ok(Value::Null),
+                Some(node) => value(&document, node, column, out)?,
+                None if column.is_required => {
+                    return Err(format!(
+                        "column \"{}\": the record has no value at `{}`",
+                        column.name, column.path
+                    ));
+                }
+                None => out.push(ValueRef::Null),
             }
-        });
-        values.collect::<Result<_, _>>().map(Row)
+        }
+        Ok(())
     }
+
+    /// The hashes of the key of a row, and of all of it.
+    fn hashes(&self, row: RowRef<'_>, scratch: &mut Vec<u8>) -> (Hash, Hash) {
+        let mut hash_of = |all: bool| {
+            scratch.clear();
+            let cells = row.cells().zip(&self.columns);
+            let cells = cells.filter(|(_, column)| all || column.is_key);
+            cells.for_each(|(cell, _)| cell.write_canonical(scratch));
+            hash(scratch)
+        };
+        (hash_of(false), hash_of(true))
+    }
+}
+
+impl Typing<'_> {
+    /// Adds the row of a record.
+    ///
+    /// # Errors
+    /// When it is not JSON, or a value is missing or of another type than its column; names the
+    /// column, the value and what it has to be. Nothing is added then.
+    pub(crate) fn add(&mut self, body: Bytes) -> Result<(), String> {
+        let converter = self.converter;
+        self.rows.add(|out| converter.write(body, out))?;
+        if converter.is_hashed
+            && let Some(row) = self.rows.get(self.rows.len().saturating_sub(1))
+        {
+            let hashes = converter.hashes(row, &mut self.scratch);
+            self.hashes.push(hashes);
+        }
+        Ok(())
+    }
+
+    /// All rows.
+    pub(crate) fn end(self) -> Typed {
+        Typed {
+            rows: Arc::new(self.rows),
+            hashes: self.hashes,
+        }
+    }
+}
+
+fn hash(bytes: &[u8]) -> Hash {
+    let digest = Sha256::digest(bytes);
+    let mut hash = Hash::default();
+    hash.iter_mut()
+        .zip(digest)
+        .for_each(|(to, from)| *to = from);
+    hash
 }
 
 /// Reads lines of files: rows where they go straight into a table, else any JSON.
@@ -84,19 +158,29 @@ impl Reader {
         })
     }
 
-    /// The row of a line, where it is one.
+    /// Rows that are being made, where lines become such.
+    pub(crate) fn begin(&self) -> Option<Typing<'_>> {
+        self.0.as_ref().map(|converter| converter.begin())
+    }
+
+    /// Whether a line is what it should be.
     ///
     /// # Errors
     /// When it is not JSON or no row; says why.
-    pub(crate) fn read(&self, line: Bytes) -> Result<Option<Row>, String> {
-        match &self.0 {
-            Some(converter) => converter.row(line).map(Some),
-            None => match Document::parse(line) {
-                Ok(_) => Ok(None),
-                Err(e) => Err(not_json(&e)),
-            },
+    pub(crate) fn check(&self, line: Bytes) -> Result<(), String> {
+        match self.begin() {
+            Some(mut typing) => typing.add(line),
+            None => json(line),
         }
     }
+}
+
+/// Checks that a text is JSON.
+///
+/// # Errors
+/// When it is not; says why.
+pub(crate) fn json(text: Bytes) -> Result<(), String> {
+    Document::parse(text).map(drop).map_err(|e| not_json(&e))
 }
 
 /// What is wrong with a text that is not JSON.
@@ -105,34 +189,46 @@ pub(crate) fn not_json(error: &forebay_record::json::JsonError) -> String {
     format!("not JSON: {what} (byte {})", error.offset + 1)
 }
 
-fn value(document: &Document, node: NodeId, column: &Column) -> Result<Value, String> {
+/// Writes a value with the type of its column.
+fn value(
+    document: &Document,
+    node: NodeId,
+    column: &Column,
+    out: &mut RowWriter<'_>,
+) -> Result<(), String> {
     let kind = document.kind(node);
     let text = || String::from_utf8_lossy(document.text(node));
     let converted = match (column.kind, kind) {
-        (ValueType::Text, Kind::String) => Some(Value::Text(string(document, node))),
-        (ValueType::Text, Kind::Number | Kind::Bool) => Some(Value::Text(text().into_owned())),
-        (ValueType::Integer, Kind::Number) => text().parse().ok().map(Value::Integer),
+        (ValueType::Text, Kind::String) => {
+            out.text(|out| out.push_str(&string(document, node)));
+            return Ok(());
+        }
+        (ValueType::Text, Kind::Number | Kind::Bool) => {
+            out.push(ValueRef::Text(&text()));
+            return Ok(());
+        }
+        (ValueType::Json, _) => {
+            out.json(|out| {
+                document.compact(node, |part| out.push_str(&String::from_utf8_lossy(part)))
+            });
+            return Ok(());
+        }
+        (ValueType::Integer, Kind::Number) => text().parse().ok().map(ValueRef::Integer),
         (ValueType::Double, Kind::Number) => {
             let number = text().parse::<f64>().ok().filter(|n| n.is_finite());
-            number.map(Value::Double)
+            number.map(ValueRef::Double)
         }
-        (ValueType::Boolean, Kind::Bool) => Some(Value::Boolean(document.text(node) == b"true")),
+        (ValueType::Boolean, Kind::Bool) => Some(ValueRef::Boolean(document.text(node) == b"true")),
         (ValueType::Timestamp, Kind::String) => {
-            let text = string(document, node);
-            text.parse().ok().map(Value::Timestamp)
+            string(document, node).parse().ok().map(ValueRef::Timestamp)
         }
         (ValueType::Timestamp, Kind::Number) => {
             let millis = text().parse().ok();
-            millis.map(|m| Value::Timestamp(Timestamp::from_millis(m)))
-        }
-        (ValueType::Json, _) => {
-            let mut out = Vec::new();
-            document.compact(node, |part| out.extend_from_slice(part));
-            Some(Value::Json(String::from_utf8_lossy(&out).into_owned()))
+            millis.map(|m| ValueRef::Timestamp(Timestamp::from_millis(m)))
         }
         _ => None,
     };
-    converted.ok_or_else(|| {
+    let refused = || {
         let shown: String = text().chars().take(QUOTED).collect();
         let wanted = match column.kind {
             ValueType::Text => "a text, a number or a boolean",
@@ -146,22 +242,21 @@ fn value(document: &Document, node: NodeId, column: &Column) -> Result<Value, St
             "column \"{}\": `{}` is {shown}, it has to be {wanted}",
             column.name, column.path
         )
-    })
+    };
+    out.push(converted.ok_or_else(refused)?);
+    Ok(())
 }
 
 /// A string's text. No store keeps a NUL, so it is replaced, as everywhere in Forebay's tables.
-fn string(document: &Document, node: NodeId) -> String {
+fn string(document: &Document, node: NodeId) -> Cow<'_, str> {
     let (inner, has_escapes) = document.string(node);
     if !has_escapes {
-        return String::from_utf8_lossy(inner).into_owned();
+        return String::from_utf8_lossy(inner);
     }
     let mut out = Vec::with_capacity(inner.len());
     unescape(inner, |part| out.extend_from_slice(part));
     let text = String::from_utf8_lossy(&out);
-    if text.contains('\0') {
-        return text.replace('\0', "\u{fffd}");
-    }
-    text.into_owned()
+    Cow::Owned(text.replace('\0', "\u{fffd}"))
 }
 
 #[cfg(test)]
@@ -172,6 +267,7 @@ mod tests {
         let table = serde_json::json!({
             "store": { "type": "sqlite", "path": "x.db" },
             "table": "products",
+            "cache": { "type": "embedded" },
             "columns": [
                 { "name": "id", "type": "integer", "key": true },
                 { "name": "name" },
@@ -185,40 +281,61 @@ mod tests {
         Converter::new(&serde_json::from_value(table).unwrap())
     }
 
-    fn row(text: &str) -> Result<Row, String> {
-        converter().row(Bytes::from(text.to_owned()))
+    /// The row of a text.
+    fn row(text: &str) -> Result<Typed, String> {
+        let converter = converter();
+        let mut typing = converter.begin();
+        typing.add(Bytes::from(text.to_owned()))?;
+        Ok(typing.end())
+    }
+
+    fn cells(table: &Typed) -> Vec<ValueRef<'_>> {
+        table.rows.get(0).unwrap().cells().collect()
     }
 
     #[test]
     fn values_take_the_types_of_their_columns() {
         let text = r#"{"id":7,"name":"a\u0000\u00e9","price":{"amount":1.50},"ok":false,"at":"2026-11-21T08:00:00Z","tags":[1, "x y"]}"#;
-        let row = row(text).unwrap();
+        let table = row(text).unwrap();
+        let cells = cells(&table);
         assert_eq!(
-            row.0[..6],
+            cells[..6],
             [
-                Value::Integer(7),
-                Value::Text("a\u{fffd}é".to_owned()),
-                Value::Double(1.5),
-                Value::Boolean(false),
-                Value::Timestamp("2026-11-21T08:00:00.000Z".parse().unwrap()),
-                Value::Json(r#"[1,"x y"]"#.to_owned()),
+                ValueRef::Integer(7),
+                ValueRef::Text("a\u{fffd}é"),
+                ValueRef::Double(1.5),
+                ValueRef::Boolean(false),
+                ValueRef::Timestamp("2026-11-21T08:00:00.000Z".parse().unwrap()),
+                ValueRef::Json(r#"[1,"x y"]"#),
             ]
         );
-        let Value::Json(whole) = &row.0[6] else {
-            panic!("{row:?}")
+        let ValueRef::Json(whole) = cells[6] else {
+            panic!("{cells:?}")
         };
         assert!(whole.starts_with(r#"{"id":7,"#), "{whole}");
     }
 
     #[test]
+    fn hashes_are_those_of_the_key_and_of_all() {
+        let hashes = |text: &str| row(text).unwrap().hashes;
+        let first = hashes(r#"{"id":1,"ok":true,"name":"a"}"#);
+        assert_eq!(hashes(r#"{"id":1, "ok": true,"name":"a" }"#), first);
+        let other = hashes(r#"{"id":1,"ok":true,"name":"b"}"#);
+        assert_eq!(other[0].0, first[0].0, "the same key");
+        assert_ne!(other[0].1, first[0].1);
+        assert_ne!(hashes(r#"{"id":2,"ok":true,"name":"a"}"#)[0].0, first[0].0);
+    }
+
+    #[test]
     fn what_is_missing_is_null_or_bad() {
-        let row = |text| row(text).map(|r| r.0[1].clone());
-        assert_eq!(row(r#"{"id":1,"ok":true}"#), Ok(Value::Null));
-        assert_eq!(row(r#"{"id":1,"ok":true,"name":null}"#), Ok(Value::Null));
-        assert_eq!(
-            row(r#"{"id":1,"ok":true,"name":12.0}"#),
-            Ok(Value::Text("12.0".to_owned()))
-        );
+        let name = |text, name: Option<&str>| {
+            let table = row(text).unwrap();
+            let expected = name.map_or(ValueRef::Null, ValueRef::Text);
+            assert_eq!(cells(&table)[1], expected, "{text}");
+        };
+        name(r#"{"id":1,"ok":true}"#, None);
+        name(r#"{"id":1,"ok":true,"name":null}"#, None);
+        name(r#"{"id":1,"ok":true,"name":12.0}"#, Some("12.0"));
         for (text, said) in [
             (
                 r#"{"ok":true}"#,

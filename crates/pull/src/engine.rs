@@ -19,7 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::convert::Reader;
 use crate::definition::{Definition, Destination, Source};
-use crate::record::{Dead, Origin, Position, Record, Settled, Stage};
+use crate::record::{Batch, Dead, Origin, Position, Settled, Stage};
 use crate::source::api::ApiSource;
 use crate::source::files::FileSource;
 use crate::source::replay::{self, Replay, Selection};
@@ -93,9 +93,9 @@ impl Run {
         drop(self.settled.send(settled).await);
     }
 
-    pub(crate) async fn done(&self, done: Vec<Position>) {
+    pub(crate) async fn done(&self, position: Position) {
         self.settle(Settled {
-            done,
+            done: vec![(position, 1)],
             dead: Vec::new(),
         })
         .await;
@@ -283,7 +283,7 @@ async fn with_stages(
     run: &Arc<Run>,
     definition: &Definition,
     with_processing: bool,
-    read: impl AsyncFnOnce(Giver<Vec<Record>>) -> bool,
+    read: impl AsyncFnOnce(Giver<Batch>) -> bool,
 ) -> bool {
     let capacity = if run.unit == 1 {
         definition.queue as usize
@@ -312,7 +312,7 @@ async fn start(
     run: &Arc<Run>,
     definition: &Definition,
     with_processing: bool,
-    taker: Taker<Vec<Record>>,
+    taker: Taker<Batch>,
     tasks: &mut JoinSet<()>,
 ) -> Result<(), Failure> {
     let mut taker = taker;

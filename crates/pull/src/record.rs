@@ -1,10 +1,12 @@
 //! A record on its way through a job.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use forebay_remote::keyed::Row;
+use forebay_remote::cache::Hash;
+use forebay_remote::keyed::Rows;
 
 /// A record.
 #[derive(Clone, Debug)]
@@ -13,18 +15,75 @@ pub(crate) struct Record {
     pub(crate) origin: Origin,
     /// One JSON value.
     pub(crate) body: Bytes,
-    /// The same as a row, once it is one.
-    pub(crate) row: Option<Row>,
 }
 
-/// What a source knows a record by, to note that it is settled.
+/// What a source knows a record by, to note that it is settled: of an API its number in the inbox,
+/// of files that of its part, of a replay that of its dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Position {
-    /// Of an API its number in the inbox, of files that of its part, of a replay that of its dead
-    /// letter.
-    pub(crate) batch: u64,
-    /// Its number in the part of a file.
-    pub(crate) index: u32,
+pub(crate) struct Position(pub(crate) u64);
+
+/// Records on their way between two stages.
+#[derive(Clone, Debug)]
+pub(crate) enum Batch {
+    /// Each for itself.
+    Records(Vec<Record>),
+    /// The good lines of a part of a file, that are rows already.
+    Lines(Arc<Lines>),
+}
+
+/// The good lines of a part of a file. Its records are made only where someone has to see one.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    pub(crate) position: Position,
+    pub(crate) file: Arc<str>,
+    /// Lines of the file before the part.
+    pub(crate) before: u64,
+    /// The part.
+    pub(crate) bytes: Bytes,
+    /// Of each row, in their order.
+    pub(crate) lines: Vec<Line>,
+    pub(crate) table: Typed,
+}
+
+/// A line of a part.
+#[derive(Clone, Debug)]
+pub(crate) struct Line {
+    /// In the part, from 0.
+    pub(crate) number: u64,
+    /// Where it is in the part.
+    pub(crate) range: Range<usize>,
+}
+
+/// Records as rows of a table.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Typed {
+    pub(crate) rows: Arc<Rows>,
+    /// Of each row the hashes of its key and of all of it, where a cache asks for them.
+    pub(crate) hashes: Vec<(Hash, Hash)>,
+}
+
+impl Batch {
+    /// Its records.
+    pub(crate) fn into_records(self) -> Vec<Record> {
+        match self {
+            Self::Records(records) => records,
+            Self::Lines(lines) => (0..lines.lines.len())
+                .filter_map(|place| lines.record(place))
+                .collect(),
+        }
+    }
+}
+
+impl Lines {
+    /// The record of a row.
+    pub(crate) fn record(&self, place: usize) -> Option<Record> {
+        let line = self.lines.get(place)?;
+        Some(Record {
+            position: self.position,
+            origin: Origin::Line(Arc::clone(&self.file), self.before + line.number + 1),
+            body: self.bytes.slice(line.range.clone()),
+        })
+    }
 }
 
 /// Where a record comes from, for people.
@@ -98,7 +157,7 @@ pub(crate) struct Dead {
 /// What has become of records.
 #[derive(Debug, Default)]
 pub(crate) struct Settled {
-    /// They are where they should be.
-    pub(crate) done: Vec<Position>,
+    /// So many of each position are where they should be.
+    pub(crate) done: Vec<(Position, usize)>,
     pub(crate) dead: Vec<Dead>,
 }

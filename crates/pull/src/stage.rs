@@ -13,7 +13,7 @@ use crate::engine::Run;
 use crate::engine::outcome::{Failure, add};
 use crate::engine::queue::{Giver, Taker};
 use crate::http::{CallError, Client, quote};
-use crate::record::{Dead, Record, Stage};
+use crate::record::{Batch, Dead, Record, Stage};
 
 /// An answer of a processing API is at most this long.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
@@ -65,13 +65,9 @@ impl Poster {
 
     /// A worker. Records that the API has answered go to the next stage, or are done when there is
     /// none.
-    pub(crate) async fn work(
-        self: Arc<Self>,
-        records: Taker<Vec<Record>>,
-        next: Option<Giver<Vec<Record>>>,
-    ) {
+    pub(crate) async fn work(self: Arc<Self>, records: Taker<Batch>, next: Option<Giver<Batch>>) {
         while let Some(batch) = records.take().await {
-            for record in batch {
+            for record in batch.into_records() {
                 let answer = match self.post(&record).await {
                     Posted::Answered(answer) => answer,
                     Posted::GivenUp(error, attempts) => {
@@ -83,7 +79,7 @@ impl Poster {
                 match &next {
                     None => {
                         add(&self.run.progress.written, 1);
-                        self.run.done(vec![record.position]).await;
+                        self.run.done(record.position).await;
                     }
                     Some(next) => {
                         add(&self.run.progress.processed, 1);
@@ -92,7 +88,7 @@ impl Poster {
                             ..record
                         };
                         // All takers are gone only when the run has failed: the record is read again.
-                        next.give(vec![processed]).await;
+                        next.give(Batch::Records(vec![processed])).await;
                     }
                 }
             }

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 
 use crate::table::TableError;
 
+mod rows;
 mod shape;
 mod value;
 
@@ -22,6 +23,7 @@ pub mod conformance;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 
+pub use rows::{Batch, RowRef, RowWriter, Rows, ValueRef};
 pub use shape::{Column, InvalidShape, Shape};
 pub use value::{Row, Value, ValueType};
 
@@ -40,13 +42,13 @@ pub trait KeyedTable: Send + Sync {
     /// type; the text names both sides.
     async fn prepare(&self, shape: &Shape) -> Result<Prepared, TableError>;
 
-    /// Writes rows (shared, so that they can go to another thread); each replaces what its key had. Of two rows with the same key the later one of
-    /// the slice stays. All or nothing where the store has transactions; else some may be written
+    /// Writes rows; each replaces what its key had. Of two rows with the same key the later one of
+    /// the batch stays. All or nothing where the store has transactions; else some may be written
     /// when it fails. Safe to repeat.
     ///
     /// # Errors
     /// Terminal when the store refuses a row, and will again.
-    async fn upsert(&self, shape: &Shape, rows: Arc<[Row]>) -> Result<(), TableError>;
+    async fn upsert(&self, shape: &Shape, rows: &Batch) -> Result<(), TableError>;
 
     /// The shape of a table that is there.
     ///

@@ -67,7 +67,7 @@ async fn smaller_numbers_of_a_table_that_is_there_are_written_or_refused() {
     };
     let shared = Arc::new(shape.clone());
     let good = row(-7, 32_767, -128, 0.5, "plain");
-    store.upsert(&shape, [good.clone()].into()).await.unwrap();
+    store.upsert(&shape, &[good.clone()].into()).await.unwrap();
     let found = store.get(&shared, &[Value::Integer(-7)]).await.unwrap();
     assert_eq!(found, Some(good));
     for (bad, said) in [
@@ -92,7 +92,7 @@ async fn smaller_numbers_of_a_table_that_is_there_are_written_or_refused() {
             "é does not fit a column of type ascii",
         ),
     ] {
-        let error = store.upsert(&shape, [bad].into()).await.unwrap_err();
+        let error = store.upsert(&shape, &[bad].into()).await.unwrap_err();
         assert!(!error.is_retryable(), "{error}");
         assert!(error.to_string().contains(said), "{error}");
     }

@@ -1,4 +1,5 @@
-// Dead letters of a sink: records that its mapping has refused and that are kept.
+// Dead letters of a sink: records that its mapping has refused, or messages that the provider of its
+// topic has, and that are kept.
 import { useState } from "preact/hooks";
 import { asFailure, call, now, type Failure, type Letter, type LetterSummary, type Page } from "../api";
 import { useFeed } from "../feed";
@@ -14,6 +15,8 @@ const ROUNDS_MAX = 1000;
 interface Props {
   path: string;
   dead: number;
+  /** They are messages that a provider has refused. */
+  topic: boolean;
   source: string;
   sink: string;
   onChange: () => void;
@@ -26,7 +29,7 @@ interface Done {
   moreAfterId?: string;
 }
 
-export function Letters({ path, dead, source, sink, onChange }: Props) {
+export function Letters({ path, dead, topic, source, sink, onChange }: Props) {
   const [after, setAfter] = useState<string[]>([]);
   const feed = useFeed<{ page: Page; letters: LetterSummary[] }>(
     `${path}/dead-letters?limit=${PAGE}&afterId=${encodeURIComponent(after.at(-1) ?? "")}`,
@@ -101,7 +104,10 @@ export function Letters({ path, dead, source, sink, onChange }: Props) {
         </div>
       )}
       {!feed.data && !feed.error && <Loading what="dead letters" />}
-      {feed.data && letters.length === 0 && (
+      {feed.data && letters.length === 0 && topic && (
+        <p class="empty">None. A message that the provider refuses for good, each time that it is sent, is kept here.</p>
+      )}
+      {feed.data && letters.length === 0 && !topic && (
         <p class="empty">
           None. A record that the mapping refuses answers its sender with an error, unless the setting{" "}
           <code>storage.level.local.mapping.refused.action</code> is <code>dead_letter</code>: then it is kept here.
@@ -130,7 +136,7 @@ export function Letters({ path, dead, source, sink, onChange }: Props) {
             </thead>
             <tbody>
               {letters.map((l) => (
-                <LetterRow key={l.letterId} letter={l} path={path} chosen={chosen.has(l.letterId)} onToggle={() => toggle(l.letterId)} to={{ source, sink }} />
+                <LetterRow key={l.letterId} letter={l} path={path} chosen={chosen.has(l.letterId)} onToggle={() => toggle(l.letterId)} to={topic ? undefined : { source, sink }} />
               ))}
             </tbody>
           </table>
@@ -189,7 +195,8 @@ interface RowProps {
   path: string;
   chosen: boolean;
   onToggle: () => void;
-  to: { source: string; sink: string };
+  /** The sink whose mapping has refused it. */
+  to: { source: string; sink: string } | undefined;
 }
 
 function LetterRow({ letter, path, chosen, onToggle, to }: RowProps) {
@@ -226,7 +233,7 @@ function LetterRow({ letter, path, chosen, onToggle, to }: RowProps) {
   );
 }
 
-function Record({ url, to }: { url: string; to: { source: string; sink: string } }) {
+function Record({ url, to }: { url: string; to: RowProps["to"] }) {
   // A letter does not change: asked for once an hour.
   const feed = useFeed<Letter>(url, 3_600_000);
   const letter = feed.data;
@@ -236,7 +243,7 @@ function Record({ url, to }: { url: string; to: { source: string; sink: string }
   return (
     <div class="record">
       <p class="muted">
-        From {letter.clientIp}
+        {letter.clientIp ? `From ${letter.clientIp}` : "A message"}
         {letter.line !== undefined && <>, line {letter.line} of its batch</>}, {time(letter.receivedAt)}, letter{" "}
         <code>{letter.letterId}</code>
       </p>
@@ -244,7 +251,7 @@ function Record({ url, to }: { url: string; to: { source: string; sink: string }
       <Pre label="the body" text={letter.body ?? letter.bodyBase64 ?? ""} />
       <h3>Headers</h3>
       <Pre label="the headers" text={headers.join("\n") || "none"} />
-      {letter.body !== undefined && (
+      {to && letter.body !== undefined && (
         <p>
           <a
             href={`#/sources/${encodeURIComponent(to.source)}/sinks/${encodeURIComponent(to.sink)}/mapping`}

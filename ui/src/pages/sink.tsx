@@ -72,7 +72,7 @@ export function SinkPage({ source: sourceId, id }: { source: string; id: string 
           <Books balance={sink.statistics.balance} />
           {sink.topic && <Delivery sink={sink} path={path} />}
           {sink.table && <Files files={sink.statistics.files} slices={slices.data?.slices ?? []} />}
-          {sink.table && <Letters path={path} dead={sink.statistics.balance.dead} source={sourceId} sink={id} onChange={feed.refresh} />}
+          <Letters path={path} dead={sink.statistics.balance.dead} topic={!sink.table} source={sourceId} sink={id} onChange={feed.refresh} />
           <Definition sink={sink} to={`${to}/sinks/${encodeURIComponent(id)}/mapping`} />
         </>
       )}
@@ -140,7 +140,7 @@ function Figures({ sink, known }: { sink: AggregatedSink; known: Rates }) {
       <Tile name="Imported" value={known.known ? rate(known.importedNow) : "–"} unit="rows/s" note={`${short(balance.imported)} in all`} />
       <Tile name="On their way" value={short(inFlight(levels))} unit="records" note={waiting(sink)} />
       <Tile name="Lag" value={late === undefined ? "none" : span(late)} note="age of the oldest such record" />
-      <Tile name="Dead letters" value={short(dead)} note={dead > 0 ? "refused by the mapping, kept" : "none kept"} {...(dead > 0 ? { tone: "warn" as const } : {})} />
+      <Tile name="Dead letters" value={short(dead)} note={dead > 0 ? `refused by the ${sink.table ? "mapping" : "provider"}, kept` : "none kept"} {...(dead > 0 ? { tone: "warn" as const } : {})} />
     </dl>
   );
 }

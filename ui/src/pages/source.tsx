@@ -6,6 +6,7 @@ import { ago, plural, rate, short, span } from "../format";
 import { advice, inFlight, lag, sinkStatus, sourceStatus, troubles } from "../health";
 import { Badge, Code, Copy, Loading, Problem, Section } from "../parts/basics";
 import { Spark } from "../parts/chart";
+import { Deleted } from "../parts/deleted";
 import { DisabledNotice, Switch } from "../parts/switch";
 import { rates } from "../rates";
 import { useTitle } from "../title";
@@ -43,6 +44,7 @@ export function SourcePage({ id }: { id: string }) {
       {!source && !feed.error && <Loading what="the source" />}
       {source?.disabled && <DisabledNotice kind="source" disabled={source.disabled} />}
       {source && <Sinks source={source} />}
+      {source && <Deleted kind="sink" path={`${sourcePath(id)}/sinks`} onRestored={feed.refresh} />}
       {source?.http && <Send url={source.http.url} taught={source.sinks.some((s) => s.statistics.total.recordsCount > 0)} />}
     </>
   );

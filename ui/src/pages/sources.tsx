@@ -1,12 +1,11 @@
 // All sources: what comes in, what is on its way, what is in trouble.
-import { useState } from "preact/hooks";
-import { asFailure, now, run, sourcePath, SOURCES, ORIGIN, type AggregatedSource, type Failure, type Page, type Source } from "../api";
+import { now, SOURCES, ORIGIN, type AggregatedSource, type Page } from "../api";
 import { useFeed } from "../feed";
 import { plural, rate, short, span } from "../format";
 import { inFlight, lag, sourceStatus, troubles } from "../health";
 import { Badge, Code, Loading, Problem, Scroll, Tile } from "../parts/basics";
 import { Spark } from "../parts/chart";
-import { say } from "../parts/say";
+import { Deleted } from "../parts/deleted";
 import { note, rates, sum, type Rates } from "../rates";
 import { useTitle } from "../title";
 
@@ -57,7 +56,7 @@ export function Sources() {
           <List sources={sources} total={feed.data?.page.totalCount ?? sources.length} />
         </>
       )}
-      <Deleted onRestored={feed.refresh} />
+      <Deleted kind="source" path={SOURCES} onRestored={feed.refresh} />
     </>
   );
 }
@@ -223,44 +222,5 @@ curl -H "Content-Type: application/json" -d '{"user": {"id": "ada"}}' "$URL"`;
         </li>
       </ol>
     </section>
-  );
-}
-
-/** Deleted sources, which can be brought back. */
-function Deleted({ onRestored }: { onRestored: () => void }) {
-  const feed = useFeed<{ sources: Source[] }>(`${SOURCES}/deleted?limit=100`, 15_000);
-  const [error, setError] = useState<Failure>();
-  const deleted = feed.data?.sources ?? [];
-  if (deleted.length === 0) return null;
-  const restore = async (source: Source) => {
-    setError(undefined);
-    try {
-      await run("PUT", `${sourcePath(source.sourceId)}/undelete`);
-      say(`${source.name} is back.`);
-      feed.refresh();
-      onRestored();
-    } catch (e) {
-      setError(asFailure(e));
-    }
-  };
-  return (
-    <details class="deleted">
-      <summary>
-        Deleted <span class="muted">{plural(deleted.length, "source")}</span>
-      </summary>
-      {error && <Problem error={error} />}
-      <ul class="rows">
-        {deleted.map((source) => (
-          <li key={source.sourceId}>
-            <span>
-              {source.name} <span class="id">{source.sourceId}</span>
-            </span>
-            <button type="button" class="small" onClick={() => void restore(source)}>
-              Bring back<span class="visually-hidden"> {source.name}</span>
-            </button>
-          </li>
-        ))}
-      </ul>
-    </details>
   );
 }

@@ -14,17 +14,24 @@ impl Deliverer {
         let config = &self.lane.shared.config;
         let durable = self.lane.meters.durable_cursor.load(Ordering::Acquire);
         let ahead = self.source.position().saturating_sub(durable);
-        let full = self.sent_messages >= config.in_flight_messages
-            || self.sent_bytes >= config.in_flight_bytes
-            || ahead + config.batch_messages as u64
-                > config.repeat_window.max(2 * config.batch_messages as u64);
-        if full && !self.sent.is_empty() || ahead >= config.repeat_window {
+        // What may be sent before the cursor has to follow; beyond it a crash repeats too much.
+        let room = config.repeat_window.saturating_sub(ahead);
+        let room = usize::try_from(room).unwrap_or(usize::MAX);
+        let room = room.min(config.in_flight_messages.saturating_sub(self.sent_messages));
+        let some = usize::try_from(config.repeat_window / 2).unwrap_or(usize::MAX);
+        let some = some.min(config.in_flight_messages / 2);
+        // What is under way makes more room soon: small batches cost more than the wait.
+        let full =
+            self.sent_bytes >= config.in_flight_bytes || room < config.batch_messages.min(some);
+        if full && !self.sent.is_empty() || room == 0 {
             return None;
         }
         if self.straight.is_some() {
             return None;
         }
-        let messages = self.source.take(config.batch_messages, config.batch_bytes);
+        let messages = self
+            .source
+            .take(config.batch_messages.min(room), config.batch_bytes);
         if !messages.is_empty() {
             return Some((Batch::new(messages), Vec::new()));
         }

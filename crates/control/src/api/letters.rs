@@ -163,8 +163,7 @@ pub(super) async fn get(
 
 /// Sends them on their way to the table, by the mapping in force; or to the topic, as they are.
 ///
-/// Each is delivered once. Those that the mapping refuses again stay. Those of a topic go from the
-/// oldest on, and may come twice if the server is killed meanwhile. At most 1000 are looked at:
+/// Each is delivered once. Those that the mapping refuses again stay. At most 1000 are looked at:
 /// while the answer has `moreAfterId`, there are more.
 #[utoipa::path(
     post, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/dead-letters/replay", tag = "sink", operation_id = "ReplayDeadLetters",
@@ -182,7 +181,7 @@ pub(super) async fn replay(
     Ok(Answer::ok(done.into()))
 }
 
-/// Forgets them for good; the balance counts them as expired. Those of a topic go from the oldest on.
+/// Forgets them for good; the balance counts them as expired.
 ///
 /// At most 1000 are looked at: while the answer has `moreAfterId`, there are more.
 #[utoipa::path(

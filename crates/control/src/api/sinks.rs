@@ -13,6 +13,7 @@ use super::answer::Answer;
 use super::body::{Json, Nothing};
 use super::call::{Call, refuse_foreign};
 use super::error::{self, ApiError};
+use super::former;
 use super::mapping::{backend, mapping, table_id};
 use super::params::{ListQuery, SinkPath, SourcePath};
 use super::sources::{invalid_id, refuse_reserved, replace};
@@ -31,7 +32,7 @@ use crate::task::Subject;
 #[utoipa::path(
     post, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks", tag = "sink", operation_id = "CreateSink",
     params(SourcePath), request_body = SinkCreate,
-    extensions(("x-errors" = json!(["sinkAlreadyExists"]))),
+    extensions(("x-errors" = json!(["sinkAlreadyExists", "sinkIdInUse"]))),
     responses((status = 202, description = "A task makes it.", body = Task))
 )]
 pub(super) async fn create(
@@ -57,6 +58,7 @@ pub(super) async fn create(
         Ok(_) => return Err(error::sink_exists(key.sink.as_str())),
         Err(e) => return Err(e.into()),
     }
+    former::refuse_other_type(&api, &key, body.r#type).await?;
     let stamp = call.who.stamp(api.clock.now());
     let (inner, subject) = (Arc::clone(&api), subject(&key));
     tasks::start(&api, "api.create.sink", subject, async move {

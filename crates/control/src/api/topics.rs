@@ -2,8 +2,8 @@
 //! what the API asks of whoever delivers them.
 
 use forebay_model::{
-    Column, ColumnKind, Mapping, MessageMapping, MessageValue, Sink, TopicKind, TopicSink,
-    TopicStatistics,
+    Column, ColumnKind, HttpMethod, Mapping, MessageMapping, MessageValue, Sink, TopicKind,
+    TopicSink, TopicStatistics,
 };
 
 use super::Inner;
@@ -49,6 +49,7 @@ pub(super) async fn topic(
         provider: request.provider,
         topic: request.topic.unwrap_or_else(|| sink.to_owned()),
         batches: request.batches.unwrap_or_default(),
+        method: request.method.map(Into::into).unwrap_or_default(),
         message,
     };
     check(api, &topic)?;
@@ -61,6 +62,7 @@ pub(super) struct TopicChange {
     provider: Option<String>,
     topic: Option<String>,
     batches: Option<bool>,
+    method: Option<HttpMethod>,
     message: Option<MessageMapping>,
 }
 
@@ -70,6 +72,7 @@ impl TopicChange {
             provider: request.provider,
             topic: request.topic,
             batches: request.batches,
+            method: request.method.map(Into::into),
             message: match request.message {
                 Some(request) => Some(message(api, request).await?),
                 None => None,
@@ -83,6 +86,7 @@ impl TopicChange {
         super::sources::replace(&mut changed.provider, self.provider.as_ref());
         super::sources::replace(&mut changed.topic, self.topic.as_ref());
         super::sources::replace(&mut changed.batches, self.batches.as_ref());
+        super::sources::replace(&mut changed.method, self.method.as_ref());
         super::sources::replace(&mut changed.message, self.message.as_ref());
         check(api, &changed)?;
         *topic = changed;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use forebay_meta::DefinitionError;
+use forebay_model::SinkTarget;
 
 use super::answer::Answer;
 use super::call::Call;
@@ -11,6 +12,7 @@ use super::error::{self, ApiError};
 use super::params::{ListQuery, SinkPath, SinkVersionPath, SourcePath, SourceVersionPath};
 use super::tasks::{self, Done};
 use super::types::common::{Page, Version, Versions};
+use super::types::sink::SinkType;
 use super::types::task::Task;
 use super::{Shared, sinks, sources};
 
@@ -138,10 +140,10 @@ pub(super) async fn rollback_sink(
     call: Call<SinkVersionPath>,
 ) -> Result<Answer<Task>, ApiError> {
     let key = call.sink_key()?;
-    sinks::existing(&api, &key).await?;
+    let sink = sinks::existing(&api, &key).await?;
     let number = call.path.version_number;
     match api.repo.sink_version(&key, number).await {
-        Ok(_) => {}
+        Ok(kept) => refuse_other_type(number, &kept.content.target, &sink.target)?,
         Err(DefinitionError::VersionNotFound(_)) => {
             return Err(error::sink_version_not_found(key.sink.as_str(), number));
         }
@@ -158,6 +160,17 @@ pub(super) async fn rollback_sink(
         ))
     })
     .await
+}
+
+/// A sink that was made again under the id of one of another type has versions of that, too.
+fn refuse_other_type(number: u32, wanted: &SinkTarget, now: &SinkTarget) -> Result<(), ApiError> {
+    if SinkType::of(wanted) == SinkType::of(now) {
+        return Ok(());
+    }
+    let (wanted, now) = (wanted.type_name(), now.type_name());
+    Err(ApiError::bad_request(format!(
+        "the type of a sink can't be changed: it is \"{now}\", version \"{number}\" is of type \"{wanted}\"."
+    )))
 }
 
 /// A version's number as ids are compared: with ten digits.

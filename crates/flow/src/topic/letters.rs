@@ -1,18 +1,25 @@
 //! Messages that the provider has refused for good: looked at, sent again, forgotten.
 //!
-//! Invariant: a letter goes only after its message is in the stream again, or because somebody has
-//! said so. A crash in between leaves the letter: the message may then come twice.
-//!
 //! Letters are numbered through all streams of a sink. An earlier stream gets no more once a later one
-//! is delivered, so numbers stay. The log frees from the oldest on, so letters go in that order.
+//! is delivered, so numbers stay. The log frees from the oldest on; which of the others are done with
+//! is in `settled.rs`.
 
-use forebay_buffer::{DeadLetter, encode_apart};
+use forebay_buffer::DeadLetter;
 use forebay_log::StreamId;
-use forebay_model::{Compression, SinkKey, Timestamp};
-use forebay_record::SealedBlock;
+use forebay_model::SinkKey;
 
+use super::settled::{SETTLED_MAX, Settled};
 use super::{Stream, Topics, UNDELIVERED};
-use crate::pipeline::{AppendError, BlockToAppend, Outcome};
+use crate::pipeline::AppendError;
+
+/// Which letters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// From this number on, at most so many.
+    From(u64, usize),
+    /// These.
+    These(Vec<u64>),
+}
 
 /// Why nothing more was done.
 #[derive(Debug, thiserror::Error)]
@@ -20,9 +27,11 @@ pub enum UndeliveredError {
     /// No such letter, or it was replayed or dropped.
     #[error("there is no dead letter {0}")]
     NotFound(u64),
-    /// Others are older.
-    #[error("dead letters of a topic go from the oldest on, and {0} is older")]
-    NotTheOldest(u64),
+    /// Too many letters are left between others.
+    #[error(
+        "too many single letters are done with between others ({SETTLED_MAX}); replay or drop the oldest ones first"
+    )]
+    TooScattered,
     /// The log can't be read or written.
     #[error("{0}")]
     Log(String),
@@ -42,6 +51,17 @@ impl Topics {
         from: u64,
         limit: usize,
     ) -> Result<Vec<DeadLetter>, UndeliveredError> {
+        let settled = self.seen(&self.place(sink), sink)?;
+        self.read_letters(sink, &settled, from, limit)
+    }
+
+    fn read_letters(
+        &self,
+        sink: &SinkKey,
+        settled: &Settled,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>, UndeliveredError> {
         let log = &self.deps.log;
         let mut found = Vec::new();
         for (base, stream) in self.letter_streams(sink) {
@@ -51,104 +71,123 @@ impl Topics {
                     return Ok(found);
                 }
                 let letter = letter.map_err(|e| UndeliveredError::Log(e.to_string()))?;
-                found.push(DeadLetter {
-                    number: base + letter.number,
-                    ..letter
-                });
+                let number = base + letter.number;
+                if !settled.is_done(number) {
+                    found.push(DeadLetter { number, ..letter });
+                }
             }
         }
         Ok(found)
     }
 
-    /// These letters, if they are the oldest ones; all up to `limit` without numbers.
-    ///
-    /// # Errors
-    /// When one of them is not there, or an older one is not among them.
-    pub fn oldest_undelivered(
+    /// The letters that are meant, if they are there.
+    fn chosen(
         &self,
         sink: &SinkKey,
-        numbers: Option<&[u64]>,
-        limit: usize,
+        settled: &Settled,
+        which: &Which,
     ) -> Result<Vec<DeadLetter>, UndeliveredError> {
-        let Some(numbers) = numbers else {
-            return self.undelivered(sink, 0, limit);
+        let mut wanted = match which {
+            Which::From(from, limit) => return self.read_letters(sink, settled, *from, *limit),
+            Which::These(numbers) => numbers.clone(),
         };
-        let mut wanted = numbers.to_vec();
         wanted.sort_unstable();
         wanted.dedup();
-        let oldest = self.undelivered(sink, 0, wanted.len())?;
-        for (i, &number) in wanted.iter().enumerate() {
-            match oldest.get(i) {
-                Some(letter) if letter.number == number => {}
-                Some(letter) if letter.number < number => {
-                    let is_there = self.undelivered(sink, number, 1)?;
-                    return Err(match is_there.first() {
-                        Some(found) if found.number == number => {
-                            UndeliveredError::NotTheOldest(letter.number)
-                        }
-                        _ => UndeliveredError::NotFound(number),
-                    });
-                }
-                _ => return Err(UndeliveredError::NotFound(number)),
-            }
-        }
-        Ok(oldest)
-    }
-
-    /// Puts a letter's message at the end of its sink's stream, and forgets the letter.
-    ///
-    /// # Errors
-    /// When the log takes nothing; the letter is there then.
-    pub async fn replay_undelivered(
-        self: &std::sync::Arc<Self>,
-        sink: &SinkKey,
-        letter: &DeadLetter,
-    ) -> Result<(), UndeliveredError> {
-        let at = letter.message.timestamp_ms.unwrap_or(letter.at_ms);
-        let mut payload = Vec::new();
-        encode_apart(&mut payload, &letter.topic, &letter.message, at);
-        let block = BlockToAppend {
-            sealed: SealedBlock {
-                raw_len: payload.len(),
-                payload,
-                records: 1,
-            },
-            first_at: Timestamp::from_millis(at),
-            last_at: Timestamp::from_millis(at),
-            compression: Compression::None,
+        let one = |number| {
+            let found = self.read_letters(sink, settled, number, 1)?;
+            let found = found.into_iter().find(|letter| letter.number == number);
+            found.ok_or(UndeliveredError::NotFound(number))
         };
-        match self.writer(sink)?.append(block)?.await {
-            Outcome::Stored => {}
-            Outcome::Refused(error) => return Err(error.into()),
-            Outcome::Unknown(cause) => return Err(UndeliveredError::Log(cause.to_string())),
-        }
-        self.forget_undelivered(sink, letter.number + 1).await
+        wanted.into_iter().map(one).collect()
     }
 
-    /// Forgets the letters of a sink below a number; returns when that is on disk.
-    ///
-    /// # Errors
-    /// When the log takes nothing.
-    pub async fn forget_undelivered(
+    /// Whether so many more may be done with: what is remembered of them is bounded. The oldest ones
+    /// always may, since nothing is remembered of these.
+    fn check_room(
         &self,
         sink: &SinkKey,
-        below: u64,
+        settled: &Settled,
+        letters: &[DeadLetter],
     ) -> Result<(), UndeliveredError> {
+        if settled.done.len() + letters.len() <= SETTLED_MAX {
+            return Ok(());
+        }
+        let oldest = self.read_letters(sink, settled, 0, letters.len())?;
+        let numbers = |letters: &[DeadLetter]| letters.iter().map(|l| l.number).collect::<Vec<_>>();
+        if numbers(&oldest) == numbers(letters) {
+            Ok(())
+        } else {
+            Err(UndeliveredError::TooScattered)
+        }
+    }
+
+    /// Puts the messages of letters at the end of their sink's stream: what is a letter before is a
+    /// message after it, also when the process or the power goes in between. Returns the numbers of
+    /// these letters. Blocks for some syncs, and until what is with the provider has its answer.
+    ///
+    /// # Errors
+    /// When one of them is not there, or the log takes nothing; what did not get into the stream is
+    /// a letter then.
+    pub fn replay(&self, sink: &SinkKey, which: &Which) -> Result<Vec<u64>, UndeliveredError> {
+        let place = self.place(sink);
+        let turn = place.turn();
+        // What is in the stream must stay there until the letters are known to be done with.
+        place.leave();
+        let before = self.counts(sink);
+        place.hold(Some(before));
+        let done = self.settled(&place, sink).and_then(|settled| {
+            let letters = self.chosen(sink, &settled, which)?;
+            self.check_room(sink, &settled, &letters)?;
+            if !letters.is_empty() {
+                self.put_again(&place, sink, settled, &letters)?;
+            }
+            Ok(letters.iter().map(|l| l.number).collect())
+        });
+        place.hold(None);
+        drop(turn);
+        self.woken.notify_one();
+        done
+    }
+
+    /// Forgets letters; returns their numbers when that is on disk.
+    ///
+    /// # Errors
+    /// When one of them is not there, or the log takes nothing.
+    pub fn discard(&self, sink: &SinkKey, which: &Which) -> Result<Vec<u64>, UndeliveredError> {
+        let place = self.place(sink);
+        let _turn = place.turn();
+        let mut settled = self.settled(&place, sink)?;
+        let letters = self.chosen(sink, &settled, which)?;
+        self.check_room(sink, &settled, &letters)?;
+        let numbers: Vec<u64> = letters.iter().map(|l| l.number).collect();
+        if !numbers.is_empty() {
+            settled.done.extend(&numbers);
+            self.keep(&place, sink, settled)?;
+        }
+        Ok(numbers)
+    }
+
+    /// Frees the letters up to the first one that is there.
+    pub(super) fn free(&self, sink: &SinkKey, settled: &Settled) -> Result<(), UndeliveredError> {
         let log = &self.deps.log;
-        let failed = |e: String| UndeliveredError::Log(e);
-        for (base, stream) in self.letter_streams(sink) {
-            let up_to = below.saturating_sub(base).min(stream.stats.next_seq);
+        // Before the letters are read: one that comes meanwhile is not freed.
+        let streams = self.letter_streams(sink);
+        let first = self.read_letters(sink, settled, 0, 1)?;
+        let first = first.first().map_or(u64::MAX, |l| l.number);
+        for (base, stream) in streams {
+            let up_to = first.saturating_sub(base).min(stream.stats.next_seq);
             if up_to > stream.stats.trimmed_to {
                 let id: StreamId = stream.stats.id;
+                let failed = |e: String| UndeliveredError::Log(e);
                 let ticket = log.trim(id, up_to).map_err(|e| failed(e.to_string()))?;
-                ticket.await.map_err(|e| failed(e.to_string()))?;
+                ticket.wait().map_err(|e| failed(e.to_string()))?;
             }
         }
         Ok(())
     }
 
     /// Streams of letters, with the number that the first one of each has.
-    fn letter_streams(&self, sink: &SinkKey) -> Vec<(u64, Stream)> {
+    pub(super) fn letter_streams(&self, sink: &SinkKey) -> Vec<(u64, Stream)> {
         let streams = self.streams(UNDELIVERED).remove(sink).unwrap_or_default();
         let mut base = 0;
         let numbered = streams.into_iter().map(|stream| {

@@ -1,20 +1,21 @@
 //! Who delivers what: an outlet for each sink that has messages and is not paused.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use forebay_buffer::{LaneStats, Outlet};
 use forebay_log::{AppendError, StreamId, Ticket};
 use forebay_meta::repo::letters::LetterOwner;
 use forebay_meta::{Mirror, Repo, Snapshot, StoreError, keys};
-use forebay_model::{Sink, SinkKey, TopicKind, TopicSink};
+use forebay_model::{HttpMethod, Sink, SinkKey, TopicKind, TopicSink, TopicStatistics};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::{MESSAGES, Stream, Topics, UNDELIVERED, undelivered};
+use super::settled::Settled;
+use super::{MESSAGES, SETTLED, Stream, Topics, UNDELIVERED, undelivered};
 use crate::metrics;
 
 /// How often everything is looked through without a reason.
@@ -26,6 +27,13 @@ const COMPARED: u32 = 20;
 #[derive(Debug)]
 pub(super) struct Place {
     slot: Mutex<Slot>,
+    /// Whoever has it decides whether there is an outlet, and what becomes of letters.
+    turn: Mutex<()>,
+    /// Which letters are done with, once that was read.
+    pub(super) settled: Mutex<Option<Settled>>,
+    /// Its figures from before letters were on their way, as long as they are: meanwhile some are
+    /// letters and messages.
+    pub(super) before: Mutex<Option<TopicStatistics>>,
     woken: Arc<Notify>,
 }
 
@@ -44,6 +52,7 @@ struct Wanted {
     provider: String,
     topic: String,
     batches: bool,
+    method: HttpMethod,
 }
 
 /// How the delivery of a sink is.
@@ -56,13 +65,39 @@ pub(super) enum Delivered {
 
 impl Place {
     pub(super) fn new(woken: Arc<Notify>) -> Self {
-        let slot = Mutex::default();
-        Self { slot, woken }
+        Self {
+            slot: Mutex::default(),
+            turn: Mutex::default(),
+            settled: Mutex::default(),
+            before: Mutex::default(),
+            woken,
+        }
+    }
+
+    /// Waits for its turn.
+    pub(super) fn turn(&self) -> MutexGuard<'_, ()> {
+        // What a panic has left half done is found in the log.
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its turn, if nobody has it.
+    pub(super) fn try_turn(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.turn.try_lock() {
+            Ok(turn) => Some(turn),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     fn slot(&self) -> MutexGuard<'_, Slot> {
         // Changes are complete before anything could panic.
         self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows these figures until there are none.
+    pub(super) fn hold(&self, figures: Option<TopicStatistics>) {
+        // Replaced as a whole.
+        *self.before.lock().unwrap_or_else(PoisonError::into_inner) = figures;
     }
 
     /// A block was committed.
@@ -85,7 +120,7 @@ impl Place {
     }
 
     /// Ends the outlet; returns when its cursor is on disk.
-    fn leave(&self) {
+    pub(super) fn leave(&self) {
         let outlet = self.slot().outlet.take();
         if let Some((_, outlet)) = outlet {
             outlet.close();
@@ -164,7 +199,13 @@ impl Topics {
         unknown.iter().for_each(|place| place.leave());
     }
 
-    fn look_after(&self, sink: &Sink, topic: &TopicSink, is_deleted: bool, streams: &[Stream]) {
+    pub(super) fn look_after(
+        &self,
+        sink: &Sink,
+        topic: &TopicSink,
+        is_deleted: bool,
+        streams: &[Stream],
+    ) {
         let place = self.place(&sink.key);
         let mut left = Vec::new();
         for stream in streams {
@@ -194,12 +235,17 @@ impl Topics {
             provider: topic.provider.clone(),
             topic: topic.topic.clone(),
             batches: topic.batches,
+            method: topic.method,
         });
-        self.open_or_leave(&place, topic, wanted);
+        self.open_or_leave(&place, sink, topic, wanted);
         self.measure(sink);
     }
 
-    fn open_or_leave(&self, place: &Place, topic: &TopicSink, wanted: Option<Wanted>) {
+    fn open_or_leave(&self, place: &Place, sink: &Sink, topic: &TopicSink, wanted: Option<Wanted>) {
+        let Some(_turn) = place.try_turn() else {
+            // Letters are on their way into the stream; we are woken after it.
+            return;
+        };
         if place.slot().outlet.as_ref().map(|(w, _)| w) == wanted.as_ref() {
             if wanted.is_none() {
                 place.slot().problem = None;
@@ -208,6 +254,9 @@ impl Topics {
         }
         place.leave();
         let opened = wanted.map(|wanted| {
+            // Before a message can go: whose letter it was is only known while it is there.
+            let settled = self.settled(place, &sink.key);
+            settled.map_err(|e| e.to_string())?;
             let provider = (self.deps.connect)(topic)?;
             let outlet = Outlet::open(
                 &self.deps.log,
@@ -258,8 +307,10 @@ impl Topics {
     /// never known are kept.
     async fn compare(&self, repo: &Repo) -> Result<(), StoreError> {
         let mut by_sink = self.streams(MESSAGES);
-        for (sink, mut letters) in self.streams(UNDELIVERED) {
-            by_sink.entry(sink).or_default().append(&mut letters);
+        for prefix in [UNDELIVERED, SETTLED] {
+            for (sink, mut letters) in self.streams(prefix) {
+                by_sink.entry(sink).or_default().append(&mut letters);
+            }
         }
         for (sink, streams) in by_sink {
             match repo.letter_owner(&sink).await? {

@@ -1,17 +1,33 @@
 //! Counting a topic's messages.
 
+use std::sync::PoisonError;
+
 use forebay_buffer::ProviderState;
-use forebay_model::{Sink, Timestamp, TopicState, TopicStatistics};
+
+use forebay_model::{Sink, SinkKey, Timestamp, TopicState, TopicStatistics};
 
 use super::outlets::Delivered;
-use super::{MESSAGES, Topics, UNDELIVERED};
+use super::{MESSAGES, Topics};
 
 impl Topics {
     /// Counts of a sink.
     #[must_use]
     pub fn statistics(&self, sink: &Sink) -> TopicStatistics {
-        let messages = self.streams(MESSAGES).remove(&sink.key).unwrap_or_default();
-        let letters = self.streams(UNDELIVERED).remove(&sink.key);
+        let mut sum = self.counts(&sink.key);
+        if sink.paused.is_some() {
+            sum.state = TopicState::Paused;
+        }
+        sum
+    }
+
+    pub(super) fn counts(&self, sink: &SinkKey) -> TopicStatistics {
+        let place = self.place(sink);
+        let before = place.before.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = &*before {
+            return before.clone();
+        }
+        drop(before);
+        let messages = self.streams(MESSAGES).remove(sink).unwrap_or_default();
         let mut sum = TopicStatistics::NOTHING;
         let mut done = 0;
         for stream in &messages {
@@ -25,24 +41,30 @@ impl Topics {
                 sum.oldest_at = stats.first_at_ms.map(Timestamp::from_millis);
             }
         }
-        for stream in letters.unwrap_or_default() {
+        // What can't be read is told where letters are asked for.
+        let settled = self.seen(&place, sink).unwrap_or_default();
+        let mut gone = 0;
+        for (base, stream) in self.letter_streams(sink) {
             let stats = &stream.stats;
-            sum.dead += stats.next_seq.saturating_sub(stats.trimmed_to);
-            sum.discarded += stats.trimmed_to.min(stats.next_seq);
+            let kept = base + stats.trimmed_to..base + stats.next_seq;
+            let settled = settled.done.range(kept.clone()).count() as u64;
+            sum.dead += (kept.end - kept.start) - settled;
+            gone += stats.trimmed_to + settled;
             if !messages.iter().any(|m| m.number == stream.number) {
                 // All that is left of a stream that was removed.
                 sum.accepted += stats.next_seq;
                 done += stats.next_seq;
             }
         }
+        // A letter that was replayed is in the stream a second time.
+        let replayed = settled.replayed.min(gone);
+        sum.discarded = gone - replayed;
+        sum.accepted = sum.accepted.saturating_sub(replayed);
+        done = done.saturating_sub(replayed);
         sum.lost = sum.lost.min(done.saturating_sub(sum.dead + sum.discarded));
         sum.delivered = done.saturating_sub(sum.dead + sum.discarded + sum.lost);
-        let place = self.places().get(&sink.key).cloned();
-        if let Some(delivered) = place.and_then(|p| p.delivered()) {
+        if let Some(delivered) = place.delivered() {
             self.add(&mut sum, delivered);
-        }
-        if sink.paused.is_some() {
-            sum.state = TopicState::Paused;
         }
         sum
     }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use forebay_buffer::CODEC_MESSAGES_APART;
+use forebay_log::StreamId;
 use forebay_model::SinkKey;
 use futures::FutureExt;
 
@@ -34,16 +35,10 @@ impl TopicStream {
         let log = &self.topics.deps.log;
         let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((name, stream)) = &*now {
-            let stats = log.find(name).and_then(|id| log.stats(id));
-            let max = self.topics.deps.config.max_bytes;
-            match stats {
+            match log.find(name).and_then(|id| log.stats(id)) {
                 Some(s) if s.closed => {}
-                Some(s) if s.stored_bytes >= max.0 => {
-                    return Err(AppendError::Full(
-                        format!("{max} of the sink wait for their delivery, the maximum").into(),
-                    ));
-                }
-                _ => return Ok(Arc::clone(stream)),
+                Some(s) => return self.topics.check_waiting(s.id).map(|()| Arc::clone(stream)),
+                None => return Ok(Arc::clone(stream)),
             }
         }
         let name = self.topics.open_stream(&self.sink);
@@ -51,6 +46,19 @@ impl TopicStream {
         let stream = Arc::new(stream);
         *now = Some((name, Arc::clone(&stream)));
         Ok(stream)
+    }
+}
+
+impl Topics {
+    /// Whether a stream has room for more that waits.
+    pub(super) fn check_waiting(&self, stream: StreamId) -> Result<(), AppendError> {
+        let max = self.deps.config.max_bytes;
+        let waiting = self.deps.log.stats(stream).map_or(0, |s| s.stored_bytes);
+        if waiting < max.0 {
+            return Ok(());
+        }
+        let text = format!("{max} of the sink wait for their delivery, the maximum");
+        Err(AppendError::Full(text.into()))
     }
 }
 

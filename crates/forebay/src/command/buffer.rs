@@ -7,6 +7,7 @@ use clap::Subcommand;
 use crate::config::Environment;
 use crate::failure::Failure;
 
+pub(crate) mod dead;
 mod input;
 mod look;
 mod provider;
@@ -20,7 +21,7 @@ Examples:
   tail -F app.log | forebay buffer send --topic app --dir ./buffer --kafka localhost:9092
   forebay buffer send --topic app --dir ./buffer --kafka localhost:9092 --input ./fifo
   forebay buffer watch --dir ./buffer
-  forebay buffer dead --dir ./buffer")]
+  forebay buffer dead ls --dir ./buffer")]
 pub(crate) enum Command {
     Send(send::Args),
     Drain(send::Drain),
@@ -29,7 +30,8 @@ pub(crate) enum Command {
     /// Shows files, bytes, rates, lag and the state of the provider, once.
     Stat(look::Look),
     Watch(look::Watch),
-    Dead(look::Dead),
+    #[command(subcommand)]
+    Dead(dead::Command),
 }
 
 /// Where a buffer is.
@@ -41,6 +43,11 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// In this directory.
+    pub(crate) fn new(dir: PathBuf) -> Self {
+        Self { dir }
+    }
+
     /// The messages; beside them `send` notes its state.
     fn log(&self) -> PathBuf {
         self.dir.join("log")
@@ -55,6 +62,6 @@ pub(crate) fn run(command: Command, env: &Environment) -> Result<(), Failure> {
         Command::Ls(look) => look::ls(&look),
         Command::Stat(look) => look::stat(&look),
         Command::Watch(watch) => look::watch(&watch),
-        Command::Dead(dead) => look::dead(&dead),
+        Command::Dead(command) => dead::run(command),
     }
 }

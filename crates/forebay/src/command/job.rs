@@ -18,7 +18,7 @@ use crate::signals::{StopSignals, end_at_once};
 use crate::{telemetry, terminal};
 
 mod bar;
-mod dead;
+pub(crate) mod dead;
 
 /// Pulls records from an HTTP API or from files of JSON lines into a table or another API.
 #[derive(Debug, clap::Subcommand)]
@@ -69,8 +69,19 @@ pub(crate) struct Output {
     #[arg(long)]
     json: bool,
     /// Least important log lines: error, warn, info, debug or trace
-    #[arg(long, value_name = "LEVEL", default_value = "warn")]
+    #[arg(long, value_name = "LEVEL", default_value = LOG_LEVEL)]
     log_level: String,
+}
+
+const LOG_LEVEL: &str = "warn";
+
+impl Default for Output {
+    fn default() -> Self {
+        Self {
+            json: false,
+            log_level: LOG_LEVEL.to_owned(),
+        }
+    }
 }
 
 /// The job's file.
@@ -79,6 +90,13 @@ pub(crate) struct FileArgs {
     /// The job's file (YAML)
     #[arg(value_name = "FILE")]
     file: PathBuf,
+}
+
+impl FileArgs {
+    /// This one.
+    pub(crate) fn new(file: PathBuf) -> Self {
+        Self { file }
+    }
 }
 
 /// Runs it.

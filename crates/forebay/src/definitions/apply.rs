@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use forebay_model::HttpMethod;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -194,6 +195,17 @@ fn topic_difference(
     if batches.unwrap_or_default() != definition.batches {
         difference.names.push("batches");
         changes["batches"] = definition.batches.into();
+    }
+    let default = HttpMethod::default().name();
+    let method = definition.method.as_deref().unwrap_or(default);
+    if shown
+        .get("method")
+        .and_then(Value::as_str)
+        .unwrap_or(default)
+        != method
+    {
+        difference.names.push("method");
+        changes["method"] = method.into();
     }
     if !definition.message.is(&shown["message"]) {
         difference.names.push("message");

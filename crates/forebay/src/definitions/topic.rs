@@ -1,5 +1,6 @@
 //! Topics of a definition file.
 
+use forebay_model::HttpMethod;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
@@ -17,6 +18,9 @@ pub(crate) struct TopicDefinition {
     /// Of type `http`: many messages a request.
     #[serde(default)]
     pub(crate) batches: bool,
+    /// Of type `http`: `POST`, `PUT` or `PATCH`.
+    #[serde(default, deserialize_with = "method")]
+    pub(crate) method: Option<String>,
     /// The body as it came when it is left out.
     #[serde(default)]
     pub(crate) message: MessageDefinition,
@@ -38,6 +42,21 @@ pub(crate) struct MessageDefinition {
     /// Its headers.
     #[serde(default)]
     headers: Vec<ColumnDefinition>,
+}
+
+/// One that the server takes: a file says so before anything is asked of the server.
+fn method<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let Some(given) = Option::<String>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    let names = HttpMethod::ALL.map(HttpMethod::name);
+    if names.contains(&given.as_str()) {
+        return Ok(Some(given));
+    }
+    let allowed = names.join(", ");
+    Err(serde::de::Error::custom(format_args!(
+        "method is \"{given}\", allowed are {allowed}"
+    )))
 }
 
 /// A column without a name.
@@ -104,11 +123,15 @@ impl TopicDefinition {
 
     /// As the API takes a new one.
     pub(crate) fn request(&self, sink: &str) -> Value {
-        json!({
+        let mut request = json!({
             "provider": self.provider,
             "topic": self.topic.as_deref().unwrap_or(sink),
             "batches": self.batches,
             "message": self.message.request(),
-        })
+        });
+        if let Some(method) = &self.method {
+            request["method"] = method.as_str().into();
+        }
+        request
     }
 }

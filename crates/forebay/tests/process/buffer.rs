@@ -1,6 +1,7 @@
 //! `forebay buffer`: lines in, a file as the provider, and a look from outside.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Stdio};
 
@@ -133,6 +134,121 @@ fn input_that_makes_no_sense_is_named() {
         ended.code == Some(1) && ended.stderr.contains("directory of a buffer"),
         "{ended:?}"
     );
+}
+
+/// Answers 422 to each request that has "poison" in its body, 200 to others; for ever.
+fn picky_endpoint() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            // Whoever goes away in the middle has had his answer, or wants none.
+            std::thread::spawn(move || answer(stream?));
+        }
+    });
+    url
+}
+
+fn answer(mut stream: std::net::TcpStream) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    loop {
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            if reader.read_line(&mut line)? == 0 {
+                return Ok(());
+            }
+            let line = line.trim_end().to_ascii_lowercase();
+            if let Some(value) = line.strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+            if line.is_empty() {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body)?;
+        let status = if String::from_utf8_lossy(&body).contains("poison") {
+            "422 Unprocessable Content"
+        } else {
+            "200 OK"
+        };
+        stream.write_all(format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").as_bytes())?;
+    }
+}
+
+#[test]
+fn dead_letters_are_listed_shown_replayed_and_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let (url, buffer) = (picky_endpoint(), dir.path().join("buffer"));
+    let args = ["--topic", "t", "--http", &url];
+    let ended = send(
+        dir.path(),
+        &args,
+        b"one\npoison a\ntwo\npoison b\npoison c\n",
+    );
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let dead = |verb: &str, more: &[&str]| {
+        let args = ["dead", verb, "--buffer", arg(&buffer)];
+        forebay_with(&[&args, more].concat())
+    };
+    let listed = |ended: &Ended| -> Vec<Value> {
+        let lines = ended.stdout.lines();
+        lines.map(|l| serde_json::from_str(l).unwrap()).collect()
+    };
+    let letters = listed(&dead("ls", &[]));
+    let text = |letter: &Value| letter["message"]["payload"].as_str().unwrap().to_owned();
+    let texts: Vec<_> = letters.iter().map(text).collect();
+    assert_eq!(texts, ["poison a", "poison b", "poison c"]);
+    assert!(letters[0]["error"].as_str().unwrap().contains("422"));
+    let [a, b, c] = [0, 1, 2].map(|n: usize| letters[n]["number"].to_string());
+    let the_same = forebay_with(&[
+        "buffer",
+        "dead",
+        "ls",
+        "--dir",
+        arg(&buffer),
+        "--limit",
+        "1",
+    ]);
+    assert_eq!(listed(&the_same), letters[..1]);
+    let shown: Value = serde_json::from_str(&dead("show", &[&b]).stdout).unwrap();
+    assert_eq!(shown, letters[1]);
+    assert_eq!(dead("show", &["99"]).code, Some(1));
+    // They leave in their order, and only those that were named.
+    let refused = dead("drop", &[&b]);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("is older than"), "{refused:?}");
+    assert_eq!(
+        dead("drop", &[&a, "99"]).code,
+        Some(1),
+        "none has that number"
+    );
+    assert_eq!(listed(&dead("ls", &[])).len(), 3);
+    assert_eq!(dead("drop", &[&a]).stdout, "1 dropped\n");
+    assert_eq!(dead("replay", &[&b]).stdout, "1 in their topics again\n");
+    let out = dir.path().join("out");
+    let drain = [
+        "buffer",
+        "drain",
+        "--dir",
+        arg(&buffer),
+        "--file",
+        arg(&out),
+    ];
+    assert_eq!(forebay_with(&drain).code, Some(0));
+    assert_eq!(payloads(&out), ["poison b"]);
+    assert_eq!(listed(&dead("ls", &[]))[0]["number"].to_string(), c);
+    assert_eq!(
+        dead("replay", &["--all"]).stdout,
+        "1 in their topics again\n"
+    );
+    assert_eq!(dead("drop", &["--all"]).stdout, "0 dropped\n");
+    assert_eq!(forebay_with(&drain).code, Some(0));
+    assert_eq!(payloads(&out), ["poison b", "poison c"]);
+    for (verb, more) in [("replay", &[][..]), ("drop", &["x"]), ("show", &["1", "2"])] {
+        assert_eq!(dead(verb, more).code, Some(2), "{verb} {more:?}");
+    }
 }
 
 /// A running `send` on a FIFO, ended when it is dropped.

@@ -1,5 +1,8 @@
 //! The dashboard in a real Chromium: `ui/test/dashboard.mjs` is what it does there.
 
+use std::collections::HashSet;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -15,6 +18,37 @@ fn screenshots() -> PathBuf {
     )
 }
 
+/// An endpoint that refuses each message for good when it comes for the first time, and takes it after.
+fn endpoint() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut seen = HashSet::new();
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let mut length = 0;
+            let mut line = String::new();
+            while stream.read_line(&mut line).unwrap() > 2 {
+                let field = line.to_ascii_lowercase();
+                if let Some(value) = field.strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap();
+                }
+                line.clear();
+            }
+            let mut body = vec![0; length];
+            stream.read_exact(&mut body).unwrap();
+            let status = match seen.insert(body) {
+                true => "422 Unprocessable Content",
+                false => "200 OK",
+            };
+            let answer =
+                format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            stream.get_mut().write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    address
+}
+
 #[test]
 fn a_person_sees_and_does_in_a_browser_what_the_dashboard_promises() {
     let name = "a_person_sees_and_does_in_a_browser_what_the_dashboard_promises";
@@ -24,7 +58,10 @@ fn a_person_sees_and_does_in_a_browser_what_the_dashboard_promises() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("forebay.yaml");
     // Nobody listens on that port: tables there fail as those of a server that is away do.
-    let text = "table:\n  postgres:\n    url: postgres://nobody@127.0.0.1:1/nothing\n";
+    let text = format!(
+        "table: {{postgres: {{url: 'postgres://nobody@127.0.0.1:1/nothing'}}}}\nproviders: [{{name: hook, type: http, url: 'http://{}/in'}}]\ntopics: {{attempts: 1}}\n",
+        endpoint()
+    );
     std::fs::write(&file, text).unwrap();
     let data = dir.path().join("data");
     let server = Server::start_with(&data, &["--config", file.to_str().unwrap()]);

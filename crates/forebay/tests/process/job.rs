@@ -68,18 +68,30 @@ fn a_job_ends_with_a_code_and_a_summary_that_say_how() {
         "{letter}"
     );
     let id = letter["id"].to_string();
+    let the_same = forebay_with(&["dead", "ls", "--job", &file]);
+    assert!(the_same.stdout.contains("a.jsonl:11"), "{the_same:?}");
     let shown = forebay_with(&["job", "dead", "show", &file, &id]);
+    assert_eq!(forebay_with(&["dead", "show", "--job", &file, &id]), shown);
     assert!(
         shown.stdout.contains("not JSON") && shown.stdout.contains("oops"),
         "{shown:?}"
     );
     let again = forebay_with(&["job", "dead", "replay", &file, "--all"]);
     assert_eq!(again.code, Some(6), "it is bad still: {again:?}");
-    let dropped = forebay_with(&["job", "dead", "drop", &file, "--all"]);
+    let again = forebay_with(&["dead", "replay", "--job", &file, &id]);
+    assert!(
+        again.code == Some(1) && again.stderr.contains("there is no dead letter 1"),
+        "it has a new number: {again:?}"
+    );
+    let again = forebay_with(&["dead", "replay", "--job", &file, "2"]);
+    assert_eq!(again.code, Some(6), "{again:?}");
+    let dropped = forebay_with(&["dead", "drop", "--job", &file, "--all"]);
     assert_eq!(
-        (dropped.code, dropped.stderr.as_str()),
+        (dropped.code, dropped.stdout.as_str()),
         (Some(0), "1 dropped\n")
     );
+    let none = forebay_with(&["job", "dead", "drop", &file, "7"]);
+    assert_eq!((none.code, none.stdout.as_str()), (Some(1), ""));
 
     std::fs::write(&data, "oops\nand more\n").unwrap();
     assert_eq!(forebay_with(&["job", "run", &file]).code, Some(5));

@@ -27,7 +27,7 @@ pub(crate) fn forebay() -> Command {
 }
 
 /// How a command has ended.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,

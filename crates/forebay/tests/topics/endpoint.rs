@@ -17,6 +17,7 @@ struct State {
     down: bool,
     refused: BTreeSet<u64>,
     seen: Vec<u64>,
+    methods: Vec<String>,
     keys: BTreeSet<String>,
     repeated: usize,
 }
@@ -82,6 +83,11 @@ impl Endpoint {
         self.state.lock().unwrap().refused.remove(&n);
     }
 
+    /// What each of these was sent with.
+    pub(crate) fn methods(&self) -> Vec<String> {
+        self.state.lock().unwrap().methods.clone()
+    }
+
     /// What it has taken, each once by its idempotency key, in order; and how many came again.
     pub(crate) fn seen(&self) -> (Vec<u64>, usize) {
         let state = self.state.lock().unwrap();
@@ -107,6 +113,7 @@ impl State {
         }
         if self.keys.insert(header("idempotency-key").to_owned()) {
             self.seen.push(n);
+            self.methods.push(request.method().to_string());
         } else {
             self.repeated += 1;
         }

@@ -1,6 +1,6 @@
 //! Sinks that are topics.
 
-use forebay_model::{MessageMapping, MessageValue, TopicKind, TopicSink};
+use forebay_model::{HttpMethod, MessageMapping, MessageValue, TopicKind, TopicSink};
 use serde::{Deserialize, Serialize};
 
 use super::table::{ColumnForm, ColumnKindForm};
@@ -15,6 +15,8 @@ pub struct TopicForm {
     pub topic: String,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub batches: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
     pub value: ValueForm,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<ColumnKindForm>,
@@ -39,6 +41,7 @@ impl From<&TopicSink> for TopicForm {
             provider: sink.provider.clone(),
             topic: sink.topic.clone(),
             batches: sink.batches,
+            method: (sink.method != HttpMethod::default()).then(|| sink.method.name().to_owned()),
             value: match &message.value {
                 MessageValue::Part(kind) => ValueForm::Part(kind.into()),
                 MessageValue::Object(fields) => {
@@ -61,6 +64,11 @@ impl TryFrom<TopicForm> for TopicSink {
             provider: form.provider,
             topic: form.topic,
             batches: form.batches,
+            method: match form.method {
+                Some(name) => HttpMethod::from_name(&name)
+                    .ok_or_else(|| format!("unknown method \"{name}\" of a topic"))?,
+                None => HttpMethod::default(),
+            },
             message: MessageMapping {
                 value: match form.value {
                     ValueForm::Part(kind) => MessageValue::Part(kind.into()),

@@ -52,7 +52,7 @@ pub(crate) async fn settle(
             Book::Dead => Settle::Dead,
             Book::Files(files) => {
                 let ended = all.done.iter().copied();
-                files.settled(ended.chain(all.dead.iter().map(|d| d.position)));
+                files.settled(ended.chain(all.dead.iter().map(|d| (d.position, 1))));
                 // Dead letters are noted before their lines count as done.
                 let is_due = is_end || checkpoint.elapsed() >= CHECKPOINT_EVERY;
                 if !is_due && all.dead.is_empty() {
@@ -86,7 +86,7 @@ pub(crate) struct FileBook {
 struct Parts {
     /// Parts whose predecessors are not all settled, with the records that they still have and the
     /// point behind them.
-    open: BTreeMap<u64, (usize, FilePoint)>,
+    open: BTreeMap<Position, (usize, FilePoint)>,
     /// Points that are reached and not noted.
     reached: HashMap<String, FilePoint>,
 }
@@ -94,17 +94,17 @@ struct Parts {
 impl FileBook {
     /// A part begins: it has so many records, bad lines included, and ends at a point. Parts are
     /// begun in their order.
-    pub(crate) fn begin(&self, part: u64, records: usize, point: FilePoint) {
+    pub(crate) fn begin(&self, part: Position, records: usize, point: FilePoint) {
         let mut parts = self.lock();
         parts.open.insert(part, (records, point));
         parts.advance();
     }
 
-    fn settled(&self, positions: impl Iterator<Item = Position>) {
+    fn settled(&self, positions: impl Iterator<Item = (Position, usize)>) {
         let mut parts = self.lock();
-        for position in positions {
-            if let Some((left, _)) = parts.open.get_mut(&position.batch) {
-                *left = left.saturating_sub(1);
+        for (position, count) in positions {
+            if let Some((left, _)) = parts.open.get_mut(&position) {
+                *left = left.saturating_sub(count);
             }
         }
         parts.advance();
@@ -149,13 +149,12 @@ mod tests {
             lines: 0,
             done: false,
         };
-        book.begin(1, 2, point(10));
-        book.begin(2, 1, point(20));
-        book.begin(3, 0, point(30));
-        let at = |batch| Position { batch, index: 0 };
-        book.settled([at(2), at(1)].into_iter());
+        book.begin(Position(1), 3, point(10));
+        book.begin(Position(2), 1, point(20));
+        book.begin(Position(3), 0, point(30));
+        book.settled([(Position(2), 1), (Position(1), 2)].into_iter());
         assert!(book.points().is_empty(), "part 1 has a record left");
-        book.settled([at(1)].into_iter());
+        book.settled([(Position(1), 1)].into_iter());
         assert_eq!(book.points(), [point(30)]);
         assert!(book.points().is_empty());
     }

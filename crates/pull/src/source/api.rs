@@ -20,7 +20,7 @@ use crate::engine::queue::Giver;
 use crate::engine::{Run, retry};
 use crate::http::{CallError, Client};
 use crate::limit::RateLimit;
-use crate::record::{Origin, Position, Record};
+use crate::record::{Batch, Origin, Position, Record};
 
 mod page;
 
@@ -112,7 +112,7 @@ impl ApiSource {
     }
 
     /// Reads until the end, a stop or a failure. True at the end.
-    pub(crate) async fn read(mut self, out: Giver<Vec<Record>>) -> bool {
+    pub(crate) async fn read(mut self, out: Giver<Batch>) -> bool {
         match self.read_all(&out).await {
             Ok(is_end) => is_end,
             Err(failure) => {
@@ -122,7 +122,7 @@ impl ApiSource {
         }
     }
 
-    async fn read_all(&mut self, out: &Giver<Vec<Record>>) -> Result<bool, Failure> {
+    async fn read_all(&mut self, out: &Giver<Batch>) -> Result<bool, Failure> {
         if !self.give_unsettled(out).await? {
             return Ok(false);
         }
@@ -169,7 +169,7 @@ impl ApiSource {
     }
 
     /// Records that an earlier run has taken and not settled.
-    async fn give_unsettled(&self, out: &Giver<Vec<Record>>) -> Result<bool, Failure> {
+    async fn give_unsettled(&self, out: &Giver<Batch>) -> Result<bool, Failure> {
         let mut after = 0;
         loop {
             let records = self.run.state.unsettled(after).await;
@@ -184,15 +184,11 @@ impl ApiSource {
         }
     }
 
-    async fn give(&self, records: Vec<(u64, Bytes)>, out: &Giver<Vec<Record>>) -> bool {
+    async fn give(&self, records: Vec<(u64, Bytes)>, out: &Giver<Batch>) -> bool {
         let mut records = records.into_iter().map(|(seq, body)| Record {
-            position: Position {
-                batch: seq,
-                index: 0,
-            },
+            position: Position(seq),
             origin: Origin::Api(seq),
             body,
-            row: None,
         });
         loop {
             let batch: Vec<Record> = records.by_ref().take(self.run.unit).collect();
@@ -200,7 +196,7 @@ impl ApiSource {
                 return true;
             }
             // What is not given stays in the inbox, for the next run.
-            if self.run.control.stop.is_cancelled() || !out.give(batch).await {
+            if self.run.control.stop.is_cancelled() || !out.give(Batch::Records(batch)).await {
                 return false;
             }
         }
@@ -292,7 +288,7 @@ impl ApiSource {
     }
 
     /// Takes a page and gives its records.
-    async fn accept(&mut self, page: Page, out: &Giver<Vec<Record>>) -> Result<Next, Failure> {
+    async fn accept(&mut self, page: Page, out: &Giver<Batch>) -> Result<Next, Failure> {
         let count = page.records.len();
         self.place.pages += 1;
         self.place.records += count as u64;

@@ -9,16 +9,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use forebay_remote::keyed::Row;
 use futures::StreamExt;
 
-use crate::convert::Reader;
+use crate::convert::{self, Reader, Typing};
 use crate::definition::Files;
 use crate::engine::outcome::{Failure, add};
 use crate::engine::queue::Giver;
 use crate::engine::settle::FileBook;
 use crate::engine::{Run, Surroundings};
-use crate::record::{Dead, Origin, Position, Record, Settled, Stage};
+use crate::record::{Batch, Dead, Line, Lines, Origin, Position, Settled, Stage, Typed};
 use crate::state::FilePoint;
 
 mod chunk;
@@ -46,14 +45,18 @@ pub(crate) struct FileSource {
 struct Parsed {
     chunk: Chunk,
     lines: u64,
-    records: Vec<Line>,
+    good: Vec<Line>,
+    /// The rows of the good ones, where they go straight into a table.
+    table: Option<Typed>,
+    bad: Vec<Bad>,
 }
 
-struct Line {
+/// A line that is no record.
+struct Bad {
     /// In the part, from 0.
     number: u64,
     body: Bytes,
-    row: Result<Option<Row>, String>,
+    error: String,
 }
 
 /// Where the sequence of parts is.
@@ -67,7 +70,7 @@ struct Place {
 
 impl FileSource {
     /// Reads until the end, a stop or a failure. True at the end.
-    pub(crate) async fn read(self, around: &Surroundings, out: Giver<Vec<Record>>) -> bool {
+    pub(crate) async fn read(self, around: &Surroundings, out: Giver<Batch>) -> bool {
         match self.read_all(around, &out).await {
             Ok(is_end) => is_end,
             Err(failure) => {
@@ -77,11 +80,7 @@ impl FileSource {
         }
     }
 
-    async fn read_all(
-        &self,
-        around: &Surroundings,
-        out: &Giver<Vec<Record>>,
-    ) -> Result<bool, Failure> {
+    async fn read_all(&self, around: &Surroundings, out: &Giver<Batch>) -> Result<bool, Failure> {
         let jobs = self.jobs(around).await?;
         let limits = Limits {
             chunk: usize::try_from(self.files.chunk_size.0).unwrap_or(usize::MAX),
@@ -162,7 +161,7 @@ impl FileSource {
         &self,
         part: Parsed,
         place: &mut Place,
-        out: &Giver<Vec<Record>>,
+        out: &Giver<Batch>,
     ) -> Result<bool, Failure> {
         let chunk = part.chunk;
         place.part += 1;
@@ -180,10 +179,16 @@ impl FileSource {
             },
             done: chunk.is_last,
         };
-        self.book.begin(place.part, part.records.len(), point);
-        add(&self.run.progress.read, part.records.len());
+        let position = Position(place.part);
+        let count = part.good.len() + part.bad.len();
+        self.book.begin(position, count, point);
+        add(&self.run.progress.read, count);
         let file = Arc::clone(&chunk.file.name);
-        let (good, bad) = divided(part.records, place.part, before, &file);
+        let dead = |bad| dead(bad, position, before, &file);
+        let bad = Settled {
+            done: Vec::new(),
+            dead: part.bad.into_iter().map(dead).collect(),
+        };
         place.bad += bad.dead.len() as u64;
         let last = bad
             .dead
@@ -198,47 +203,53 @@ impl FileSource {
                 last.unwrap_or_default()
             )));
         }
-        let mut good = good.into_iter();
-        let unit = if self.run.unit == 1 { 1 } else { usize::MAX };
-        loop {
-            let batch: Vec<Record> = good.by_ref().take(unit).collect();
-            if batch.is_empty() {
-                return Ok(true);
-            }
-            if self.run.control.stop.is_cancelled() || !out.give(batch).await {
-                return Ok(false);
+        let is_typed = part.table.is_some();
+        let lines = Lines {
+            position,
+            file,
+            before,
+            bytes: match chunk.kind {
+                Kind::Lines(bytes) => bytes,
+                Kind::LongLine(_) | Kind::Damage(_) => Bytes::new(),
+            },
+            lines: part.good,
+            table: part.table.unwrap_or_default(),
+        };
+        if !is_typed {
+            return Ok(self.give_each(&lines, out).await);
+        }
+        let is_over = self.run.control.stop.is_cancelled();
+        let is_empty = lines.lines.is_empty();
+        Ok(is_empty || !is_over && out.give(Batch::Lines(Arc::new(lines))).await)
+    }
+
+    /// Gives records one by one, for whom that is how they are taken. False when the run ends.
+    async fn give_each(&self, lines: &Lines, out: &Giver<Batch>) -> bool {
+        for place in 0..lines.lines.len() {
+            let Some(record) = lines.record(place) else {
+                continue;
+            };
+            let record = Batch::Records(vec![record]);
+            if self.run.control.stop.is_cancelled() || !out.give(record).await {
+                return false;
             }
         }
+        true
     }
 }
 
-/// The good lines of a part, and the bad ones.
-fn divided(lines: Vec<Line>, part: u64, before: u64, file: &Arc<str>) -> (Vec<Record>, Settled) {
-    let mut good = Vec::with_capacity(lines.len());
-    let mut bad = Settled::default();
-    for (index, line) in (0u32..).zip(lines) {
-        let position = Position { batch: part, index };
-        let origin = Origin::Line(Arc::clone(file), before + line.number + 1);
-        match line.row {
-            Ok(row) => good.push(Record {
-                position,
-                origin,
-                body: line.body,
-                row,
-            }),
-            Err(error) => bad.dead.push(Dead {
-                position,
-                origin,
-                stage: Stage::Parse,
-                body: line.body,
-                request: "parse".to_owned(),
-                status: None,
-                error,
-                attempts: 1,
-            }),
-        }
+/// The dead letter of a bad line.
+fn dead(bad: Bad, position: Position, before: u64, file: &Arc<str>) -> Dead {
+    Dead {
+        position,
+        origin: Origin::Line(Arc::clone(file), before + bad.number + 1),
+        stage: Stage::Parse,
+        body: bad.body,
+        request: "parse".to_owned(),
+        status: None,
+        error: bad.error,
+        attempts: 1,
     }
-    (good, bad)
 }
 
 /// A plain file may have grown since; a packed one would be another file.
@@ -247,8 +258,9 @@ fn is_all(file: &FileRef, point: &FilePoint) -> bool {
 }
 
 fn parsed(chunk: Chunk, reader: &Reader, line_max: usize) -> Parsed {
+    let mut typing = reader.begin();
+    let (mut good, mut bad) = (Vec::new(), Vec::new());
     let mut lines = 0;
-    let mut records = Vec::new();
     match &chunk.kind {
         Kind::Lines(bytes) => {
             let mut from = 0;
@@ -258,36 +270,53 @@ fn parsed(chunk: Chunk, reader: &Reader, line_max: usize) -> Parsed {
                 let line = rest.get(..length).unwrap_or(rest);
                 let number = lines;
                 lines += 1;
+                let begin = from + line.len() - line.trim_ascii_start().len();
+                let range = begin..begin + line.trim_ascii().len();
+                from += length + 1;
                 // Empty lines are counted and nothing else.
                 if line.len() > line_max {
-                    let body = bytes.slice_ref(line.get(..chunk::LONG_KEPT).unwrap_or(line));
-                    let row = Err(LONG_LINE.to_owned());
-                    records.push(Line { number, body, row });
-                } else if !line.trim_ascii().is_empty() {
-                    let body = bytes.slice_ref(line.trim_ascii());
-                    let row = reader.read(body.clone());
-                    records.push(Line { number, body, row });
+                    bad.push(Bad {
+                        number,
+                        body: bytes.slice_ref(line.get(..chunk::LONG_KEPT).unwrap_or(line)),
+                        error: LONG_LINE.to_owned(),
+                    });
+                } else if !range.is_empty() {
+                    let body = bytes.slice(range.clone());
+                    let read = match &mut typing {
+                        Some(typing) => typing.add(body.clone()),
+                        None => convert::json(body.clone()),
+                    };
+                    match read {
+                        Ok(()) => good.push(Line { number, range }),
+                        Err(error) => bad.push(Bad {
+                            number,
+                            body,
+                            error,
+                        }),
+                    }
                 }
-                from += length + 1;
             }
         }
         Kind::LongLine(start) => {
             lines = 1;
-            records.push(Line {
+            bad.push(Bad {
                 number: 0,
                 body: start.clone(),
-                row: Err(LONG_LINE.to_owned()),
+                error: LONG_LINE.to_owned(),
             });
         }
-        Kind::Damage(text) => records.push(Line {
+        Kind::Damage(text) => bad.push(Bad {
             number: 0,
             body: Bytes::new(),
-            row: Err(text.clone()),
+            error: text.clone(),
         }),
     }
+    let table = typing.map(Typing::end);
     Parsed {
         chunk,
         lines,
-        records,
+        good,
+        table,
+        bad,
     }
 }

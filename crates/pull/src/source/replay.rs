@@ -6,7 +6,7 @@ use crate::convert::Reader;
 use crate::engine::Run;
 use crate::engine::outcome::{Failure, add};
 use crate::engine::queue::Giver;
-use crate::record::{Dead, Origin, Position, Record, Settled, Stage};
+use crate::record::{Batch, Dead, Origin, Position, Record, Settled, Stage};
 use crate::state::DeadLetter;
 
 /// Dead letters that are read at once.
@@ -50,7 +50,7 @@ pub(crate) async fn read(
     run: &Arc<Run>,
     replay: &Replay<'_>,
     stages: &[Stage],
-    out: Giver<Vec<Record>>,
+    out: Giver<Batch>,
 ) -> Result<bool, Failure> {
     let (mut after, mut bad) = (0, 0);
     loop {
@@ -89,7 +89,7 @@ pub(crate) async fn read(
                     continue;
                 }
             };
-            if run.control.stop.is_cancelled() || !out.give(vec![record]).await {
+            if run.control.stop.is_cancelled() || !out.give(Batch::Records(vec![record])).await {
                 return Ok(false);
             }
         }
@@ -102,21 +102,17 @@ pub(crate) async fn read(
 /// The record of a dead letter; a line that is bad still is one again.
 fn again(letter: DeadLetter, reader: &Reader) -> Result<Record, Box<Dead>> {
     let stage = letter.failed_stage();
-    let position = Position {
-        batch: letter.id,
-        index: 0,
-    };
+    let position = Position(letter.id);
     let origin = Origin::Noted(letter.origin.into());
-    let row = match stage {
-        Stage::Parse => reader.read(letter.body.clone()),
-        Stage::Processing | Stage::Storage => Ok(None),
+    let checked = match stage {
+        Stage::Parse => reader.check(letter.body.clone()),
+        Stage::Processing | Stage::Storage => Ok(()),
     };
-    match row {
-        Ok(row) => Ok(Record {
+    match checked {
+        Ok(()) => Ok(Record {
             position,
             origin,
             body: letter.body,
-            row,
         }),
         Err(error) => Err(Box::new(Dead {
             position,

@@ -51,25 +51,26 @@ impl State {
         &self,
         now: Timestamp,
         kind: Settle,
-        done: Vec<Position>,
+        done: Vec<(Position, usize)>,
         dead: Vec<Dead>,
     ) -> Result<(), StateError> {
         self.with(move |c| {
             let transaction = c.transaction()?;
-            let ended = done.iter().copied().chain(dead.iter().map(|d| d.position));
+            let done = done.iter().map(|(position, _)| *position);
+            let ended = done.chain(dead.iter().map(|d| d.position));
             match &kind {
                 Settle::Inbox => {
                     let mut delete =
                         transaction.prepare_cached("DELETE FROM inbox WHERE seq = ?1")?;
                     for p in ended {
-                        delete.execute([signed(p.batch)])?;
+                        delete.execute([signed(p.0)])?;
                     }
                 }
                 Settle::Dead => {
                     let mut delete =
                         transaction.prepare_cached("DELETE FROM dead WHERE id = ?1")?;
                     for p in ended {
-                        delete.execute([signed(p.batch)])?;
+                        delete.execute([signed(p.0)])?;
                     }
                 }
                 Settle::Files(points) => files::write(&transaction, points)?,

@@ -5,6 +5,8 @@
 //! - a hash is noted only after its row was written;
 //! - a hash that differs is forgotten *before* the row is written: if the process dies between the
 //!   write and the note, nothing is known of the key, instead of something wrong;
+//! - a hash says nothing of other columns than those that it was made of: with others, another
+//!   generation begins too;
 //! - when the cache can't be told to forget, everything is forgotten: hashes are kept in a space
 //!   that has the table's incarnation and a generation of the job's state in its name, and another
 //!   generation is begun, on disk, before anything is written.
@@ -14,8 +16,7 @@ use std::time::Duration;
 
 use forebay_remote::cache::embedded::EmbeddedCache;
 use forebay_remote::cache::{CacheError, Hash, RowCache};
-use forebay_remote::keyed::{Prepared, Row, Shape};
-use sha2::{Digest, Sha256};
+use forebay_remote::keyed::{Column, Prepared, Shape};
 use tokio::time::Instant;
 
 use crate::definition::Cache;
@@ -73,13 +74,20 @@ impl Known {
             rests_until: None,
         };
         let stem = format!("{id}:{}:{}", shape.table, prepared.incarnation);
-        if prepared.is_empty {
-            // Someone may have emptied it: what is known of its rows is not true any more.
+        let columns = columns(shape);
+        let before = run.state.meta("columns").await;
+        let before = before.map_err(run.state_failed())?;
+        // Someone may have emptied it; or the same values were written into other columns: what is
+        // known of its rows is not true any more.
+        if prepared.is_empty || before.as_ref() != Some(&columns) {
             health.generation += 1;
             let kept = run
                 .state
                 .set_meta("generation", health.generation.to_string());
             kept.await.map_err(run.state_failed())?;
+            // After the generation: killed in between, another one is begun.
+            let kept = run.state.set_meta("columns", columns).await;
+            kept.map_err(run.state_failed())?;
         }
         let space = space(&stem, health.generation);
         let cache = open(cache, run, &space).map_err(|e| Failure::Destination(e.to_string()))?;
@@ -92,22 +100,13 @@ impl Known {
         }))
     }
 
-    /// Which of the `wanted` rows have to be written. What is known of them is forgotten.
+    /// Which of the `wanted` rows have to be written, whose keys and contents have these hashes.
+    /// What is known of them is forgotten.
     pub(super) async fn plan(
         &self,
-        shape: &Shape,
-        rows: &[Row],
         wanted: &[usize],
+        hashes: Vec<(Hash, Hash)>,
     ) -> Result<Plan, Failure> {
-        let hashes: Vec<(Hash, Hash)> = wanted
-            .iter()
-            .filter_map(|i| rows.get(*i))
-            .map(|row| {
-                let mut bytes = Vec::new();
-                row.0.iter().for_each(|v| v.write_canonical(&mut bytes));
-                (hash(&shape.key_bytes(row)), hash(&bytes))
-            })
-            .collect();
         let all = |space| Plan {
             wanted: wanted.to_vec(),
             hashes: hashes.clone(),
@@ -136,11 +135,11 @@ impl Known {
         }
     }
 
-    /// Notes what was written. `is_dead` says by place which rows were not.
-    pub(super) async fn note(&self, plan: Plan, is_dead: &[bool]) {
+    /// Notes what was written: rows of those places for which `is_written` says so.
+    pub(super) async fn note(&self, plan: Plan, is_written: impl Fn(usize) -> bool) {
         let Some(space) = &plan.space else { return };
         let written = plan.wanted.iter().zip(&plan.hashes);
-        let written = written.filter(|(i, _)| is_dead.get(**i) == Some(&false));
+        let written = written.filter(|(place, _)| is_written(**place));
         let written: Vec<(Hash, Hash)> = written.map(|(_, h)| *h).collect();
         if let Err(error) = self.cache.put(space, &written).await {
             // They are forgotten, so nothing wrong is known: they are written once more next time.
@@ -199,17 +198,18 @@ impl Known {
     }
 }
 
-fn space(stem: &str, generation: u64) -> String {
-    format!("{stem}:{generation}")
+/// The columns that hashes are made of.
+fn columns(shape: &Shape) -> String {
+    let column = |c: &Column| {
+        let key = if c.is_key { " key" } else { "" };
+        format!("{} {}{key}", c.name, c.kind)
+    };
+    let columns: Vec<String> = shape.columns.iter().map(column).collect();
+    columns.join(", ")
 }
 
-fn hash(bytes: &[u8]) -> Hash {
-    let digest = Sha256::digest(bytes);
-    let mut hash = Hash::default();
-    hash.iter_mut()
-        .zip(digest)
-        .for_each(|(to, from)| *to = from);
-    hash
+fn space(stem: &str, generation: u64) -> String {
+    format!("{stem}:{generation}")
 }
 
 fn open(cache: &Cache, run: &Run, space: &str) -> Result<Box<dyn RowCache>, CacheError> {

@@ -1,23 +1,24 @@
 //! Workers that write rows into a table.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_remote::keyed::{KeyedTable, Row, Shape};
+use forebay_remote::cache::Hash;
+use forebay_remote::keyed::{Batch, KeyedTable, Shape};
 use forebay_remote::table::TableError;
 use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::known::Known;
-use super::route::{Idle, channels};
+use super::route::{Idle, Part, channels};
 use crate::convert::Converter;
 use crate::definition::TableDestination;
 use crate::engine::outcome::{Failure, add};
 use crate::engine::queue::Taker;
 use crate::engine::{Run, retry};
-use crate::record::{Dead, Record, Settled, Stage};
+use crate::record::{self, Dead, Record, Settled, Stage};
 
 /// The first wait after a store was out of reach, and the longest one.
 const OUTAGE_WAITS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
@@ -55,7 +56,7 @@ impl TableWriter {
     }
 
     /// Takes records until there are no more.
-    pub(crate) async fn work(self: Arc<Self>, records: Taker<Vec<Record>>) {
+    pub(crate) async fn work(self: Arc<Self>, records: Taker<record::Batch>) {
         let (senders, receivers) = channels(self.config.writers() as usize);
         let idle = Arc::new(Idle::default());
         let mut workers = tokio::task::JoinSet::new();
@@ -73,109 +74,130 @@ impl TableWriter {
         }
     }
 
-    async fn worker(self: Arc<Self>, mut records: mpsc::Receiver<Vec<Record>>, idle: Arc<Idle>) {
+    async fn worker(self: Arc<Self>, mut parts: mpsc::Receiver<Part>, idle: Arc<Idle>) {
         let most = self.config.batch as usize;
-        let mut waiting: Vec<Record> = Vec::new();
+        let mut waiting = Gathered::default();
         loop {
-            if waiting.is_empty() {
+            if waiting.count == 0 {
                 let _idle = idle.begin();
-                match records.recv().await {
-                    Some(more) => waiting = more,
+                match parts.recv().await {
+                    Some(more) => waiting.push(more),
                     None => return,
                 }
             }
             // What has gathered meanwhile goes with it.
-            while waiting.len() < most {
-                match records.try_recv() {
-                    Ok(more) => waiting.extend(more),
+            while waiting.count < most {
+                match parts.try_recv() {
+                    Ok(more) => waiting.push(more),
                     Err(_) => break,
                 }
             }
-            let rest = waiting.split_off(waiting.len().min(most));
-            let batch = std::mem::replace(&mut waiting, rest);
-            if let Err(failure) = self.write(batch).await {
+            if let Err(failure) = self.write(waiting.take(most)).await {
                 self.run.control.fail(failure);
                 // The rest is read again by the next run; taken so that nobody waits for us.
-                records.close();
-                while records.recv().await.is_some() {}
+                parts.close();
+                while parts.recv().await.is_some() {}
                 return;
             }
         }
     }
 
-    /// Writes a batch. Once it returns, each of its records is in the table or dead; or the run
+    /// Writes rows. Once it returns, each of their records is in the table or dead; or the run
     /// ends and they are read again.
-    async fn write(&self, batch: Vec<Record>) -> Result<(), Failure> {
-        let mut batch = batch;
-        let mut rows: Vec<Row> = batch
-            .iter_mut()
-            .map(|r| r.row.take().unwrap_or(Row(Vec::new())))
-            .collect();
-        // The last row of each key, by its place in the batch.
-        let mut last: HashMap<Vec<u8>, usize> = HashMap::with_capacity(rows.len());
-        for (i, row) in rows.iter().enumerate() {
-            last.insert(self.shape.key_bytes(row), i);
-        }
-        let mut wanted: Vec<usize> = last.into_values().collect();
-        wanted.sort_unstable();
+    async fn write(&self, parts: Vec<Part>) -> Result<(), Failure> {
+        let places = || {
+            let parts = parts.iter().enumerate();
+            parts.flat_map(|(number, part)| part.places.iter().map(move |place| (number, *place)))
+        };
+        let buffers: Vec<_> = parts.iter().map(|p| Arc::clone(&p.table().rows)).collect();
+        let batch = Batch::new(buffers, places());
+        let mut wanted = self.shape.last_of_each_key(&batch);
         let progress = &self.run.progress;
-        add(&progress.superseded, rows.len() - wanted.len());
+        add(&progress.superseded, batch.len() - wanted.len());
         let plan = match &self.known {
             None => None,
             Some(known) => {
-                let plan = known.plan(&self.shape, &rows, &wanted).await?;
+                let hashes = hashes(&parts, &wanted);
+                let plan = known.plan(&wanted, hashes).await?;
                 add(&progress.unchanged, wanted.len() - plan.wanted.len());
                 wanted.clone_from(&plan.wanted);
                 Some(plan)
             }
         };
-        let mut settled = Settled::default();
-        let mut is_dead = vec![false; rows.len()];
-        let taken = |i: &usize| rows.get_mut(*i).map(|r| std::mem::take(&mut r.0));
-        let chosen: Arc<[Row]> = wanted.iter().filter_map(taken).map(Row).collect();
-        let mut parts = vec![(wanted, chosen)];
-        while let Some((part, chosen)) = parts.pop() {
+        let Some(refused) = self.upsert(&batch, wanted).await? else {
+            return Ok(());
+        };
+        if let (Some(known), Some(plan)) = (&self.known, plan) {
+            known
+                .note(plan, |place| !refused.contains_key(&place))
+                .await;
+        }
+        self.run.settle(self.settled(&parts, &refused)).await;
+        Ok(())
+    }
+
+    /// Writes the rows of a batch at some places. Answers those that are refused, and why; nothing
+    /// when it was stopped during an outage: then nothing of the batch is settled.
+    async fn upsert(
+        &self,
+        batch: &Batch,
+        wanted: Vec<usize>,
+    ) -> Result<Option<HashMap<usize, String>>, Failure> {
+        let mut refused = HashMap::new();
+        let mut left = vec![wanted];
+        while let Some(part) = left.pop() {
+            if part.is_empty() {
+                continue;
+            }
+            let chosen = batch.chosen(part.iter().copied());
             let written = self
-                .in_outages(|| self.store.upsert(&self.shape, Arc::clone(&chosen)))
+                .in_outages(|| self.store.upsert(&self.shape, &chosen))
                 .await;
             match written {
-                Ok(Some(())) => add(&progress.written, part.len()),
-                // Stopped during an outage: nothing of the batch is settled.
-                Ok(None) => return Ok(()),
+                Ok(Some(())) => add(&self.run.progress.written, part.len()),
+                Ok(None) => return Ok(None),
                 Err(TableError::Retryable(text)) => return Err(Failure::Destination(text)),
                 // One of them is refused: halves find out which.
                 Err(TableError::Terminal(_)) if part.len() > 1 => {
                     let (a, b) = part.split_at(part.len() / 2);
-                    let (first, second) = chosen.split_at(a.len());
-                    parts.extend([(b.to_vec(), second.into()), (a.to_vec(), first.into())]);
+                    left.extend([b.to_vec(), a.to_vec()]);
                 }
                 Err(TableError::Terminal(text)) => {
-                    for i in part {
-                        if let (Some(mark), Some(record)) = (is_dead.get_mut(i), batch.get(i)) {
-                            *mark = true;
-                            settled.dead.push(self.dead(record, &text));
-                        }
-                    }
+                    refused.extend(part.into_iter().map(|place| (place, text.clone())));
                 }
             }
         }
-        if let (Some(known), Some(plan)) = (&self.known, plan) {
-            known.note(plan, &is_dead).await;
-        }
-        let alive = batch.iter().zip(&is_dead).filter(|(_, dead)| !**dead);
-        settled
-            .done
-            .extend(alive.map(|(record, _)| record.position));
-        self.run.settle(settled).await;
-        Ok(())
+        Ok(Some(refused))
     }
 
-    fn dead(&self, record: &Record, error: &str) -> Dead {
+    /// What has become of the records of a batch, of which some rows were refused.
+    fn settled(&self, parts: &[Part], refused: &HashMap<usize, String>) -> Settled {
+        let mut settled = Settled::default();
+        let mut before = 0;
+        for part in parts {
+            if refused.is_empty() {
+                part.settle(part.places.iter().copied(), &mut settled);
+                continue;
+            }
+            let numbered = || (before..).zip(part.places.iter().copied());
+            let good = numbered().filter(|(number, _)| !refused.contains_key(number));
+            part.settle(good.map(|(_, place)| place), &mut settled);
+            let dead = numbered().filter_map(|(number, place)| {
+                let error = refused.get(&number)?;
+                Some(self.dead(part.record(place)?, error))
+            });
+            settled.dead.extend(dead);
+            before += part.places.len();
+        }
+        settled
+    }
+
+    fn dead(&self, record: Record, error: &str) -> Dead {
         Dead {
             position: record.position,
-            origin: record.origin.clone(),
+            origin: record.origin,
             stage: Stage::Storage,
-            body: record.body.clone(),
+            body: record.body,
             request: format!("row of table {}", self.shape.table),
             status: None,
             error: error.to_owned(),
@@ -211,4 +233,54 @@ impl TableWriter {
             }
         }
     }
+}
+
+/// Parts that wait for a worker.
+#[derive(Debug, Default)]
+struct Gathered {
+    parts: VecDeque<Part>,
+    /// Rows of all.
+    count: usize,
+}
+
+impl Gathered {
+    fn push(&mut self, part: Part) {
+        self.count += part.places.len();
+        self.parts.push_back(part);
+    }
+
+    /// Takes the first rows, at most so many.
+    fn take(&mut self, most: usize) -> Vec<Part> {
+        let mut taken = Vec::new();
+        let mut left = most;
+        while let Some(mut part) = self.parts.pop_front() {
+            if part.places.len() > left {
+                let mut rest = part.clone();
+                rest.places.drain(..left);
+                part.places.truncate(left);
+                self.parts.push_front(rest);
+            }
+            left -= part.places.len();
+            self.count -= part.places.len();
+            if !part.places.is_empty() {
+                taken.push(part);
+            }
+            if left == 0 {
+                break;
+            }
+        }
+        taken
+    }
+}
+
+/// The hashes of the rows at some places of a batch, in their order.
+fn hashes(parts: &[Part], wanted: &[usize]) -> Vec<(Hash, Hash)> {
+    let of_part = |part: &'_ Part| {
+        let hashes = &part.table().hashes;
+        let of_place = |place: &usize| hashes.get(*place).copied().unwrap_or_default();
+        part.places.iter().map(of_place).collect::<Vec<_>>()
+    };
+    let all: Vec<(Hash, Hash)> = parts.iter().flat_map(of_part).collect();
+    let wanted = wanted.iter().filter_map(|place| all.get(*place));
+    wanted.copied().collect()
 }

@@ -34,6 +34,39 @@ async fn an_unchanged_row_is_not_written_again() {
 }
 
 #[tokio::test]
+async fn the_same_values_for_other_columns_are_written() {
+    let world = World::new();
+    std::fs::write(world.path("a.jsonl"), lines(0, 300)).unwrap();
+    let yaml = cached("{ type: embedded }");
+    assert_eq!(world.run(&world.define(&yaml)).await.1.written, 300);
+    let add = "ALTER TABLE products ADD COLUMN title TEXT";
+    rusqlite::Connection::open(world.path("rows.db"))
+        .unwrap()
+        .execute_batch(add)
+        .unwrap();
+    let renamed = yaml.replace("{ name: name }", "{ name: title, path: name }");
+    assert_ne!(renamed, yaml);
+    let titles = "SELECT count(*) FROM products WHERE title = name";
+    let (_, summary) = world.run(&world.define(&renamed)).await;
+    assert_eq!((summary.written, world.number(titles)), (300, 300));
+    let (_, summary) = world.run(&world.define(&renamed)).await;
+    assert_eq!(summary.unchanged, 300);
+    // Back again, after the others have changed.
+    let changed = lines(0, 300).replace("product ", "other ");
+    std::fs::write(world.path("a.jsonl"), &changed).unwrap();
+    assert_eq!(world.run(&world.define(&yaml)).await.1.written, 300);
+    std::fs::write(world.path("a.jsonl"), lines(0, 300)).unwrap();
+    let (_, summary) = world.run(&world.define(&renamed)).await;
+    assert_eq!(
+        (
+            summary.written,
+            world.number("SELECT count(*) FROM products WHERE title LIKE 'product %'")
+        ),
+        (300, 300)
+    );
+}
+
+#[tokio::test]
 async fn a_cache_that_knows_too_much_loses_no_row() {
     let world = World::new();
     std::fs::write(world.path("a.jsonl"), lines(0, 500)).unwrap();

@@ -44,7 +44,7 @@ async fn filled(world: &World) -> SqliteKeyed {
         conformance::row(42, "Kettle ☕"),
         conformance::row(i64::MAX, ""),
     ];
-    store.upsert(&shape, rows.into()).await.unwrap();
+    store.upsert(&shape, &rows.into()).await.unwrap();
     store
 }
 
@@ -115,7 +115,7 @@ async fn a_row_that_is_kept_is_answered_without_the_table_for_a_while() {
     let shape = conformance::shape("products");
     assert_eq!(get(&url(42), None).await.0, 200);
     store
-        .upsert(&shape, [conformance::row(42, "changed")].into())
+        .upsert(&shape, &[conformance::row(42, "changed")].into())
         .await
         .unwrap();
     assert!(get(&url(42), None).await.2.contains("Kettle"), "it is kept");

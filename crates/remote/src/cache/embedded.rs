@@ -5,12 +5,16 @@
 //! or the machine is only known no more. Forgetting is synced, as a row may be in its table with
 //! another content right afterwards.
 //!
+//! As long as there are not too many, all of them are in memory too, and a lookup does not ask the
+//! file at all: keys are hashes, so that each would be on another page.
+//!
 //! The file has a limit of rows. Beyond it, for each key that comes some other goes, which one is
 //! left to the hash. The one that was used least recently would be the wrong choice: a job that
 //! reads the same files again comes by all keys in the same order, and would find none of them.
 
 use std::any::Any;
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -30,8 +34,10 @@ CREATE TABLE IF NOT EXISTS known (
 ";
 /// Notes that gather before they are written: some 20 MB while they are.
 const GATHERED: usize = 200_000;
-/// Memory for pages, in KiB.
-const PAGES_KB: i64 = 64 << 10;
+/// Memory for pages, in KiB: while all rows are in memory too, and else.
+const PAGES_KB: (i64, i64) = (16 << 10, 64 << 10);
+/// Rows that are in memory at most: seven eighths of 2^21 places of 33 bytes, 69 MB.
+const IN_MEMORY: usize = (2 << 20) / 8 * 7;
 
 /// A cache in a file.
 pub struct EmbeddedCache {
@@ -49,11 +55,35 @@ struct Inner {
 /// the notes of an ended process could arrive after those of the next one.
 pub type Owner = Arc<dyn Any + Send + Sync>;
 
+/// Hashes by key.
+type InMemory = HashMap<Hash, Hash, BuildHasherDefault<AsItIs>>;
+
+/// Takes the first bytes of a key for its hash: it is one.
+#[derive(Debug, Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(first) = bytes.first_chunk() {
+            self.0 = u64::from_le_bytes(*first);
+        }
+    }
+
+    // The length of the key, which says nothing.
+    fn write_usize(&mut self, _: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 #[derive(Debug)]
 struct CacheFile {
     connection: Connection,
     /// Notes that are not written yet, by space and key.
     gathered: HashMap<(i64, Hash), Hash>,
+    /// All that is known of one space, gathered or written; none when that is too much.
+    all: Option<(i64, InMemory)>,
     /// Rows that are written.
     rows: u64,
     max_rows: u64,
@@ -106,13 +136,13 @@ fn failed(path: &Path, error: &rusqlite::Error) -> CacheError {
 
 impl CacheFile {
     fn open(path: &Path, space: &str, max_rows: u64) -> rusqlite::Result<Self> {
-        let connection = Connection::open(path)?;
+        let mut connection = Connection::open(path)?;
         connection.busy_timeout(Duration::from_secs(10))?;
         // Nobody else uses the file: a lock for each lookup would be half of its time.
         connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "NORMAL")?;
-        connection.pragma_update(None, "cache_size", -PAGES_KB)?;
+        connection.pragma_update(None, "cache_size", -PAGES_KB.0)?;
         let version: i64 = connection.pragma_query_value(None, "user_version", |r| r.get(0))?;
         let is_new =
             !connection.table_exists(None, "known")? && !connection.table_exists(None, "spaces")?;
@@ -121,21 +151,55 @@ impl CacheFile {
         }
         connection.execute_batch(TABLES)?;
         connection.pragma_update(None, "user_version", VERSION)?;
-        connection.execute(
-            "DELETE FROM known WHERE space NOT IN (SELECT id FROM spaces WHERE name = ?1)",
-            [space],
-        )?;
-        connection.execute("DELETE FROM spaces WHERE name <> ?1", [space])?;
+        let transaction = connection.transaction()?;
+        let others = transaction.execute("DELETE FROM spaces WHERE name <> ?1", [space])?;
+        // Looks at each row: only where there is something to drop.
+        if others > 0 {
+            transaction.execute(
+                "DELETE FROM known WHERE space NOT IN (SELECT id FROM spaces)",
+                [],
+            )?;
+        }
+        transaction.commit()?;
         let rows: i64 = connection.query_row("SELECT count(*) FROM known", [], |r| r.get(0))?;
         let mut file = Self {
             connection,
             gathered: HashMap::new(),
+            all: None,
             rows: unsigned(rows),
             max_rows,
         };
         // The limit may have been a higher one before.
         file.write_gathered()?;
+        file.load(space)?;
         Ok(file)
+    }
+
+    /// Reads all that is known of a space, unless that is too much.
+    fn load(&mut self, space: &str) -> rusqlite::Result<()> {
+        let id = self.space_id(space)?;
+        let mut all = InMemory::default();
+        if usize::try_from(self.rows).is_ok_and(|rows| rows <= IN_MEMORY) {
+            all.reserve(usize::try_from(self.rows).unwrap_or(0));
+            let mut select = self
+                .connection
+                .prepare("SELECT key, hash FROM known WHERE space = ?1")?;
+            let mut rows = select.query([id])?;
+            while let Some(row) = rows.next()? {
+                all.insert(row.get(0)?, row.get(1)?);
+            }
+            self.all = Some((id, all));
+        } else {
+            self.forget_all()?;
+        }
+        Ok(())
+    }
+
+    /// From now on the file is asked.
+    fn forget_all(&mut self) -> rusqlite::Result<()> {
+        self.all = None;
+        self.connection
+            .pragma_update(None, "cache_size", -PAGES_KB.1)
     }
 
     fn space_id(&self, space: &str) -> rusqlite::Result<i64> {
@@ -150,6 +214,9 @@ impl CacheFile {
 
     fn get(&self, space: &str, keys: &[Hash]) -> rusqlite::Result<Vec<Option<Hash>>> {
         let id = self.space_id(space)?;
+        if let Some((_, all)) = self.all.as_ref().filter(|(of, _)| *of == id) {
+            return Ok(keys.iter().map(|key| all.get(key).copied()).collect());
+        }
         let mut select = self
             .connection
             .prepare_cached("SELECT hash FROM known WHERE space = ?1 AND key = ?2")?;
@@ -176,6 +243,9 @@ impl CacheFile {
         let id = self.space_id(space)?;
         for key in keys {
             self.gathered.remove(&(id, *key));
+            if let Some((_, all)) = self.all.as_mut().filter(|(of, _)| *of == id) {
+                all.remove(key);
+            }
         }
         self.connection.pragma_update(None, "synchronous", "FULL")?;
         let transaction = self.connection.transaction()?;
@@ -196,6 +266,12 @@ impl CacheFile {
         let id = self.space_id(space)?;
         let notes = known.iter().map(|(key, hash)| ((id, *key), *hash));
         self.gathered.extend(notes);
+        if let Some((_, all)) = self.all.as_mut().filter(|(of, _)| *of == id) {
+            all.extend(known.iter().copied());
+            if all.len() > IN_MEMORY {
+                self.forget_all()?;
+            }
+        }
         // A part of the limit: what comes takes the place of others and not of itself.
         let part = usize::try_from(self.max_rows / 8).unwrap_or(usize::MAX);
         if self.gathered.len() >= GATHERED.min(part) {
@@ -210,6 +286,7 @@ impl CacheFile {
         notes.sort_unstable();
         let transaction = self.connection.transaction()?;
         let mut rows = self.rows;
+        let evicted;
         {
             let mut insert =
                 transaction.prepare_cached("INSERT OR IGNORE INTO known VALUES (?1, ?2, ?3)")?;
@@ -222,14 +299,18 @@ impl CacheFile {
                     update.execute(params![space, key, hash])?;
                 }
             }
-            rows -= evict(
+            evicted = evict(
                 &transaction,
                 rows.saturating_sub(self.max_rows),
                 any_of(&notes),
             )?;
         }
         transaction.commit()?;
-        self.rows = rows;
+        self.rows = rows - evicted;
+        if evicted > 0 && self.all.is_some() {
+            // Nobody says which they were.
+            self.forget_all()?;
+        }
         Ok(())
     }
 }

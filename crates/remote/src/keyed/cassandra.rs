@@ -17,7 +17,7 @@ use scylla::statement::prepared::PreparedStatement;
 use scylla::value::{CqlValue, Row as CqlRow};
 use tokio::sync::Mutex;
 
-use crate::keyed::{Column, KeyedTable, Prepared, Row, Shape, Value, ValueType};
+use crate::keyed::{Batch, Column, KeyedTable, Prepared, Row, RowRef, Shape, Value, ValueType};
 use crate::table::TableError;
 use crate::table::shape::{quote, quoted};
 
@@ -182,7 +182,7 @@ impl KeyedTable for CassandraKeyed {
         })
     }
 
-    async fn upsert(&self, shape: &Shape, rows: Arc<[Row]>) -> Result<(), TableError> {
+    async fn upsert(&self, shape: &Shape, rows: &Batch) -> Result<(), TableError> {
         let action = format!("write into table \"{}\"", shape.table);
         let marks = vec!["?"; shape.columns.len()].join(", ");
         let sql = format!(
@@ -192,13 +192,13 @@ impl KeyedTable for CassandraKeyed {
         );
         let (session, insert) = self.prepared(&action, &sql).await?;
         // At once means in any order: each key once.
-        let rows = shape.last_of_each_key(&rows);
+        let rows = rows.chosen(shape.last_of_each_key(rows));
         let (session, insert) = (session.get_session(), &insert);
-        let write = async |row: &Row| {
-            let cells: Vec<Cell<'_>> = row.0.iter().map(Cell).collect();
+        let write = async |row: RowRef<'_>| {
+            let cells: Vec<Cell<'_>> = row.cells().map(Cell).collect();
             session.execute_unpaged(insert, cells).await.map(drop)
         };
-        futures::stream::iter(rows)
+        futures::stream::iter(rows.iter())
             .map(write)
             .buffer_unordered(self.config.in_flight.max(1))
             .try_collect::<()>()
@@ -252,7 +252,7 @@ impl KeyedTable for CassandraKeyed {
             conditions.join(" AND ")
         );
         let (session, select) = self.prepared(&action, &sql).await?;
-        let cells: Vec<Cell<'_>> = key.iter().map(Cell).collect();
+        let cells: Vec<Cell<'_>> = key.iter().map(Value::as_ref).map(Cell).collect();
         let result = match session.get_session().execute_unpaged(&select, cells).await {
             Ok(result) => result,
             // A key that its column can't hold has no row.

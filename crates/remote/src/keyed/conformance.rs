@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::keyed::{Column, KeyedTable, Row, Shape, Value, ValueType};
+use crate::keyed::{Batch, Column, KeyedTable, Row, Shape, Value, ValueType};
 
 /// A shape with a column of each type.
 #[must_use]
@@ -89,10 +89,10 @@ async fn writes_and_reads(store: &dyn KeyedTable, shape: &Shape) {
         row(i64::MAX, ""),
         nothing.clone(),
     ];
-    store.upsert(shape, rows.clone().into()).await.unwrap();
+    store.upsert(shape, &rows.clone().into()).await.unwrap();
     // Again, and nothing changes.
-    store.upsert(shape, rows.clone().into()).await.unwrap();
-    store.upsert(shape, [].into()).await.unwrap();
+    store.upsert(shape, &rows.clone().into()).await.unwrap();
+    store.upsert(shape, &Batch::default()).await.unwrap();
     let shared = Arc::new(shape.clone());
     let get = async |id| store.get(&shared, &[Value::Integer(id)]).await.unwrap();
     assert_eq!(get(1).await, Some(row(1, "second")), "the later row stays");
@@ -102,7 +102,10 @@ async fn writes_and_reads(store: &dyn KeyedTable, shape: &Shape) {
     assert_eq!(get(99).await, None);
     let mut cleared = row(2, "");
     cleared.0[1] = Value::Null;
-    store.upsert(shape, [cleared.clone()].into()).await.unwrap();
+    store
+        .upsert(shape, &[cleared.clone()].into())
+        .await
+        .unwrap();
     assert_eq!(get(2).await, Some(cleared), "null replaces a value");
 }
 

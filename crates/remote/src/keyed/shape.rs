@@ -1,6 +1,8 @@
 //! What a table looks like, and whether one that is there fits.
 
-use crate::keyed::{Row, Value, ValueType};
+use std::collections::HashSet;
+
+use crate::keyed::{Batch, RowRef, ValueRef, ValueType};
 use crate::table::TableError;
 
 /// Columns at most.
@@ -92,31 +94,53 @@ impl Shape {
         self.columns.iter().filter(|c| c.is_key)
     }
 
-    /// The values of the key of a row.
-    pub fn key_of<'a>(&'a self, row: &'a Row) -> impl Iterator<Item = &'a Value> {
-        let cells = self.columns.iter().zip(&row.0);
-        cells.filter(|(c, _)| c.is_key).map(|(_, value)| value)
+    /// Appends bytes that are the same for rows of the same key, and for no others.
+    pub fn write_key(&self, row: RowRef<'_>, out: &mut Vec<u8>) {
+        for cell in self.key_of(row) {
+            cell.write_canonical(out);
+        }
     }
 
-    /// Bytes that are the same for rows of the same key, and for no others.
-    #[must_use]
-    pub fn key_bytes(&self, row: &Row) -> Vec<u8> {
-        let mut out = Vec::new();
-        self.key_of(row).for_each(|v| v.write_canonical(&mut out));
-        out
+    /// The cells of the key of a row.
+    pub fn key_of<'a>(&self, row: RowRef<'a>) -> impl Iterator<Item = ValueRef<'a>> {
+        let columns = self.columns.iter().zip(row.cells());
+        columns.filter(|(c, _)| c.is_key).map(|(_, cell)| cell)
     }
 
-    /// Of rows with the same key the last one, in the order of their last ones.
+    /// Of rows with the same key the last one, in the order of their last ones: their places.
     #[must_use]
-    pub fn last_of_each_key<'a>(&self, rows: &'a [Row]) -> Vec<&'a Row> {
-        let mut seen = std::collections::HashSet::with_capacity(rows.len());
-        let mut kept: Vec<&Row> = rows
-            .iter()
-            .rev()
-            .filter(|row| seen.insert(self.key_bytes(row)))
-            .collect();
+    pub fn last_of_each_key(&self, rows: &Batch) -> Vec<usize> {
+        if self.counts_up(rows) {
+            return (0..rows.len()).collect();
+        }
+        let (mut bytes, mut keys) = (Vec::new(), Vec::with_capacity(rows.len()));
+        for row in rows.iter() {
+            let from = bytes.len();
+            self.write_key(row, &mut bytes);
+            keys.push(from..bytes.len());
+        }
+        let mut seen = HashSet::with_capacity(rows.len());
+        let last = keys.into_iter().enumerate().rev();
+        let last = last.filter(|(_, key)| seen.insert(bytes.get(key.clone())));
+        let mut kept: Vec<usize> = last.map(|(place, _)| place).collect();
         kept.reverse();
         kept
+    }
+
+    /// Whether each row has a larger number for its key than the one before: cheaper to see than
+    /// that no key is there twice, and often so.
+    fn counts_up(&self, rows: &Batch) -> bool {
+        let mut columns = (0..).zip(&self.columns).filter(|(_, c)| c.is_key);
+        let (Some((column, _)), None) = (columns.next(), columns.next()) else {
+            return false;
+        };
+        let mut before = None;
+        rows.iter().all(|row| {
+            let ValueRef::Integer(n) = row.get(column) else {
+                return false;
+            };
+            before.replace(n).is_none_or(|before| before < n)
+        })
     }
 
     /// Whether a table that is there can take these rows. Its other columns are left alone.
@@ -178,6 +202,7 @@ fn is_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keyed::{Row, Value};
 
     fn shape(columns: &[(&str, ValueType, bool)]) -> Shape {
         let column = |&(name, kind, is_key): &(&str, ValueType, bool)| Column {
@@ -238,7 +263,9 @@ mod tests {
     fn the_last_row_of_a_key_stays() {
         let shape = shape(&[ID, ("n", ValueType::Integer, false)]);
         let row = |id, n| Row(vec![Value::Integer(id), Value::Integer(n)]);
-        let rows = [row(1, 1), row(2, 2), row(1, 3)];
-        assert_eq!(shape.last_of_each_key(&rows), [&rows[1], &rows[2]]);
+        let last = |rows| shape.last_of_each_key(&rows);
+        assert_eq!(last([row(1, 1), row(2, 2), row(1, 3)].into()), [1, 2]);
+        assert_eq!(last([row(1, 1), row(1, 2)].into()), [1]);
+        assert_eq!(last([row(1, 1), row(2, 2), row(7, 3)].into()), [0, 1, 2]);
     }
 }

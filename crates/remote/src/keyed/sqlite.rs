@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 
-use crate::keyed::{Column, KeyedTable, Prepared, Row, Shape, Value};
+use crate::keyed::{Batch, Column, KeyedTable, Prepared, Row, Shape, Value};
 use crate::table::TableError;
 use crate::table::shape::{quote, quoted};
 use crate::table::sqlite::classify;
@@ -18,7 +18,7 @@ use crate::table::sqlite::classify;
 mod cell;
 mod readers;
 
-use cell::{Cell, declared, kind_of};
+use cell::{bind, declared, kind_of};
 use readers::Readers;
 
 /// How long to wait for a lock that another process holds.
@@ -129,8 +129,8 @@ impl KeyedTable for SqliteKeyed {
             .await
     }
 
-    async fn upsert(&self, shape: &Shape, rows: Arc<[Row]>) -> Result<(), TableError> {
-        let shape = shape.clone();
+    async fn upsert(&self, shape: &Shape, rows: &Batch) -> Result<(), TableError> {
+        let (shape, rows) = (shape.clone(), rows.clone());
         self.blocking(move |inner| inner.write(|c| upsert(inner, c, &shape, &rows)))
             .await
     }
@@ -248,7 +248,7 @@ fn upsert(
     inner: &Inner,
     c: &mut Connection,
     shape: &Shape,
-    rows: &[Row],
+    rows: &Batch,
 ) -> Result<(), TableError> {
     let action = format!("write into table \"{}\"", shape.table);
     let failed = || inner.failed(&action);
@@ -259,10 +259,11 @@ fn upsert(
         let mut statement = transaction
             .prepare_cached(&upsert_sql(shape))
             .map_err(failed())?;
-        for row in rows {
-            statement
-                .execute(rusqlite::params_from_iter(row.0.iter().map(Cell)))
-                .map_err(failed())?;
+        for row in rows.iter() {
+            for (place, cell) in (1..).zip(row.cells()) {
+                bind(&mut statement, place, cell).map_err(failed())?;
+            }
+            statement.raw_execute().map_err(failed())?;
         }
     }
     transaction.commit().map_err(failed())

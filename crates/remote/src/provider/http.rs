@@ -27,6 +27,28 @@ pub enum Body {
     Ndjson,
 }
 
+/// What a request is sent with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Method {
+    /// `POST`.
+    #[default]
+    Post,
+    /// `PUT`.
+    Put,
+    /// `PATCH`.
+    Patch,
+}
+
+impl From<Method> for reqwest::Method {
+    fn from(method: Method) -> Self {
+        match method {
+            Method::Post => Self::POST,
+            Method::Put => Self::PUT,
+            Method::Patch => Self::PATCH,
+        }
+    }
+}
+
 /// Settings of the provider.
 #[derive(Clone, Debug)]
 pub struct HttpConfig {
@@ -34,6 +56,8 @@ pub struct HttpConfig {
     pub url: String,
     /// What a request holds.
     pub body: Body,
+    /// What it is sent with.
+    pub method: Method,
     /// Sent as `Authorization: Bearer …`.
     pub token: Option<SecretString>,
     /// Further headers.
@@ -52,6 +76,7 @@ impl HttpConfig {
         Self {
             url: url.into(),
             body: Body::default(),
+            method: Method::default(),
             token: None,
             headers: Vec::new(),
             timeout: Duration::from_secs(30),
@@ -61,6 +86,7 @@ impl HttpConfig {
 }
 
 /// Sends messages to an endpoint.
+#[derive(Clone)]
 pub struct HttpProvider {
     name: String,
     url: Url,
@@ -122,6 +148,14 @@ impl HttpProvider {
             config,
         })
     }
+
+    /// The same endpoint, sent to in another way.
+    #[must_use]
+    pub fn sending(&self, body: Body, method: Method) -> Self {
+        let mut other = self.clone();
+        (other.config.body, other.config.method) = (body, method);
+        other
+    }
 }
 
 impl Provider for HttpProvider {
@@ -182,7 +216,7 @@ impl HttpConnection {
         let message = &delivery.message;
         let mut request = self
             .client
-            .post(self.url.clone())
+            .request(self.config.method.into(), self.url.clone())
             .header(
                 "Idempotency-Key",
                 format!("{}-{}", self.id, delivery.sequence),
@@ -224,7 +258,7 @@ impl HttpConnection {
         let key = format!("{}-{first}-{}", self.id, batch.next_sequence());
         let request = self
             .client
-            .post(self.url.clone())
+            .request(self.config.method.into(), self.url.clone())
             .header("Idempotency-Key", key)
             .header(CONTENT_TYPE, "application/x-ndjson")
             .body(body);

@@ -78,6 +78,8 @@ errors! {
     SinkAlreadyExists 409 "sinkAlreadyExists" "Sink \"{sinkId}\" already exists in the source.";
     /// There are as many as there may be.
     SinkCountLimitReached 409 "sinkCountLimitReached" "Sink count limit reached in the source, the maximum is {limit}.";
+    /// Something is left of the sink that had the id, and the new one is of another type.
+    SinkIdInUse 409 "sinkIdInUse" "Sink id \"{sinkId}\" is in use: it was deleted as \"{type}\" with {waiting} records on their way and {dead} dead letters. Wait until they are delivered, undelete it to see to them, or take another id.";
     /// The source has no such sink.
     SinkNotFound 404 "sinkNotFound" "Sink \"{sinkId}\" not found in the source.";
     /// The sink never had this version.

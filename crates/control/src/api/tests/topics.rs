@@ -23,7 +23,7 @@ async fn with_topic() -> World {
 async fn a_topic_comes_back_as_it_went_in() {
     let world = World::with_source().await;
     let topic = json!({
-        "provider": "hook", "topic": "orders.v1", "batches": true,
+        "provider": "hook", "topic": "orders.v1", "batches": true, "method": "PUT",
         "message": {
             "fields": [{ "type": "ip", "name": "ip" }, { "type": "path", "name": "n", "path": "a" }],
             "key": { "type": "path", "path": "id", "rawString": true },
@@ -34,7 +34,7 @@ async fn a_topic_comes_back_as_it_went_in() {
     assert_eq!(task["result"], "Sink has been created successfully.");
     let shown = world.get(K).await.ok();
     let expected = json!({
-        "provider": "hook", "topic": "orders.v1", "batches": true,
+        "provider": "hook", "topic": "orders.v1", "batches": true, "method": "PUT",
         "message": {
             "fields": [
                 { "type": "ip", "name": "ip" },
@@ -56,7 +56,7 @@ async fn a_message_is_the_body_and_a_topic_the_sink_unless_told() {
     let world = with_topic().await;
     let shown = world.get(K).await.ok();
     let expected = json!({
-        "provider": "hook", "topic": "hooks", "batches": false,
+        "provider": "hook", "topic": "hooks", "batches": false, "method": "POST",
         "message": { "value": { "type": "body" }, "headers": [] },
     });
     assert_eq!(shown["topic"], expected);
@@ -116,13 +116,26 @@ async fn what_is_wrong_with_a_topic_is_said() {
 }
 
 #[tokio::test]
+async fn a_method_that_sends_nothing_is_refused_by_name() {
+    let world = World::with_source().await;
+    for method in ["GET", "put", "", "POST ", "DELETE"] {
+        let body = hook(json!({ "provider": "hook", "method": method }));
+        let reply = world.post(SINKS, body).await;
+        let message = format!(
+            "Value of body.topic.method must be one of \"POST\", \"PUT\", \"PATCH\" but got value \"{method}\"."
+        );
+        reply.is_error(400, "stream.api.invalidEnumValue", &message);
+    }
+}
+
+#[tokio::test]
 async fn a_topic_is_changed_but_not_its_type() {
     let world = with_topic().await;
-    let change =
-        json!({ "topic": { "topic": "other", "message": { "value": { "type": "uuid" } } } });
+    let change = json!({ "topic": { "topic": "other", "method": "PATCH", "message": { "value": { "type": "uuid" } } } });
     world.done(world.patch(K, change).await).await;
     let shown = world.get(K).await.ok();
     assert_eq!(shown["topic"]["topic"], "other");
+    assert_eq!(shown["topic"]["method"], "PATCH");
     assert_eq!(
         shown["topic"]["message"]["value"],
         json!({ "type": "uuid" })
@@ -166,6 +179,39 @@ async fn delivery_is_paused_and_resumed_with_a_version_each() {
         audit.contains("\"pause\"") && audit.contains("\"resume\""),
         "{audit}"
     );
+}
+
+#[tokio::test]
+async fn an_id_keeps_its_type_until_nothing_of_the_deleted_sink_is_left() {
+    let world = with_topic().await;
+    world.done(world.delete(K).await).await;
+    let mut table = sink("Hooks");
+    table["sinkId"] = "hooks".into();
+    let reply = world.post(SINKS, table.clone()).await;
+    let message = "Sink id \"hooks\" is in use: it was deleted as \"http\" with 3 records on their way and 1 dead letters. Wait until they are delivered, undelete it to see to them, or take another id.";
+    reply.is_error(409, "stream.api.sinkIdInUse", message);
+    // Of the same type it is a change, as any other.
+    let body = hook(json!({ "provider": "hook", "method": "PUT" }));
+    world.done(world.post(SINKS, body).await).await;
+    assert_eq!(world.get(K).await.ok()["version"]["number"], 2);
+}
+
+#[tokio::test]
+async fn a_version_of_another_type_is_not_returned_to() {
+    let world = World::with_source().await;
+    let mut table = sink("Hooks");
+    table["sinkId"] = "hooks".into();
+    world.done(world.post(SINKS, table).await).await;
+    world.done(world.delete(K).await).await;
+    let body = hook(json!({ "provider": "hook" }));
+    world.done(world.post(SINKS, body).await).await;
+    let reply = world.put(&format!("{K}/versions/1/rollback")).await;
+    let message =
+        "The type of a sink can't be changed: it is \"http\", version \"1\" is of type \"table\".";
+    reply.is_error(400, "stream.api.badRequest", message);
+    world
+        .done(world.put(&format!("{K}/versions/2/rollback")).await)
+        .await;
 }
 
 #[tokio::test]

@@ -22,6 +22,9 @@ pub(crate) struct TopicCreate {
     /// Only of type `http`: many messages a request, as lines of JSON; otherwise each is a request.
     #[schema(nullable = false)]
     pub(crate) batches: Option<bool>,
+    /// Only of type `http`: what requests are sent with; `POST` when it is left out.
+    #[schema(nullable = false)]
+    pub(crate) method: Option<HttpMethod>,
     /// The body as it came when it is left out.
     #[schema(nullable = false)]
     pub(crate) message: Option<MessageRequest>,
@@ -38,9 +41,41 @@ pub(crate) struct TopicUpdate {
     pub(crate) topic: Option<String>,
     #[schema(nullable = false)]
     pub(crate) batches: Option<bool>,
+    #[schema(nullable = false)]
+    pub(crate) method: Option<HttpMethod>,
     /// Replaces the whole message.
     #[schema(nullable = false)]
     pub(crate) message: Option<MessageRequest>,
+}
+
+/// What requests are sent with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = TopicHttpMethod)]
+#[serde(rename_all = "UPPERCASE")]
+pub(crate) enum HttpMethod {
+    Post,
+    Put,
+    Patch,
+}
+
+impl From<HttpMethod> for forebay_model::HttpMethod {
+    fn from(method: HttpMethod) -> Self {
+        match method {
+            HttpMethod::Post => Self::Post,
+            HttpMethod::Put => Self::Put,
+            HttpMethod::Patch => Self::Patch,
+        }
+    }
+}
+
+impl From<forebay_model::HttpMethod> for HttpMethod {
+    fn from(method: forebay_model::HttpMethod) -> Self {
+        match method {
+            forebay_model::HttpMethod::Post => Self::Post,
+            forebay_model::HttpMethod::Put => Self::Put,
+            forebay_model::HttpMethod::Patch => Self::Patch,
+        }
+    }
 }
 
 /// What a record becomes.
@@ -113,6 +148,10 @@ pub(crate) struct Topic {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     batches: Option<bool>,
+    /// Only of type `http`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    method: Option<HttpMethod>,
     message: Message,
 }
 
@@ -170,6 +209,7 @@ impl From<&TopicSink> for Topic {
             provider: topic.provider.clone(),
             topic: topic.topic.clone(),
             batches: is_http.then_some(topic.batches),
+            method: is_http.then(|| topic.method.into()),
             message: (&topic.message).into(),
         }
     }

@@ -1,16 +1,11 @@
-//! `forebay buffer ls|stat|watch|dead`: what is in a buffer, beside a running `send` or after it.
+//! `forebay buffer ls|stat|watch`: what is in a buffer, beside a running `send` or after it.
 
 use std::fmt::Write;
 use std::io::IsTerminal;
-use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_buffer::{
-    Buffer, BufferConfig, Closing, Connection, DeadLetter, Lane as LaneName, Provider, SendError,
-};
-use forebay_model::{Clock, Span, Timestamp};
-use forebay_remote::provider::file::json_line;
-use serde_json::{Value, json};
+use forebay_model::{Clock, Span};
+use serde_json::Value;
 
 use super::Place;
 use super::status::{Lane, Status};
@@ -38,21 +33,6 @@ pub(crate) struct Watch {
     /// So many times, then end
     #[arg(long, value_name = "N")]
     count: Option<u64>,
-    #[command(flatten)]
-    place: Place,
-}
-
-/// Lists dead letters, as lines of JSON: messages that were refused for good.
-///
-/// With --discard or --replay no `send` may be running on this buffer.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Dead {
-    /// Forget the dead letters below this number
-    #[arg(long, value_name = "NUMBER", conflicts_with = "replay")]
-    discard: Option<u64>,
-    /// Put the dead letters below this number into their topics again; `send` or `drain` delivers them
-    #[arg(long, value_name = "NUMBER")]
-    replay: Option<u64>,
     #[command(flatten)]
     place: Place,
 }
@@ -210,55 +190,4 @@ fn row(lane: &Lane, now_ms: i64) -> [String; 11] {
         lane.state.clone(),
         lane.lane.clone(),
     ]
-}
-
-/// `dead`.
-pub(super) fn dead(dead: &Dead) -> Result<(), Failure> {
-    if dead.discard.is_none() && dead.replay.is_none() {
-        let look =
-            forebay_buffer::inspect::Inspection::open(&dead.place.log()).map_err(Failure::new)?;
-        for letter in look.dead_letters() {
-            terminal::line(letter_json(&letter.map_err(Failure::new)?))?;
-        }
-        return Ok(());
-    }
-    let opened = Buffer::open(BufferConfig::new(dead.place.log()), Nobody);
-    let buffer = opened.map_err(|e| Failure::new(e).hint("stop `forebay buffer send` first"))?;
-    if let Some(below) = dead.discard {
-        buffer.discard_dead_letters(below).map_err(Failure::new)?;
-    }
-    if let Some(below) = dead.replay {
-        let count = buffer.replay_dead_letters(below).map_err(Failure::new)?;
-        terminal::note(format_args!("{count} messages are in their topics again"));
-    }
-    buffer.close(Closing::Leave).map_err(Failure::new)
-}
-
-fn letter_json(letter: &DeadLetter) -> Value {
-    let delivery = forebay_buffer::Delivery {
-        topic: Arc::clone(&letter.topic),
-        sequence: letter.sequence,
-        message: letter.message.clone(),
-    };
-    json!({
-        "number": letter.number,
-        "lane": &*letter.lane,
-        "error": letter.error,
-        "attempts": letter.attempts,
-        "at": Timestamp::from_millis(letter.at_ms),
-        "message": json_line(&delivery),
-    })
-}
-
-/// Takes nothing: what is put back waits for the next `send`.
-struct Nobody;
-
-impl Provider for Nobody {
-    fn name(&self) -> &str {
-        "nobody"
-    }
-
-    fn open(&self, _lane: &LaneName) -> Result<Box<dyn Connection>, SendError> {
-        Err(SendError::retry("nothing is delivered by this command"))
-    }
 }

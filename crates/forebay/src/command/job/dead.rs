@@ -1,12 +1,13 @@
-//! `forebay job dead`: records that a job has set aside.
+//! `forebay job dead`, and `forebay dead … --job`: records that a job has set aside.
 
 use std::fmt::Write as _;
 
 use forebay_pull::Selection;
 use forebay_pull::definition::Definition;
 use forebay_pull::state::{DeadLetter, State};
+use tokio::runtime::Runtime;
 
-use super::{FileArgs, Output, read, replay, runtime};
+use super::{FileArgs, Output, read, runtime};
 use crate::config::Environment;
 use crate::failure::Failure;
 use crate::terminal;
@@ -14,7 +15,9 @@ use crate::terminal;
 /// Characters of an error in the list.
 const SHOWN: usize = 100;
 
-/// Looks at records that a job has set aside, and puts them through again.
+/// Lists, shows, replays and drops dead letters: records that the job has set aside.
+///
+/// `forebay dead … --job FILE` is the same.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     /// Lists them
@@ -37,6 +40,9 @@ pub(crate) enum Command {
         job: FileArgs,
         /// Its number
         id: u64,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Puts them through again, each from the stage where it failed
     Replay {
@@ -68,16 +74,6 @@ pub(crate) struct Which {
     all: bool,
 }
 
-impl Which {
-    fn selection(self) -> Selection {
-        if self.all {
-            Selection::All
-        } else {
-            Selection::Ids(self.ids)
-        }
-    }
-}
-
 /// Runs it.
 pub(super) fn run(command: Command, env: Environment) -> Result<(), Failure> {
     match command {
@@ -86,39 +82,74 @@ pub(super) fn run(command: Command, env: Environment) -> Result<(), Failure> {
             json,
             after,
             limit,
-        } => list(&read(&job.file, &env)?, json, after, limit),
-        Command::Show { job, id } => show(&read(&job.file, &env)?, id),
-        Command::Replay { job, which, output } => {
-            let definition = read(&job.file, &env)?;
-            replay(&definition, &which.selection(), &output, env)
-        }
-        Command::Drop { job, which } => {
-            let state = look(&read(&job.file, &env)?)?;
-            let ids = match which.selection() {
-                Selection::All => None,
-                Selection::Ids(ids) => Some(ids),
-            };
-            let wanted = ids.as_ref().map(Vec::len);
-            let dropped = runtime()?.block_on(state.drop_dead(ids));
-            let dropped = dropped.map_err(Failure::new)?;
-            terminal::note(format_args!("{dropped} dropped"));
-            match wanted {
-                Some(wanted) if dropped < wanted as u64 => Err(Failure::new(format_args!(
-                    "{} of these numbers are none",
-                    wanted as u64 - dropped
-                ))),
-                _ => Ok(()),
-            }
-        }
+        } => list(&job, json, after, limit, &env),
+        Command::Show { job, id, json } => show(&job, id, json, &env),
+        Command::Replay { job, which, output } => replay_with(&job, which.ids, &output, env),
+        Command::Drop { job, which } => discard(&job, which.ids, &env),
     }
+}
+
+/// `replay`; no id stands for all.
+pub(crate) fn replay(job: &FileArgs, ids: Vec<u64>, env: Environment) -> Result<(), Failure> {
+    replay_with(job, ids, &Output::default(), env)
+}
+
+fn replay_with(
+    job: &FileArgs,
+    ids: Vec<u64>,
+    output: &Output,
+    env: Environment,
+) -> Result<(), Failure> {
+    let definition = read(&job.file, &env)?;
+    all_there(&look(&definition)?, &ids)?;
+    let selection = if ids.is_empty() {
+        Selection::All
+    } else {
+        Selection::Ids(ids)
+    };
+    super::replay(&definition, &selection, output, env)
+}
+
+/// `drop`; no id stands for all.
+pub(crate) fn discard(job: &FileArgs, ids: Vec<u64>, env: &Environment) -> Result<(), Failure> {
+    let state = look(&read(&job.file, env)?)?;
+    all_there(&state, &ids)?;
+    let ids = Some(ids).filter(|ids| !ids.is_empty());
+    let dropped = runtime()?.block_on(state.drop_dead(ids));
+    let dropped = dropped.map_err(Failure::new)?;
+    terminal::line(format_args!("{dropped} dropped"))
+}
+
+/// Each of these numbers is one of a letter.
+fn all_there(state: &State, ids: &[u64]) -> Result<(), Failure> {
+    let runtime = runtime()?;
+    for &id in ids {
+        letter(&runtime, state, id)?;
+    }
+    Ok(())
+}
+
+fn letter(runtime: &Runtime, state: &State, id: u64) -> Result<DeadLetter, Failure> {
+    let letter = runtime.block_on(state.dead_letter(id));
+    letter.map_err(Failure::new)?.ok_or_else(|| {
+        Failure::new(format_args!("there is no dead letter {id}"))
+            .hint("`forebay job dead ls FILE` lists them")
+    })
 }
 
 fn look(definition: &Definition) -> Result<State, Failure> {
     State::look(&definition.state_dir()).map_err(Failure::new)
 }
 
-fn list(definition: &Definition, json: bool, after: u64, limit: u32) -> Result<(), Failure> {
-    let state = look(definition)?;
+/// `ls`.
+pub(crate) fn list(
+    job: &FileArgs,
+    json: bool,
+    after: u64,
+    limit: u32,
+    env: &Environment,
+) -> Result<(), Failure> {
+    let state = look(&read(&job.file, env)?)?;
     let page = runtime()?.block_on(state.dead(after, limit));
     let page = page.map_err(Failure::new)?;
     for letter in &page.letters {
@@ -145,13 +176,13 @@ fn list(definition: &Definition, json: bool, after: u64, limit: u32) -> Result<(
     Ok(())
 }
 
-fn show(definition: &Definition, id: u64) -> Result<(), Failure> {
-    let state = look(definition)?;
-    let letter = runtime()?.block_on(state.dead_letter(id));
-    let Some(letter) = letter.map_err(Failure::new)? else {
-        return Err(Failure::new(format_args!("there is no dead letter {id}"))
-            .hint("`forebay job dead ls FILE` lists them"));
-    };
+/// `show`.
+pub(crate) fn show(job: &FileArgs, id: u64, json: bool, env: &Environment) -> Result<(), Failure> {
+    let state = look(&read(&job.file, env)?)?;
+    let letter = letter(&runtime()?, &state, id)?;
+    if json {
+        return terminal::line(to_json(&letter)?);
+    }
     let mut out = String::new();
     let status = letter.status.map_or("none".to_owned(), |s| s.to_string());
     // Writing to a String can't fail.

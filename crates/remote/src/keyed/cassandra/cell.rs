@@ -10,11 +10,11 @@ use scylla::serialize::value::SerializeValue;
 use scylla::serialize::writers::{CellWriter, WrittenCellProof};
 use scylla::value::{CqlTimestamp, CqlValue};
 
-use crate::keyed::{Value, ValueType};
+use crate::keyed::{Value, ValueRef, ValueType};
 
 /// A value on its way to a column.
 #[derive(Debug)]
-pub(super) struct Cell<'a>(pub(super) &'a Value);
+pub(super) struct Cell<'a>(pub(super) ValueRef<'a>);
 
 /// Why a column can't hold a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,33 +37,32 @@ impl SerializeValue for Cell<'_> {
             })
         };
         match (self.0, typ) {
-            (Value::Null, _) => Ok(writer.set_null()),
-            (Value::Text(text) | Value::Json(text), ColumnType::Native(NativeType::Ascii))
-                if !text.is_ascii() =>
-            {
-                Err(refused())
-            }
-            (Value::Text(text) | Value::Json(text), _) => text.as_str().serialize(typ, writer),
-            (Value::Integer(n), ColumnType::Native(NativeType::Int)) => {
-                let n = i32::try_from(*n).map_err(|_| refused())?;
+            (ValueRef::Null, _) => Ok(writer.set_null()),
+            (
+                ValueRef::Text(text) | ValueRef::Json(text),
+                ColumnType::Native(NativeType::Ascii),
+            ) if !text.is_ascii() => Err(refused()),
+            (ValueRef::Text(text) | ValueRef::Json(text), _) => text.serialize(typ, writer),
+            (ValueRef::Integer(n), ColumnType::Native(NativeType::Int)) => {
+                let n = i32::try_from(n).map_err(|_| refused())?;
                 n.serialize(typ, writer)
             }
-            (Value::Integer(n), ColumnType::Native(NativeType::SmallInt)) => {
-                let n = i16::try_from(*n).map_err(|_| refused())?;
+            (ValueRef::Integer(n), ColumnType::Native(NativeType::SmallInt)) => {
+                let n = i16::try_from(n).map_err(|_| refused())?;
                 n.serialize(typ, writer)
             }
-            (Value::Integer(n), ColumnType::Native(NativeType::TinyInt)) => {
-                let n = i8::try_from(*n).map_err(|_| refused())?;
+            (ValueRef::Integer(n), ColumnType::Native(NativeType::TinyInt)) => {
+                let n = i8::try_from(n).map_err(|_| refused())?;
                 n.serialize(typ, writer)
             }
-            (Value::Integer(n), _) => n.serialize(typ, writer),
-            (Value::Double(n), ColumnType::Native(NativeType::Float)) => {
-                let narrow = narrowed(*n).ok_or_else(refused)?;
+            (ValueRef::Integer(n), _) => n.serialize(typ, writer),
+            (ValueRef::Double(n), ColumnType::Native(NativeType::Float)) => {
+                let narrow = narrowed(n).ok_or_else(refused)?;
                 narrow.serialize(typ, writer)
             }
-            (Value::Double(n), _) => n.serialize(typ, writer),
-            (Value::Boolean(b), _) => b.serialize(typ, writer),
-            (Value::Timestamp(t), _) => CqlTimestamp(t.as_millis()).serialize(typ, writer),
+            (ValueRef::Double(n), _) => n.serialize(typ, writer),
+            (ValueRef::Boolean(b), _) => b.serialize(typ, writer),
+            (ValueRef::Timestamp(t), _) => CqlTimestamp(t.as_millis()).serialize(typ, writer),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Types and values as SQLite has them.
 
-use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
+use rusqlite::Statement;
+use rusqlite::types::{Null, ValueRef as Raw};
 
-use crate::keyed::{Value, ValueType};
+use crate::keyed::{Value, ValueRef, ValueType};
 
 /// The name of a type in `CREATE TABLE`; its affinity is right for the values.
 pub(super) fn declared(kind: ValueType) -> &'static str {
@@ -31,38 +32,35 @@ pub(super) fn kind_of(declared: &str) -> ValueType {
     }
 }
 
-/// A value on its way into the file.
-#[derive(Debug)]
-pub(super) struct Cell<'a>(pub(super) &'a Value);
-
-impl ToSql for Cell<'_> {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(match self.0 {
-            Value::Null => ToSqlOutput::Borrowed(ValueRef::Null),
-            Value::Text(text) | Value::Json(text) => {
-                ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes()))
-            }
-            Value::Integer(n) => ToSqlOutput::Owned((*n).into()),
-            Value::Double(n) => ToSqlOutput::Owned((*n).into()),
-            Value::Boolean(b) => ToSqlOutput::Owned(i64::from(*b).into()),
-            Value::Timestamp(t) => ToSqlOutput::Owned(t.to_string().into()),
-        })
+/// Gives a value to a parameter, counted from 1.
+pub(super) fn bind(
+    statement: &mut Statement<'_>,
+    place: usize,
+    value: ValueRef<'_>,
+) -> rusqlite::Result<()> {
+    match value {
+        ValueRef::Null => statement.raw_bind_parameter(place, Null),
+        ValueRef::Text(text) | ValueRef::Json(text) => statement.raw_bind_parameter(place, text),
+        ValueRef::Integer(n) => statement.raw_bind_parameter(place, n),
+        ValueRef::Double(n) => statement.raw_bind_parameter(place, n),
+        ValueRef::Boolean(b) => statement.raw_bind_parameter(place, b),
+        ValueRef::Timestamp(t) => statement.raw_bind_parameter(place, t.text().as_str()),
     }
 }
 
 /// A cell as the column's type; SQLite lets any column hold anything, so what does not fit is text.
-pub(super) fn from_cell(cell: ValueRef<'_>, kind: ValueType) -> Value {
+pub(super) fn from_cell(cell: Raw<'_>, kind: ValueType) -> Value {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     match (cell, kind) {
-        (ValueRef::Null, _) => Value::Null,
-        (ValueRef::Integer(n), ValueType::Boolean) => Value::Boolean(n != 0),
-        (ValueRef::Integer(n), _) => Value::Integer(n),
-        (ValueRef::Real(n), _) => Value::Double(n),
-        (ValueRef::Text(t), ValueType::Json) => Value::Json(text(t)),
-        (ValueRef::Text(t), ValueType::Timestamp) => {
+        (Raw::Null, _) => Value::Null,
+        (Raw::Integer(n), ValueType::Boolean) => Value::Boolean(n != 0),
+        (Raw::Integer(n), _) => Value::Integer(n),
+        (Raw::Real(n), _) => Value::Double(n),
+        (Raw::Text(t), ValueType::Json) => Value::Json(text(t)),
+        (Raw::Text(t), ValueType::Timestamp) => {
             let text = text(t);
             text.parse().map_or(Value::Text(text), Value::Timestamp)
         }
-        (ValueRef::Text(t) | ValueRef::Blob(t), _) => Value::Text(text(t)),
+        (Raw::Text(t) | Raw::Blob(t), _) => Value::Text(text(t)),
     }
 }

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, OpenFlags};
 use tokio::sync::{mpsc, oneshot};
 
-use super::cell::{Cell, from_cell};
+use super::cell::{bind, from_cell};
 use super::{BUSY_TIMEOUT, failed};
 use crate::keyed::{Row, Shape, Value};
 use crate::table::TableError;
@@ -109,14 +109,17 @@ impl Reader {
         };
         let connection = connected(&self.path, &mut self.connection)?;
         let mut statement = connection.prepare_cached(sql).map_err(failed)?;
-        statement
-            .query_row(rusqlite::params_from_iter(key.iter().map(Cell)), |row| {
-                let cells = shape.columns.iter().enumerate();
-                let cells = cells.map(|(i, column)| Ok(from_cell(row.get_ref(i)?, column.kind)));
-                Ok(Row(cells.collect::<rusqlite::Result<_>>()?))
-            })
-            .optional()
-            .map_err(failed)
+        for (place, value) in (1..).zip(key) {
+            bind(&mut statement, place, value.as_ref()).map_err(failed)?;
+        }
+        let mut rows = statement.raw_query();
+        let Some(row) = rows.next().map_err(failed)? else {
+            return Ok(None);
+        };
+        let cells = shape.columns.iter().enumerate();
+        let cells = cells.map(|(i, column)| Ok(from_cell(row.get_ref(i)?, column.kind)));
+        let cells = cells.collect::<rusqlite::Result<_>>().map_err(failed)?;
+        Ok(Some(Row(cells)))
     }
 }
 

@@ -15,7 +15,7 @@ use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 use super::connect::{Connection, Server};
 use super::pool::Pool;
 use super::{PostgresConfig, text};
-use crate::keyed::{Column, KeyedTable, Prepared, Row, Shape, Value, ValueType};
+use crate::keyed::{Batch, Column, KeyedTable, Prepared, Row, Shape, Value, ValueRef, ValueType};
 use crate::table::TableError;
 use crate::table::shape::{quote, quoted};
 
@@ -82,15 +82,15 @@ impl KeyedTable for PostgresKeyed {
         })
     }
 
-    async fn upsert(&self, shape: &Shape, rows: Arc<[Row]>) -> Result<(), TableError> {
+    async fn upsert(&self, shape: &Shape, rows: &Batch) -> Result<(), TableError> {
         // One statement can't write a row twice.
-        let rows = shape.last_of_each_key(&rows);
+        let rows = rows.chosen(shape.last_of_each_key(rows));
         if rows.is_empty() {
             return Ok(());
         }
         let action = format!("write into table \"{}\"", shape.table);
         let arrays: Vec<Vec<Cell<'_>>> = (0..shape.columns.len())
-            .map(|i| rows.iter().filter_map(|r| r.0.get(i)).map(Cell).collect())
+            .map(|i| rows.iter().map(|row| Cell(row.get(i))).collect())
             .collect();
         let types = shape.columns.iter().map(|c| array_type(c.kind));
         let parameters: Vec<(&(dyn ToSql + Sync), Type)> = arrays
@@ -140,7 +140,7 @@ impl KeyedTable for PostgresKeyed {
             qualified(&shape.table),
             conditions.join(" AND ")
         );
-        let cells: Vec<Cell<'_>> = key.iter().map(Cell).collect();
+        let cells: Vec<Cell<'_>> = key.iter().map(Value::as_ref).map(Cell).collect();
         let types = shape.key().map(|c| scalar_type(c.kind));
         let parameters: Vec<(&(dyn ToSql + Sync), Type)> = cells
             .iter()
@@ -304,19 +304,19 @@ fn on_conflict(shape: &Shape) -> String {
 
 /// A value on its way to the server.
 #[derive(Debug)]
-struct Cell<'a>(&'a Value);
+struct Cell<'a>(ValueRef<'a>);
 
 type Failed = Box<dyn Error + Sync + Send>;
 
 impl ToSql for Cell<'_> {
     fn to_sql(&self, kind: &Type, out: &mut BytesMut) -> Result<IsNull, Failed> {
         match self.0 {
-            Value::Null => Ok(IsNull::Yes),
-            Value::Text(text) | Value::Json(text) => text.as_str().to_sql(&Type::TEXT, out),
-            Value::Integer(n) => n.to_sql(kind, out),
-            Value::Double(n) => n.to_sql(kind, out),
-            Value::Boolean(b) => b.to_sql(kind, out),
-            Value::Timestamp(t) => {
+            ValueRef::Null => Ok(IsNull::Yes),
+            ValueRef::Text(text) | ValueRef::Json(text) => text.to_sql(&Type::TEXT, out),
+            ValueRef::Integer(n) => n.to_sql(kind, out),
+            ValueRef::Double(n) => n.to_sql(kind, out),
+            ValueRef::Boolean(b) => b.to_sql(kind, out),
+            ValueRef::Timestamp(t) => {
                 let micros = t.as_millis().saturating_mul(1000) - EPOCH_MICROS;
                 micros.to_sql(&Type::INT8, out)
             }

@@ -1,0 +1,349 @@
+//! Letters of topics on a disk that loses its power at each step of a replay.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::*;
+use crate::pipeline::{BlockToAppend, Outcome};
+use forebay_buffer::scripted::Scripted;
+use forebay_buffer::{Message, encode_apart};
+use forebay_log::{LogConfig, MemEnv};
+use forebay_model::{
+    By, Compression, HttpMethod, ManualClock, MessageMapping, SettingsPatch, Sink, SinkTarget,
+    Span, Stamp, Timestamp, TopicKind, TopicState, TopicStatistics, Version,
+};
+use forebay_record::SealedBlock;
+
+/// Messages that are refused, and become letters.
+const REFUSED: [&str; 5] = ["m0", "m1", "m2", "m3", "m4"];
+/// Messages that wait beside them.
+const WAITING: [&str; 2] = ["w0", "w1"];
+
+/// A machine: its disk and its provider.
+struct Machine {
+    env: MemEnv,
+    provider: Arc<Mutex<Scripted>>,
+}
+
+/// A process on it.
+struct Node {
+    env: MemEnv,
+    log: Log,
+    topics: Arc<Topics>,
+    sink: Sink,
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    runtime.unwrap().block_on(future)
+}
+
+fn key() -> SinkKey {
+    "1/2/src/snk".parse().unwrap()
+}
+
+fn sink() -> Sink {
+    let stamp = Stamp {
+        at: Timestamp::from_millis(1),
+        by: By::system(),
+    };
+    Sink {
+        key: key(),
+        name: "s".to_owned(),
+        description: String::new(),
+        target: SinkTarget::Topic(TopicSink {
+            kind: TopicKind::Http,
+            provider: "p".to_owned(),
+            topic: "t".to_owned(),
+            batches: false,
+            method: HttpMethod::Post,
+            message: MessageMapping::default(),
+        }),
+        settings: SettingsPatch::new(),
+        version: Version {
+            number: 1,
+            hash: String::new(),
+            description: String::new(),
+            stamp: stamp.clone(),
+        },
+        created: stamp,
+        deleted: None,
+        disabled: None,
+        paused: None,
+    }
+}
+
+impl Machine {
+    fn new(seed: u64) -> Self {
+        Self {
+            env: MemEnv::new(seed),
+            provider: Arc::default(),
+        }
+    }
+
+    /// A provider that refuses these for good.
+    fn refusing(&self, payloads: &[&str]) {
+        let provider = Scripted::new();
+        payloads.iter().for_each(|p| provider.poison(p.as_bytes()));
+        *self.provider.lock().unwrap() = provider;
+    }
+
+    fn start(&self) -> Node {
+        let env: Arc<dyn Env> = Arc::new(self.env.clone());
+        let config = LogConfig {
+            segment_size: 64 << 10,
+            ..LogConfig::default()
+        };
+        let (log, _) = Log::open(Arc::clone(&env), Path::new("/log"), config).unwrap();
+        let provider = Arc::clone(&self.provider);
+        let connect = move |_: &TopicSink| {
+            let provider: Arc<dyn Provider> = Arc::new(provider.lock().unwrap().clone());
+            Ok(provider)
+        };
+        let topics = Topics::new(TopicDeps {
+            log: log.clone(),
+            env,
+            clock: Arc::new(ManualClock::at(Timestamp::from_millis(1_000))),
+            config: TopicConfig {
+                attempts: 1,
+                backoff: Span::millis(1),
+                backoff_max: Span::millis(1),
+                ..TopicConfig::default()
+            },
+            connect: Arc::new(connect),
+        });
+        Node {
+            env: self.env.clone(),
+            log,
+            topics,
+            sink: sink(),
+        }
+    }
+}
+
+impl Node {
+    fn send(&self, payload: &'static str) {
+        let mut bytes = Vec::new();
+        let message = Message {
+            payload: Some(payload.into()),
+            ..Message::default()
+        };
+        encode_apart(&mut bytes, "t", &message, 1);
+        let block = BlockToAppend {
+            sealed: SealedBlock {
+                raw_len: bytes.len(),
+                payload: bytes,
+                records: 1,
+            },
+            first_at: Timestamp::from_millis(1),
+            last_at: Timestamp::from_millis(1),
+            compression: Compression::None,
+        };
+        let ticket = self.topics.writer(&key()).unwrap().append(block).unwrap();
+        assert!(matches!(block_on(ticket), Outcome::Stored));
+    }
+
+    /// Delivers until nothing waits.
+    fn deliver(&self) {
+        let place = self.topics.place(&key());
+        loop {
+            let streams = self.topics.streams(MESSAGES).remove(&key());
+            let streams = streams.unwrap_or_default();
+            if streams.iter().all(Stream::is_drained) {
+                break;
+            }
+            let topic = self.sink.target.topic().unwrap();
+            self.topics.look_after(&self.sink, topic, false, &streams);
+            // The cursor is written from time to time.
+            self.env.advance(Duration::from_secs(1));
+            place.wake();
+            std::thread::yield_now();
+        }
+        place.leave();
+    }
+
+    fn letters(&self) -> Vec<(u64, String)> {
+        let found = self.topics.undelivered(&key(), 0, 100).unwrap();
+        let text = |l: &forebay_buffer::DeadLetter| {
+            String::from_utf8(l.message.payload.clone().unwrap().to_vec()).unwrap()
+        };
+        found.iter().map(|l| (l.number, text(l))).collect()
+    }
+
+    fn counts(&self) -> TopicStatistics {
+        let counts = self.topics.statistics(&self.sink);
+        let parts = counts.delivered + counts.dead + counts.discarded + counts.lost;
+        assert_eq!(counts.accepted, parts + counts.waiting, "{counts:?}");
+        counts
+    }
+}
+
+/// Five letters, and two messages that wait.
+fn with_letters(machine: &Machine) -> Node {
+    machine.refusing(&REFUSED);
+    let node = machine.start();
+    REFUSED.into_iter().for_each(|m| node.send(m));
+    node.deliver();
+    assert_eq!(node.counts().dead, 5);
+    machine.refusing(&[]);
+    WAITING.into_iter().for_each(|m| node.send(m));
+    node
+}
+
+fn these(numbers: &[u64]) -> Which {
+    Which::These(numbers.to_vec())
+}
+
+#[test]
+fn any_letter_is_replayed_or_dropped_and_counted_once() {
+    let machine = Machine::new(1);
+    let node = with_letters(&machine);
+    assert_eq!(node.topics.replay(&key(), &these(&[3, 1])).unwrap(), [1, 3]);
+    let counts = node.counts();
+    assert_eq!((counts.accepted, counts.waiting, counts.dead), (7, 4, 3));
+    assert_eq!(node.topics.discard(&key(), &these(&[2])).unwrap(), [2]);
+    for gone in [1, 2, 3, 5] {
+        for again in [Topics::replay, Topics::discard] {
+            let refused = again(&node.topics, &key(), &these(&[0, gone]));
+            assert!(
+                matches!(refused, Err(UndeliveredError::NotFound(n)) if n == gone),
+                "{gone}: {refused:?}"
+            );
+        }
+    }
+    let left = [(0, "m0".to_owned()), (4, "m4".to_owned())];
+    assert_eq!(node.letters(), left);
+    node.deliver();
+    let payloads = machine.provider.lock().unwrap().payloads("t");
+    assert_eq!(payloads, ["w0", "w1", "m1", "m3"]);
+    let counts = node.counts();
+    assert_eq!(
+        (
+            counts.accepted,
+            counts.delivered,
+            counts.dead,
+            counts.discarded
+        ),
+        (7, 4, 2, 1)
+    );
+    machine.env.kill();
+    drop(node);
+    // What was done is known to the next process; the oldest ones are freed with all behind them.
+    let node = machine.start();
+    assert_eq!(
+        node.counts(),
+        TopicStatistics {
+            state: TopicState::Idle,
+            retries: 0,
+            ..counts
+        }
+    );
+    assert_eq!(node.letters(), left);
+    let all = Which::From(0, 100);
+    assert_eq!(node.topics.replay(&key(), &all).unwrap(), [0, 4]);
+    let freed: Vec<_> = node.topics.letter_streams(&key());
+    assert!(freed.iter().all(|(_, s)| s.is_drained()), "{freed:?}");
+    node.deliver();
+    let counts = node.counts();
+    assert_eq!(
+        (
+            counts.accepted,
+            counts.delivered,
+            counts.dead,
+            counts.discarded
+        ),
+        (7, 6, 0, 1)
+    );
+}
+
+#[test]
+fn a_letter_that_is_refused_again_is_a_letter_again() {
+    let machine = Machine::new(2);
+    let node = with_letters(&machine);
+    machine.refusing(&["m1"]);
+    node.topics.replay(&key(), &these(&[1])).unwrap();
+    node.deliver();
+    let letters = node.letters();
+    assert_eq!(letters.last(), Some(&(5, "m1".to_owned())), "{letters:?}");
+    let counts = node.counts();
+    assert_eq!((counts.accepted, counts.delivered, counts.dead), (7, 2, 5));
+}
+
+#[test]
+fn the_power_goes_at_each_step_of_a_replay() {
+    let (mut moved, mut kept) = (0, 0);
+    for cut in 0.. {
+        let machine = Machine::new(cut);
+        let node = with_letters(&machine);
+        machine.env.cut_power_after(cut);
+        let done = node.topics.replay(&key(), &these(&[1, 3]));
+        let calls_left = node.log.health().is_ok();
+        if cut % 2 == 0 {
+            machine.env.crash();
+        } else {
+            machine.env.kill();
+        }
+        drop(node);
+        machine.env.heal();
+        let node = machine.start();
+        node.deliver();
+        let counts = node.counts();
+        assert_eq!((counts.accepted, counts.lost), (7, 0), "{cut}: {counts:?}");
+        let letters = node.letters();
+        let mut all = machine.provider.lock().unwrap().payloads("t");
+        if done.is_ok() {
+            assert_eq!(all, ["w0", "w1", "m1", "m3"], "{cut}");
+        }
+        moved += all.len() - WAITING.len();
+        kept += letters.len() - 3;
+        all.extend(letters.into_iter().map(|(_, payload)| payload));
+        all.sort();
+        let wanted: Vec<_> = REFUSED.iter().chain(&WAITING).copied().collect();
+        assert_eq!(all, wanted, "{cut}: each of them once");
+        if done.is_ok() && calls_left {
+            break;
+        }
+        assert!(cut < 500, "the replay never comes to its end");
+    }
+    assert!(moved > 2 && kept > 2, "{moved} moved, {kept} kept");
+}
+
+#[test]
+fn what_is_remembered_of_letters_is_bounded() {
+    let machine = Machine::new(3);
+    let node = with_letters(&machine);
+    let place = node.topics.place(&key());
+    let settled = settled::Settled {
+        done: (10..10 + settled::SETTLED_MAX as u64).collect(),
+        ..settled::Settled::default()
+    };
+    node.topics.keep(&place, &key(), settled).unwrap();
+    let refused = node.topics.discard(&key(), &these(&[1])).unwrap_err();
+    assert!(
+        matches!(refused, UndeliveredError::TooScattered),
+        "{refused}"
+    );
+    assert_eq!(
+        node.topics.discard(&key(), &these(&[0, 1])).unwrap(),
+        [0, 1]
+    );
+}
+
+#[test]
+fn names_of_streams_say_whose_they_are() {
+    let sink: SinkKey = "1/2/src/snk".parse().unwrap();
+    let messages = "topic/1/2/src/snk/17";
+    assert_eq!(parse(messages, MESSAGES), Some((sink.clone(), 17)));
+    assert_eq!(undelivered(messages), "undelivered/1/2/src/snk/17");
+    for own in ["undelivered/1/2/src/snk/17", "settled/1/2/src/snk/0"] {
+        assert_eq!(topic_sink(own), Some(sink.clone()), "{own}");
+    }
+    for other in [
+        "topic/1/2/src/snk",
+        "topic/x",
+        "dead/1/2/src/snk",
+        "1/2/src/snk/17",
+    ] {
+        assert_eq!(topic_sink(other), None, "{other}");
+    }
+}

@@ -1,0 +1,94 @@
+//! Dead letters of a topic, replayed while the server is killed.
+
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::endpoint::Endpoint;
+use crate::life::HOOKS;
+use crate::server::Server;
+use crate::{apply, configure, drained, post, start};
+
+/// How often the server is killed.
+const KILLS: u64 = 6;
+/// Messages that are refused, and become letters.
+const LETTERS: u64 = 40;
+
+fn listed(server: &Server) -> Vec<String> {
+    let text = server.ok(&["dead", "ls", "events", "hooks", "--json"]);
+    let letters: Vec<Value> = serde_json::from_str(&text).unwrap();
+    let id = |letter: &Value| letter["letterId"].as_str().unwrap().to_owned();
+    letters.iter().map(id).collect()
+}
+
+/// One letter after the other, each by its own command, the newest first, until the server is
+/// killed: after so many of them, and some more that are under way.
+fn replay_until_killed(server: &Server, letters: &[String], after: usize) {
+    let (before, rest) = letters.split_at(after.min(letters.len()));
+    for letter in before {
+        server.ok(&["dead", "replay", "events", "hooks", letter]);
+    }
+    let mut under_way: Vec<_> = rest
+        .chunks(4)
+        .take(3)
+        .map(|chunk| {
+            let mut command = server.command(&["dead", "replay", "events", "hooks"]);
+            command.args(chunk).stdout(Stdio::null());
+            command.stderr(Stdio::piped()).spawn().unwrap()
+        })
+        .collect();
+    if let Some(first) = under_way.first_mut() {
+        // At its end the others are somewhere in between.
+        first.wait().unwrap();
+    }
+    server.signal("KILL");
+    for mut command in under_way {
+        let mut said = String::new();
+        command
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut said)
+            .unwrap();
+        command.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_replay_that_is_killed_neither_loses_nor_repeats_a_letter() {
+    let dir = tempfile::tempdir().unwrap();
+    let endpoint = Endpoint::start();
+    configure(dir.path(), "127.0.0.1:1", &endpoint);
+    let mut server = start(dir.path());
+    apply(&server, dir.path(), &HOOKS.replace("METHOD", ""));
+    let path = server.path("events");
+    (0..LETTERS).for_each(|n| endpoint.refuse(n));
+    assert!((0..LETTERS).all(|n| post(&server, &path, n)));
+    assert_eq!(drained(&server, "hooks")["dead"], LETTERS);
+    (0..LETTERS).for_each(|n| endpoint.accept(n));
+    for kill in 0..KILLS {
+        let mut letters = listed(&server);
+        letters.reverse();
+        replay_until_killed(&server, &letters, usize::try_from(kill).unwrap());
+        drop(server);
+        server = start(dir.path());
+        let delivery = drained(&server, "hooks");
+        assert_eq!(delivery["accepted"], LETTERS, "{delivery}");
+        let left = listed(&server).len();
+        assert_eq!(delivery["dead"], left, "{delivery}");
+    }
+    let half = listed(&server).len();
+    server.ok(&["dead", "replay", "events", "hooks", "--all"]);
+    let delivery = drained(&server, "hooks");
+    let counts = ["accepted", "delivered", "dead", "discarded"].map(|name| &delivery[name]);
+    assert_eq!(counts, [LETTERS, LETTERS, 0, 0].map(Value::from).each_ref());
+    let (seen, _) = endpoint.seen();
+    let all: BTreeSet<u64> = seen.iter().copied().collect();
+    assert_eq!(all.len(), seen.len(), "some twice: {seen:?}");
+    assert_eq!(all, (0..LETTERS).collect());
+    println!("{half} of {LETTERS} were left after {KILLS} kills");
+    server.signal("TERM");
+    assert!(server.ended().0.success());
+}

@@ -1,0 +1,350 @@
+//! Many rows in a few buffers: a row that is one of many costs no allocation of its own.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+
+use forebay_model::Timestamp;
+
+use crate::keyed::{Row, Value};
+
+/// A cell, borrowed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ValueRef<'a> {
+    /// Nothing; not in a key.
+    Null,
+    /// Without NUL, which no store of ours keeps.
+    Text(&'a str),
+    /// A whole number.
+    Integer(i64),
+    /// Finite.
+    Double(f64),
+    /// True or false.
+    Boolean(bool),
+    /// A moment.
+    Timestamp(Timestamp),
+    /// The text of a JSON value.
+    Json(&'a str),
+}
+
+impl ValueRef<'_> {
+    /// Appends bytes that are the same for equal values and for no others: what hashes are made of.
+    pub fn write_canonical(self, out: &mut Vec<u8>) {
+        let mut text = |tag: u8, text: &str| {
+            out.push(tag);
+            out.extend_from_slice(&(text.len() as u64).to_le_bytes());
+            out.extend_from_slice(text.as_bytes());
+        };
+        match self {
+            Self::Null => out.push(0),
+            Self::Text(t) => text(1, t),
+            Self::Json(t) => text(2, t),
+            Self::Integer(n) => {
+                out.push(3);
+                out.extend_from_slice(&n.to_le_bytes());
+            }
+            Self::Double(n) => {
+                out.push(4);
+                out.extend_from_slice(&n.to_bits().to_le_bytes());
+            }
+            Self::Boolean(b) => out.extend_from_slice(&[5, u8::from(b)]),
+            Self::Timestamp(t) => {
+                out.push(6);
+                out.extend_from_slice(&t.as_millis().to_le_bytes());
+            }
+        }
+    }
+}
+
+impl fmt::Display for ValueRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.write_str("null"),
+            Self::Text(text) | Self::Json(text) => f.write_str(text),
+            Self::Integer(n) => write!(f, "{n}"),
+            Self::Double(n) => write!(f, "{n}"),
+            Self::Boolean(b) => write!(f, "{b}"),
+            Self::Timestamp(t) => write!(f, "{t}"),
+        }
+    }
+}
+
+impl Value {
+    /// The same, borrowed.
+    #[must_use]
+    pub fn as_ref(&self) -> ValueRef<'_> {
+        match self {
+            Self::Null => ValueRef::Null,
+            Self::Text(t) => ValueRef::Text(t),
+            Self::Integer(n) => ValueRef::Integer(*n),
+            Self::Double(n) => ValueRef::Double(*n),
+            Self::Boolean(b) => ValueRef::Boolean(*b),
+            Self::Timestamp(t) => ValueRef::Timestamp(*t),
+            Self::Json(t) => ValueRef::Json(t),
+        }
+    }
+}
+
+/// A cell; texts are where they lie in the buffer of all.
+#[derive(Clone, Copy, Debug)]
+enum Cell {
+    Null,
+    Text(usize, usize),
+    Integer(i64),
+    Double(f64),
+    Boolean(bool),
+    Timestamp(Timestamp),
+    Json(usize, usize),
+}
+
+/// Rows of the same columns.
+#[derive(Clone, Debug, Default)]
+pub struct Rows {
+    /// Cells of a row.
+    width: usize,
+    /// Of all rows; always whole ones.
+    cells: Vec<Cell>,
+    texts: String,
+}
+
+impl Rows {
+    /// None yet, of so many columns.
+    #[must_use]
+    pub fn new(width: usize) -> Self {
+        Self {
+            width,
+            cells: Vec::new(),
+            texts: String::new(),
+        }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.cells.len() / self.width.max(1)
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.cells.is_empty()
+    }
+
+    /// Adds a row whose cells `write` writes, in the order of the columns. When it fails, or when
+    /// that is another number of cells, nothing is added.
+    ///
+    /// # Errors
+    /// Those of `write`.
+    ///
+    /// # Panics
+    /// Not in a release build: when it wrote another number of cells.
+    pub fn add<E>(
+        &mut self,
+        write: impl FnOnce(&mut RowWriter<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (cells, texts) = (self.cells.len(), self.texts.len());
+        let written = write(&mut RowWriter { rows: self });
+        let is_whole = self.cells.len() == cells + self.width;
+        debug_assert!(is_whole || written.is_err(), "a row has all its cells");
+        if written.is_err() || !is_whole {
+            self.cells.truncate(cells);
+            self.texts.truncate(texts);
+        }
+        written
+    }
+
+    /// A row by its place.
+    #[must_use]
+    pub fn get(&self, place: usize) -> Option<RowRef<'_>> {
+        let from = place.checked_mul(self.width)?;
+        let cells = self.cells.get(from..from.checked_add(self.width)?)?;
+        let texts = &self.texts;
+        Some(RowRef { cells, texts })
+    }
+}
+
+/// Adds cells to a row.
+#[derive(Debug)]
+pub struct RowWriter<'a> {
+    rows: &'a mut Rows,
+}
+
+impl RowWriter<'_> {
+    /// Adds a cell.
+    pub fn push(&mut self, value: ValueRef<'_>) {
+        let cell = match value {
+            ValueRef::Null => Cell::Null,
+            ValueRef::Text(text) => return self.text(|out| out.push_str(text)),
+            ValueRef::Json(text) => return self.json(|out| out.push_str(text)),
+            ValueRef::Integer(n) => Cell::Integer(n),
+            ValueRef::Double(n) => Cell::Double(n),
+            ValueRef::Boolean(b) => Cell::Boolean(b),
+            ValueRef::Timestamp(t) => Cell::Timestamp(t),
+        };
+        self.rows.cells.push(cell);
+    }
+
+    /// Adds a text: what `write` appends.
+    pub fn text(&mut self, write: impl FnOnce(&mut String)) {
+        let (from, to) = self.append(write);
+        self.rows.cells.push(Cell::Text(from, to));
+    }
+
+    /// Adds JSON: what `write` appends.
+    pub fn json(&mut self, write: impl FnOnce(&mut String)) {
+        let (from, to) = self.append(write);
+        self.rows.cells.push(Cell::Json(from, to));
+    }
+
+    fn append(&mut self, write: impl FnOnce(&mut String)) -> (usize, usize) {
+        let from = self.rows.texts.len();
+        write(&mut self.rows.texts);
+        (from, self.rows.texts.len())
+    }
+}
+
+/// A row of [`Rows`].
+#[derive(Clone, Copy, Debug)]
+pub struct RowRef<'a> {
+    cells: &'a [Cell],
+    texts: &'a str,
+}
+
+impl<'a> RowRef<'a> {
+    /// The cell of a column; null where there is none.
+    #[must_use]
+    pub fn get(self, column: usize) -> ValueRef<'a> {
+        let text = |from, to| self.texts.get(from..to).unwrap_or_default();
+        match self.cells.get(column).copied() {
+            None | Some(Cell::Null) => ValueRef::Null,
+            Some(Cell::Text(from, to)) => ValueRef::Text(text(from, to)),
+            Some(Cell::Json(from, to)) => ValueRef::Json(text(from, to)),
+            Some(Cell::Integer(n)) => ValueRef::Integer(n),
+            Some(Cell::Double(n)) => ValueRef::Double(n),
+            Some(Cell::Boolean(b)) => ValueRef::Boolean(b),
+            Some(Cell::Timestamp(t)) => ValueRef::Timestamp(t),
+        }
+    }
+
+    /// All cells.
+    pub fn cells(self) -> impl ExactSizeIterator<Item = ValueRef<'a>> {
+        (0..self.cells.len()).map(move |column| self.get(column))
+    }
+}
+
+/// Some of the rows of some buffers, in an order of their own: what is written together. Cheap to
+/// clone.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    parts: Arc<[Arc<Rows>]>,
+    /// Part and place in it of each row.
+    places: Arc<[(usize, usize)]>,
+}
+
+impl Batch {
+    /// Rows by part and place; places without a row are left out.
+    #[must_use]
+    pub fn new(
+        parts: impl Into<Arc<[Arc<Rows>]>>,
+        places: impl IntoIterator<Item = (usize, usize)>,
+    ) -> Self {
+        let parts = parts.into();
+        let is_there = |(part, place): &(usize, usize)| {
+            parts.get(*part).is_some_and(|rows| *place < rows.len())
+        };
+        let places = places.into_iter().filter(is_there).collect();
+        Self { parts, places }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// The rows, in their order.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = RowRef<'_>> {
+        let row = |(part, place): &(usize, usize)| self.parts.get(*part)?.get(*place);
+        self.places.iter().filter_map(row)
+    }
+
+    /// Those at some places of this batch, in that order.
+    #[must_use]
+    pub fn chosen(&self, places: impl IntoIterator<Item = usize>) -> Self {
+        let chosen = places.into_iter().filter_map(|p| self.places.get(p));
+        Self {
+            parts: Arc::clone(&self.parts),
+            places: chosen.copied().collect(),
+        }
+    }
+}
+
+impl<R: AsRef<[Row]>> From<R> for Batch {
+    /// Rows of the same columns.
+    fn from(rows: R) -> Self {
+        let rows = rows.as_ref();
+        let width = rows.first().map_or(0, |row| row.0.len());
+        let mut all = Rows::new(width);
+        for row in rows {
+            let Ok(()) = all.add(|out| {
+                row.0.iter().for_each(|value| out.push(value.as_ref()));
+                Ok::<(), Infallible>(())
+            });
+        }
+        let count = all.len();
+        Self::new([Arc::new(all)], (0..count).map(|place| (0, place)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_that_fails_leaves_no_trace() {
+        let mut rows = Rows::new(2);
+        let add = |rows: &mut Rows, name: &str, is_bad: bool| {
+            rows.add(|out| {
+                out.push(ValueRef::Text(name));
+                if is_bad {
+                    return Err("bad");
+                }
+                out.push(ValueRef::Integer(1));
+                Ok(())
+            })
+        };
+        assert_eq!(add(&mut rows, "a", false), Ok(()));
+        assert_eq!(add(&mut rows, "bad", true), Err("bad"));
+        assert_eq!(add(&mut rows, "c", false), Ok(()));
+        assert_eq!((rows.len(), rows.texts.as_str()), (2, "ac"));
+        let cells: Vec<_> = rows.get(1).unwrap().cells().collect();
+        assert_eq!(cells, [ValueRef::Text("c"), ValueRef::Integer(1)]);
+        assert!(rows.get(2).is_none());
+    }
+
+    #[test]
+    fn a_batch_has_its_own_order() {
+        let row = |n| Row(vec![Value::Integer(n)]);
+        let batch = Batch::from([row(0), row(1), row(2)]);
+        let numbers = |batch: &Batch| -> Vec<ValueRef<'static>> {
+            let number = |row: RowRef<'_>| match row.get(0) {
+                ValueRef::Integer(n) => ValueRef::Integer(n),
+                _ => ValueRef::Null,
+            };
+            batch.iter().map(number).collect()
+        };
+        let chosen = batch.chosen([2, 0, 9]);
+        assert_eq!(
+            numbers(&chosen),
+            [ValueRef::Integer(2), ValueRef::Integer(0)]
+        );
+        assert_eq!(numbers(&chosen.chosen([1])), [ValueRef::Integer(0)]);
+        assert!(batch.chosen([]).is_empty());
+    }
+}
