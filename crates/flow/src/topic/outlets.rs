@@ -327,7 +327,9 @@ impl Topics {
     fn forget(&self, sink: &SinkKey, streams: &[Stream]) {
         let place = self.places().remove(sink);
         let log = &self.deps.log;
-        for stream in streams {
+        // What says which letters are done with is the last and goes first: it must not outlive them,
+        // or it would say so of those of a later sink of that id.
+        for stream in streams.iter().rev() {
             // Not waited for: what is not deleted now is found again.
             if let Err(error) = log.delete_stream(stream.stats.id) {
                 tracing::warn!(stream = stream.stats.name, %error, "a stream could not be deleted");
