@@ -171,6 +171,7 @@ pub(crate) fn topic_target() -> SinkTarget {
         provider: "p".to_owned(),
         topic: "t".to_owned(),
         batches: false,
+        method: forebay_model::HttpMethod::default(),
         message: forebay_model::MessageMapping::default(),
     })
 }
