@@ -58,10 +58,12 @@ pub(super) async fn create(
         Ok(_) => return Err(error::sink_exists(key.sink.as_str())),
         Err(e) => return Err(e.into()),
     }
-    former::refuse_other_type(&api, &key, body.r#type).await?;
+    let kind = body.r#type;
+    former::refuse_other_type(&api, &key, kind).await?;
     let stamp = call.who.stamp(api.clock.now());
     let (inner, subject) = (Arc::clone(&api), subject(&key));
     tasks::start(&api, "api.create.sink", subject, async move {
+        former::refuse_in_task(&inner, &key, kind).await?;
         let volumes = volumes(&inner).await?;
         let repo = &inner.repo;
         let made = repo.create_sink(&key, content, "New sink.", &volumes, &stamp);

@@ -1,9 +1,10 @@
 //! Sinks that are topics: made, shown, changed, refused, paused and resumed.
 
+use forebay_model::NodeId;
 use serde_json::{Value, json};
 
-use super::sample::sink;
-use super::world::World;
+use super::sample::{sink, source};
+use super::world::{S, World};
 
 const SINKS: &str = "/v1/branches/default/sources/my-source/sinks";
 const K: &str = "/v1/branches/default/sources/my-source/sinks/hooks";
@@ -194,6 +195,35 @@ async fn an_id_keeps_its_type_until_nothing_of_the_deleted_sink_is_left() {
     let body = hook(json!({ "provider": "hook", "method": "PUT" }));
     world.done(world.post(SINKS, body).await).await;
     assert_eq!(world.get(K).await.ok()["version"]["number"], 2);
+}
+
+#[tokio::test]
+async fn an_id_changes_its_type_only_when_no_node_takes_records_for_the_former_sink() {
+    let world = World::with(|c| c.follow_timeout = forebay_model::Span::millis(10)).await;
+    world.done(world.post(S, source("My Source")).await).await;
+    let mut table = sink("Hooks");
+    table["sinkId"] = "hooks".into();
+    world.done(world.post(SINKS, table).await).await;
+    world.done(world.delete(K).await).await;
+    let node = NodeId("source-node".to_owned());
+    world
+        .repo
+        .register_source_node(&node, world.lease)
+        .await
+        .unwrap();
+    let body = hook(json!({ "provider": "hook" }));
+    let task = world.finish(&world.post(SINKS, body.clone()).await).await;
+    let text = "Not all source nodes have followed the deletion of the former sink yet.";
+    assert_eq!(task["error"], text);
+    let key = "123/111/my-source/hooks".parse().unwrap();
+    let deleted = world.repo.deleted_sink(&key).await.unwrap();
+    world
+        .repo
+        .report_processed(&node, deleted.revision, world.lease)
+        .await
+        .unwrap();
+    world.done(world.post(SINKS, body).await).await;
+    assert_eq!(world.get(K).await.ok()["type"], "http");
 }
 
 #[tokio::test]
