@@ -11,6 +11,7 @@ mod letters;
 mod lifecycle;
 mod quotas;
 mod sample;
+mod schema;
 mod settings;
 mod sinks;
 mod sources;
