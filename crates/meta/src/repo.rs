@@ -247,13 +247,41 @@ fn encode<T: Stored>(value: &T) -> Result<bytes::Bytes, StoreError> {
 struct Attempts(u32);
 
 impl Attempts {
-    /// Whether it may be begun anew. Somebody else's transaction has succeeded each time, so at
-    /// first there is nothing to wait for.
-    async fn again(&mut self) -> bool {
+    /// Lets it be begun anew. Somebody else's transaction has succeeded each time, so at first there
+    /// is nothing to wait for.
+    async fn again(&mut self) -> Result<(), Contended> {
         self.0 += 1;
+        if self.0 >= ATTEMPTS_MAX {
+            return Err(Contended);
+        }
         if self.0 > 4 {
             tokio::time::sleep(Duration::from_millis(u64::from(self.0))).await;
         }
-        self.0 < ATTEMPTS_MAX
+        Ok(())
     }
+}
+
+/// Others have changed it again and again at the same time.
+#[derive(Debug)]
+struct Contended;
+
+/// Each error has a word for it.
+macro_rules! contended {
+    ($($error:ty: $word:expr;)*) => {
+        $(impl From<Contended> for $error {
+            fn from(_: Contended) -> Self {
+                $word
+            }
+        })*
+    };
+}
+
+contended! {
+    definitions::DefinitionError: Self::Conflict;
+    files::FileError: Self::Conflict;
+    letters::LetterError: Self::File(files::FileError::Conflict);
+    quota::QuotaError: Self::Conflict;
+    tasks::TaskError: Self::Conflict;
+    tokens::TokenError: Self::Conflict;
+    StoreError: Self::Unavailable("conflicts".to_owned());
 }

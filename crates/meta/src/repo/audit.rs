@@ -205,9 +205,7 @@ impl Repo {
             if self.commit(draft).await?.is_some() {
                 return Ok(());
             }
-            if !attempts.again().await {
-                return Err(StoreError::Unavailable("conflicts".to_owned()));
-            }
+            attempts.again().await?;
         }
     }
 

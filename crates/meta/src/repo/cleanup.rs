@@ -46,9 +46,7 @@ impl Repo {
             if self.commit(draft).await?.is_some() {
                 return Ok(());
             }
-            if !attempts.again().await {
-                return Err(FileError::Conflict);
-            }
+            attempts.again().await?;
         }
     }
 

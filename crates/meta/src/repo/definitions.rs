@@ -227,9 +227,7 @@ impl Repo {
             if self.commit(draft).await?.is_some() {
                 return Ok(branch);
             }
-            if !attempts.again().await {
-                return Err(DefinitionError::Conflict);
-            }
+            attempts.again().await?;
         }
     }
 

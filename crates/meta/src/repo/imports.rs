@@ -49,9 +49,7 @@ impl Repo {
                     revision,
                 });
             }
-            if !attempts.again().await {
-                return Err(FileError::Conflict);
-            }
+            attempts.again().await?;
         }
     }
 
@@ -82,9 +80,7 @@ impl Repo {
                     revision,
                 });
             }
-            if !attempts.again().await {
-                return Err(FileError::Conflict);
-            }
+            attempts.again().await?;
         }
     }
 
@@ -114,9 +110,7 @@ impl Repo {
                     revision,
                 });
             }
-            if !attempts.again().await {
-                return Err(FileError::Conflict);
-            }
+            attempts.again().await?;
         }
     }
 }

@@ -109,9 +109,7 @@ impl Repo {
                 if self.commit(draft).await?.is_some() {
                     break;
                 }
-                if !attempts.again().await {
-                    return Err(FileError::Conflict);
-                }
+                attempts.again().await?;
             }
         }
         Ok(())
@@ -142,9 +140,7 @@ impl Repo {
             if self.commit(draft).await?.is_some() {
                 return Ok(None);
             }
-            if !attempts.again().await {
-                return Err(StoreError::Unavailable("conflicts".to_owned()));
-            }
+            attempts.again().await?;
         }
     }
 
@@ -310,9 +306,7 @@ impl Repo {
             if self.commit(draft).await?.is_some() {
                 return Ok(());
             }
-            if !attempts.again().await {
-                return Err(FileError::Conflict.into());
-            }
+            attempts.again().await?;
         }
     }
 

@@ -70,9 +70,7 @@ impl Repo {
                 let value = sink;
                 return Ok(Revised { value, revision });
             }
-            if !attempts.again().await {
-                return Err(DefinitionError::Conflict);
-            }
+            attempts.again().await?;
         }
     }
 }

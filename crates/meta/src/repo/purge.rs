@@ -81,9 +81,7 @@ impl Repo {
             if let Some(revision) = self.try_purge(key, stamp).await? {
                 return Ok(revision);
             }
-            if !attempts.again().await {
-                return Err(DefinitionError::Conflict);
-            }
+            attempts.again().await?;
         }
     }
 

@@ -68,9 +68,7 @@ impl Repo {
             if self.commit(draft).await?.is_some() {
                 return Ok(());
             }
-            if !attempts.again().await {
-                return Err(QuotaError::Conflict);
-            }
+            attempts.again().await?;
         }
     }
 }

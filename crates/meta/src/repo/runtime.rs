@@ -62,9 +62,7 @@ impl Repo {
             if self.commit(draft).await?.is_some() {
                 return Ok(cluster.id);
             }
-            if !attempts.again().await {
-                return Err(StoreError::Unavailable("conflicts".to_owned()));
-            }
+            attempts.again().await?;
         }
     }
 

@@ -80,9 +80,7 @@ impl Repo {
                     revision,
                 });
             }
-            if !attempts.again().await {
-                return Err(DefinitionError::Conflict);
-            }
+            attempts.again().await?;
         }
     }
 
@@ -205,9 +203,7 @@ impl Repo {
                     revision,
                 });
             }
-            if !attempts.again().await {
-                return Err(DefinitionError::Conflict);
-            }
+            attempts.again().await?;
         }
     }
 
@@ -251,9 +247,7 @@ impl Repo {
             if let Some(revision) = self.commit(draft).await? {
                 return Ok(revision);
             }
-            if !attempts.again().await {
-                return Err(DefinitionError::Conflict);
-            }
+            attempts.again().await?;
         }
     }
 
@@ -312,9 +306,7 @@ impl Repo {
                     revision,
                 });
             }
-            if !attempts.again().await {
-                return Err(DefinitionError::Conflict);
-            }
+            attempts.again().await?;
         }
     }
 

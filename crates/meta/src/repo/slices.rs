@@ -87,9 +87,7 @@ impl Repo {
                     opened: revised(successor),
                 });
             }
-            if !attempts.again().await {
-                return Err(FileError::Conflict);
-            }
+            attempts.again().await?;
         }
     }
 
@@ -212,9 +210,7 @@ impl Repo {
                     revision,
                 });
             }
-            if !attempts.again().await {
-                return Err(FileError::Conflict);
-            }
+            attempts.again().await?;
         }
     }
 }

@@ -64,9 +64,7 @@ impl Repo {
                     revision,
                 });
             }
-            if !attempts.again().await {
-                return Err(DefinitionError::Conflict);
-            }
+            attempts.again().await?;
         }
     }
 
@@ -172,9 +170,7 @@ impl Repo {
                     revision,
                 });
             }
-            if !attempts.again().await {
-                return Err(DefinitionError::Conflict);
-            }
+            attempts.again().await?;
         }
     }
 
@@ -236,9 +232,7 @@ impl Repo {
             if let Some(revision) = self.commit(draft).await? {
                 return Ok(revision);
             }
-            if !attempts.again().await {
-                return Err(DefinitionError::Conflict);
-            }
+            attempts.again().await?;
         }
     }
 
@@ -292,9 +286,7 @@ impl Repo {
                     revision,
                 });
             }
-            if !attempts.again().await {
-                return Err(DefinitionError::Conflict);
-            }
+            attempts.again().await?;
         }
     }
 

@@ -198,9 +198,7 @@ impl Repo {
                 };
                 return Ok((statistics, files));
             }
-            if !attempts.again().await {
-                return Err(FileError::Conflict);
-            }
+            attempts.again().await?;
         }
     }
 
@@ -251,9 +249,7 @@ impl Repo {
             if self.commit(draft).await?.is_some() {
                 return Ok(());
             }
-            if !attempts.again().await {
-                return Err(FileError::Conflict);
-            }
+            attempts.again().await?;
         }
     }
 

@@ -80,9 +80,7 @@ impl Repo {
                 let value = source;
                 return Ok(Revised { value, revision });
             }
-            if !attempts.again().await {
-                return Err(DefinitionError::Conflict);
-            }
+            attempts.again().await?;
         }
     }
 
@@ -147,9 +145,7 @@ impl Repo {
                 let value = sink;
                 return Ok(Revised { value, revision });
             }
-            if !attempts.again().await {
-                return Err(DefinitionError::Conflict);
-            }
+            attempts.again().await?;
         }
     }
 

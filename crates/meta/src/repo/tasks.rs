@@ -96,9 +96,7 @@ impl Repo {
             if self.commit(draft).await?.is_some() {
                 return Ok(task);
             }
-            if !attempts.again().await {
-                return Err(TaskError::Conflict);
-            }
+            attempts.again().await?;
         }
     }
 

@@ -141,9 +141,7 @@ impl Repo {
             if self.commit(draft).await?.is_some() {
                 return Ok(());
             }
-            if !attempts.again().await {
-                return Err(TokenError::Conflict);
-            }
+            attempts.again().await?;
         }
     }
 
@@ -223,9 +221,7 @@ impl Repo {
             if self.commit(draft).await?.is_some() {
                 return Ok(token);
             }
-            if !attempts.again().await {
-                return Err(TokenError::Conflict);
-            }
+            attempts.again().await?;
         }
     }
 
@@ -249,9 +245,7 @@ impl Repo {
             if self.commit(draft).await?.is_some() {
                 return Ok(());
             }
-            if !attempts.again().await {
-                return Err(TokenError::Conflict);
-            }
+            attempts.again().await?;
         }
     }
 }

@@ -55,9 +55,7 @@ impl Repo {
                 return Ok(Shelf { sink, book, open });
             }
             // Rotated or closed between the two readings: it would seem to be an invalid step.
-            if !attempts.again().await {
-                return Err(FileError::Conflict);
-            }
+            attempts.again().await?;
         }
     }
 
@@ -205,9 +203,7 @@ impl Repo {
                     opened: turn.opened.map(|(f, s)| opened(f, s, revision)),
                 });
             }
-            if !attempts.again().await {
-                return Err(FileError::Conflict);
-            }
+            attempts.again().await?;
         }
     }
 }
