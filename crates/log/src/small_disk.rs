@@ -42,10 +42,11 @@ impl SmallDisk {
         None
     }
 
-    /// Mounts it anew with this option, "ro" or "rw"; whether that was possible.
+    /// Makes it read-only ("ro") or not ("rw"); whether that was possible.
     #[must_use]
     pub fn remount(&self, option: &str) -> bool {
-        let option = format!("remount,{option}");
+        // Of the mount, not of the file system: all of its options could be repeated by root only.
+        let option = format!("remount,bind,{option}");
         let mut mount = Command::new("mount");
         run(mount.args(["-o", &option]).arg(&self.at)).is_ok()
     }
