@@ -2,47 +2,36 @@
 //! threads and the clock of the operating system.
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
-#![expect(
-    clippy::print_stderr,
-    reason = "what was not tested must be seen in a test's output"
-)]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use forebay_buffer::scripted::{Plan, Scripted};
 use forebay_buffer::{Buffer, BufferConfig, Closing, Event, Message, Overflow, WriteError};
+use forebay_log::SmallDisk;
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// So many messages of 10 KB are more than twice what the file system holds.
 const MESSAGES: u32 = 4_000;
 
-/// A file system in memory of 16 MiB, unmounted with this.
-struct Volume(PathBuf);
+/// A file system of 16 MiB.
+struct Volume {
+    _disk: SmallDisk,
+    at: PathBuf,
+}
 
 impl Volume {
-    /// Nothing when this process may not mount: then the test says so.
+    /// Nothing where this process has nothing more to do: see [`SmallDisk::mount`].
     fn mount(at: &Path, test: &str) -> Option<Self> {
-        let mut mount = Command::new("mount");
-        mount
-            .args(["-t", "tmpfs", "-o", "size=16m", "tmpfs"])
-            .arg(at);
-        match mount.output() {
-            Ok(done) if done.status.success() => Some(Self(at.to_owned())),
-            failed => {
-                let why = failed.map(|o| String::from_utf8_lossy(&o.stderr).trim().to_owned());
-                eprintln!("SKIPPED: {test}: a file system can't be mounted: {why:?}");
-                eprintln!("SKIPPED: {test}: what a buffer does on a full disk was NOT tried");
-                None
-            }
-        }
+        let disk = SmallDisk::mount(at, "16m", test)?;
+        let at = at.to_owned();
+        Some(Self { _disk: disk, at })
     }
 
     /// Somebody else fills what is left.
     fn fill(&self) {
-        let mut file = std::fs::File::create(self.0.join("somebody-elses")).unwrap();
+        let mut file = std::fs::File::create(self.at.join("somebody-elses")).unwrap();
         let block = [1; 64 << 10];
         while file.write_all(&block).is_ok() {}
         while file.write_all(&[1]).is_ok() {}
@@ -55,16 +44,9 @@ impl Volume {
             segment_size: Some(1 << 20),
             backoff: Duration::from_millis(5),
             backoff_max: Duration::from_millis(20),
-            ..BufferConfig::new(self.0.join("buffer"))
+            ..BufferConfig::new(self.at.join("buffer"))
         };
         Buffer::open(config, provider.clone()).unwrap()
-    }
-}
-
-impl Drop for Volume {
-    fn drop(&mut self) {
-        // Lazily: what is still open must not keep it.
-        drop(Command::new("umount").arg("-l").arg(&self.0).status());
     }
 }
 

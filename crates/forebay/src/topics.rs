@@ -15,6 +15,9 @@ use crate::failure::Failure;
 /// Whether this program has a client of Kafka.
 const HAS_KAFKA: bool = cfg!(feature = "kafka");
 
+/// A provider that sends as a topic wants it.
+type Provide = Arc<dyn Fn(&TopicSink) -> Arc<dyn Provider> + Send + Sync>;
+
 /// The providers of a server.
 #[derive(Clone, Default)]
 pub(crate) struct Providers(BTreeMap<String, Declared>);
@@ -22,8 +25,7 @@ pub(crate) struct Providers(BTreeMap<String, Declared>);
 #[derive(Clone)]
 struct Declared {
     kind: TopicKind,
-    /// Sends as a topic wants it.
-    of: Arc<dyn Fn(&TopicSink) -> Arc<dyn Provider> + Send + Sync>,
+    of: Provide,
 }
 
 impl Providers {

@@ -93,6 +93,8 @@ mod reserve;
 mod scan;
 mod segment;
 mod shared;
+#[cfg(feature = "sim")]
+mod small_disk;
 mod spares;
 mod stats;
 mod stream;
@@ -114,6 +116,8 @@ pub use log::Log;
 pub use queue::{NewBlock, StreamId};
 pub use read::{Block, Gap, Item, Reader};
 pub use reserve::Reservation;
+#[cfg(feature = "sim")]
+pub use small_disk::SmallDisk;
 pub use stats::{
     Damage, DamagedBlock, LostRun, RecoveryReport, SegmentStats, StreamStats, SyncStats,
     VolumeStats,

@@ -1,12 +1,11 @@
 //! Real directories that something happened to: full, read-only, files missing, copied while they
 //! were written. Opening succeeds, or says in one sentence what to do.
 //!
-//! Tests that mount a file system need root; without it they say loudly that they were skipped,
-//! and with `CI=true` that is a failure.
+//! Tests that mount a file system do so in a user namespace where this user may not; without one
+//! they say loudly that they were skipped, and with `CI=true` that is a failure.
 
 #![allow(
     clippy::unwrap_used,
-    clippy::print_stderr,
     reason = "a test fails by panicking, and says why"
 )]
 
@@ -17,8 +16,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use forebay_log::inspect::Inspection;
 use forebay_log::{
-    AppendError, CommitError, Item, Log, LogConfig, NewBlock, OpenError, RecoveryReport, StdEnv,
-    StreamId,
+    AppendError, CommitError, Item, Log, LogConfig, NewBlock, OpenError, RecoveryReport, SmallDisk,
+    StdEnv, StreamId,
 };
 
 fn config() -> LogConfig {
@@ -73,51 +72,29 @@ fn read(log: &Log, stream: StreamId) -> (u64, u64) {
 }
 
 /// A small file system of its own, gone at the end.
-struct Mount(tempfile::TempDir);
-
-impl Mount {
-    /// `None` where nothing can be mounted.
-    fn new(test: &str, size: &str) -> Option<Self> {
-        let dir = tempfile::tempdir().unwrap();
-        let options = format!("size={size}");
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
-            .arg(dir.path())
-            .status()
-            .is_ok_and(|status| status.success());
-        if mounted {
-            return Some(Self(dir));
-        }
-        let is_ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
-        assert!(
-            !is_ci,
-            "{test}: CI has to run it as root, so that it can mount a tmpfs"
-        );
-        eprintln!("SKIPPED {test}: a tmpfs can be mounted by root only");
-        None
-    }
-
-    fn remount(&self, mode: &str) -> bool {
-        Command::new("mount")
-            .args(["-o", &format!("remount,{mode}")])
-            .arg(self.0.path())
-            .status()
-            .is_ok_and(|status| status.success())
-    }
+struct Mount {
+    disk: SmallDisk,
+    dir: tempfile::TempDir,
 }
 
-impl Drop for Mount {
-    fn drop(&mut self) {
-        drop(Command::new("umount").arg("-l").arg(self.0.path()).status());
+impl Mount {
+    /// `None` where this process has nothing more to do: see [`SmallDisk::mount`].
+    fn new(test: &str, size: &str) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = SmallDisk::mount(dir.path(), size, test)?;
+        Some(Self { disk, dir })
     }
 }
 
 #[test]
 fn a_full_volume_refuses_reopens_and_goes_on_when_there_is_room() {
-    let Some(mount) = Mount::new("a_full_volume", "3m") else {
+    let Some(mount) = Mount::new(
+        "a_full_volume_refuses_reopens_and_goes_on_when_there_is_room",
+        "3m",
+    ) else {
         return;
     };
-    let dir = mount.0.path().join("data");
+    let dir = mount.dir.path().join("data");
     let (log, _) = open(&dir).unwrap();
     let stream = log.stream("s").unwrap();
     while append(&log, stream) {}
@@ -126,7 +103,7 @@ fn a_full_volume_refuses_reopens_and_goes_on_when_there_is_room() {
     assert_eq!(log.health(), Ok(()), "a full disk is no failure");
     assert_eq!(read(&log, stream), (taken, 0));
     // Somebody else takes the last byte; the node ends without sealing, and starts again.
-    let mut rest = std::fs::File::create(mount.0.path().join("other")).unwrap();
+    let mut rest = std::fs::File::create(mount.dir.path().join("other")).unwrap();
     while std::io::Write::write_all(&mut rest, &[1; 4096]).is_ok() {}
     log.shutdown();
     drop(log);
@@ -135,15 +112,15 @@ fn a_full_volume_refuses_reopens_and_goes_on_when_there_is_room() {
     assert_eq!(read(&log, stream), (taken, 0));
     assert!(!append(&log, stream));
     drop(rest);
-    std::fs::remove_file(mount.0.path().join("other")).unwrap();
+    std::fs::remove_file(mount.dir.path().join("other")).unwrap();
     while !append(&log, stream) {
         log.trim(stream, taken / 2).unwrap().wait().unwrap();
     }
     assert_eq!(log.stats(stream).unwrap().lost_records, 0);
     // On a volume without a byte left not even a new log can begin, and that is said.
-    let mut rest = std::fs::File::create(mount.0.path().join("other")).unwrap();
+    let mut rest = std::fs::File::create(mount.dir.path().join("other")).unwrap();
     while std::io::Write::write_all(&mut rest, &[1; 4096]).is_ok() {}
-    if let Err(error) = open(&mount.0.path().join("another")) {
+    if let Err(error) = open(&mount.dir.path().join("another")) {
         let text = error.to_string();
         assert!(text.contains("check the disk"), "{text}");
     }
@@ -151,10 +128,13 @@ fn a_full_volume_refuses_reopens_and_goes_on_when_there_is_room() {
 
 #[test]
 fn a_read_only_volume_is_named_at_open_and_can_be_inspected() {
-    let Some(mount) = Mount::new("a_read_only_volume", "8m") else {
+    let Some(mount) = Mount::new(
+        "a_read_only_volume_is_named_at_open_and_can_be_inspected",
+        "8m",
+    ) else {
         return;
     };
-    let dir = mount.0.path().join("data");
+    let dir = mount.dir.path().join("data");
     let (log, _) = open(&dir).unwrap();
     let stream = log.stream("s").unwrap();
     for _ in 0..100 {
@@ -162,7 +142,7 @@ fn a_read_only_volume_is_named_at_open_and_can_be_inspected() {
     }
     // The kernel refuses this while files are open for writing; where it does not, the first
     // failure is final and names its cause, and reads go on.
-    if mount.remount("ro") {
+    if mount.disk.remount("ro") {
         let ticket = log.append(block(stream, 100)).unwrap();
         assert!(matches!(
             ticket.wait(),
@@ -173,14 +153,14 @@ fn a_read_only_volume_is_named_at_open_and_can_be_inspected() {
     assert_eq!(read(&log, stream), (100, 0));
     log.shutdown();
     drop(log);
-    assert!(mount.remount("ro"));
+    assert!(mount.disk.remount("ro"));
     let error = open(&dir).unwrap_err();
     assert!(matches!(error, OpenError::ReadOnly { .. }), "{error}");
     assert!(error.to_string().contains("mount it writable"), "{error}");
     let inspection = Inspection::open_dir(&dir).unwrap();
     assert_eq!(inspection.find("s").unwrap().records, 100);
     drop(inspection);
-    assert!(mount.remount("rw"));
+    assert!(mount.disk.remount("rw"));
     let (log, report) = open(&dir).unwrap();
     assert!(report.is_clean(), "{report:?}");
     assert!(append(&log, stream));

@@ -109,6 +109,14 @@ impl Converter {
 }
 
 impl Typing<'_> {
+    /// Makes room for so many more rows, with texts of so many bytes in all.
+    pub(crate) fn reserve(&mut self, rows: usize, texts: usize) {
+        self.rows.reserve(rows, texts);
+        if self.converter.is_hashed {
+            self.hashes.reserve(rows);
+        }
+    }
+
     /// Adds the row of a record.
     ///
     /// # Errors
@@ -197,7 +205,7 @@ fn value(
     out: &mut RowWriter<'_>,
 ) -> Result<(), String> {
     let kind = document.kind(node);
-    let text = || String::from_utf8_lossy(document.text(node));
+    let text = || lossy(document.text(node));
     let converted = match (column.kind, kind) {
         (ValueType::Text, Kind::String) => {
             out.text(|out| out.push_str(&string(document, node)));
@@ -208,9 +216,7 @@ fn value(
             return Ok(());
         }
         (ValueType::Json, _) => {
-            out.json(|out| {
-                document.compact(node, |part| out.push_str(&String::from_utf8_lossy(part)))
-            });
+            out.json(|out| document.compact(node, |part| out.push_str(&lossy(part))));
             return Ok(());
         }
         (ValueType::Integer, Kind::Number) => text().parse().ok().map(ValueRef::Integer),
@@ -247,15 +253,20 @@ fn value(
     Ok(())
 }
 
+/// A part of a document's text, which is UTF-8 as a whole: checking that is faster than mending.
+fn lossy(text: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(text).map_or_else(|_| String::from_utf8_lossy(text), Cow::Borrowed)
+}
+
 /// A string's text. No store keeps a NUL, so it is replaced, as everywhere in Forebay's tables.
 fn string(document: &Document, node: NodeId) -> Cow<'_, str> {
     let (inner, has_escapes) = document.string(node);
     if !has_escapes {
-        return String::from_utf8_lossy(inner);
+        return lossy(inner);
     }
     let mut out = Vec::with_capacity(inner.len());
     unescape(inner, |part| out.extend_from_slice(part));
-    let text = String::from_utf8_lossy(&out);
+    let text = lossy(&out);
     Cow::Owned(text.replace('\0', "\u{fffd}"))
 }
 

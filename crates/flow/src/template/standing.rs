@@ -116,3 +116,36 @@ impl Standing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use forebay_record::Template;
+
+    use super::*;
+
+    #[test]
+    fn an_offender_is_shut_out_for_twice_as_long_each_time_and_rehabilitated() {
+        let standings = Standings::default();
+        let id = Template::new("1", true).id();
+        let lane = |now| standings.lanes(std::iter::once(id), now).remove(0);
+        let mut now = Instant::now();
+        assert_eq!(lane(now), Lane::Probation);
+        standings.ended_well(id);
+        assert_eq!(lane(now), Lane::Main);
+        for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
+            let out = Duration::from_secs(seconds);
+            standings.offended(id, now);
+            assert_eq!(lane(now), Lane::Blocked(out));
+            assert_eq!(standings.blocked(id, now), Some(out));
+            assert_eq!(standings.blocked_count(now), 1);
+            now += out;
+            assert_eq!(lane(now), Lane::Probation);
+            assert_eq!(standings.blocked_count(now), 0);
+        }
+        for _ in 0..REHABILITATION {
+            assert_eq!(lane(now), Lane::Probation);
+            standings.ended_well(id);
+        }
+        assert_eq!(lane(now), Lane::Main);
+    }
+}

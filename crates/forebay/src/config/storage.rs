@@ -88,7 +88,7 @@ impl JsonSchema for Level {
 fn leaf(setting: &Setting, generator: &mut SchemaGenerator) -> Value {
     let shown = |allowed: String| format!("{} {allowed}.", setting.description);
     let (mut schema, description) = match setting.rule {
-        Rule::Int(min, max) => (
+        Rule::Int(min, max) | Rule::OptionalInt(min, max) => (
             json!({ "type": "integer", "minimum": min, "maximum": max }),
             shown(format!("{min} to {max}")),
         ),

@@ -28,19 +28,18 @@ fn messages_are_sent_with_the_method_of_their_sink() {
     let endpoint = Endpoint::start();
     configure(dir.path(), "127.0.0.1:1", &endpoint);
     let server = start(dir.path());
-    let mut sent = 0;
-    for (line, method) in [
+    let steps = [
         ("", "POST"),
         ("method: PUT", "PUT"),
         ("method: PATCH", "PATCH"),
         ("", "POST"),
-    ] {
+    ];
+    for (n, (line, method)) in (0..).zip(steps) {
         let definitions = HOOKS.replace("METHOD", line);
         let first = apply(&server, dir.path(), &definitions);
         let again = apply(&server, dir.path(), &definitions);
         assert!(!again.contains("updated"), "{line}: {first} then {again}");
-        assert!(post(&server, &server.path("events"), sent));
-        sent += 1;
+        assert!(post(&server, &server.path("events"), n));
         drained(&server, "hooks");
         assert_eq!(endpoint.methods().last().unwrap(), method, "{first}");
     }
@@ -70,9 +69,10 @@ fn ask(server: &Server, method: &str, path: &str, body: &Value) -> (u16, Value) 
 fn done(server: &Server, task: &(u16, Value)) {
     assert_eq!(task.0, 202, "{task:?}");
     let url = task.1["url"].as_str().unwrap();
-    let path = &url[url.find("/v1/").unwrap()..];
+    let (_, task) = url.split_once("/v1/").unwrap();
+    let path = format!("/v1/{task}");
     let task = wait_for("the task", || {
-        let task = server.api_get(path);
+        let task = server.api_get(&path);
         (task["isFinished"] == true).then_some(task)
     });
     assert_eq!(task["status"], "success", "{task}");

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use forebay_log::SmallDisk;
 use serde_json::{Value, json};
 
 use super::http::{Client, Response};
@@ -10,40 +11,18 @@ use super::random::Random;
 use super::server::{Launch, Server, wait_for};
 use super::world::{self, balance};
 
-/// A file system in memory, unmounted with this.
-struct Volume(PathBuf);
-
-impl Volume {
-    /// Nothing when this process may not mount; then the test says so and passes, except in CI.
-    fn mount(at: PathBuf, size: &str, test: &str) -> Option<Self> {
-        std::fs::create_dir_all(&at).unwrap();
-        let options = format!("size={size}");
-        let mut mount = Command::new("mount");
-        mount
-            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
-            .arg(&at);
-        match mount.output() {
-            Ok(done) if done.status.success() => Some(Self(at)),
-            failed => {
-                let why = failed.map(|o| String::from_utf8_lossy(&o.stderr).trim().to_owned());
-                eprintln!("SKIPPED: {test}: a file system can't be mounted: {why:?}");
-                None
-            }
-        }
-    }
-
-    fn remount(&self, option: &str) -> bool {
-        let options = format!("remount,{option}");
-        let mut mount = Command::new("mount");
-        let done = mount.args(["-o", &options]).arg(&self.0).status();
-        done.unwrap().success()
-    }
+/// A file system of its own.
+struct Volume {
+    disk: SmallDisk,
+    at: PathBuf,
 }
 
-impl Drop for Volume {
-    fn drop(&mut self) {
-        // Lazily: a server that still has files open must not keep it.
-        drop(Command::new("umount").arg("-l").arg(&self.0).status());
+impl Volume {
+    /// Nothing where this process has nothing more to do: see [`SmallDisk::mount`].
+    fn mount(at: PathBuf, size: &str, test: &str) -> Option<Self> {
+        std::fs::create_dir_all(&at).unwrap();
+        let disk = SmallDisk::mount(&at, size, test)?;
+        Some(Self { disk, at })
     }
 }
 
@@ -107,12 +86,12 @@ fn sentence(said: &str) -> &str {
 
 #[test]
 fn a_full_volume_is_answered_507_and_goes_on_when_there_is_room() {
-    let test = "a_full_volume_is_answered_507_and_goes_on_when_there_is_room";
+    let test = "disks::a_full_volume_is_answered_507_and_goes_on_when_there_is_room";
     let root = tempfile::tempdir().unwrap();
     let Some(volume) = Volume::mount(root.path().join("volume"), "96m", test) else {
         return;
     };
-    let launch = Launch::on(&volume.0.join("data"), root.path())
+    let launch = Launch::on(&volume.at.join("data"), root.path())
         .set("log.segmentSize", "4MB")
         .set("log.minFreeBytes", "16MB");
     let server = launch.start();
@@ -123,11 +102,11 @@ fn a_full_volume_is_answered_507_and_goes_on_when_there_is_room() {
     }
     let mut stored = 5;
     // Somebody else takes the room.
-    let filler = volume.0.join("filler");
+    let filler = volume.at.join("filler");
     let free = || {
         let out = Command::new("df")
             .args(["--output=avail", "-B1"])
-            .arg(&volume.0)
+            .arg(&volume.at)
             .output();
         let text = String::from_utf8(out.unwrap().stdout).unwrap();
         text.lines().last().unwrap().trim().parse::<u64>().unwrap()
@@ -152,12 +131,12 @@ fn a_full_volume_is_answered_507_and_goes_on_when_there_is_room() {
 
 #[test]
 fn a_volume_that_turns_read_only_loses_nothing_that_was_acknowledged() {
-    let test = "a_volume_that_turns_read_only_loses_nothing_that_was_acknowledged";
+    let test = "disks::a_volume_that_turns_read_only_loses_nothing_that_was_acknowledged";
     let root = tempfile::tempdir().unwrap();
     let Some(volume) = Volume::mount(root.path().join("volume"), "256m", test) else {
         return;
     };
-    let data = volume.0.join("data");
+    let data = volume.at.join("data");
     let mut server = Launch::on(&data, root.path())
         .set("log.segmentSize", "4MB")
         .set("log.minFreeBytes", "1MB")
@@ -169,7 +148,7 @@ fn a_volume_that_turns_read_only_loses_nothing_that_was_acknowledged() {
     server.kill();
     // A file system with files open for writing can't be made read-only; it turns so by itself when
     // its disk fails. At the start both look the same.
-    assert!(volume.remount("ro"));
+    assert!(volume.disk.remount("ro"));
     let (code, said) = server
         .launch
         .clone()
@@ -181,7 +160,7 @@ fn a_volume_that_turns_read_only_loses_nothing_that_was_acknowledged() {
         said.contains("ead-only") && said.contains(data.to_str().unwrap()),
         "{said}"
     );
-    assert!(volume.remount("rw"));
+    assert!(volume.disk.remount("rw"));
     server.restart();
     assert_eq!(post(&server, &path, 5, 0).status, 200);
     settled(&server, &SINKS, 6);

@@ -51,6 +51,8 @@ pub enum Rule {
     Any,
     /// A whole number in this range.
     Int(u64, u64),
+    /// The same; the compatible service does not call it required.
+    OptionalInt(u64, u64),
     /// A size in this range.
     Size(ByteSize, ByteSize),
     /// A duration in this range.
@@ -68,6 +70,7 @@ impl Rule {
         Some(match self {
             Self::Any => return None,
             Self::Int(0, max) => format!("min=0,max={max}"),
+            Self::OptionalInt(min, max) => format!("min={min},max={max}"),
             Self::Int(min, max) => format!("required,min={min},max={max}"),
             Self::Size(ByteSize(0), max) => format!("maxBytes={max}"),
             Self::Size(min, max) => {
@@ -225,7 +228,7 @@ impl Setting {
     fn int(&self, value: &Value) -> Result<u64, SettingProblem> {
         let allowed = |min, max| format!("must be a whole number between {min} and {max}");
         let (min, max) = match self.rule {
-            Rule::Int(min, max) => (min, max),
+            Rule::Int(min, max) | Rule::OptionalInt(min, max) => (min, max),
             _ => (0, u64::MAX),
         };
         match value.as_u64() {

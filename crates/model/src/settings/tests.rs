@@ -144,6 +144,10 @@ fn rules_have_the_text_of_the_compatible_api() {
             .text()
     };
     assert_eq!(text("local.encoding.sync.wait"), None);
+    assert_eq!(
+        text("local.encoding.compression.gzip.level").unwrap(),
+        "min=1,max=9"
+    );
     assert_eq!(text("local.encoding.inputBuffer").unwrap(), "maxBytes=16MB");
     assert_eq!(
         text("local.encoding.maxChunkSize").unwrap(),

@@ -263,6 +263,11 @@ fn parsed(chunk: Chunk, reader: &Reader, line_max: usize) -> Parsed {
     let mut lines = 0;
     match &chunk.kind {
         Kind::Lines(bytes) => {
+            let count = memchr::memchr_iter(b'\n', bytes).count() + 1;
+            good.reserve(count);
+            if let Some(typing) = &mut typing {
+                typing.reserve(count, bytes.len());
+            }
             let mut from = 0;
             while from < bytes.len() {
                 let rest = bytes.get(from..).unwrap_or_default();

@@ -118,6 +118,12 @@ impl Rows {
         }
     }
 
+    /// Makes room for more rows, with texts of so many bytes in all.
+    pub fn reserve(&mut self, rows: usize, texts: usize) {
+        self.cells.reserve(rows.saturating_mul(self.width));
+        self.texts.reserve(texts);
+    }
+
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -1,14 +1,14 @@
 //! Keyed rows in an SQLite file.
 //!
-//! One connection writes, in threads that may block; a few read, each in a thread of its own. Timestamps are texts
+//! One connection writes, a few read, each in a thread of its own. Timestamps are texts
 //! whose order is the order of moments, booleans are 0 and 1, as SQLite's own functions expect.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use crate::keyed::{Batch, Column, KeyedTable, Prepared, Row, Shape, Value};
 use crate::table::TableError;
@@ -17,14 +17,14 @@ use crate::table::sqlite::classify;
 
 mod cell;
 mod readers;
+mod writer;
 
 use cell::{bind, declared, kind_of};
 use readers::Readers;
+use writer::Writer;
 
 /// How long to wait for a lock that another process holds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-/// Bytes of a page of a new file: a row costs less than with the usual 4 KiB, written or read.
-const PAGE_SIZE: i64 = 16 << 10;
 /// When each table was made: another number after it was dropped and made again.
 const INCARNATIONS: &str = "CREATE TABLE IF NOT EXISTS _forebay_tables (
     name TEXT PRIMARY KEY, incarnation TEXT NOT NULL)";
@@ -32,13 +32,8 @@ const INCARNATIONS: &str = "CREATE TABLE IF NOT EXISTS _forebay_tables (
 /// Keyed rows in an SQLite file.
 #[derive(Debug)]
 pub struct SqliteKeyed {
-    inner: Arc<Inner>,
-}
-
-#[derive(Debug)]
-struct Inner {
     path: PathBuf,
-    writer: Mutex<Option<Connection>>,
+    writer: Writer,
     readers: Readers,
 }
 
@@ -47,46 +42,10 @@ impl SqliteKeyed {
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
-            inner: Arc::new(Inner {
-                path: path.into(),
-                writer: Mutex::new(None),
-                readers: Readers::default(),
-            }),
+            path: path.into(),
+            writer: Writer::default(),
+            readers: Readers::default(),
         }
-    }
-
-    async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Inner) -> Result<T, TableError> + Send + 'static,
-    ) -> Result<T, TableError> {
-        let inner = Arc::clone(&self.inner);
-        tokio::task::spawn_blocking(move || work(&inner))
-            .await
-            .unwrap_or_else(|e| Err(TableError::Retryable(format!("the work was ended: {e}"))))
-    }
-}
-
-impl Inner {
-    fn failed<'a>(&'a self, action: &'a str) -> impl Fn(rusqlite::Error) -> TableError + 'a {
-        failed(&self.path, action)
-    }
-
-    /// Works on the connection that writes. It is given up after an error: the next work opens
-    /// another.
-    fn write<T>(
-        &self,
-        work: impl FnOnce(&mut Connection) -> Result<T, TableError>,
-    ) -> Result<T, TableError> {
-        let mut slot = self.writer.lock().unwrap_or_else(|e| e.into_inner());
-        let mut connection = match slot.take() {
-            Some(connection) => connection,
-            None => connect_writer(&self.path).map_err(self.failed("open the database"))?,
-        };
-        let result = work(&mut connection);
-        if result.is_ok() {
-            *slot = Some(connection);
-        }
-        result
     }
 }
 
@@ -102,42 +61,27 @@ fn failed<'a>(path: &'a Path, action: &'a str) -> impl Fn(rusqlite::Error) -> Ta
     }
 }
 
-fn connect_writer(path: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_CREATE
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    // Of a new file; one that is there keeps its own.
-    connection.pragma_update(None, "page_size", PAGE_SIZE)?;
-    // What is written is on disk when it counts as written: the job's checkpoint relies on it.
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
-    Ok(connection)
-}
-
 #[async_trait]
 impl KeyedTable for SqliteKeyed {
     fn place(&self) -> String {
-        format!("SQLite file {}", self.inner.path.display())
+        format!("SQLite file {}", self.path.display())
     }
 
     async fn prepare(&self, shape: &Shape) -> Result<Prepared, TableError> {
         let shape = shape.clone();
-        self.blocking(move |inner| inner.write(|c| prepare(inner, c, &shape)))
-            .await
+        let work = move |path: &Path, c: &mut Connection| prepare(path, c, &shape);
+        self.writer.write(&self.path, work).await
     }
 
     async fn upsert(&self, shape: &Shape, rows: &Batch) -> Result<(), TableError> {
         let (shape, rows) = (shape.clone(), rows.clone());
-        self.blocking(move |inner| inner.write(|c| upsert(inner, c, &shape, &rows)))
-            .await
+        let work = move |path: &Path, c: &mut Connection| upsert(path, c, &shape, &rows);
+        self.writer.write(&self.path, work).await
     }
 
     async fn describe(&self, table: &str) -> Result<Option<Shape>, TableError> {
         let table = table.to_owned();
-        let path = &self.inner.path;
+        let path = &self.path;
         if !path.exists() {
             let text = format!("there is no SQLite file {}", path.display());
             return Err(TableError::Terminal(text));
@@ -146,13 +90,13 @@ impl KeyedTable for SqliteKeyed {
             let path = reader.path.clone();
             describe(&path, reader.connection()?, &table)
         };
-        self.inner.readers.ask(path, work).await
+        self.readers.ask(path, work).await
     }
 
     async fn get(&self, shape: &Arc<Shape>, key: &[Value]) -> Result<Option<Row>, TableError> {
         let (shape, key) = (Arc::clone(shape), key.to_vec());
         let work = move |reader: &mut readers::Reader| reader.get(&shape, &key);
-        self.inner.readers.ask(&self.inner.path, work).await
+        self.readers.ask(&self.path, work).await
     }
 
     async fn check(&self) -> Result<(), TableError> {
@@ -163,16 +107,16 @@ impl KeyedTable for SqliteKeyed {
                 .query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
                 .map_err(failed(&path, "read the schema"))
         };
-        self.inner.readers.ask(&self.inner.path, work).await
+        self.readers.ask(&self.path, work).await
     }
 }
 
-fn prepare(inner: &Inner, c: &mut Connection, shape: &Shape) -> Result<Prepared, TableError> {
+fn prepare(path: &Path, c: &mut Connection, shape: &Shape) -> Result<Prepared, TableError> {
     shape
         .check()
         .map_err(|e| TableError::Terminal(e.to_string()))?;
     let action = format!("prepare table \"{}\"", shape.table);
-    let failed = || inner.failed(&action);
+    let failed = || failed(path, &action);
     // Under the lock from the beginning: another process may prepare the same table.
     let transaction = c
         .transaction_with_behavior(TransactionBehavior::Immediate)
@@ -186,7 +130,7 @@ fn prepare(inner: &Inner, c: &mut Connection, shape: &Shape) -> Result<Prepared,
         )
         .optional()
     };
-    match describe(&inner.path, &transaction, &shape.table)? {
+    match describe(path, &transaction, &shape.table)? {
         Some(there) => shape.fits(&there)?,
         None => {
             transaction
@@ -244,14 +188,9 @@ fn create_sql(shape: &Shape) -> String {
     )
 }
 
-fn upsert(
-    inner: &Inner,
-    c: &mut Connection,
-    shape: &Shape,
-    rows: &Batch,
-) -> Result<(), TableError> {
+fn upsert(path: &Path, c: &mut Connection, shape: &Shape, rows: &Batch) -> Result<(), TableError> {
     let action = format!("write into table \"{}\"", shape.table);
-    let failed = || inner.failed(&action);
+    let failed = || failed(path, &action);
     let transaction = c
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(failed())?;

@@ -136,7 +136,7 @@ pub(super) static SETTINGS: &[Setting] = &[
     ),
     setting!(
         "local.encoding.compression.gzip.level",
-        Rule::Int(1, 9),
+        Rule::OptionalInt(1, 9),
         true,
         Int,
         |s| u64::from(s.compression_level),

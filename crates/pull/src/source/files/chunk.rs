@@ -152,6 +152,10 @@ impl Cutter<'_> {
         let mut seeks_line = self.segment.lines.is_none();
         loop {
             let from = self.buffer.len();
+            if self.buffer.capacity() < from + READ {
+                // Room for all of the next part: what is read stays where it is.
+                self.buffer.reserve(self.limits.chunk.max(from) + READ);
+            }
             self.buffer.resize(from + READ, 0);
             let room = self.buffer.get_mut(from..).unwrap_or_default();
             let read = match reader.read(room) {

@@ -1,0 +1,126 @@
+//! The thread that writes, with the one connection that does.
+//!
+//! One thread, and not whichever is free: what SQLite has touched stays near that core.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::thread::JoinHandle;
+
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{BUSY_TIMEOUT, failed};
+use crate::table::TableError;
+
+/// Bytes of a page of a new file: a row costs less than with the usual 4 KiB, written or read.
+const PAGE_SIZE: i64 = 16 << 10;
+/// Work that waits for the thread.
+const WAITING: usize = 4;
+
+type Work = Box<dyn FnOnce(&mut Slot) + Send>;
+
+/// The thread; it begins with the first work for it, and has ended when this is dropped.
+#[derive(Debug, Default)]
+pub(super) struct Writer {
+    thread: Mutex<Option<Thread>>,
+}
+
+#[derive(Debug)]
+struct Thread {
+    queue: mpsc::Sender<Work>,
+    handle: JoinHandle<()>,
+}
+
+/// What the thread has.
+#[derive(Debug)]
+struct Slot {
+    path: PathBuf,
+    connection: Option<Connection>,
+}
+
+impl Writer {
+    /// Works on the connection that writes, one work after another. It is given up after an error:
+    /// the next work opens another. Work that was begun is finished, whoever waits for it.
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        path: &Path,
+        work: impl FnOnce(&Path, &mut Connection) -> Result<T, TableError> + Send + 'static,
+    ) -> Result<T, TableError> {
+        let queue = self.queue(path)?;
+        let (answer, answered) = oneshot::channel();
+        let work: Work = Box::new(move |slot| {
+            // Who asked may have gone.
+            drop(answer.send(slot.write(work)));
+        });
+        let gone = || TableError::Retryable("the thread that writes has ended".to_owned());
+        queue.send(work).await.map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
+    }
+
+    fn queue(&self, path: &Path) -> Result<mpsc::Sender<Work>, TableError> {
+        let mut thread = self.thread.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(thread) = thread.as_ref().filter(|t| !t.queue.is_closed()) {
+            return Ok(thread.queue.clone());
+        }
+        let (queue, mut receiver) = mpsc::channel::<Work>(WAITING);
+        let mut slot = Slot {
+            path: path.to_owned(),
+            connection: None,
+        };
+        let handle = std::thread::Builder::new()
+            .name("sqlite-writer".to_owned())
+            .spawn(move || {
+                while let Some(work) = receiver.blocking_recv() {
+                    work(&mut slot);
+                }
+            })
+            .map_err(|e| TableError::Retryable(format!("can't begin a thread: {e}")))?;
+        let sender = queue.clone();
+        *thread = Some(Thread { queue, handle });
+        Ok(sender)
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let thread = self.thread.get_mut().unwrap_or_else(|e| e.into_inner());
+        if let Some(Thread { queue, handle }) = thread.take() {
+            drop(queue);
+            // The file is closed, and whole without its log, once whoever wrote is gone. A thread
+            // that has panicked has said so.
+            drop(handle.join());
+        }
+    }
+}
+
+impl Slot {
+    fn write<T>(
+        &mut self,
+        work: impl FnOnce(&Path, &mut Connection) -> Result<T, TableError>,
+    ) -> Result<T, TableError> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => connect(&self.path).map_err(failed(&self.path, "open the database"))?,
+        };
+        let result = work(&self.path, &mut connection);
+        if result.is_ok() {
+            self.connection = Some(connection);
+        }
+        result
+    }
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    // Of a new file; one that is there keeps its own.
+    connection.pragma_update(None, "page_size", PAGE_SIZE)?;
+    // What is written is on disk when it counts as written: the job's checkpoint relies on it.
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+    Ok(connection)
+}
