@@ -121,6 +121,14 @@ fn form<S: Stored, F: DeserializeOwned>(value: &[u8]) -> Result<F, StoredError> 
     Ok(versioned.form)
 }
 
+/// The same of an entity whose form has never changed.
+fn only_form<S: Stored, F: DeserializeOwned>(version: u32, value: &[u8]) -> Result<F, StoredError> {
+    match version {
+        1 => form::<S, F>(value),
+        _ => Err(no_version::<S>(version)),
+    }
+}
+
 /// A part of a form, as a domain type.
 fn part<S: Stored, T, E: std::fmt::Display>(part: Result<T, E>) -> Result<T, StoredError> {
     part.map_err(|e| invalid::<S>(&e))

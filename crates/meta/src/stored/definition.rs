@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::common::{DeletedForm, DisabledForm, PausedForm, StampForm, VersionForm};
 use super::table::TableForm;
 use super::topic::TopicForm;
-use super::{Stored, StoredError, form, no_version, part};
+use super::{Stored, StoredError, only_form, part};
 use crate::repo::definitions::{Branch, SinkContent, SourceContent};
 
 /// What can be changed of a source.
@@ -138,10 +138,7 @@ impl Stored for Source {
     }
 
     fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
-        if version != 1 {
-            return Err(no_version::<Self>(version));
-        }
-        let form: Self::Form = form::<Self, _>(value)?;
+        let form: Self::Form = only_form::<Self, _>(version, value)?;
         let content = SourceContent::from(form.content);
         Ok(Self {
             key: part::<Self, _, _>(form.key.parse())?,
@@ -175,10 +172,7 @@ impl Stored for Sink {
     }
 
     fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
-        if version != 1 {
-            return Err(no_version::<Self>(version));
-        }
-        let form: Self::Form = form::<Self, _>(value)?;
+        let form: Self::Form = only_form::<Self, _>(version, value)?;
         let content = part::<Self, _, _>(SinkContent::try_from(form.content))?;
         Ok(Self {
             key: part::<Self, _, _>(form.key.parse())?,
@@ -226,10 +220,7 @@ impl Stored for KeptVersion<SourceContent> {
     }
 
     fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
-        if version != 1 {
-            return Err(no_version::<Self>(version));
-        }
-        let form: Self::Form = form::<Self, _>(value)?;
+        let form: Self::Form = only_form::<Self, _>(version, value)?;
         Ok(Self {
             version: form.version.into(),
             content: form.content.into(),
@@ -250,10 +241,7 @@ impl Stored for KeptVersion<SinkContent> {
     }
 
     fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
-        if version != 1 {
-            return Err(no_version::<Self>(version));
-        }
-        let form: Self::Form = form::<Self, _>(value)?;
+        let form: Self::Form = only_form::<Self, _>(version, value)?;
         Ok(Self {
             version: form.version.into(),
             content: part::<Self, _, _>(form.content.try_into())?,
@@ -287,10 +275,7 @@ impl Stored for Branch {
     }
 
     fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
-        if version != 1 {
-            return Err(no_version::<Self>(version));
-        }
-        let form: BranchV1 = form::<Self, _>(value)?;
+        let form: BranchV1 = only_form::<Self, _>(version, value)?;
         Ok(Self {
             key: forebay_model::BranchKey {
                 project: forebay_model::ProjectId(form.project),

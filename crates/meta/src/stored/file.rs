@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::common::{RetryForm, SettingsForm, settings, settings_form};
 use super::table::TableForm;
-use super::{Stored, StoredError, form, no_version, part};
+use super::{Stored, StoredError, only_form, part};
 
 /// A file.
 #[derive(Serialize, Deserialize)]
@@ -49,10 +49,7 @@ impl Stored for File {
     }
 
     fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
-        if version != 1 {
-            return Err(no_version::<Self>(version));
-        }
-        let form: FileV1 = form::<Self, _>(value)?;
+        let form: FileV1 = only_form::<Self, _>(version, value)?;
         let state = FileState::ALL
             .into_iter()
             .find(|s| s.name() == form.state)

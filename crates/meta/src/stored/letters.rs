@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Stored, StoredError, form, no_version};
+use super::{Stored, StoredError, only_form};
 
 /// What the log has counted in a sink's stream of dead letters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,10 +88,7 @@ impl Stored for LetterBook {
     }
 
     fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
-        if version != 1 {
-            return Err(no_version::<Self>(version));
-        }
-        let form: LetterBookV1 = form::<Self, _>(value)?;
+        let form: LetterBookV1 = only_form::<Self, _>(version, value)?;
         let mut book = Self {
             done: Vec::with_capacity(form.done.len()),
             replayed: form.replayed,
@@ -114,10 +111,7 @@ impl Stored for LetterCounts {
     }
 
     fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
-        if version != 1 {
-            return Err(no_version::<Self>(version));
-        }
-        form::<Self, _>(value)
+        only_form::<Self, _>(version, value)
     }
 }
 

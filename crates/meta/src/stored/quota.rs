@@ -4,7 +4,7 @@ use forebay_model::ByteSize;
 use forebay_model::quota::OwnQuota;
 use serde::{Deserialize, Serialize};
 
-use super::{Stored, StoredError, form, no_version};
+use super::{Stored, StoredError, only_form};
 
 /// The quota of a project.
 #[derive(Serialize, Deserialize)]
@@ -42,10 +42,7 @@ impl Stored for OwnQuota {
     }
 
     fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
-        if version != 1 {
-            return Err(no_version::<Self>(version));
-        }
-        let form: QuotaV1 = form::<Self, _>(value)?;
+        let form: QuotaV1 = only_form::<Self, _>(version, value)?;
         Ok(Self {
             requests_per_second: form.requests_per_second,
             bytes_per_second: form.bytes_per_second.map(ByteSize),

@@ -3,7 +3,7 @@
 use forebay_model::{NodeId, Timestamp, VolumeId};
 use serde::{Deserialize, Serialize};
 
-use super::{Stored, StoredError, form, no_version};
+use super::{Stored, StoredError, only_form};
 use crate::repo::runtime::{Cluster, Node, Processed, Volume};
 use crate::store::Revision;
 
@@ -20,10 +20,7 @@ macro_rules! stored {
             }
 
             fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
-                if version != 1 {
-                    return Err(no_version::<Self>(version));
-                }
-                let $f: $form = form::<Self, _>(value)?;
+                let $f: $form = only_form::<Self, _>(version, value)?;
                 Ok($from)
             }
         }

@@ -4,7 +4,7 @@ use forebay_model::{Compression, Slice, SliceState, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::common::{RetryForm, StatisticsForm};
-use super::{Stored, StoredError, form, no_version, part};
+use super::{Stored, StoredError, only_form, part};
 
 /// A slice.
 #[derive(Serialize, Deserialize)]
@@ -67,10 +67,7 @@ impl Stored for Slice {
     }
 
     fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
-        if version != 1 {
-            return Err(no_version::<Self>(version));
-        }
-        let form: SliceV1 = form::<Self, _>(value)?;
+        let form: SliceV1 = only_form::<Self, _>(version, value)?;
         let state = SliceState::ALL
             .into_iter()
             .find(|s| s.name() == form.state)

@@ -3,7 +3,7 @@
 use forebay_model::Statistics;
 
 use super::common::StatisticsForm;
-use super::{Stored, StoredError, form, no_version};
+use super::{Stored, StoredError, only_form};
 
 impl Stored for Statistics {
     const WHAT: &'static str = "statistics";
@@ -15,10 +15,7 @@ impl Stored for Statistics {
     }
 
     fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
-        if version != 1 {
-            return Err(no_version::<Self>(version));
-        }
-        let form: StatisticsForm = form::<Self, _>(value)?;
+        let form: StatisticsForm = only_form::<Self, _>(version, value)?;
         Ok(form.into())
     }
 }

@@ -3,7 +3,7 @@
 use forebay_model::{ProjectId, SinkId, Task, TaskEnd, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{Stored, StoredError, form, no_version, part};
+use super::{Stored, StoredError, only_form, part};
 
 /// A task.
 #[derive(Serialize, Deserialize)]
@@ -69,10 +69,7 @@ impl Stored for Task {
     }
 
     fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
-        if version != 1 {
-            return Err(no_version::<Self>(version));
-        }
-        let form: TaskV1 = form::<Self, _>(value)?;
+        let form: TaskV1 = only_form::<Self, _>(version, value)?;
         let end = |e: TaskEndForm| TaskEnd {
             finished_at: e.finished_at,
             duration_ms: e.duration_ms,

@@ -4,7 +4,7 @@ use forebay_model::{BranchId, ProjectId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::common::StampForm;
-use super::{Stored, StoredError, form, no_version, part};
+use super::{Stored, StoredError, only_form, part};
 use crate::repo::audit::{Action, Change, What};
 use crate::repo::tokens::{Project, Role, Token, TokenSecret};
 
@@ -28,10 +28,7 @@ impl Stored for Project {
     }
 
     fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
-        if version != 1 {
-            return Err(no_version::<Self>(version));
-        }
-        let form: ProjectV1 = form::<Self, _>(value)?;
+        let form: ProjectV1 = only_form::<Self, _>(version, value)?;
         Ok(Self {
             branch: BranchId(form.branch),
         })
@@ -101,10 +98,7 @@ impl Stored for Token {
     }
 
     fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
-        if version != 1 {
-            return Err(no_version::<Self>(version));
-        }
-        let form: TokenV1 = form::<Self, _>(value)?;
+        let form: TokenV1 = only_form::<Self, _>(version, value)?;
         let secret = |s: TokenSecretForm| TokenSecret {
             sha256: s.sha256,
             made_at: s.made_at,
@@ -183,10 +177,7 @@ impl Stored for Change {
     }
 
     fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
-        if version != 1 {
-            return Err(no_version::<Self>(version));
-        }
-        let form: ChangeV1 = form::<Self, _>(value)?;
+        let form: ChangeV1 = only_form::<Self, _>(version, value)?;
         let mut stamp: forebay_model::Stamp = form.stamp.into();
         stamp.by.from = form.from;
         let action = Action::from_name(&form.action);
