@@ -104,6 +104,14 @@ impl Case<'_> {
         }
     }
 
+    async fn each_alone(&self) -> Vec<(Op, Alone)> {
+        let mut all = Vec::new();
+        for op in Op::ALL {
+            all.push((op, self.alone(op).await));
+        }
+        all
+    }
+
     /// The first one, with the others in the middle: each after so many of the first one's calls.
     async fn meddled(&self, acts: &[Op], after: &[usize]) -> (End, Arc<Meddling>) {
         let memory = Arc::new(Memory::with(self.start.clone()));
@@ -186,10 +194,7 @@ async fn check_files(repo: &Repo, sink: &SinkKey, is_active: bool, what: &str) {
 /// what the second changes: it can't tell whether that came before it or in the middle of it.
 async fn pairs(case: &Case<'_>) -> Vec<String> {
     let mut wrong = Vec::new();
-    let mut all = Vec::new();
-    for op in Op::ALL {
-        all.push((op, case.alone(op).await));
-    }
+    let all = case.each_alone().await;
     for (first, looks) in all.iter().filter(|(op, _)| op.is_one_moment()) {
         for (second, changes) in &all {
             if !may_disturb(changes, looks) {
@@ -231,12 +236,13 @@ async fn triples(case: &Case<'_>, seed: u64) -> Vec<String> {
         [2, 1, 0],
     ];
     let mut wrong = Vec::new();
+    let all = case.each_alone().await;
     let mut numbers = Numbers(seed);
     for _ in 0..TRIPLES {
-        let mut draw = || Op::ALL[numbers.below(Op::ALL.len())];
-        let acts = [(); 3].map(|()| draw());
-        let (first, second) = (case.alone(acts[0]).await, case.alone(acts[1]).await);
-        let disturbed = acts[0].is_one_moment() && may_disturb(&second, &first);
+        let drawn = [(); 3].map(|()| &all[numbers.below(all.len())]);
+        let acts = drawn.map(|(op, _)| *op);
+        let [(_, first), (_, second), _] = drawn;
+        let disturbed = acts[0].is_one_moment() && may_disturb(second, first);
         if !disturbed || first.calls < 2 {
             continue;
         }
