@@ -190,7 +190,7 @@ mod tests {
             assert_eq!(shown, format!("{expected:.3}"));
         };
         // Every day of two periods of 400 years, at another time each.
-        for day in -146_097..146_097 {
+        for day in -146_097_i64..146_097 {
             check(day * 86_400_000 + (day * 7_919_993).rem_euclid(86_400_000));
         }
         // And others of all years.

@@ -133,6 +133,38 @@ async fn connections_are_encrypted_and_certificates_checked() {
 }
 
 #[tokio::test]
+async fn a_login_that_is_refused_stays_so_and_shows_no_password() {
+    let test = "a_login_that_is_refused_stays_so_and_shows_no_password";
+    let Some(node) = services::cassandra_passwords(test) else {
+        return;
+    };
+    let store = |login: Option<(&str, &str)>| {
+        let mut config = CassandraConfig::new(vec![node.clone()]);
+        config.login = login.map(|(user, password)| (user.to_owned(), password.into()));
+        CassandraKeyed::new(config)
+    };
+    // The node makes its first user soon after it has begun to listen.
+    let right = store(Some(("cassandra", "cassandra")));
+    let begun = std::time::Instant::now();
+    while let Err(error) = right.check().await {
+        assert!(begun.elapsed().as_secs() < 60, "{error}");
+        tokio::task::yield_now().await;
+    }
+    let keyspace = format!("login{}", std::process::id());
+    conformance::run(&right, &format!("{keyspace}.t")).await;
+    for login in [
+        Some(("cassandra", "hunter2")),
+        Some(("nobody", "hunter2")),
+        None,
+    ] {
+        let error = store(login).check().await.unwrap_err();
+        assert!(!error.is_retryable(), "{login:?}: {error}");
+        let said = error.to_string();
+        assert!(said.contains(&node) && !said.contains("hunter2"), "{said}");
+    }
+}
+
+#[tokio::test]
 async fn a_cluster_that_is_not_there_may_come_later() {
     let nobody = CassandraConfig::new(vec!["127.0.0.1:1".to_owned()]);
     let error = CassandraKeyed::new(nobody).check().await.unwrap_err();
