@@ -2,6 +2,8 @@
 # Apache Cassandra, one node, its jars from Maven. Uses the ports PORT to PORT+2.
 #
 # CASSANDRA_HEAP=512m   the most memory for its heap
+# CASSANDRA_AUTHENTICATOR=PasswordAuthenticator   asks for a login, cassandra / cassandra; else it
+#                                                 takes any and none
 #
 # Its commit log is not synced: it survives SIGKILL, not a crash of the machine; a SIGKILL may lose
 # the last second, as is its own contract.
@@ -74,7 +76,7 @@ client_encryption_options:
   keystore: "$dir/tls/server.p12"
   keystore_password: forebay
   store_type: PKCS12
-authenticator: AllowAllAuthenticator
+authenticator: ${CASSANDRA_AUTHENTICATOR:-AllowAllAuthenticator}
 authorizer: AllowAllAuthorizer
 concurrent_reads: 8
 concurrent_writes: 8

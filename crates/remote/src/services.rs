@@ -149,6 +149,17 @@ pub fn cassandra(test: &str) -> Option<String> {
     variable(test, "FOREBAY_TEST_CASSANDRA_NODE")
 }
 
+/// Host and port of a Cassandra node that asks for a login, by
+/// `FOREBAY_TEST_CASSANDRA_PASSWORDS_NODE`; user and password are `cassandra`. Nothing when it is not
+/// set: then the test says so and passes.
+///
+/// # Panics
+/// When it is not set and `CI=true`: there, nothing may go untested.
+#[must_use]
+pub fn cassandra_passwords(test: &str) -> Option<String> {
+    variable(test, "FOREBAY_TEST_CASSANDRA_PASSWORDS_NODE")
+}
+
 /// A Chromium and the driver's modules (`ui/install`), by `FOREBAY_TEST_CHROMIUM`. Nothing when it is
 /// not set: then the test says so and passes.
 ///

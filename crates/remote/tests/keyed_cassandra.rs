@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use forebay_remote::keyed::cassandra::{CassandraConfig, CassandraKeyed, CassandraTls};
 use forebay_remote::keyed::{Column, KeyedTable, Row, Value, conformance};
@@ -130,6 +131,37 @@ async fn connections_are_encrypted_and_certificates_checked() {
     assert!(!error.to_string().contains("hunter2"), "{error}");
     let error = store(Verify::Full, Some(b"no PEM".to_vec())).check().await;
     assert!(error.unwrap_err().to_string().contains("CA certificates"));
+}
+
+#[tokio::test]
+async fn a_login_that_is_refused_stays_so_and_shows_no_password() {
+    let test = "a_login_that_is_refused_stays_so_and_shows_no_password";
+    let Some(node) = services::cassandra_passwords(test) else {
+        return;
+    };
+    let store = |login: Option<(&str, &str)>| {
+        let mut config = CassandraConfig::new(vec![node.clone()]);
+        config.login = login.map(|(user, password)| (user.to_owned(), password.into()));
+        CassandraKeyed::new(config)
+    };
+    // The node makes its first user soon after it has begun to listen.
+    let right = store(Some(("cassandra", "cassandra")));
+    let known = async { while right.check().await.is_err() {} };
+    tokio::time::timeout(Duration::from_secs(60), known)
+        .await
+        .unwrap();
+    let keyspace = format!("login{}", std::process::id());
+    conformance::run(&right, &format!("{keyspace}.t")).await;
+    for login in [
+        Some(("cassandra", "hunter2")),
+        Some(("nobody", "hunter2")),
+        None,
+    ] {
+        let error = store(login).check().await.unwrap_err();
+        assert!(!error.is_retryable(), "{login:?}: {error}");
+        let said = error.to_string();
+        assert!(said.contains(&node) && !said.contains("hunter2"), "{said}");
+    }
 }
 
 #[tokio::test]
