@@ -111,6 +111,15 @@ impl Intake {
         });
     }
 
+    /// What a write is to have of the open block: nothing yet.
+    fn part(&self) -> Part {
+        Part {
+            pending: self.pending.clone(),
+            index: self.records,
+            count: 0,
+        }
+    }
+
     /// Empty memory for about so many bytes.
     fn memory(&mut self, capacity: usize) -> Vec<u8> {
         match self.spent.pop_front().map(Bytes::try_into_mut) {
@@ -153,42 +162,31 @@ impl Intake {
     }
 }
 
-/// Takes messages of one topic of a lane, all or none.
+/// Takes messages of one topic of a lane, all or none. `None`: see [`refusal`].
 pub(crate) fn put(
     lane: &Arc<LaneCore>,
     topic: Option<&str>,
     messages: &[Message],
-) -> Result<Receipt, Refused> {
+) -> Option<Receipt> {
     let shared = &lane.shared;
     let block_bytes = shared.config.block_bytes;
     let now_ms = shared.env.about_ms();
     let mut intake = lock(&lane.intake);
-    if intake.closed {
-        return Err(Refused::Error(WriteError::Closed));
+    if intake.closed || messages.is_empty() || intake.is_busy(block_bytes) {
+        return None;
     }
-    if intake.is_busy(block_bytes) {
-        return Err(Refused::Busy);
-    }
-    let mut parts: Vec<Part> = Vec::new();
-    let mut first: Option<Part> = None;
+    let mut full: Vec<Part> = Vec::new();
     let mut bytes = 0;
-    let mut index = intake.records;
-    let mut taken = 0;
+    let mut part = intake.part();
     for message in messages {
         let before = intake.open.len();
         intake.push(topic, message, now_ms);
         bytes += intake.open.len() - before;
-        taken += 1;
+        part.count += 1;
         if intake.open.len() >= block_bytes {
-            let part = part_of(&intake, index, taken);
-            add(&mut first, &mut parts, part);
             intake.seal(block_bytes);
-            (index, taken) = (0, 0);
+            full.push(std::mem::replace(&mut part, intake.part()));
         }
-    }
-    if taken > 0 {
-        let part = part_of(&intake, index, taken);
-        add(&mut first, &mut parts, part);
     }
     lane.entered(messages.len() as u64, bytes as u64);
     if !intake.direct && intake.committing == 0 {
@@ -201,30 +199,28 @@ pub(crate) fn put(
         lane.ring();
     }
     handed.start();
-    let Some(first) = first else {
-        return Err(Refused::Error(WriteError::Invalid {
+    if full.is_empty() {
+        return Some(Receipt::new(part));
+    }
+    if part.count > 0 {
+        full.push(part);
+    }
+    Some(Receipt::of_parts(full))
+}
+
+/// Why nothing was taken; that it could be taken by now is no reason not to wait and try again.
+pub(crate) fn refusal(lane: &LaneCore, messages: &[Message]) -> Refused {
+    if messages.is_empty() {
+        return Refused::Error(WriteError::Invalid {
             field: "messages",
             value: "none".to_owned(),
             allowed: "one message or more".to_owned(),
-        }));
-    };
-    Ok(Receipt::new(first, parts))
-}
-
-fn part_of(intake: &Intake, index: u32, count: u32) -> Part {
-    Part {
-        pending: intake.pending.clone(),
-        index,
-        count,
+        });
     }
-}
-
-fn add(first: &mut Option<Part>, rest: &mut Vec<Part>, part: Part) {
-    if first.is_none() {
-        *first = Some(part);
-    } else {
-        rest.push(part);
+    if lock(&lane.intake).closed {
+        return Refused::Error(WriteError::Closed);
     }
+    Refused::Busy
 }
 
 /// A block that the log has: called when it is on disk.

@@ -35,6 +35,8 @@ pub(crate) struct Pending {
     fate: OnceLock<Fate>,
     waiting: Mutex<Waiting>,
     known: Condvar,
+    /// Of a write over several blocks: its parts of them, which know what became of it.
+    parts: Vec<Part>,
 }
 
 #[derive(Default)]
@@ -131,13 +133,9 @@ impl Part {
 
 /// A promise that messages which were handed over will be accepted: await it, or call
 /// [`Receipt::wait`]. It may be dropped: the messages go their way nevertheless.
+// Two words: receipts are kept by the thousand, and what fits into registers is handed through fast.
 #[must_use = "messages are accepted when their receipt says so, not before"]
-pub struct Receipt {
-    first: Part,
-    /// Most writes are in one block: then this is empty. Receipts are kept by the thousand, so they
-    /// are small.
-    rest: Box<[Part]>,
-}
+pub struct Receipt(Part);
 
 impl std::fmt::Debug for Receipt {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -146,10 +144,29 @@ impl std::fmt::Debug for Receipt {
 }
 
 impl Receipt {
-    pub(crate) fn new(first: Part, rest: Vec<Part>) -> Self {
-        Self {
-            first,
-            rest: rest.into_boxed_slice(),
+    /// Of a write that is in one block.
+    pub(crate) fn new(part: Part) -> Self {
+        Self(part)
+    }
+
+    /// Of a write over several blocks.
+    pub(crate) fn of_parts(parts: Vec<Part>) -> Self {
+        Self(Part {
+            pending: Arc::new(Pending {
+                parts,
+                ..Pending::default()
+            }),
+            index: 0,
+            count: 0,
+        })
+    }
+
+    fn parts(&self) -> &[Part] {
+        let parts = self.0.pending.parts.as_slice();
+        if parts.is_empty() {
+            std::slice::from_ref(&self.0)
+        } else {
+            parts
         }
     }
 
@@ -158,11 +175,8 @@ impl Receipt {
     /// # Errors
     /// See [`WriteError`]. Of several messages some may have been accepted.
     pub fn wait(self) -> Result<Accepted, WriteError> {
-        let accepted = self.first.outcome(self.first.pending.wait());
-        for part in &self.rest {
-            part.outcome(part.pending.wait())?;
-        }
-        accepted
+        let outcome = self.look(|pending| Some(pending.wait()));
+        outcome.expect("it was waited for")
     }
 
     /// The answer, if there is one yet.
@@ -171,12 +185,14 @@ impl Receipt {
         self.look(Pending::known)
     }
 
+    /// The place of the first message, or the first error.
     fn look(
         &self,
         fate: impl for<'a> Fn(&'a Pending) -> Option<&'a Fate>,
     ) -> Option<Result<Accepted, WriteError>> {
-        let accepted = self.first.outcome(fate(&self.first.pending)?);
-        for part in &self.rest {
+        let (first, rest) = self.parts().split_first()?;
+        let accepted = first.outcome(fate(&first.pending)?);
+        for part in rest {
             if let Err(error) = part.outcome(fate(&part.pending)?) {
                 return Some(Err(error));
             }

@@ -84,7 +84,8 @@ pub(crate) fn admit(
     })
 }
 
-fn fits(lane: &LaneCore, need: u64) -> bool {
+/// Whether so many bytes are within the bounds.
+pub(crate) fn fits(lane: &LaneCore, need: u64) -> bool {
     let config = &lane.shared.config;
     lane.shared.total_bytes.load(Ordering::Acquire) + need <= config.max_bytes
         && (config.max_lane_bytes == 0 || lane.waiting_bytes() + need <= config.max_lane_bytes)

@@ -102,8 +102,20 @@ impl Topic {
     /// # Errors
     /// See [`WriteError`].
     pub fn hand_over_blocking(&self, messages: &[Message]) -> Result<Receipt, WriteError> {
+        if let Some(receipt) = self.hand_over_now(messages) {
+            return Ok(receipt);
+        }
         let mut attempt = Attempt::default();
         self.hand_over_blocking_with(messages, &mut attempt)
+    }
+
+    /// The short way, while nothing is in the way. The other one finds out what is.
+    fn hand_over_now(&self, messages: &[Message]) -> Option<Receipt> {
+        let need = self.check(messages).ok()?;
+        if !retention::fits(&self.lane, need) {
+            return None;
+        }
+        intake::put(&self.lane, self.own.as_deref(), messages)
     }
 
     async fn hand_over_with(
@@ -145,11 +157,13 @@ impl Topic {
         let shared = &self.lane.shared;
         let mut seen = None;
         loop {
-            match intake::put(&self.lane, self.own.as_deref(), messages) {
-                Ok(receipt) => return Ok(Tried::Taken(receipt)),
-                Err(Refused::Error(error)) => return Err(error),
+            if let Some(receipt) = intake::put(&self.lane, self.own.as_deref(), messages) {
+                return Ok(Tried::Taken(receipt));
+            }
+            match intake::refusal(&self.lane, messages) {
+                Refused::Error(error) => return Err(error),
                 // The disk or the provider is behind; that is no bound, and ends by itself.
-                Err(Refused::Busy) => match seen {
+                Refused::Busy => match seen {
                     // Tried once more: what changes from here on wakes the one who waits.
                     None => seen = Some(shared.change.seen()),
                     Some(seen) => {
