@@ -1,6 +1,6 @@
 //! A lane: a topic, or a group of topics, with one order.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +28,8 @@ pub(crate) struct LaneCore {
     /// Encoded bytes that were taken, and that the log has not committed.
     pub(crate) on_the_way: AtomicU64,
     pub(crate) state: Mutex<ProviderState>,
+    /// The cursor on disk stays where it is.
+    held: AtomicBool,
 }
 
 /// Counters since the buffer was opened, and places in the stream.
@@ -84,6 +86,7 @@ impl LaneCore {
             stored_bytes: Mutex::new(0),
             on_the_way: AtomicU64::new(0),
             state: Mutex::new(ProviderState::Unknown),
+            held: AtomicBool::new(false),
         }
     }
 
@@ -109,6 +112,16 @@ impl LaneCore {
     pub(crate) fn stored(&self, bytes: u64) {
         self.measure();
         self.shared.left(self, bytes);
+    }
+
+    /// Keeps the cursor on disk where it is, or lets it go on.
+    pub(crate) fn hold(&self, held: bool) {
+        self.held.store(held, Ordering::Release);
+        self.ring();
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        self.held.load(Ordering::Acquire)
     }
 
     /// Looks up how much the log holds.

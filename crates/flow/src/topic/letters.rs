@@ -123,7 +123,7 @@ impl Topics {
 
     /// Puts the messages of letters at the end of their sink's stream: what is a letter before is a
     /// message after it, also when the process or the power goes in between. Returns the numbers of
-    /// these letters. Blocks for some syncs, and until what is with the provider has its answer.
+    /// these letters. Blocks for some syncs.
     ///
     /// # Errors
     /// When one of them is not there, or the log takes nothing; what did not get into the stream is
@@ -131,22 +131,24 @@ impl Topics {
     pub fn replay(&self, sink: &SinkKey, which: &Which) -> Result<Vec<u64>, UndeliveredError> {
         let place = self.place(sink);
         let turn = place.turn();
+        let settled = self.settled(&place, sink)?;
+        let letters = self.chosen(sink, &settled, which)?;
+        self.check_room(sink, &settled, &letters)?;
+        let numbers = letters.iter().map(|l| l.number).collect();
+        if letters.is_empty() {
+            return Ok(numbers);
+        }
         // What is in the stream must stay there until the letters are known to be done with.
-        place.leave();
-        let before = self.counts(sink);
-        place.hold(Some(before));
-        let done = self.settled(&place, sink).and_then(|settled| {
-            let letters = self.chosen(sink, &settled, which)?;
-            self.check_room(sink, &settled, &letters)?;
-            if !letters.is_empty() {
-                self.put_again(&place, sink, settled, &letters)?;
-            }
-            Ok(letters.iter().map(|l| l.number).collect())
-        });
+        place.hold(Some(self.counts(sink)));
+        let done = self.put_again(&place, sink, settled, &letters);
+        if place.is_moving() {
+            // That could not be found out: before anything is delivered it is tried again.
+            place.leave();
+        }
         place.hold(None);
         drop(turn);
         self.woken.notify_one();
-        done
+        done.map(|()| numbers)
     }
 
     /// Forgets letters; returns their numbers when that is on disk.
