@@ -109,16 +109,23 @@ impl Topics {
         settled: &Settled,
         letters: &[DeadLetter],
     ) -> Result<(), UndeliveredError> {
-        if settled.done.len() + letters.len() <= SETTLED_MAX {
-            return Ok(());
-        }
-        let oldest = self.read_letters(sink, settled, 0, letters.len())?;
-        let numbers = |letters: &[DeadLetter]| letters.iter().map(|l| l.number).collect::<Vec<_>>();
-        if numbers(&oldest) == numbers(letters) {
+        let few = settled.done.len() + letters.len() <= SETTLED_MAX;
+        if few || self.are_oldest(sink, settled, letters)? {
             Ok(())
         } else {
             Err(UndeliveredError::TooScattered)
         }
+    }
+
+    fn are_oldest(
+        &self,
+        sink: &SinkKey,
+        settled: &Settled,
+        letters: &[DeadLetter],
+    ) -> Result<bool, UndeliveredError> {
+        let oldest = self.read_letters(sink, settled, 0, letters.len())?;
+        let numbers = |letters: &[DeadLetter]| letters.iter().map(|l| l.number).collect::<Vec<_>>();
+        Ok(numbers(&oldest) == numbers(letters))
     }
 
     /// Puts the messages of letters at the end of their sink's stream: what is a letter before is a
@@ -161,9 +168,13 @@ impl Topics {
         let mut settled = self.settled(&place, sink)?;
         let letters = self.chosen(sink, &settled, which)?;
         self.check_room(sink, &settled, &letters)?;
+        let are_oldest = self.are_oldest(sink, &settled, &letters)?;
         let numbers: Vec<u64> = letters.iter().map(|l| l.number).collect();
-        if !numbers.is_empty() {
-            settled.done.extend(&numbers);
+        settled.done.extend(&numbers);
+        if are_oldest {
+            // Nothing has to be remembered, and so nothing written: a volume that is full gets room.
+            self.free(sink, &settled)?;
+        } else {
             self.keep(&place, sink, settled)?;
         }
         Ok(numbers)

@@ -103,6 +103,7 @@ impl Machine {
         let env: Arc<dyn Env> = Arc::new(self.env.clone());
         let config = LogConfig {
             segment_size: 64 << 10,
+            max_bytes: 1 << 20,
             ..LogConfig::default()
         };
         let (log, _) = Log::open(Arc::clone(&env), Path::new("/log"), config).unwrap();
@@ -134,6 +135,10 @@ impl Machine {
 
 impl Node {
     fn send(&self, payload: &'static str) {
+        assert!(matches!(self.try_send(payload), Ok(Outcome::Stored)));
+    }
+
+    fn try_send(&self, payload: &'static str) -> Result<Outcome, AppendError> {
         let mut bytes = Vec::new();
         let message = Message {
             payload: Some(payload.into()),
@@ -150,8 +155,8 @@ impl Node {
             last_at: Timestamp::from_millis(1),
             compression: Compression::None,
         };
-        let ticket = self.topics.writer(&key()).unwrap().append(block).unwrap();
-        assert!(matches!(block_on(ticket), Outcome::Stored));
+        let ticket = self.topics.writer(&key())?.append(block)?;
+        Ok(block_on(ticket))
     }
 
     /// Begins to deliver; whether nothing waits.
@@ -353,6 +358,29 @@ fn the_power_goes_at_each_step_of_a_replay() {
         assert!(cut < 500, "the replay never comes to its end");
     }
     assert!(moved > 2 && kept > 2, "{moved} moved, {kept} kept");
+}
+
+#[test]
+fn a_full_volume_takes_no_replay_and_gets_room_when_letters_are_dropped() {
+    let machine = Machine::new(5);
+    let node = with_letters(&machine);
+    let large: &'static str = Box::leak("x".repeat(16 << 10).into_boxed_str());
+    while let Ok(Outcome::Stored) = node.try_send(large) {}
+    let small: &'static str = Box::leak("x".repeat(64).into_boxed_str());
+    while let Ok(Outcome::Stored) = node.try_send(small) {}
+    let before = node.letters();
+    let refused = node.topics.replay(&key(), &these(&[1])).unwrap_err();
+    assert!(
+        matches!(refused, UndeliveredError::Append(_)),
+        "{refused:?}"
+    );
+    assert_eq!(node.letters(), before);
+    assert_eq!(
+        node.topics.discard(&key(), &these(&[0, 1])).unwrap(),
+        [0, 1]
+    );
+    assert_eq!(node.letters(), before[2..]);
+    assert_eq!(node.counts().discarded, 2);
 }
 
 #[test]
