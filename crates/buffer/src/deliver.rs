@@ -238,7 +238,7 @@ impl Deliverer {
             });
         }
         let behind = self.cursor() > self.lane.meters.durable_cursor.load(Ordering::Acquire);
-        if behind && self.saving.is_none() {
+        if behind && self.saving.is_none() && !self.lane.is_held() {
             let left = (self.saved_at + config.cursor_interval).saturating_sub(now);
             patience = patience.min(left.max(Duration::from_millis(1)));
         }

@@ -1,6 +1,6 @@
 //! A lane: a topic, or a group of topics, with one order.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -30,6 +30,8 @@ pub(crate) struct LaneCore {
     came: AtomicU64,
     went: AtomicU64,
     pub(crate) state: Mutex<ProviderState>,
+    /// The cursor on disk stays where it is.
+    held: AtomicBool,
 }
 
 /// Counters since the buffer was opened, and places in the stream.
@@ -91,6 +93,7 @@ impl LaneCore {
             came: AtomicU64::new(0),
             went: AtomicU64::new(0),
             state: Mutex::new(ProviderState::Unknown),
+            held: AtomicBool::new(false),
         }
     }
 
@@ -122,6 +125,16 @@ impl LaneCore {
     pub(crate) fn left(&self, bytes: u64) {
         self.went.fetch_add(bytes, Ordering::AcqRel);
         self.shared.total_bytes.fetch_sub(bytes, Ordering::AcqRel);
+    }
+
+    /// Keeps the cursor on disk where it is, or lets it go on.
+    pub(crate) fn hold(&self, held: bool) {
+        self.held.store(held, Ordering::Release);
+        self.ring();
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        self.held.load(Ordering::Acquire)
     }
 
     /// Looks up how much the log holds.

@@ -81,6 +81,12 @@ impl Outlet {
         self.lane.ring();
     }
 
+    /// While it is held the cursor on disk stays where it is: what was handed to the log since then can
+    /// be read there. What is delivered meanwhile comes again after a crash.
+    pub fn hold_cursor(&self, held: bool) {
+        self.lane.hold(held);
+    }
+
     /// Figures; counters are since this was opened, and nothing was written through it.
     #[must_use]
     pub fn stats(&self) -> LaneStats {

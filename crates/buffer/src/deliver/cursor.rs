@@ -35,7 +35,7 @@ impl Deliverer {
             lane.shared.change.notify();
         }
         let saved = lane.meters.durable_cursor.load(Ordering::Acquire);
-        if self.saving.is_some() || cursor <= saved {
+        if self.saving.is_some() || cursor <= saved || lane.is_held() {
             return;
         }
         let config = &lane.shared.config;

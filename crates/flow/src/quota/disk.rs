@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::Gates;
 use crate::metrics::PROJECT_DISK_BYTES;
 use crate::pipeline::letter_sink;
+use crate::topic::topic_sink;
 
 /// Measures what projects hold in a log.
 #[derive(Debug)]
@@ -56,9 +57,9 @@ impl DiskUse {
     }
 }
 
-/// Whose stream of the log it is: a slice's, or the dead letters' of a sink.
+/// Whose stream of the log it is: a slice's, the dead letters' of a sink, or a topic's.
 fn project_of(stream: &str) -> Option<ProjectId> {
-    if let Some(sink) = letter_sink(stream) {
+    if let Some(sink) = letter_sink(stream).or_else(|| topic_sink(stream)) {
         return Some(sink.source.branch.project);
     }
     // A slice's key begins with it; there are many of them, and the rest is not needed.
@@ -68,4 +69,20 @@ fn project_of(stream: &str) -> Option<ProjectId> {
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
 pub(super) fn show(project: ProjectId, bytes: u64) {
     metrics::gauge!(PROJECT_DISK_BYTES, "project" => project.to_string()).set(bytes as f64);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_stream_is_somebodys() {
+        let slice = "7/2/src/snk/2026-11-21T15:00:00.000Z/v1/2026-11-21T15:00:00.000Z";
+        let own = ["topic", "undelivered", "settled"].map(|p| format!("{p}/7/2/src/snk/17"));
+        let letters = "dead/7/2/src/snk".to_owned();
+        for stream in own.into_iter().chain([slice.to_owned(), letters]) {
+            assert_eq!(project_of(&stream), Some(ProjectId(7)), "{stream}");
+        }
+        assert_eq!(project_of("lane/orders"), None);
+    }
 }

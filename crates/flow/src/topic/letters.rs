@@ -109,21 +109,28 @@ impl Topics {
         settled: &Settled,
         letters: &[DeadLetter],
     ) -> Result<(), UndeliveredError> {
-        if settled.done.len() + letters.len() <= SETTLED_MAX {
-            return Ok(());
-        }
-        let oldest = self.read_letters(sink, settled, 0, letters.len())?;
-        let numbers = |letters: &[DeadLetter]| letters.iter().map(|l| l.number).collect::<Vec<_>>();
-        if numbers(&oldest) == numbers(letters) {
+        let few = settled.done.len() + letters.len() <= SETTLED_MAX;
+        if few || self.are_oldest(sink, settled, letters)? {
             Ok(())
         } else {
             Err(UndeliveredError::TooScattered)
         }
     }
 
+    fn are_oldest(
+        &self,
+        sink: &SinkKey,
+        settled: &Settled,
+        letters: &[DeadLetter],
+    ) -> Result<bool, UndeliveredError> {
+        let oldest = self.read_letters(sink, settled, 0, letters.len())?;
+        let numbers = |letters: &[DeadLetter]| letters.iter().map(|l| l.number).collect::<Vec<_>>();
+        Ok(numbers(&oldest) == numbers(letters))
+    }
+
     /// Puts the messages of letters at the end of their sink's stream: what is a letter before is a
     /// message after it, also when the process or the power goes in between. Returns the numbers of
-    /// these letters. Blocks for some syncs, and until what is with the provider has its answer.
+    /// these letters. Blocks for some syncs.
     ///
     /// # Errors
     /// When one of them is not there, or the log takes nothing; what did not get into the stream is
@@ -131,22 +138,24 @@ impl Topics {
     pub fn replay(&self, sink: &SinkKey, which: &Which) -> Result<Vec<u64>, UndeliveredError> {
         let place = self.place(sink);
         let turn = place.turn();
+        let settled = self.settled(&place, sink)?;
+        let letters = self.chosen(sink, &settled, which)?;
+        self.check_room(sink, &settled, &letters)?;
+        let numbers = letters.iter().map(|l| l.number).collect();
+        if letters.is_empty() {
+            return Ok(numbers);
+        }
         // What is in the stream must stay there until the letters are known to be done with.
-        place.leave();
-        let before = self.counts(sink);
-        place.hold(Some(before));
-        let done = self.settled(&place, sink).and_then(|settled| {
-            let letters = self.chosen(sink, &settled, which)?;
-            self.check_room(sink, &settled, &letters)?;
-            if !letters.is_empty() {
-                self.put_again(&place, sink, settled, &letters)?;
-            }
-            Ok(letters.iter().map(|l| l.number).collect())
-        });
+        place.hold(Some(self.counts(sink)));
+        let done = self.put_again(&place, sink, settled, &letters);
+        if place.is_moving() {
+            // That could not be found out: before anything is delivered it is tried again.
+            place.leave();
+        }
         place.hold(None);
         drop(turn);
         self.woken.notify_one();
-        done
+        done.map(|()| numbers)
     }
 
     /// Forgets letters; returns their numbers when that is on disk.
@@ -159,9 +168,13 @@ impl Topics {
         let mut settled = self.settled(&place, sink)?;
         let letters = self.chosen(sink, &settled, which)?;
         self.check_room(sink, &settled, &letters)?;
+        let are_oldest = self.are_oldest(sink, &settled, &letters)?;
         let numbers: Vec<u64> = letters.iter().map(|l| l.number).collect();
-        if !numbers.is_empty() {
-            settled.done.extend(&numbers);
+        settled.done.extend(&numbers);
+        if are_oldest {
+            // Nothing has to be remembered, and so nothing written: a volume that is full gets room.
+            self.free(sink, &settled)?;
+        } else {
             self.keep(&place, sink, settled)?;
         }
         Ok(numbers)

@@ -94,10 +94,21 @@ impl Place {
         self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Shows these figures until there are none.
+    /// Shows these figures until there are none, and keeps as long all that is in the stream. Whoever
+    /// calls it has the turn.
     pub(super) fn hold(&self, figures: Option<TopicStatistics>) {
+        if let Some((_, outlet)) = &self.slot().outlet {
+            outlet.hold_cursor(figures.is_some());
+        }
         // Replaced as a whole.
         *self.before.lock().unwrap_or_else(PoisonError::into_inner) = figures;
+    }
+
+    /// Whether letters are on their way, as far as is known.
+    pub(super) fn is_moving(&self) -> bool {
+        let settled = self.settled.lock();
+        let settled = settled.unwrap_or_else(PoisonError::into_inner);
+        settled.as_ref().is_some_and(|s| s.moving.is_some())
     }
 
     /// A block was committed.

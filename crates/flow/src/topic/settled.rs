@@ -4,9 +4,10 @@
 //!
 //! A replay is three blocks' syncs: that letters are *moving*, and from which sequence on their
 //! messages are to be found; the messages, each with the number of its letter; that the letters are
-//! done with. Nothing is delivered meanwhile, so no message goes before its letter is done with. A
-//! process that ends in between leaves *moving* behind, and the next one looks which of the messages
-//! are there before it delivers anything: their letters are done with, the others still letters.
+//! done with. Nothing leaves the stream meanwhile: what is delivered stays there until the letters are
+//! done with. A process that ends in between leaves *moving* behind, and the next one looks which of
+//! the messages are there before it delivers anything: their letters are done with, the others still
+//! letters.
 //!
 //! All of it is the last block of a stream of the sink: what is remembered is bounded by
 //! [`SETTLED_MAX`], since letters from the oldest on are freed by the log.
@@ -110,7 +111,7 @@ impl Topics {
         Ok(moved)
     }
 
-    /// The replay itself; whoever calls it has the sink's turn, and there is no outlet.
+    /// The replay itself; whoever calls it has the sink's turn, and holds what is in the stream.
     pub(super) fn put_again(
         &self,
         place: &Place,

@@ -88,10 +88,22 @@ impl Machine {
         *self.provider.lock().unwrap() = provider;
     }
 
+    /// What has come to the provider, each message once: what was delivered just before a crash comes
+    /// again under its number.
+    fn delivered(&self) -> Vec<String> {
+        let taken = self.provider.lock().unwrap().taken();
+        let numbered: BTreeMap<_, _> = taken.iter().map(|d| (d.sequence, &d.message)).collect();
+        let text = |message: &&Message| {
+            String::from_utf8(message.payload.clone().unwrap().to_vec()).unwrap()
+        };
+        numbered.values().map(text).collect()
+    }
+
     fn start(&self) -> Node {
         let env: Arc<dyn Env> = Arc::new(self.env.clone());
         let config = LogConfig {
             segment_size: 64 << 10,
+            max_bytes: 1 << 20,
             ..LogConfig::default()
         };
         let (log, _) = Log::open(Arc::clone(&env), Path::new("/log"), config).unwrap();
@@ -123,6 +135,10 @@ impl Machine {
 
 impl Node {
     fn send(&self, payload: &'static str) {
+        assert!(matches!(self.try_send(payload), Ok(Outcome::Stored)));
+    }
+
+    fn try_send(&self, payload: &'static str) -> Result<Outcome, AppendError> {
         let mut bytes = Vec::new();
         let message = Message {
             payload: Some(payload.into()),
@@ -139,27 +155,32 @@ impl Node {
             last_at: Timestamp::from_millis(1),
             compression: Compression::None,
         };
-        let ticket = self.topics.writer(&key()).unwrap().append(block).unwrap();
-        assert!(matches!(block_on(ticket), Outcome::Stored));
+        let ticket = self.topics.writer(&key())?.append(block)?;
+        Ok(block_on(ticket))
+    }
+
+    /// Begins to deliver; whether nothing waits.
+    fn look_after(&self) -> bool {
+        let streams = self.topics.streams(MESSAGES).remove(&key());
+        let streams = streams.unwrap_or_default();
+        let topic = self.sink.target.topic().unwrap();
+        self.topics.look_after(&self.sink, topic, false, &streams);
+        streams.iter().all(Stream::is_drained)
     }
 
     /// Delivers until nothing waits.
     fn deliver(&self) {
-        let place = self.topics.place(&key());
-        loop {
-            let streams = self.topics.streams(MESSAGES).remove(&key());
-            let streams = streams.unwrap_or_default();
-            if streams.iter().all(Stream::is_drained) {
-                break;
-            }
-            let topic = self.sink.target.topic().unwrap();
-            self.topics.look_after(&self.sink, topic, false, &streams);
-            // The cursor is written from time to time.
-            self.env.advance(Duration::from_secs(1));
-            place.wake();
-            std::thread::yield_now();
+        while !self.look_after() {
+            self.go_on();
         }
-        place.leave();
+        self.topics.place(&key()).leave();
+    }
+
+    /// The cursor is written from time to time.
+    fn go_on(&self) {
+        self.env.advance(Duration::from_secs(1));
+        self.topics.place(&key()).wake();
+        std::thread::yield_now();
     }
 
     fn letters(&self) -> Vec<(u64, String)> {
@@ -270,11 +291,42 @@ fn a_letter_that_is_refused_again_is_a_letter_again() {
 }
 
 #[test]
+fn while_letters_move_messages_are_delivered_and_stay() {
+    let machine = Machine::new(4);
+    let node = with_letters(&machine);
+    let place = node.topics.place(&key());
+    let trimmed = || {
+        let streams = node.topics.streams(MESSAGES).remove(&key()).unwrap();
+        streams.first().unwrap().stats.trimmed_to
+    };
+    while !node.look_after() {
+        node.go_on();
+    }
+    place.hold(Some(TopicStatistics::NOTHING));
+    let before = trimmed();
+    // The second of them is taken after all that was done about the first.
+    for (n, payload) in (3..).zip(["x0", "x1"]) {
+        node.send(payload);
+        while machine.provider.lock().unwrap().taken().len() < n {
+            node.go_on();
+        }
+    }
+    // Whatever was handed to the log before is on the disk after it.
+    node.send("x2");
+    assert_eq!(trimmed(), before);
+    place.hold(None);
+    node.deliver();
+    assert_eq!(trimmed(), before + 3);
+}
+
+#[test]
 fn the_power_goes_at_each_step_of_a_replay() {
     let (mut moved, mut kept) = (0, 0);
     for cut in 0.. {
         let machine = Machine::new(cut);
         let node = with_letters(&machine);
+        // What is moved is delivered as soon as it is there.
+        node.look_after();
         machine.env.cut_power_after(cut);
         let done = node.topics.replay(&key(), &these(&[1, 3]));
         let calls_left = node.log.health().is_ok();
@@ -290,7 +342,7 @@ fn the_power_goes_at_each_step_of_a_replay() {
         let counts = node.counts();
         assert_eq!((counts.accepted, counts.lost), (7, 0), "{cut}: {counts:?}");
         let letters = node.letters();
-        let mut all = machine.provider.lock().unwrap().payloads("t");
+        let mut all = machine.delivered();
         if done.is_ok() {
             assert_eq!(all, ["w0", "w1", "m1", "m3"], "{cut}");
         }
@@ -306,6 +358,29 @@ fn the_power_goes_at_each_step_of_a_replay() {
         assert!(cut < 500, "the replay never comes to its end");
     }
     assert!(moved > 2 && kept > 2, "{moved} moved, {kept} kept");
+}
+
+#[test]
+fn a_full_volume_takes_no_replay_and_gets_room_when_letters_are_dropped() {
+    let machine = Machine::new(5);
+    let node = with_letters(&machine);
+    let large: &'static str = Box::leak("x".repeat(16 << 10).into_boxed_str());
+    while let Ok(Outcome::Stored) = node.try_send(large) {}
+    let small: &'static str = Box::leak("x".repeat(64).into_boxed_str());
+    while let Ok(Outcome::Stored) = node.try_send(small) {}
+    let before = node.letters();
+    let refused = node.topics.replay(&key(), &these(&[1])).unwrap_err();
+    assert!(
+        matches!(refused, UndeliveredError::Append(_)),
+        "{refused:?}"
+    );
+    assert_eq!(node.letters(), before);
+    assert_eq!(
+        node.topics.discard(&key(), &these(&[0, 1])).unwrap(),
+        [0, 1]
+    );
+    assert_eq!(node.letters(), before[2..]);
+    assert_eq!(node.counts().discarded, 2);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The dashboard in a real Chromium: `ui/test/dashboard.mjs` is what it does there.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -18,28 +18,32 @@ fn screenshots() -> PathBuf {
     )
 }
 
-/// An endpoint that refuses each message for good when it comes for the first time, and takes it after.
+/// An endpoint that refuses each message for good, and takes it when it comes as another one.
 fn endpoint() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
-        let mut seen = HashSet::new();
+        let mut refused = HashMap::new();
         for stream in listener.incoming() {
             let mut stream = BufReader::new(stream.unwrap());
-            let mut length = 0;
+            let (mut length, mut key) = (0, String::new());
             let mut line = String::new();
             while stream.read_line(&mut line).unwrap() > 2 {
                 let field = line.to_ascii_lowercase();
                 if let Some(value) = field.strip_prefix("content-length:") {
                     length = value.trim().parse().unwrap();
                 }
+                if let Some(value) = field.strip_prefix("idempotency-key:") {
+                    key = value.trim().to_owned();
+                }
                 line.clear();
             }
             let mut body = vec![0; length];
             stream.read_exact(&mut body).unwrap();
-            let status = match seen.insert(body) {
-                true => "422 Unprocessable Content",
-                false => "200 OK",
+            let status = if *refused.entry(body).or_insert_with(|| key.clone()) == key {
+                "422 Unprocessable Content"
+            } else {
+                "200 OK"
             };
             let answer =
                 format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
