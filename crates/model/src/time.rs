@@ -68,9 +68,9 @@ impl TimestampText {
     fn of(t: Timestamp) -> Self {
         let mut text = *b"0000-00-00T00:00:00.000Z";
         let mut put = |from: usize, digits: usize, number: i64| {
-            let mut left = number;
-            for byte in text.iter_mut().skip(from).take(digits).rev() {
-                *byte = b'0' + u8::try_from(left % 10).unwrap_or(0);
+            let mut left = u32::try_from(number).unwrap_or(0);
+            for place in (from..from + digits).rev() {
+                text[place] = b'0' + (left % 10) as u8;
                 left /= 10;
             }
         };
@@ -108,10 +108,53 @@ impl TimestampText {
 #[error("\"{0}\" is not a time like 2006-01-02T15:04:05.000Z")]
 pub struct InvalidTimestamp(pub String);
 
+/// Reads `2006-01-02T15:04:05Z`, with or without three decimals: what most texts are. Nothing when
+/// it is something else, be that a moment or not.
+fn usual(text: &[u8]) -> Option<Timestamp> {
+    let number = |from: usize, digits: usize| {
+        let digits = text.get(from..from + digits)?;
+        digits.iter().try_fold(0, |n, b| {
+            let digit = b.is_ascii_digit().then(|| i64::from(b - b'0'))?;
+            Some(n * 10 + digit)
+        })
+    };
+    let millis = match (text.len(), text.get(19)?, text.last()?) {
+        (20, b'Z', _) => 0,
+        (24, b'.', b'Z') => number(20, 3)?,
+        _ => return None,
+    };
+    let marks = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
+    if marks.iter().any(|(at, mark)| text.get(*at) != Some(mark)) {
+        return None;
+    }
+    let (year, month, day) = (number(0, 4)?, number(5, 2)?, number(8, 2)?);
+    let (hour, minute, second) = (number(11, 2)?, number(14, 2)?, number(17, 2)?);
+    // Days that only some months have are left to the calendar library.
+    if !(1..=12).contains(&month) || !(1..=28).contains(&day) || year == 9999 {
+        return None;
+    }
+    if hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    // As in `TimestampText`: years are counted from March.
+    let (year, month) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
+    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
+    let days = 365 * year + leap_days + (153 * month + 2) / 5 + day - 1 - 719_468;
+    let seconds = (days * 24 + hour) * 3600 + minute * 60 + second;
+    Some(Timestamp::from_millis(seconds * 1000 + millis))
+}
+
 impl FromStr for Timestamp {
     type Err = InvalidTimestamp;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some(t) = usual(text.as_bytes()) {
+            return Ok(t);
+        }
         match text.parse::<jiff::Timestamp>() {
             Ok(t) => Ok(Self::from_millis(t.as_millisecond())),
             Err(_) => Err(InvalidTimestamp(text.to_owned())),
@@ -188,6 +231,12 @@ mod tests {
             let expected = jiff::Timestamp::from_millisecond(millis).unwrap();
             let shown = Timestamp::from_millis(millis).to_string();
             assert_eq!(shown, format!("{expected:.3}"));
+            assert_eq!(shown.parse(), Ok(Timestamp::from_millis(millis)));
+            let whole = format!("{}Z", shown.split('.').next().unwrap());
+            assert_eq!(
+                whole.parse(),
+                Ok(Timestamp::from_millis(millis.div_euclid(1000) * 1000))
+            );
         };
         // Every day of two periods of 400 years, at another time each.
         for day in -146_097_i64..146_097 {
@@ -206,6 +255,24 @@ mod tests {
         }
         assert_eq!(Timestamp::from_millis(i64::MAX), Timestamp::MAX);
         assert_eq!(Timestamp::from_millis(i64::MIN), Timestamp::MIN);
+    }
+
+    #[test]
+    fn what_is_no_moment_is_refused() {
+        for text in [
+            "2026-02-29T00:00:00Z",
+            "2026-13-01T00:00:00Z",
+            "2026-00-01T00:00:00Z",
+            "2026-01-00T00:00:00Z",
+            "2026-01-01T24:00:00Z",
+            "2026-01-01T00:60:00Z",
+            "2026-01-01T00:00:00",
+            "2026-01-01T00:00:00.00xZ",
+            "2026x01-01T00:00:00Z",
+            "+026-01-01T00:00:00Z",
+        ] {
+            assert!(text.parse::<Timestamp>().is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -8,6 +8,8 @@ use bytes::Bytes;
 use forebay_remote::cache::Hash;
 use forebay_remote::keyed::Rows;
 
+use crate::source::files::buffers::Buffers;
+
 /// A record.
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
@@ -43,6 +45,14 @@ pub(crate) struct Lines {
     /// Of each row, in their order.
     pub(crate) lines: Vec<Line>,
     pub(crate) table: Typed,
+    /// Where the part's memory goes.
+    pub(crate) buffers: Buffers,
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        self.buffers.give_back(std::mem::take(&mut self.bytes));
+    }
 }
 
 /// A line of a part.

@@ -20,10 +20,12 @@ use crate::engine::{Run, Surroundings};
 use crate::record::{Batch, Dead, Line, Lines, Origin, Position, Settled, Stage, Typed};
 use crate::state::FilePoint;
 
+pub(crate) mod buffers;
 mod chunk;
 mod list;
 mod readers;
 
+use buffers::Buffers;
 use chunk::{Chunk, Job, Kind, Limits};
 use list::FileRef;
 use readers::Readers;
@@ -60,12 +62,12 @@ struct Bad {
 }
 
 /// Where the sequence of parts is.
-#[derive(Default)]
 struct Place {
     part: u64,
     /// Lines of the file before the next part.
     lines: u64,
     bad: u64,
+    buffers: Buffers,
 }
 
 impl FileSource {
@@ -87,7 +89,9 @@ impl FileSource {
             line: usize::try_from(self.files.max_line_size.0).unwrap_or(usize::MAX),
         };
         let progress = Arc::clone(&self.run.progress);
-        let readers = Readers::new(jobs, self.files.readers as usize, limits, progress);
+        let buffers = Buffers::new(limits.chunk.saturating_add(chunk::READ));
+        let count = self.files.readers as usize;
+        let readers = Readers::new(jobs, count, limits, progress, buffers.clone());
         let chunks = futures::stream::unfold(readers, async |mut readers| {
             let chunk = readers.next().await?;
             Some((chunk, readers))
@@ -102,7 +106,12 @@ impl FileSource {
             }
         };
         let mut parts = std::pin::pin!(chunks.map(parse).buffered(self.concurrency));
-        let mut place = Place::default();
+        let mut place = Place {
+            part: 0,
+            lines: 0,
+            bad: 0,
+            buffers,
+        };
         loop {
             let next = tokio::select! {
                 next = parts.next() => next,
@@ -214,6 +223,7 @@ impl FileSource {
             },
             lines: part.good,
             table: part.table.unwrap_or_default(),
+            buffers: place.buffers.clone(),
         };
         if !is_typed {
             return Ok(self.give_each(&lines, out).await);
@@ -288,14 +298,14 @@ fn parsed(chunk: Chunk, reader: &Reader, line_max: usize) -> Parsed {
                 } else if !range.is_empty() {
                     let body = bytes.slice(range.clone());
                     let read = match &mut typing {
-                        Some(typing) => typing.add(body.clone()),
-                        None => convert::json(body.clone()),
+                        Some(typing) => typing.add(body),
+                        None => convert::json(body),
                     };
                     match read {
                         Ok(()) => good.push(Line { number, range }),
                         Err(error) => bad.push(Bad {
                             number,
-                            body,
+                            body: bytes.slice(range),
                             error,
                         }),
                     }

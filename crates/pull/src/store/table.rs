@@ -117,7 +117,10 @@ impl TableWriter {
         let plan = match &self.known {
             None => None,
             Some(known) => {
-                let hashes = hashes(&parts, &wanted);
+                // A row without its hashes must not be taken for another one.
+                let hashes = hashes(&parts, &wanted).ok_or_else(|| {
+                    Failure::Destination("rows came without the hashes of the cache".to_owned())
+                })?;
                 let plan = known.plan(&wanted, hashes).await?;
                 add(&progress.unchanged, wanted.len() - plan.wanted.len());
                 wanted.clone_from(&plan.wanted);
@@ -273,14 +276,16 @@ impl Gathered {
     }
 }
 
-/// The hashes of the rows at some places of a batch, in their order.
-fn hashes(parts: &[Part], wanted: &[usize]) -> Vec<(Hash, Hash)> {
+/// The hashes of the rows at some places of a batch, in their order; nothing when one has none.
+fn hashes(parts: &[Part], wanted: &[usize]) -> Option<Vec<(Hash, Hash)>> {
     let of_part = |part: &'_ Part| {
         let hashes = &part.table().hashes;
-        let of_place = |place: &usize| hashes.get(*place).copied().unwrap_or_default();
+        let of_place = |place: &usize| hashes.get(*place).copied();
         part.places.iter().map(of_place).collect::<Vec<_>>()
     };
-    let all: Vec<(Hash, Hash)> = parts.iter().flat_map(of_part).collect();
-    let wanted = wanted.iter().filter_map(|place| all.get(*place));
-    wanted.copied().collect()
+    let all: Vec<_> = parts.iter().flat_map(of_part).collect();
+    let wanted = wanted
+        .iter()
+        .map(|place| all.get(*place).copied().flatten());
+    wanted.collect()
 }

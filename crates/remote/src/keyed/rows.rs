@@ -136,26 +136,26 @@ impl Rows {
         self.cells.is_empty()
     }
 
-    /// Adds a row whose cells `write` writes, in the order of the columns. When it fails, or when
-    /// that is another number of cells, nothing is added.
+    /// Adds a row whose cells `write` writes, in the order of the columns. When it fails, nothing is
+    /// added.
     ///
     /// # Errors
     /// Those of `write`.
     ///
     /// # Panics
-    /// Not in a release build: when it wrote another number of cells.
+    /// When it wrote another number of cells than there are columns: all rows behind would be wrong.
     pub fn add<E>(
         &mut self,
         write: impl FnOnce(&mut RowWriter<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let (cells, texts) = (self.cells.len(), self.texts.len());
         let written = write(&mut RowWriter { rows: self });
-        let is_whole = self.cells.len() == cells + self.width;
-        debug_assert!(is_whole || written.is_err(), "a row has all its cells");
-        if written.is_err() || !is_whole {
+        if written.is_err() {
             self.cells.truncate(cells);
             self.texts.truncate(texts);
         }
+        let whole = cells + if written.is_ok() { self.width } else { 0 };
+        assert_eq!(self.cells.len(), whole, "a row has all its cells");
         written
     }
 

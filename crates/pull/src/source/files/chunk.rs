@@ -13,11 +13,12 @@ use bytes::{Bytes, BytesMut};
 use flate2::bufread::MultiGzDecoder;
 use tokio::sync::mpsc;
 
+use super::buffers::Buffers;
 use super::list::{FileRef, Packing};
 use crate::engine::outcome::{Progress, add};
 
 /// What is read at once.
-const READ: usize = 128 << 10;
+pub(super) const READ: usize = 128 << 10;
 /// What is kept of a line that is too long.
 pub(super) const LONG_KEPT: usize = 1024;
 
@@ -110,6 +111,7 @@ impl Segment {
         self,
         limits: Limits,
         progress: &Arc<Progress>,
+        buffers: &Buffers,
         out: &mpsc::Sender<Chunk>,
     ) -> Result<Option<u64>, String> {
         let failed = Arc::new(AtomicBool::new(false));
@@ -122,6 +124,7 @@ impl Segment {
             in_long_line: false,
             failed,
             progress,
+            buffers,
             out,
         };
         let has_lines = cutter.read()?;
@@ -141,6 +144,7 @@ struct Cutter<'a> {
     /// Reading has failed, not unpacking.
     failed: Arc<AtomicBool>,
     progress: &'a Arc<Progress>,
+    buffers: &'a Buffers,
     out: &'a mpsc::Sender<Chunk>,
 }
 
@@ -154,7 +158,9 @@ impl Cutter<'_> {
             let from = self.buffer.len();
             if self.buffer.capacity() < from + READ {
                 // Room for all of the next part: what is read stays where it is.
-                self.buffer.reserve(self.limits.chunk.max(from) + READ);
+                let mut next = self.buffers.take(self.limits.chunk.max(from) + READ);
+                next.extend_from_slice(&self.buffer);
+                self.buffer = next;
             }
             self.buffer.resize(from + READ, 0);
             let room = self.buffer.get_mut(from..).unwrap_or_default();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::buffers::Buffers;
 use super::chunk::{Chunk, Job, Limits, Segment};
 use crate::engine::outcome::Progress;
 
@@ -24,6 +25,7 @@ pub(super) struct Readers {
     ahead: usize,
     limits: Limits,
     progress: Arc<Progress>,
+    buffers: Buffers,
     /// The byte behind the last segment of this file.
     reached: u64,
 }
@@ -42,6 +44,7 @@ impl Readers {
         count: usize,
         limits: Limits,
         progress: Arc<Progress>,
+        buffers: Buffers,
     ) -> Self {
         let ahead = (AHEAD / limits.chunk.max(1)).clamp(1, PARTS_AHEAD);
         let size = (ahead * limits.chunk) as u64;
@@ -52,6 +55,7 @@ impl Readers {
             ahead,
             limits,
             progress,
+            buffers,
             reached: 0,
         }
     }
@@ -90,10 +94,13 @@ impl Readers {
     fn start(&mut self, segment: Segment) {
         let (sender, parts) = mpsc::channel(self.ahead);
         let (limits, progress) = (self.limits, Arc::clone(&self.progress));
+        let buffers = self.buffers.clone();
         self.reading.push_back(Reading {
             parts,
             is_joint: segment.is_joint(),
-            task: tokio::task::spawn_blocking(move || segment.read(limits, &progress, &sender)),
+            task: tokio::task::spawn_blocking(move || {
+                segment.read(limits, &progress, &buffers, &sender)
+            }),
         });
     }
 }
