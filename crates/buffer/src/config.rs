@@ -60,7 +60,8 @@ pub struct BufferConfig {
     pub min_free_bytes: u64,
     /// The largest message: key, payload and headers. Default 1 MiB, at most 8 MiB.
     pub max_message_bytes: usize,
-    /// Bytes of messages that are put together into one block at most. Default 256 KiB.
+    /// Bytes of messages that are put together into one block at most. Default 256 KiB. A lane keeps
+    /// the memory of up to 16 blocks while it writes one after another.
     pub block_bytes: usize,
     /// Topics that share one order, by the group's name. Each other topic is a lane by itself.
     pub groups: BTreeMap<String, Vec<String>>,

@@ -1,7 +1,7 @@
 //! The way in: messages gather in an open block, blocks are handed to the log, one fsync answers
 //! for all.
 //!
-//! A block is sealed when the disk is free for it, or when it is full: as long as a block of the
+//! A block is sealed when the disk is free for it, or when it is full: as long as any block of the
 //! lane is being written, messages gather in the next. So few writers get small blocks and short
 //! waits, many get large blocks, and no timer is needed.
 //!

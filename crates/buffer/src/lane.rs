@@ -107,10 +107,14 @@ impl LaneCore {
     /// Messages were taken. Called under the lock of the intake alone, so all but one of the counters
     /// need no more than a store.
     pub(crate) fn entered(&self, messages: u64, bytes: u64) {
-        let add =
-            |n: &AtomicU64, more| n.store(n.load(Ordering::Relaxed) + more, Ordering::Relaxed);
         add(&self.meters.written, messages);
         add(&self.meters.written_bytes, bytes);
+        self.comes(bytes);
+    }
+
+    /// Bytes are on their way to the log: of messages just taken, or of such as the provider did not
+    /// take. Called under the lock of the intake alone.
+    pub(crate) fn comes(&self, bytes: u64) {
         add(&self.came, bytes);
         self.shared.total_bytes.fetch_add(bytes, Ordering::AcqRel);
     }
@@ -240,6 +244,11 @@ impl LaneCore {
             }
         }
     }
+}
+
+/// For a counter that only the holder of a lock changes.
+fn add(counter: &AtomicU64, more: u64) {
+    counter.store(counter.load(Ordering::Relaxed) + more, Ordering::Relaxed);
 }
 
 impl Hear for LaneCore {

@@ -17,7 +17,8 @@ pub struct Message {
     pub payload: Option<Bytes>,
     /// Headers, in order; a name may come twice.
     pub headers: Vec<Header>,
-    /// When it happened, in milliseconds since 1970. `None`: when it is written.
+    /// When it happened, in milliseconds since 1970. `None`: when it is written, or a few milliseconds
+    /// before (the kernel's coarse clock).
     pub timestamp_ms: Option<i64>,
 }
 

@@ -190,9 +190,7 @@ impl Deliverer {
 
     fn turn_to_disk(&self, intake: &mut crate::intake::Intake, bytes: u64) -> Handed {
         let lane = &self.lane;
-        if bytes > 0 {
-            lane.entered(0, bytes);
-        }
+        lane.comes(bytes);
         intake.direct = false;
         intake.seal(lane.shared.config.block_bytes);
         lane.shared.tell(Event::Buffering {
