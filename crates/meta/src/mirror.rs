@@ -33,7 +33,8 @@ const PAUSE_PER_ENTRY: Duration = Duration::from_micros(10);
 pub struct Snapshot<T> {
     /// All transactions up to this one, and none after it.
     pub revision: Revision,
-    /// The last transaction that changed something in here, as far as the mirror has noticed.
+    /// No later transaction has changed something in here. It is the last one that has, or that as of
+    /// which the mirror has read everything: what was removed before, no reading shows.
     pub changed_at: Revision,
     /// By key (`crate::keys`).
     pub entries: Arc<BTreeMap<String, Revised<Arc<T>>>>,
@@ -281,6 +282,7 @@ impl<T: Stored + Send + Sync + 'static> MirrorTask<T> {
             }
             if !page.more {
                 next.revision = from;
+                next.changed_at = next.changed_at.max(from);
                 next.loaded = true;
                 next.entries = Arc::new(entries);
                 return Ok((next, from, page.revision));
@@ -336,8 +338,6 @@ impl<T: Stored + Send + Sync + 'static> MirrorTask<T> {
         if same {
             next.entries = Arc::clone(&self.show.borrow().entries);
         }
-        // A new reading does not see what was removed: it must not seem to go back.
-        next.changed_at = next.changed_at.max(self.show.borrow().changed_at);
         let snapshot = Arc::new(next.clone());
         self.show.send_replace(snapshot);
     }

@@ -104,6 +104,19 @@ async fn it_ends_by_its_token_and_says_so() {
 }
 
 #[tokio::test]
+async fn what_was_removed_before_it_began_counts_as_seen() {
+    let (store, _dir) = store();
+    put(&store, "m/a", 1).await;
+    put(&store, "m/b", 1).await;
+    let mut txn = Txn::new();
+    txn.delete("m/b");
+    let removed = store.txn(txn).await.unwrap();
+    let running = start(&store);
+    running.mirror.ready().await.unwrap();
+    assert_eq!(running.mirror.snapshot().changed_at, removed);
+}
+
+#[tokio::test]
 async fn what_can_not_be_read_is_left_out_and_counted() {
     let (store, _dir) = store();
     put(&store, "m/a", 1).await;
