@@ -95,7 +95,7 @@ impl TimestampText {
         Self(text)
     }
 
-    /// It.
+    /// The 24 characters.
     #[must_use]
     pub fn as_str(&self) -> &str {
         // Digits and separators are ASCII.
