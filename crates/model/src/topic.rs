@@ -209,19 +209,31 @@ fn not_http(header: &Column) -> Option<String> {
             "header \"{name}\" is none of HTTP, allowed are a-z, A-Z, 0-9 and !#$%&'*+-.^_`|~"
         ));
     }
-    let own = [
+    is_reserved_http_header(name).then(|| format!("header \"{name}\" is set by the server itself"))
+}
+
+/// Whether a header of HTTP is set by the delivery itself or belongs to the connection: no message
+/// has it.
+#[must_use]
+pub fn is_reserved_http_header(name: &str) -> bool {
+    let reserved = [
         "authorization",
         "connection",
         "content-length",
+        "expect",
         "host",
         "idempotency-key",
+        "keep-alive",
         "message-key",
         "message-topic",
         "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
         "transfer-encoding",
+        "upgrade",
     ];
-    own.contains(&name.to_ascii_lowercase().as_str())
-        .then(|| format!("header \"{name}\" is set by the server itself"))
+    reserved.iter().any(|r| r.eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]
