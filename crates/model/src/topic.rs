@@ -212,6 +212,14 @@ fn not_http(header: &Column) -> Option<String> {
     is_reserved_http_header(name).then(|| format!("header \"{name}\" is set by the server itself"))
 }
 
+/// Whether a header of HTTP is none that a person configures for all requests: each has its own, or
+/// its connection needs it.
+#[must_use]
+pub fn is_own_http_header(name: &str) -> bool {
+    let may_be_set = ["authorization", "host", "proxy-authorization"];
+    is_reserved_http_header(name) && !may_be_set.iter().any(|n| n.eq_ignore_ascii_case(name))
+}
+
 /// Whether a header of HTTP is set by the delivery itself or belongs to the connection: no message
 /// has it.
 #[must_use]

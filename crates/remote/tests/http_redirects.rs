@@ -288,6 +288,24 @@ fn what_could_not_be_delivered_is_told_with_its_place() {
 }
 
 #[test]
+fn a_redirect_is_a_dead_letter_where_it_is_configured_as_a_refusal() {
+    let server = Server::start(|_, _| to("301 Moved Permanently", "/new"));
+    let dir = tempfile::tempdir().unwrap();
+    let config = HttpConfig {
+        refused: vec![301],
+        ..HttpConfig::new(server.url("/in"))
+    };
+    let buffer = open(&dir, config);
+    buffer.write_blocking("t", Message::new("m")).unwrap();
+    buffer.flush_blocking(LIMIT).unwrap();
+    let letters: Vec<_> = buffer.dead_letters(0).map(Result::unwrap).collect();
+    assert_eq!((letters.len(), letters[0].attempts), (1, 3));
+    assert!(letters[0].error.contains("Location: /new"), "{letters:?}");
+    buffer.close(Closing::Leave).unwrap();
+    assert_eq!(server.lines(), ["POST /in"; 3]);
+}
+
+#[test]
 fn of_an_answer_without_an_end_little_is_read() {
     for (status, attempts) in [("200 OK", 1), ("422 Unprocessable Content", 3), ("503 x", 2)] {
         let server = Server::start(move |_, number| {

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use forebay_buffer::{Batch, Connection, Delivery, Done, Lane, Provider, SendError};
-use forebay_model::{Clock, is_reserved_http_header};
+use forebay_model::{Clock, is_own_http_header};
 use reqwest::header::{
-    AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION,
+    AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
 };
 use reqwest::{StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
@@ -178,7 +178,7 @@ fn configured(config: &HttpConfig) -> Result<HeaderMap, HttpConfigError> {
     for (name, value) in &config.headers {
         let parsed = HeaderName::try_from(name);
         let parsed = parsed.map_err(|e| wrong("headers", name, e.to_string()))?;
-        if is_own(&parsed) && parsed != HOST {
+        if is_own_http_header(name) {
             let problem = "each request has its own".to_owned();
             return Err(wrong("headers", name, problem));
         }
@@ -194,9 +194,10 @@ fn configured(config: &HttpConfig) -> Result<HeaderMap, HttpConfigError> {
     Ok(headers)
 }
 
-/// Headers that each request has of its own, or that its connection needs: no message sets them.
-fn is_own(name: &HeaderName) -> bool {
-    is_reserved_http_header(name.as_str()) && ![AUTHORIZATION, PROXY_AUTHORIZATION].contains(name)
+/// Whether a message can have a header.
+fn may_have(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    !is_own_http_header(name) && name != HOST.as_str()
 }
 
 impl Provider for HttpProvider {
@@ -256,7 +257,7 @@ impl HttpConnection {
             let value = value.as_deref().unwrap_or_default();
             let header = HeaderName::try_from(&**name)
                 .ok()
-                .filter(|name| !is_own(name))
+                .filter(may_have)
                 .zip(HeaderValue::from_bytes(value).ok());
             let Some((name, value)) = header else {
                 return Err(SendError::rejected(format!(
@@ -316,6 +317,10 @@ impl HttpConnection {
 
     /// No answer, or one that leads elsewhere: an endpoint may come back or be put right.
     fn unanswered(&self, error: &HttpError) -> SendError {
+        let refused = &self.provider.config.refused;
+        if error.status.is_some_and(|s| refused.contains(&s.as_u16())) {
+            return SendError::rejected(error.text.clone());
+        }
         self.again(error.text.clone(), &error.headers)
     }
 
