@@ -57,8 +57,8 @@ impl ApiClient {
     /// # Errors
     /// When the address is none.
     pub(crate) fn at(base: &str, token: &str) -> Result<Self, Failure> {
-        let valid = Url::parse(base)
-            .is_ok_and(|u| matches!(u.scheme(), "http" | "https") && u.has_host());
+        let valid =
+            Url::parse(base).is_ok_and(|u| matches!(u.scheme(), "http" | "https") && u.has_host());
         if !valid {
             return Err(Failure::usage(format_args!(
                 "\"{base}\" is not an address like http://127.0.0.1:8000"

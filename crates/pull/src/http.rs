@@ -194,7 +194,11 @@ impl CallError {
     }
 
     fn of(error: HttpError, now: Timestamp) -> Self {
-        let prefix = if error.is_redirect() { "the answer is " } else { "" };
+        let prefix = if error.is_redirect() {
+            "the answer is "
+        } else {
+            ""
+        };
         Self {
             status: error.status,
             retry_after: calls::retry_after(&error.headers, now),

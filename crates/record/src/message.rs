@@ -163,9 +163,7 @@ impl CompiledMessage {
             message.value.push(b'}');
         }
         if let Some(value) = self.content_type.value(record) {
-            message
-                .headers
-                .push((Arc::from(ContentType::NAME), value));
+            message.headers.push((Arc::from(ContentType::NAME), value));
         }
         Ok(message)
     }
@@ -262,26 +260,27 @@ mod tests {
         let limits = Limits {
             row_size: ByteSize(60),
         };
-        let said = |value: MessageValue, headers: &[&str], kind, batches, record: &RecordContext| {
-            let topic = TopicSink {
-                kind,
-                provider: "p".to_owned(),
-                topic: "t".to_owned(),
-                batches,
-                method: forebay_model::HttpMethod::Post,
-                message: MessageMapping {
-                    value,
-                    key: None,
-                    headers: headers.iter().map(|h| column(h, ColumnKind::Ip)).collect(),
-                },
+        let said =
+            |value: MessageValue, headers: &[&str], kind, batches, record: &RecordContext| {
+                let topic = TopicSink {
+                    kind,
+                    provider: "p".to_owned(),
+                    topic: "t".to_owned(),
+                    batches,
+                    method: forebay_model::HttpMethod::Post,
+                    message: MessageMapping {
+                        value,
+                        key: None,
+                        headers: headers.iter().map(|h| column(h, ColumnKind::Ip)).collect(),
+                    },
+                };
+                let none: [Result<Vec<u8>, TemplateError>; 0] = [];
+                let message = CompiledMessage::of_topic(&topic, &limits);
+                let message = message.render(record, &none, &mut || 0).unwrap();
+                let headers = message.headers.into_iter();
+                let headers = headers.map(|(n, v)| format!("{n}: {}", String::from_utf8_lossy(&v)));
+                headers.collect::<Vec<_>>().join(", ")
             };
-            let none: [Result<Vec<u8>, TemplateError>; 0] = [];
-            let message = CompiledMessage::of_topic(&topic, &limits);
-            let message = message.render(record, &none, &mut || 0).unwrap();
-            let headers = message.headers.into_iter();
-            let headers = headers.map(|(n, v)| format!("{n}: {}", String::from_utf8_lossy(&v)));
-            headers.collect::<Vec<_>>().join(", ")
-        };
         let plain = http::HeaderValue::from_static("text/plain; charset=UTF-8");
         let headers: http::HeaderMap = [(http::header::CONTENT_TYPE, plain)].into_iter().collect();
         let request = Arc::new(RequestInfo {

@@ -269,7 +269,11 @@ async fn read(
 
 /// What has failed and why, without the address: that may hold a secret.
 fn describe(what: &str, error: reqwest::Error) -> String {
-    let what = if error.is_timeout() { "timed out" } else { what };
+    let what = if error.is_timeout() {
+        "timed out"
+    } else {
+        what
+    };
     causes(what, &error.without_url())
 }
 

@@ -87,7 +87,11 @@ fn open(dir: &tempfile::TempDir, config: HttpConfig) -> Buffer {
         backoff: Duration::from_millis(5),
         ..BufferConfig::new(dir.path())
     };
-    Buffer::open(settings, HttpProvider::new(config, Arc::new(ManualClock::default())).unwrap()).unwrap()
+    Buffer::open(
+        settings,
+        HttpProvider::new(config, Arc::new(ManualClock::default())).unwrap(),
+    )
+    .unwrap()
 }
 
 #[test]

@@ -175,7 +175,11 @@ fn a_message_is_never_made_a_get_and_waits_until_it_is_taken() {
         let is_kept = status.starts_with("307") || status.starts_with("308");
         // Where it leads when it may be followed: to another server. Else to our own, which takes
         // whatever comes there.
-        let location = if is_kept { elsewhere.as_str() } else { "/other" };
+        let location = if is_kept {
+            elsewhere.as_str()
+        } else {
+            "/other"
+        };
         let redirect = to(status, location);
         let server = Server::start(move |request, number| match number {
             1..=3 if request.line.ends_with(" /in") => redirect.clone(),
@@ -197,7 +201,10 @@ fn a_message_is_never_made_a_get_and_waits_until_it_is_taken() {
                 .unwrap();
             let said = down(&events);
             assert!(said.starts_with(&format!("{} ", &status[..3])), "{said}");
-            assert!(said.contains(location) && said.contains("not followed"), "{said}");
+            assert!(
+                said.contains(location) && said.contains("not followed"),
+                "{said}"
+            );
             buffer.close(Closing::Drain(LIMIT)).unwrap();
             let requests = server.requests();
             assert_eq!(requests.len(), 4, "{status}: {requests:?}");
@@ -209,7 +216,11 @@ fn a_message_is_never_made_a_get_and_waits_until_it_is_taken() {
             assert!(requests[0].line.ends_with(" /in"), "{requests:?}");
         }
     }
-    assert_eq!(other.lines(), Vec::<String>::new(), "nothing went elsewhere");
+    assert_eq!(
+        other.lines(),
+        Vec::<String>::new(),
+        "nothing went elsewhere"
+    );
 }
 
 #[test]
@@ -220,9 +231,7 @@ fn the_same_request_goes_on_within_its_origin() {
             let known = Arc::clone(&own);
             let server = Server::start(move |request, _| match request.line.as_str() {
                 "PATCH /in?a=b" => to(status, "in/next?c=d#e"),
-                "PATCH /in/next?c=d" => {
-                    to(status, &format!("//{}/last", known.lock().unwrap()))
-                }
+                "PATCH /in/next?c=d" => to(status, &format!("//{}/last", known.lock().unwrap())),
                 _ => empty("200 OK"),
             });
             own.lock().unwrap().clone_from(&server.host);
@@ -263,7 +272,10 @@ fn a_redirect_that_goes_round_is_a_failure_after_some_hops() {
     let events = buffer.events();
     buffer.write_blocking("t", Message::new("m")).unwrap();
     let said = down(&events);
-    assert_eq!(said, "308 Permanent Redirect: more than 5 redirects one after another");
+    assert_eq!(
+        said,
+        "308 Permanent Redirect: more than 5 redirects one after another"
+    );
     buffer.close(Closing::Drain(LIMIT)).unwrap();
     assert_eq!(server.requests().len(), 13);
 }
@@ -307,7 +319,11 @@ fn a_redirect_is_a_dead_letter_where_it_is_configured_as_a_refusal() {
 
 #[test]
 fn of_an_answer_without_an_end_little_is_read() {
-    for (status, attempts) in [("200 OK", 1), ("422 Unprocessable Content", 3), ("503 x", 2)] {
+    for (status, attempts) in [
+        ("200 OK", 1),
+        ("422 Unprocessable Content", 3),
+        ("503 x", 2),
+    ] {
         let server = Server::start(move |_, number| {
             if number <= attempts {
                 format!("HTTP/1.1 {status}\r\n{ENDLESS}")
@@ -347,7 +363,12 @@ fn the_operators_headers_win_and_framing_is_nobodys() {
         .header("x-own", "2");
     buffer.write_blocking("t", message).unwrap();
     buffer.flush_blocking(LIMIT).unwrap();
-    let framing = ["Content-Length", "Host", "Idempotency-Key", "transfer-encoding"];
+    let framing = [
+        "Content-Length",
+        "Host",
+        "Idempotency-Key",
+        "transfer-encoding",
+    ];
     for name in framing {
         let message = Message::new("m").header(name, "0");
         buffer.write_blocking("t", message).unwrap();
@@ -355,7 +376,10 @@ fn the_operators_headers_win_and_framing_is_nobodys() {
     buffer.flush_blocking(LIMIT).unwrap();
     let letters: Vec<_> = buffer.dead_letters(0).map(Result::unwrap).collect();
     assert_eq!(letters.len(), framing.len());
-    assert!(letters[0].error.contains("\"Content-Length\""), "{letters:?}");
+    assert!(
+        letters[0].error.contains("\"Content-Length\""),
+        "{letters:?}"
+    );
     buffer.close(Closing::Leave).unwrap();
     let requests = server.requests();
     assert_eq!(requests.len(), 1, "{requests:?}");
@@ -371,7 +395,10 @@ fn the_operators_headers_win_and_framing_is_nobodys() {
         };
         let refused = HttpProvider::new(config, Arc::new(ManualClock::default()));
         let said = refused.err().unwrap().to_string();
-        assert!(said.starts_with(&format!("headers is {name:?}: ")), "{said}");
+        assert!(
+            said.starts_with(&format!("headers is {name:?}: ")),
+            "{said}"
+        );
     }
 }
 

@@ -158,12 +158,23 @@ fn a_sink_keeps_what_its_endpoint_redirects_and_says_where_to() {
         let delivery = delivery(&server);
         (delivery["retries"].as_u64()? >= 3).then_some(delivery)
     });
-    assert_eq!((&down["delivered"], &down["lag"]["records"]), (&0.into(), &2.into()));
+    assert_eq!(
+        (&down["delivered"], &down["lag"]["records"]),
+        (&0.into(), &2.into())
+    );
     assert_eq!(down["provider"]["state"], "down");
     let said = down["provider"]["error"].as_str().unwrap();
-    assert!(said.contains("302 Found, Location: /other?…: not followed"), "{said}");
+    assert!(
+        said.contains("302 Found, Location: /other?…: not followed"),
+        "{said}"
+    );
     assert!(!server.log().contains("hush-hush"), "{}", server.log());
-    assert!(endpoint.seen().iter().all(|s| s.line == "POST /in" && s.body == "{\"n\":10}"));
+    assert!(
+        endpoint
+            .seen()
+            .iter()
+            .all(|s| s.line == "POST /in" && s.body == "{\"n\":10}")
+    );
     assert_eq!(elsewhere.lines(), Vec::<String>::new());
     *is_open.lock().unwrap() = true;
     wait_for("the delivery of both", || {
@@ -188,7 +199,10 @@ fn a_sink_keeps_what_its_endpoint_redirects_and_says_where_to() {
     let args = ["apply", "--file", file.to_str().unwrap()];
     let refused = crate::server::run(&mut server.command(&args));
     let wanted = "header \"x-tenant\" is set by the provider \"hook\"";
-    assert!(refused.stderr.to_lowercase().contains(wanted), "{refused:?}");
+    assert!(
+        refused.stderr.to_lowercase().contains(wanted),
+        "{refused:?}"
+    );
 }
 
 #[test]
@@ -198,7 +212,11 @@ fn a_body_goes_on_with_its_own_content_type() {
     let bodies = "sources: [{ name: events, sinks: [{ name: hooks, http: { provider: hook } }] }]";
     let server = serving(dir.path(), &endpoint.url("/in"), bodies);
     let path = server.path("events");
-    for kind in ["text/plain; charset=UTF-8", "application/vnd.shop+json", "image/x-none"] {
+    for kind in [
+        "text/plain; charset=UTF-8",
+        "application/vnd.shop+json",
+        "image/x-none",
+    ] {
         let headers = [("Content-Type", kind)];
         let sent = crate::http::Client::new(server.source).send("POST", &path, &headers, b"\"x\"");
         assert_eq!(sent.unwrap().status, 200);
@@ -206,8 +224,14 @@ fn a_body_goes_on_with_its_own_content_type() {
     let seen = wait_for("the messages", || {
         Some(endpoint.seen()).filter(|seen| seen.len() == 3)
     });
-    assert!(seen[0].has("content-type: text/plain; charset=utf-8"), "{seen:?}");
-    assert!(seen[1].has("content-type: application/vnd.shop+json"), "{seen:?}");
+    assert!(
+        seen[0].has("content-type: text/plain; charset=utf-8"),
+        "{seen:?}"
+    );
+    assert!(
+        seen[1].has("content-type: application/vnd.shop+json"),
+        "{seen:?}"
+    );
     assert!(seen[2].has("content-type: image/x-none"), "{seen:?}");
 }
 
@@ -226,7 +250,14 @@ fn a_buffer_keeps_what_was_redirected_and_drains_it_later() {
     let buffer = buffer.to_str().unwrap();
     let url = endpoint.url("/in");
     let to_url = ["--dir", buffer, "--http", &url];
-    let send = ["buffer", "send", "--topic", "t", "--input", input.to_str().unwrap()];
+    let send = [
+        "buffer",
+        "send",
+        "--topic",
+        "t",
+        "--input",
+        input.to_str().unwrap(),
+    ];
     let running = forebay()
         .args([&send[..], &to_url, &["--drain", "3s"]].concat())
         .stderr(Stdio::piped())
@@ -245,7 +276,12 @@ fn a_buffer_keeps_what_was_redirected_and_drains_it_later() {
     let ended = forebay_with(&[&drain[..], &to_url].concat());
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(ended.stderr.contains(said), "{ended:?}");
-    assert!(endpoint.seen().iter().all(|s| s.line == "POST /in" && !s.body.is_empty()));
+    assert!(
+        endpoint
+            .seen()
+            .iter()
+            .all(|s| s.line == "POST /in" && !s.body.is_empty())
+    );
     *is_open.lock().unwrap() = true;
     let ended = forebay_with(&[&drain[..3], &to_url].concat());
     assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -281,8 +317,18 @@ fn a_job_sets_aside_what_its_destination_or_its_processing_redirects() {
         processing.url("/work")
     );
     for (more, stage, status, said) in [
-        (&destination, "storage", 303, "303 See Other, Location: /thanks: not followed"),
-        (&stage, "processing", 302, "302 Found, Location: https://login.example/?…: not followed"),
+        (
+            &destination,
+            "storage",
+            303,
+            "303 See Other, Location: /thanks: not followed",
+        ),
+        (
+            &stage,
+            "processing",
+            302,
+            "302 Found, Location: https://login.example/?…: not followed",
+        ),
     ] {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("a.jsonl"), "{\"id\":1}\n{\"id\":2}\n").unwrap();
@@ -290,12 +336,22 @@ fn a_job_sets_aside_what_its_destination_or_its_processing_redirects() {
         let ended = forebay_with(&["job", "run", &file, "--json"]);
         assert_eq!(ended.code, Some(6), "{ended:?}");
         let summary: Value = serde_json::from_str(&ended.stdout).unwrap();
-        assert_eq!((&summary["written"], &summary["dead"]), (&0.into(), &2.into()));
+        assert_eq!(
+            (&summary["written"], &summary["dead"]),
+            (&0.into(), &2.into())
+        );
         let listed = forebay_with(&["job", "dead", "ls", &file, "--json"]);
-        let letters: Vec<Value> = listed.stdout.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        let letters: Vec<Value> = listed
+            .stdout
+            .lines()
+            .map(|l| serde_json::from_str(l).unwrap())
+            .collect();
         assert_eq!(letters.len(), 2, "{listed:?}");
         let letter = &letters[0];
-        assert_eq!((&letter["stage"], &letter["status"]), (&stage.into(), &status.into()));
+        assert_eq!(
+            (&letter["stage"], &letter["status"]),
+            (&stage.into(), &status.into())
+        );
         assert!(letter["error"].as_str().unwrap().contains(said), "{letter}");
     }
     assert_eq!(storage.lines(), ["POST /in"; 6]);
@@ -310,7 +366,11 @@ fn pages_behind_redirects_keep_to_the_rate_limit() {
             Some(page) => to("302 Found", &format!("/v2?page={page}")),
             None => {
                 let page: u64 = path.strip_prefix("/v2?page=").unwrap().parse().unwrap();
-                let records = if page < 6 { format!("[{{\"id\":{page}}}]") } else { "[]".to_owned() };
+                let records = if page < 6 {
+                    format!("[{{\"id\":{page}}}]")
+                } else {
+                    "[]".to_owned()
+                };
                 answer("200 OK", &records)
             }
         }
@@ -325,7 +385,10 @@ fn pages_behind_redirects_keep_to_the_rate_limit() {
     let ended = forebay_with(&["job", "run", &file, "--json"]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let summary: Value = serde_json::from_str(&ended.stdout).unwrap();
-    assert_eq!((&summary["written"], &summary["requests"]), (&5.into(), &12.into()));
+    assert_eq!(
+        (&summary["written"], &summary["requests"]),
+        (&5.into(), &12.into())
+    );
     let seen = api.seen();
     assert_eq!(seen.len(), 12);
     for window in seen.windows(6) {
@@ -343,7 +406,12 @@ fn a_command_takes_its_token_to_no_other_server() {
     let token = dir.path().join("token");
     std::fs::write(&token, "a-token-of-this-server").unwrap();
     for args in [&["source", "ls"][..], &["source", "delete", "events"]] {
-        let more = ["--api", &api.url(""), "--token-file", token.to_str().unwrap()];
+        let more = [
+            "--api",
+            &api.url(""),
+            "--token-file",
+            token.to_str().unwrap(),
+        ];
         let ended = forebay_with(&[args, &more].concat());
         assert_eq!(ended.code, Some(1), "{ended:?}");
         let said = format!("307 Temporary Redirect, Location: {}", elsewhere.url("/v1"));

@@ -53,7 +53,9 @@ impl Found {
             if HeaderName::try_from(name).is_err() {
                 self.add(format!("{at}.{name} is not the name of a header"));
             } else if is_own_http_header(name) {
-                self.add(format!("{at}.{name} can't be set: each request has its own"));
+                self.add(format!(
+                    "{at}.{name} can't be set: each request has its own"
+                ));
             }
             if HeaderValue::try_from(value).is_err() {
                 self.add(format!("{at}.{name} has a value that no header can have"));
@@ -67,7 +69,9 @@ impl Found {
             self.add(format!("{at}.header is not the name of a header"));
         } else if is_own_http_header(&auth.header) {
             let header = &auth.header;
-            self.add(format!("{at}.header is {header}, which each request has of its own"));
+            self.add(format!(
+                "{at}.header is {header}, which each request has of its own"
+            ));
         }
         if auth.token.expose().is_empty() {
             self.add(format!("{at}.token is empty"));

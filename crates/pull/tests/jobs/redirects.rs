@@ -28,7 +28,9 @@ struct Seen {
 type Log = Arc<Mutex<Vec<Seen>>>;
 
 /// A server that answers what a function says.
-async fn serve(answer: impl Fn(&Seen) -> Response + Clone + Send + Sync + 'static) -> (String, Log) {
+async fn serve(
+    answer: impl Fn(&Seen) -> Response + Clone + Send + Sync + 'static,
+) -> (String, Log) {
     let log = Log::default();
     let kept = Arc::clone(&log);
     let app = Router::new().fallback(async move |request: Request| {
@@ -49,7 +51,9 @@ async fn serve(answer: impl Fn(&Seen) -> Response + Clone + Send + Sync + 'stati
 
 fn lines(log: &Log) -> Vec<String> {
     let log = log.lock().unwrap();
-    log.iter().map(|s| format!("{} {}", s.method, s.uri)).collect()
+    log.iter()
+        .map(|s| format!("{} {}", s.method, s.uri))
+        .collect()
 }
 
 fn redirect(status: u16, location: &str) -> Response {
@@ -59,12 +63,21 @@ fn redirect(status: u16, location: &str) -> Response {
 
 /// One that has no end.
 fn endless() -> Response {
-    let chunk = || async { Some((Ok::<_, std::io::Error>(Bytes::from_static(&[b'x'; 8192])), ())) };
+    let chunk = || async {
+        Some((
+            Ok::<_, std::io::Error>(Bytes::from_static(&[b'x'; 8192])),
+            (),
+        ))
+    };
     Body::from_stream(futures::stream::unfold((), move |()| chunk())).into_response()
 }
 
 /// Two records of a file, posted.
-fn posting(world: &World, processing: &str, destination: &str) -> forebay_pull::definition::Definition {
+fn posting(
+    world: &World,
+    processing: &str,
+    destination: &str,
+) -> forebay_pull::definition::Definition {
     std::fs::write(world.path("a.jsonl"), "{\"id\":1}\n{\"id\":2}\n").unwrap();
     world.define(&format!(
         "source: {{ type: files, paths: [a.jsonl] }}\n{processing}\n\
@@ -79,7 +92,11 @@ async fn a_posted_record_is_never_made_a_get() {
     let (elsewhere, stolen) = serve(|_| StatusCode::OK.into_response()).await;
     let other = format!("{elsewhere}/other");
     for status in [300, 301, 302, 303, 304, 305, 306, 307, 308] {
-        let location = if status < 307 { "/other".to_owned() } else { other.clone() };
+        let location = if status < 307 {
+            "/other".to_owned()
+        } else {
+            other.clone()
+        };
         let leads_to = location.clone();
         let (url, log) = serve(move |seen| match seen.uri.path() {
             "/in" => redirect(status, &leads_to),
@@ -141,11 +158,18 @@ async fn a_page_behind_a_redirect_is_not_taken_for_a_processed_record() {
     let processing = format!("processing: {{ url: '{url}/in', retry: {{ wait: 5ms }} }}");
     let definition = posting(&world, &processing, &storage);
     let (end, summary) = world.run(&definition).await;
-    assert_eq!((end, summary.processed, summary.dead), (End::Complete, 0, 2));
+    assert_eq!(
+        (end, summary.processed, summary.dead),
+        (End::Complete, 0, 2)
+    );
     assert_eq!(lines(&log), ["POST /in"; 6]);
     assert_eq!(lines(&stored), Vec::<String>::new());
     let letters = dead(&definition.state_dir()).await;
-    assert!(letters[0].error.contains("302 Found, Location: /login"), "{}", letters[0].error);
+    assert!(
+        letters[0].error.contains("302 Found, Location: /login"),
+        "{}",
+        letters[0].error
+    );
 }
 
 #[tokio::test]
@@ -183,7 +207,10 @@ fn paging(world: &World, url: &str, more: &str) -> forebay_pull::definition::Def
 fn page(seen: &Seen) -> Response {
     let query = seen.uri.query().unwrap_or_default();
     let n: usize = query.rsplit('=').next().unwrap().parse().unwrap();
-    let records: Vec<_> = (n..6).take(1).map(|id| serde_json::json!({ "id": id })).collect();
+    let records: Vec<_> = (n..6)
+        .take(1)
+        .map(|id| serde_json::json!({ "id": id }))
+        .collect();
     axum::Json(records).into_response()
 }
 
@@ -201,7 +228,10 @@ async fn each_redirect_of_a_page_is_a_request_of_the_rate_limit() {
         let world = World::new();
         let limit = "  rateLimit: { requests: 4, period: 300ms }";
         let (end, summary) = world.run(&paging(&world, &url, limit)).await;
-        assert_eq!((end, summary.written, summary.requests), (End::Complete, 5, 12));
+        assert_eq!(
+            (end, summary.written, summary.requests),
+            (End::Complete, 5, 12)
+        );
         let seen = log.lock().unwrap().clone();
         assert_eq!(seen.len(), 12);
         for window in seen.windows(5) {
@@ -272,5 +302,8 @@ async fn the_next_page_is_seen_from_where_the_answer_came_from() {
     ));
     let (end, summary) = world.run(&definition).await;
     assert_eq!((end, summary.written), (End::Complete, 1));
-    assert_eq!(lines(&log), ["GET /messages", "GET /v2/items", "GET /v2/more?p=2"]);
+    assert_eq!(
+        lines(&log),
+        ["GET /messages", "GET /v2/items", "GET /v2/more?p=2"]
+    );
 }

@@ -107,7 +107,9 @@ fn shown(location: &Url, from: &Url) -> String {
     let steps: Vec<String> = location.path().split('/').map(step).collect();
     let mut text = steps.join("/");
     if location.origin() != from.origin() {
-        let port = location.port().map_or_else(String::new, |p| format!(":{p}"));
+        let port = location
+            .port()
+            .map_or_else(String::new, |p| format!(":{p}"));
         let host = location.host_str().unwrap_or_default();
         text = format!("{}://{host}{port}{text}", location.scheme());
     }
@@ -178,10 +180,19 @@ mod tests {
         for (location, to) in [
             ("/x", "http://u:p@host.example:8080/x"),
             ("x", "http://u:p@host.example:8080/in/x"),
-            ("?a=b", "http://u:p@host.example:8080/in/T0123456789abcdef?a=b"),
+            (
+                "?a=b",
+                "http://u:p@host.example:8080/in/T0123456789abcdef?a=b",
+            ),
             ("//host.example:8080/x#f", "http://u:p@host.example:8080/x"),
-            ("HTTP://HOST.example:8080/ü", "http://u:p@host.example:8080/%C3%BC"),
-            ("http://u:p@host.example:8080/x", "http://u:p@host.example:8080/x"),
+            (
+                "HTTP://HOST.example:8080/ü",
+                "http://u:p@host.example:8080/%C3%BC",
+            ),
+            (
+                "http://u:p@host.example:8080/x",
+                "http://u:p@host.example:8080/x",
+            ),
         ] {
             let decided = decide(&Method::POST, true, 308, &[location]);
             assert_eq!(followed(decided).as_deref(), Some(to), "{location}");
@@ -195,15 +206,39 @@ mod tests {
             (&["/a", "/b"], "more than one Location"),
             (&["http://"], "no address: http://"),
             (&["mailto:x@y"], "no address: mailto:x@y"),
-            (&["\u{ff}\u{fe}http://[::1"], "is another server|is no address"),
-            (&["https://host.example:8080/x"], "https://host.example:8080/x: not followed, it is another server"),
-            (&["http://host.example/x"], "http://host.example/x: not followed, it is another"),
+            (
+                &["\u{ff}\u{fe}http://[::1"],
+                "is another server|is no address",
+            ),
+            (
+                &["https://host.example:8080/x"],
+                "https://host.example:8080/x: not followed, it is another server",
+            ),
+            (
+                &["http://host.example/x"],
+                "http://host.example/x: not followed, it is another",
+            ),
             (&["http://host.example:8081/x"], "it is another server"),
-            (&["//evil.example/x?t=hush"], "http://evil.example/x?…: not followed"),
-            (&["/\\evil.example/x"], "http://evil.example/x: not followed"),
-            (&["http://a:hush@evil.example/"], "http://evil.example/: not followed"),
-            (&["http://other:hush@host.example:8080/"], "Location: /: not followed, it names a user"),
-            (&["https://host.example/in/T0123456789abcdef"], "https://host.example/in/…: not followed"),
+            (
+                &["//evil.example/x?t=hush"],
+                "http://evil.example/x?…: not followed",
+            ),
+            (
+                &["/\\evil.example/x"],
+                "http://evil.example/x: not followed",
+            ),
+            (
+                &["http://a:hush@evil.example/"],
+                "http://evil.example/: not followed",
+            ),
+            (
+                &["http://other:hush@host.example:8080/"],
+                "Location: /: not followed, it names a user",
+            ),
+            (
+                &["https://host.example/in/T0123456789abcdef"],
+                "https://host.example/in/…: not followed",
+            ),
         ] {
             let Next::Stop(text) = decide(&Method::PUT, true, 308, locations) else {
                 assert!(said.contains('|'), "{locations:?}");

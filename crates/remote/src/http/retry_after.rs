@@ -58,10 +58,19 @@ mod tests {
     #[test]
     fn seconds_are_read_with_a_fraction_too() {
         for (text, millis) in [("7", 7_000), ("2.0", 2_000), (" 0.25 ", 250), ("0", 0)] {
-            assert_eq!(read(text, None), Some(Duration::from_millis(millis)), "{text}");
+            assert_eq!(
+                read(text, None),
+                Some(Duration::from_millis(millis)),
+                "{text}"
+            );
         }
-        assert_eq!(read(&"9".repeat(40), None), Some(Duration::from_secs(u64::MAX)));
-        for text in ["soon", "-3", "1e3", "+1", ".5", "1.", "1.2.3", "inf", "NaN", "0x1", ""] {
+        assert_eq!(
+            read(&"9".repeat(40), None),
+            Some(Duration::from_secs(u64::MAX))
+        );
+        for text in [
+            "soon", "-3", "1e3", "+1", ".5", "1.", "1.2.3", "inf", "NaN", "0x1", "",
+        ] {
             assert_eq!(read(text, None), None, "{text}");
         }
     }

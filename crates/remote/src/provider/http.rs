@@ -13,17 +13,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use forebay_buffer::{Batch, Connection, Delivery, Done, Lane, Provider, SendError};
 use forebay_model::{Clock, is_own_http_header};
-use reqwest::header::{
-    AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
-};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::runtime::Runtime;
 
 use super::file::json_line;
-use crate::http::{
-    HttpClient, HttpClientConfig, HttpError, Request, retry_after, secret_header,
-};
+use crate::http::{HttpClient, HttpClientConfig, HttpError, Request, retry_after, secret_header};
 
 /// Of an answer so much is read; what comes behind it changes nothing.
 const ANSWER_BYTES_MAX: usize = 64 << 10;

@@ -30,12 +30,10 @@ struct Requests {
 impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> Result<HttpClient, object_store::Error> {
         let reading = ReqwestConnector::default().connect(options)?;
-        let changing = self
-            .changing()
-            .map_err(|e| object_store::Error::Generic {
-                store: "HTTP client",
-                source: Box::new(e),
-            })?;
+        let changing = self.changing().map_err(|e| object_store::Error::Generic {
+            store: "HTTP client",
+            source: Box::new(e),
+        })?;
         Ok(HttpClient::new(Requests { reading, changing }))
     }
 }
