@@ -421,3 +421,32 @@ fn an_endpoint_is_waited_for_as_long_as_it_asks() {
         assert!(waited >= Duration::from_millis(wait), "{asked}: {waited:?}");
     }
 }
+
+#[test]
+fn an_endpoint_that_asks_for_no_wait_is_asked_as_seldom_as_any_other() {
+    for asked in ["0", "0.0", "Sat, 21 Nov 1970 08:00:00 GMT"] {
+        let server = Server::start(move |_, _| {
+            empty(&format!("429 Too Many Requests\r\nretry-after: {asked}"))
+        });
+        let dir = tempfile::tempdir().unwrap();
+        let settings = BufferConfig {
+            backoff: Duration::from_millis(100),
+            backoff_max: Duration::from_millis(100),
+            ..BufferConfig::new(dir.path())
+        };
+        let clock = Arc::new(ManualClock::at("2026-11-21T08:00:00.000Z".parse().unwrap()));
+        let provider = HttpProvider::new(HttpConfig::new(server.url("/in")), clock).unwrap();
+        let buffer = Buffer::open(settings, provider).unwrap();
+        buffer.write_blocking("t", Message::new("m")).unwrap();
+        buffer
+            .flush_blocking(Duration::from_millis(500))
+            .unwrap_err();
+        buffer.close(Closing::Leave).unwrap();
+        // Half of each wait is random.
+        assert!(
+            server.requests().len() <= 12,
+            "{asked}: {:?}",
+            server.lines()
+        );
+    }
+}

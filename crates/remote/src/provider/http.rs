@@ -321,7 +321,9 @@ impl HttpConnection {
     }
 
     fn again(&self, text: String, headers: &HeaderMap) -> SendError {
-        match retry_after(headers, self.provider.clock.now()) {
+        // Without a wait of its own, as with a date that is past, it is asked as seldom as any other.
+        let wait = retry_after(headers, self.provider.clock.now());
+        match wait.filter(|wait| !wait.is_zero()) {
             Some(wait) => SendError::retry_after(text, wait.min(RETRY_AFTER_MAX)),
             None => SendError::retry(text),
         }
