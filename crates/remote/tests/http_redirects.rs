@@ -442,7 +442,6 @@ fn an_endpoint_that_asks_for_no_wait_is_asked_as_seldom_as_any_other() {
             .flush_blocking(Duration::from_millis(500))
             .unwrap_err();
         buffer.close(Closing::Leave).unwrap();
-        // Half of each wait is random.
         assert!(
             server.requests().len() <= 12,
             "{asked}: {:?}",
