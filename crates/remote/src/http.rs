@@ -92,7 +92,7 @@ pub struct HttpError {
     /// The status, when a server has begun to answer or redirects.
     pub status: Option<StatusCode>,
     /// The headers, when there is a status.
-    pub headers: HeaderMap,
+    pub headers: Box<HeaderMap>,
     /// For people; begins with the status when that is all there is. Has no address of the request.
     pub text: String,
 }
@@ -191,7 +191,7 @@ impl Call {
         let headers = std::mem::take(response.headers_mut());
         let stopped = |text| HttpError {
             status: Some(status),
-            headers: headers.clone(),
+            headers: Box::new(headers.clone()),
             text,
         };
         match redirect::next(&method, has_body, &url, status, &headers) {
@@ -245,7 +245,7 @@ impl HttpError {
     fn unanswered(text: String) -> Self {
         Self {
             status: None,
-            headers: HeaderMap::new(),
+            headers: Box::default(),
             text,
         }
     }

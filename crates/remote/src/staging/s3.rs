@@ -106,7 +106,7 @@ fn build(config: &S3Staging) -> Result<AmazonS3, object_store::Error> {
         .with_http_connector(Connector {
             connect_timeout: config.connect_timeout,
             read_timeout: config.request_timeout,
-            ca_pem: config.ca_pem.clone().map(Into::into),
+            ca_pem: config.ca_pem.clone(),
         })
         .with_retry(retry);
     if let Some(endpoint) = &config.endpoint {
