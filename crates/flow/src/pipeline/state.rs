@@ -175,7 +175,7 @@ impl State {
         open.times = Some((first.min(at), last.max(at)));
         let parcel = open.parcel.get_or_insert_with(|| Parcel {
             completion: Completion::new(),
-            charge: budget.charge(0),
+            charge: budget.rows(0),
         });
         parcel.charge.force(rows.len() as u64);
         Wait::new(&parcel.completion)
