@@ -42,7 +42,10 @@ impl Lane {
     /// How many wait.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.lock().queues.iter().map(|(_, q)| q.len()).sum()
+        let state = self.lock();
+        let all = state.queues.iter().flat_map(|(_, queue)| queue);
+        // Some have left, which is noticed when it is their turn.
+        all.filter(|waiting| !waiting.is_closed()).count()
     }
 
     /// Waits for a turn. Those with the same `key` get theirs in order, and different ones in turn.

@@ -331,7 +331,7 @@ async fn what_a_body_becomes_is_paid_for_as_if_it_had_been_sent() {
     }
     // A quarter of a megabyte is owed, less the window's share.
     let answer = client.send(&post(&stream(), "", b"1")).await;
-    is_over(&answer, 429, "The source's quota of 98KB a second");
+    is_over(&answer, 429, "The source's quota of 100000B a second");
     assert_eq!(retry_after(&answer), Duration::from_secs(2));
     assert_eq!(w.rows("k").await.len(), 2);
 }

@@ -135,7 +135,7 @@ impl Receiver {
         let query = head.uri.query().unwrap_or_default();
         let (verbose, batch) = (has_flag(query, "verbose"), has_flag(query, "batch"));
         let mut charge = self.deps.budget.charge(0);
-        if !charge.grow(stream_bytes.unwrap_or(0)) {
+        if stream_bytes.is_some_and(|bytes| !charge.grow(bytes)) {
             return Ok(self.refuse_body(&mut body, &Refusal::Busy).await);
         }
         let read = self.read_body(&mut body, target, deadline, &mut charge);
