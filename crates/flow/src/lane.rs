@@ -50,6 +50,15 @@ impl Lane {
 
     /// Waits for a turn. Those with the same `key` get theirs in order, and different ones in turn.
     pub async fn enter(self: &Arc<Self>, key: u64) -> Turn {
+        self.enter_at(key, false).await
+    }
+
+    /// Waits for the next turn: for one who had a turn before, and has to begin again.
+    pub async fn enter_first(self: &Arc<Self>, key: u64) -> Turn {
+        self.enter_at(key, true).await
+    }
+
+    async fn enter_at(self: &Arc<Self>, key: u64, first: bool) -> Turn {
         loop {
             let turn = {
                 let mut state = self.lock();
@@ -57,7 +66,7 @@ impl Lane {
                     state.free -= 1;
                     return Turn(Some(Arc::clone(self)));
                 }
-                state.wait(key)
+                state.wait(key, first)
             };
             // The sender is in the queue until it is used.
             if let Ok(turn) = turn.await {
@@ -80,8 +89,12 @@ impl Lane {
 }
 
 impl State {
-    fn wait(&mut self, key: u64) -> oneshot::Receiver<Turn> {
+    fn wait(&mut self, key: u64, first: bool) -> oneshot::Receiver<Turn> {
         let (sender, receiver) = oneshot::channel();
+        if first {
+            self.queues.push_front((key, VecDeque::from([sender])));
+            return receiver;
+        }
         let place = self.queues.iter().position(|(k, _)| *k == key);
         let place = place.unwrap_or_else(|| {
             self.queues.push_back((key, VecDeque::new()));

@@ -14,7 +14,7 @@ use futures::future::join_all;
 use tokio::time::{Instant, timeout_at};
 
 use super::outcome::{BrokenRecords, Failure, Progress, SinkResult};
-use super::rows::{Random, Rendered, Rows};
+use super::rows::{Put, Random, Rendered, Rows};
 use super::{Dispatcher, SLICE_WAIT, SinkRoute, Step, Target};
 use crate::budget::{Budget, Charge, NoRoom};
 use crate::lane::{Turn, beside};
@@ -133,6 +133,17 @@ impl Payer {
     }
 }
 
+/// How far a sink is when the request's turn ends.
+enum Begun {
+    Step(Step),
+    /// They wait for room in their pipeline.
+    Rows(Arc<Pipeline>, Rows),
+    Nothing,
+}
+
+/// Slices that may be closed while rows are made for them, before the request waits for a turn again.
+const TRIES: usize = 4;
+
 /// What the steps of one request have in common.
 struct Common<'a> {
     large: Arc<Large>,
@@ -177,20 +188,23 @@ impl Dispatcher {
         let open: Vec<Option<Arc<Pipeline>>> =
             target.sinks().map(|s| s.pipeline().filter(plain)).collect();
         let given = open.iter().flatten().cloned().collect();
-        let made = self.make(&large, given, turn).await?;
+        let (turn, made) = self.make(&large, given, turn).await;
+        let made = made?;
         let mut rows = made.rows.into_iter();
-        let ready: Vec<_> = open
-            .into_iter()
-            .map(|pipeline| pipeline.and_then(|p| Some((p, rows.next()?))))
-            .collect();
         let common = Common {
             large,
             broken: made.broken,
             key: target.lane_key(),
             progress,
         };
-        let sinks = target.sinks().zip(ready);
-        let steps = join_all(sinks.map(|(sink, ready)| self.settle(&common, sink, ready))).await;
+        let (mut turn, mut begun) = (Some(turn), Vec::with_capacity(open.len()));
+        for (sink, pipeline) in target.sinks().zip(open) {
+            let ready = pipeline.and_then(|p| Some((p, rows.next()?)));
+            begun.push(self.put_in_turn(&common, sink, ready, &mut turn).await);
+        }
+        drop(turn);
+        let sinks = target.sinks().zip(begun);
+        let steps = join_all(sinks.map(|(sink, begun)| self.settle(&common, sink, begun))).await;
         let good = common.good();
         let Common { large, broken, .. } = common;
         drop(large);
@@ -204,10 +218,47 @@ impl Dispatcher {
         large: &Arc<Large>,
         sinks: Vec<Arc<Pipeline>>,
         turn: Turn,
-    ) -> Result<Made, NoRoom> {
+    ) -> (Turn, Result<Made, NoRoom>) {
         let (large, random) = (Arc::clone(large), Arc::clone(&self.random));
-        let (_turn, made) = beside(turn, move || large.make(&sinks, &random)).await;
-        made
+        beside(turn, move || large.make(&sinks, &random)).await
+    }
+
+    /// Puts the rows of one sink into a block if that needs no waiting. When their slice was closed
+    /// while they were made, they are made for the next one in the same turn: otherwise it would be
+    /// closed, too, by the time of the next turn.
+    async fn put_in_turn(
+        &self,
+        common: &Common<'_>,
+        sink: &SinkRoute,
+        ready: Option<(Arc<Pipeline>, Rows)>,
+        turn: &mut Option<Turn>,
+    ) -> Begun {
+        let Some((mut pipeline, mut rows)) = ready else {
+            return Begun::Nothing;
+        };
+        for _ in 0..TRIES {
+            match rows.try_put(&pipeline, common.large.received(), common.progress) {
+                Put::Done(step) => return Begun::Step(step),
+                Put::Full => return Begun::Rows(pipeline, rows),
+                Put::Retired => {}
+            }
+            let plain = |p: &Arc<Pipeline>| p.mapping().templates().is_empty() && !p.is_retired();
+            let next = sink.pipeline().filter(plain);
+            let (Some(next), Some(held)) = (next, turn.take()) else {
+                return Begun::Nothing;
+            };
+            // Nobody makes rows while he has some.
+            drop(rows);
+            let made = self.make(&common.large, vec![Arc::clone(&next)], held);
+            let (held, made) = made.await;
+            *turn = Some(held);
+            let made = made.ok().and_then(|made| made.rows.into_iter().next());
+            let Some(made) = made else {
+                return Begun::Nothing;
+            };
+            (pipeline, rows) = (next, made);
+        }
+        Begun::Nothing
     }
 
     /// Puts the rows of one sink into a block: those that are ready, or else, and when their slice
@@ -216,8 +267,13 @@ impl Dispatcher {
         &self,
         common: &Common<'_>,
         sink: &SinkRoute,
-        mut ready: Option<(Arc<Pipeline>, Rows)>,
+        begun: Begun,
     ) -> Step {
+        let mut ready = match begun {
+            Begun::Step(step) => return step,
+            Begun::Rows(pipeline, rows) => Some((pipeline, rows)),
+            Begun::Nothing => None,
+        };
         let deadline = Instant::now() + SLICE_WAIT;
         loop {
             // It misses nothing from here on.
@@ -260,10 +316,11 @@ impl Dispatcher {
         if !pipeline.mapping().templates().is_empty() {
             return self.make_templated(common, pipeline).await;
         }
-        let turn = self.large.enter(common.key).await;
+        // It holds all of its body: it is not to wait behind those who have not begun.
+        let turn = self.large.enter_first(common.key).await;
         common.large.budget().room().await;
         let made = self.make(&common.large, vec![Arc::clone(pipeline)], turn);
-        let rows = made.await?.rows;
+        let rows = made.await.1?.rows;
         Ok(rows.into_iter().next().unwrap_or_else(Rows::new))
     }
 

@@ -249,6 +249,22 @@ impl Rows {
         this.charged(charge)
     }
 
+    /// Puts them into a block, or says why not.
+    pub(super) fn try_put(
+        &mut self,
+        pipeline: &Arc<Pipeline>,
+        received: Timestamp,
+        progress: &Progress,
+    ) -> Put {
+        put(
+            pipeline,
+            &self.bytes,
+            &mut self.rendered,
+            received,
+            progress,
+        )
+    }
+
     /// Waits for room; [`Step::Todo`] when the slice was closed meanwhile.
     pub(super) async fn put(
         mut self,
@@ -258,13 +274,7 @@ impl Rows {
     ) -> Step {
         loop {
             let changed = pipeline.changed();
-            match put(
-                pipeline,
-                &self.bytes,
-                &mut self.rendered,
-                received,
-                progress,
-            ) {
+            match self.try_put(pipeline, received, progress) {
                 Put::Done(step) => return step,
                 Put::Retired => return Step::Todo,
                 Put::Full => changed.await,
