@@ -185,15 +185,31 @@ mod tests {
     #[tokio::test]
     async fn work_keeps_its_turn_when_nobody_waits_for_it() {
         let lane = Lane::new(1);
-        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let (go, wait) = std::sync::mpsc::sync_channel::<()>(1);
         let turn = lane.enter(1).await;
         let mut work = Box::pin(beside(turn, move || wait.recv()));
         assert!(work.as_mut().now_or_never().is_none());
         drop(work);
-        let next = Box::pin(lane.enter(2));
-        let mut next = next;
+        let mut next = Box::pin(lane.enter(2));
         assert!(next.as_mut().now_or_never().is_none());
         go.send(()).unwrap();
         drop(next.await);
+    }
+
+    #[tokio::test]
+    async fn who_has_to_begin_again_is_next() {
+        let lane = Lane::new(1);
+        let turn = lane.enter(1).await;
+        let mut others: Vec<_> = (1..3).map(|key| Box::pin(lane.enter(key))).collect();
+        assert!(others.iter_mut().all(|o| o.now_or_never().is_none()));
+        let mut again = Box::pin(lane.enter_first(1));
+        assert!(again.as_mut().now_or_never().is_none());
+        drop(turn);
+        let turn = again.as_mut().now_or_never().unwrap();
+        assert!(others[0].as_mut().now_or_never().is_none());
+        drop(turn);
+        for other in others {
+            drop(other.now_or_never().unwrap());
+        }
     }
 }

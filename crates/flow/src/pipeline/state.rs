@@ -76,6 +76,10 @@ pub(super) struct Ready {
 }
 
 /// What became of rows.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart where it is returned"
+)]
 #[derive(Debug)]
 pub(super) enum Put {
     /// They are in the open block.
