@@ -8,6 +8,7 @@ pub mod dispatch;
 pub mod follow;
 pub mod import;
 pub mod janitor;
+pub mod lane;
 pub mod metrics;
 pub mod pipeline;
 pub mod quota;

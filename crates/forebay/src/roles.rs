@@ -109,7 +109,11 @@ impl Node {
         let appender: Arc<dyn Appender> =
             Arc::new(LocalLog::new(base.log.clone(), base.volume.clone()));
         let topics = base.topics(config)?;
-        let dispatcher = Dispatcher::new(Some(Arc::clone(&base.templates)), random::wide());
+        let dispatcher = Dispatcher::with_workers(
+            Some(Arc::clone(&base.templates)),
+            random::wide(),
+            config.source.http.large_requests,
+        );
         let budget = Budget::new(config.source.http.max_bytes_in_flight.0);
         let pipelines = PipelineShared::new(Arc::clone(&budget));
         let mut health = Health::new(base.repo.clone(), base.log.clone());

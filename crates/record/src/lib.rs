@@ -25,7 +25,7 @@ pub mod row;
 pub mod uuid;
 
 pub use block::{Decoder, Encoder, OpenBlock, SealedBlock};
-pub use body::{BodyError, BodyFormat, BodyMode, InflateError, Part, SplitError};
+pub use body::{BodyError, BodyFormat, BodyMode, InflateError, Part, Parts, SplitError};
 pub use context::{RecordContext, RequestInfo};
 pub use csv_read::{CsvError, CsvReader, CsvRecord};
 pub use error::{ColumnError, RecordError, RecordErrorKind, TemplateError};

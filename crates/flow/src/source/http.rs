@@ -7,6 +7,7 @@ mod client;
 mod clients;
 mod config;
 mod connection;
+mod large;
 mod listener;
 mod meters;
 mod receive;
