@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::form::{self, FormError};
 use crate::json::{Document, JsonError, Kind};
+use crate::line::text_of_line;
 
 /// What a body is, from its content type.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,7 +163,7 @@ fn split_lines(body: &Bytes, max: usize) -> Result<Vec<Part>, SplitError> {
         if let Some(without) = line.strip_suffix(b"\r") {
             line = without;
         }
-        if !line.iter().all(|b| matches!(b, b' ' | b'\t' | b'\r')) {
+        if !text_of_line(line).is_empty() {
             if parts.len() == max {
                 return Err(SplitError::TooMany(max));
             }
