@@ -133,6 +133,8 @@ async fn a_name_with_brackets_that_is_there_is_taken_as_it_is() {
     reads(&world, "'a[b]/**/*.jsonl'", &[4]).await;
     reads(&world, "'s*.jsonl'", &[5, 6]).await;
     reads(&world, "'s[*].jsonl'", &[5]).await;
+    write(&world.path("f?[/x.jsonl"), 7);
+    reads(&world, "'f[?][[]'", &[7]).await;
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use glob::{MatchOptions, Pattern};
 
 use super::list::{FILES_MAX, FileRef, Packing, packing};
-use super::name::{comparable, shown};
+use super::name::{comparable, name_of_step, shown};
 use super::problems::Problems;
 
 /// As a shell compares: `*` stays in its step, and a leading dot has to be written.
@@ -24,9 +24,6 @@ pub(super) const AS_A_SHELL: MatchOptions = MatchOptions {
     require_literal_separator: true,
     require_literal_leading_dot: true,
 };
-
-/// What makes a step a pattern.
-const WILD: [char; 3] = ['*', '?', '['];
 
 /// Which file it is, whatever leads to it.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -65,9 +62,12 @@ impl Wild {
 
     /// Brackets stand in names too: such a step is the name, where that is there. `*` and `?` match
     /// themselves anyway.
-    fn is_name_in(&self, folder: &Path) -> bool {
+    fn may_be_name(&self) -> bool {
         !self.text.contains(['*', '?'])
-            && readable(folder).join(&self.text).symlink_metadata().is_ok()
+    }
+
+    fn is_name_in(&self, folder: &Path) -> bool {
+        self.may_be_name() && readable(folder).join(&self.text).symlink_metadata().is_ok()
     }
 }
 
@@ -121,21 +121,21 @@ impl Finder<'_> {
         } else {
             self.folder
         };
-        let whole = start.join(text.trim_start_matches('/'));
-        let is_plain = !text.contains(['*', '?']);
-        let there = if is_plain { metadata_of(&whole) } else { None };
+        let steps = steps_of(text);
+        let whole = whole_name(start, &steps);
+        let there = whole.and_then(|whole| Some((metadata_of(&whole)?, whole)));
         let mut walk = Walk::default();
         match there {
-            Some(Ok(m)) if m.is_file() => walk.found.push(named(whole, &m)?),
-            Some(Ok(m)) if m.is_dir() => {
+            Some((Ok(m), whole)) if m.is_file() => walk.found.push(named(whole, &m)?),
+            Some((Ok(m), whole)) if m.is_dir() => {
                 self.walk(whole, &[Step::Wild(Wild::new("*"))], &mut walk)?;
             }
-            Some(Ok(_)) => {
+            Some((Ok(_), whole)) => {
                 let name = shown(whole.as_os_str().as_bytes());
                 return Err(format!("{name} is neither a file nor a folder"));
             }
-            Some(Err(e)) => return Err(failed(&whole, &e)),
-            None => self.walk(start.to_owned(), &steps_of(text), &mut walk)?,
+            Some((Err(e), whole)) => return Err(failed(&whole, &e)),
+            None => self.walk(start.to_owned(), &steps, &mut walk)?,
         }
         let mut found = walk.found;
         if found.len() > FILES_MAX {
@@ -355,16 +355,29 @@ fn named(path: PathBuf, metadata: &Metadata) -> Result<Found, String> {
 fn steps_of(text: &str) -> Vec<Step> {
     let steps = text.split('/').filter(|s| !s.is_empty());
     let mut steps: Vec<Step> = steps
-        .map(|step| match step {
-            "**" => Step::Deep,
-            _ if step.contains(WILD) => Step::Wild(Wild::new(step)),
-            _ => Step::Name(step.into()),
+        .map(|step| match (step, name_of_step(step)) {
+            ("**", _) => Step::Deep,
+            (_, Some(name)) => Step::Name(name.into()),
+            (_, None) => Step::Wild(Wild::new(step)),
         })
         .collect();
     if matches!(steps.last(), Some(Step::Deep)) {
         steps.push(Step::Wild(Wild::new("*")));
     }
     steps
+}
+
+/// The path of steps that may all be names.
+fn whole_name(start: &Path, steps: &[Step]) -> Option<PathBuf> {
+    let mut whole = start.to_owned();
+    for step in steps {
+        match step {
+            Step::Name(name) => whole.push(name),
+            Step::Wild(wild) if wild.may_be_name() => whole.push(&wild.text),
+            Step::Wild(_) | Step::Deep => return None,
+        }
+    }
+    Some(whole)
 }
 
 /// What is at a path, behind links; nothing when nothing is there. A link that leads nowhere is an

@@ -38,9 +38,42 @@ pub(super) fn comparable(name: &[u8]) -> String {
     out
 }
 
+/// The name that a step of a pattern stands for, where it is one: `[*]`, `[?]` and `[[]` are the
+/// characters themselves.
+pub(super) fn name_of_step(step: &str) -> Option<String> {
+    let mut name = String::new();
+    let mut rest = step;
+    while let Some(at) = rest.find(['*', '?', '[']) {
+        let (before, wild) = rest.split_at(at);
+        name.push_str(before);
+        let escaped = ["[*]", "[?]", "[[]"]
+            .into_iter()
+            .find(|e| wild.starts_with(*e))?;
+        name.extend(escaped.chars().nth(1));
+        rest = wild.strip_prefix(escaped)?;
+    }
+    name.push_str(rest);
+    Some(name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_step_without_a_pattern_is_a_name() {
+        for (step, name) in [
+            ("a.jsonl", Some("a.jsonl")),
+            ("a[*][?]b[[]1]", Some("a*?b[1]")),
+            ("a*", None),
+            ("[*]*", None),
+            ("r[1]", None),
+            ("[", None),
+            ("", Some("")),
+        ] {
+            assert_eq!(name_of_step(step).as_deref(), name, "{step}");
+        }
+    }
 
     #[test]
     fn names_that_look_alike_are_two() {

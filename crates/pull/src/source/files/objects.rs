@@ -8,11 +8,11 @@ use std::sync::Arc;
 use forebay_remote::staging::S3Staging;
 use forebay_remote::staging::keys::{Bucket, can_be_asked_for};
 use futures::{StreamExt, TryStreamExt};
-use glob::Pattern;
+use glob::{MatchOptions, Pattern};
 
 use super::list::{FILES_MAX, FileRef, Packing, packing};
 use super::local::AS_A_SHELL;
-use super::name::shown;
+use super::name::{name_of_step, shown};
 use super::problems::Problems;
 use crate::definition::S3;
 
@@ -20,6 +20,11 @@ use crate::definition::S3;
 const PAGE: u16 = 1000;
 /// What makes a step a pattern.
 const WILD: [char; 3] = ['*', '?', '['];
+
+const WITH_DOTS: MatchOptions = MatchOptions {
+    require_literal_leading_dot: false,
+    ..AS_A_SHELL
+};
 
 /// What a path stands for.
 pub(super) struct Found {
@@ -50,10 +55,12 @@ pub(super) async fn find(
         while let Some(object) = listed.try_next().await.map_err(|e| failed(&e))? {
             let key = object.key;
             let is_wanted = match &pattern {
+                // What can't be read anyway is told rather than hidden.
+                Some(pattern) if !can_be_asked_for(&key) => pattern.matches_with(&key, WITH_DOTS),
                 Some(pattern) => pattern.matches_with(&key, AS_A_SHELL),
                 None => !is_hidden(&prefix, &key),
             };
-            let is_named = pattern.is_none() && key == text;
+            let is_named = pattern.is_none() && key == prefix;
             let packing = packing(key.as_bytes()).or(is_named.then_some(Packing::Plain));
             let (true, Some(packing)) = (is_wanted, packing) else {
                 continue;
@@ -87,11 +94,11 @@ async fn wanted(bucket: &Arc<Bucket>, text: &str) -> Result<(String, Option<Patt
             Some((step, after)) => (step, Some(after)),
             None => (rest, None),
         };
-        if step.contains(['*', '?']) {
-            break;
-        }
-        let with_step = format!("{plain}{step}{}", if after.is_some() { "/" } else { "" });
-        if step.contains('[') && !has(bucket, &with_step).await? {
+        let slash = if after.is_some() { "/" } else { "" };
+        let name = name_of_step(step);
+        let is_name = name.is_some();
+        let with_step = format!("{plain}{}{slash}", name.as_deref().unwrap_or(step));
+        if !is_name && (step.contains(['*', '?']) || !has(bucket, &with_step).await?) {
             break;
         }
         plain = with_step;
@@ -115,8 +122,12 @@ async fn has(bucket: &Arc<Bucket>, prefix: &str) -> Result<bool, String> {
 /// Whether a step of a key that the prefix does not name begins with a dot.
 fn is_hidden(prefix: &str, key: &str) -> bool {
     let rest = key.strip_prefix(prefix).unwrap_or(key);
-    let begins_step = prefix.is_empty() || prefix.ends_with('/');
-    rest.contains("/.") || begins_step && rest.starts_with('.')
+    let mut steps = rest.split('/');
+    if !prefix.is_empty() && !prefix.ends_with('/') {
+        // The prefix ends within this one.
+        steps.next();
+    }
+    steps.any(|step| step.starts_with('.') && !matches!(step, "." | ".."))
 }
 
 fn config(
@@ -170,6 +181,6 @@ mod tests {
     fn hidden_keys_have_to_be_named() {
         assert!(is_hidden("", ".a.jsonl") && is_hidden("in/", "in/.a") && is_hidden("in", "in/.a"));
         assert!(!is_hidden("in/.a", "in/.a.jsonl") && !is_hidden("in/a", "in/a.jsonl"));
-        assert!(!is_hidden("in", "in.jsonl"));
+        assert!(!is_hidden("in", "in.jsonl") && !is_hidden("in/", "in/./a"));
     }
 }

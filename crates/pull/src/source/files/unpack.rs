@@ -39,7 +39,7 @@ pub(super) struct Unpacked<R> {
 enum Part<R> {
     /// Between two parts.
     None(R),
-    Gzip(GzDecoder<R>),
+    Gzip(Box<GzDecoder<R>>),
     Zstd(Box<zstd::Decoder<'static, R>>),
     /// Nothing is read any more.
     Over,
@@ -68,7 +68,7 @@ impl<R: BufRead> Unpacked<R> {
         }
         self.part = match self.packing {
             Packing::Zstd => Part::Zstd(Box::new(zstd::Decoder::with_buffer(raw)?.single_frame())),
-            Packing::Gzip | Packing::Plain => Part::Gzip(GzDecoder::new(raw)),
+            Packing::Gzip | Packing::Plain => Part::Gzip(Box::new(GzDecoder::new(raw))),
         };
         Ok(true)
     }
