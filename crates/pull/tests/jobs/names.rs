@@ -280,7 +280,7 @@ proptest! {
         let root = world.path("in");
         std::fs::create_dir(&root).unwrap();
         let mut folders = vec![root.clone()];
-        let mut paths = vec![root.clone()];
+        let mut paths = vec![root];
         let mut wanted = HashMap::new();
         let mut next_id = 0;
         for (at, mut name, entry) in entries {

@@ -155,7 +155,7 @@ async fn keys_as_texts(objects: BTreeMap<&'static str, String>) -> String {
             let to = to
                 .parse()
                 .map_or(text.len(), |to: usize| (to + 1).min(text.len()));
-            let part = text[from.parse().unwrap()..to].to_owned();
+            let part = text.get(from.parse().unwrap()..to).unwrap().to_owned();
             return (StatusCode::PARTIAL_CONTENT, part).into_response();
         };
         let value = |name: &str| {
