@@ -5,7 +5,8 @@ use std::io::Read;
 use bytes::Bytes;
 
 use crate::form::{self, FormError};
-use crate::json::{self, Document, JsonError};
+use crate::json::{self, Document, JsonError, Kind};
+use crate::line::text_of_line;
 
 /// What a body is, from its content type.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -223,7 +224,7 @@ fn split_lines(body: &[u8], max: usize) -> Result<Vec<Span>, SplitError> {
         if let Some(without) = line.strip_suffix(b"\r") {
             line = without;
         }
-        if !line.iter().all(|b| matches!(b, b' ' | b'\t' | b'\r')) {
+        if !text_of_line(line).is_empty() {
             if spans.len() == max {
                 return Err(SplitError::TooMany(max));
             }

@@ -12,7 +12,7 @@ use crate::json::{MAX_DEPTH, write_string};
 
 /// Names and parts of names in brackets that a form may have: each takes some 200 bytes while the
 /// form is read, of as few as three bytes of the body.
-pub const FIELDS_MAX: usize = 100_000;
+pub const FIELDS_MAX: usize = 200_000;
 
 /// A body that is not a form.
 #[derive(Clone, Debug, PartialEq, Eq)]

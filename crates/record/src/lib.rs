@@ -19,6 +19,7 @@ pub mod form;
 pub mod headers;
 pub mod json;
 pub mod jsonnet;
+pub mod line;
 pub mod message;
 pub mod path;
 pub mod row;

@@ -23,6 +23,7 @@ use crate::table::shape::{quote, quoted};
 
 mod cell;
 mod connect;
+mod literal;
 
 pub use connect::{CassandraConfig, CassandraTls};
 
@@ -223,13 +224,13 @@ impl KeyedTable for CassandraKeyed {
                 _ => String::new(),
             };
             let (name, declared, part) = (next(), next(), next());
-            let Some(kind) = kind_of(&declared) else {
-                return Err(TableError::Terminal(format!(
-                    "table \"{table}\": column \"{name}\" has type {declared}, known are text, ascii, bigint, int, smallint, tinyint, double, float, boolean and timestamp"
-                )));
-            };
-            let is_key = part == "partition_key" || part == "clustering";
-            columns.push(Column { name, kind, is_key });
+            let kind = kind_of(&declared);
+            columns.push(Column {
+                name,
+                kind: kind.unwrap_or(ValueType::Text),
+                is_key: part == "partition_key" || part == "clustering",
+                foreign: kind.is_none().then_some(declared),
+            });
         }
         // The cluster keeps no order; the key first reads best.
         columns.sort_by_key(|c| !c.is_key);

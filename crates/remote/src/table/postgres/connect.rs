@@ -138,6 +138,22 @@ impl Connection {
         self.step(action, self.statement_timeout, query).await
     }
 
+    /// The same, where a parameter may be none of its type: nothing then.
+    pub(super) async fn query_unless_invalid(
+        &self,
+        action: &str,
+        sql: &str,
+        parameters: &[Text<'_>],
+    ) -> Result<Option<Vec<Row>>, TableError> {
+        let query = async {
+            match self.client.query_typed(sql, parameters).await {
+                Err(e) if is_data_error(&e) => Ok(None),
+                other => other.map(Some),
+            }
+        };
+        self.step(action, self.statement_timeout, query).await
+    }
+
     /// Runs statements without parameters.
     pub(super) async fn execute(&self, action: &str, sql: &str) -> Result<(), TableError> {
         let run = self.client.batch_execute(sql);
@@ -195,4 +211,10 @@ fn place(config: &tokio_postgres::Config) -> String {
         .or(config.get_user())
         .unwrap_or_default();
     format!("PostgreSQL {}/{database}", hosts.join(","))
+}
+
+/// SQLSTATE class 22: what the server was given is no value of its type.
+fn is_data_error(error: &tokio_postgres::Error) -> bool {
+    let code = error.code().map(tokio_postgres::error::SqlState::code);
+    code.is_some_and(|code| code.starts_with("22"))
 }

@@ -132,11 +132,16 @@ impl KeyedTable for PostgresKeyed {
         let conditions: Vec<String> = shape
             .key()
             .zip(1..)
-            .map(|(c, n)| format!("{} = ${n}", quote(&c.name)))
+            .map(|(c, n)| match &c.foreign {
+                None => format!("{} = ${n}", quote(&c.name)),
+                // The key is made one of that type, and not the column a text, which has no index.
+                Some(declared) => format!("{} = ${n}::text::{}", quote(&c.name), whole(declared)),
+            })
             .collect();
+        let columns: Vec<String> = shape.columns.iter().map(as_read).collect();
         let sql = format!(
             "SELECT {} FROM {} WHERE {}",
-            quoted(shape.columns.iter().map(|c| &c.name)),
+            columns.join(", "),
             qualified(&shape.table),
             conditions.join(" AND ")
         );
@@ -148,9 +153,11 @@ impl KeyedTable for PostgresKeyed {
             .zip(types)
             .collect();
         let connection = self.pool.take().await?;
-        let rows = connection.query(&action, &sql, &parameters).await?;
+        let rows = connection
+            .query_unless_invalid(&action, &sql, &parameters)
+            .await?;
         connection.give_back();
-        let Some(row) = rows.first() else {
+        let Some(row) = rows.as_deref().and_then(<[_]>::first) else {
             return Ok(None);
         };
         let values = (0..shape.columns.len()).map(|i| match row.try_get::<_, Option<Read>>(i) {
@@ -190,17 +197,36 @@ async fn describe(connection: &Connection, table: &str) -> Result<Option<Shape>,
     }
     let columns = rows.iter().map(|row| {
         let (name, declared, is_key): (String, String, bool) = (row.get(0), row.get(1), row.get(2));
-        match kind_of(&declared) {
-            Some(kind) => Ok(Column { name, kind, is_key }),
-            None => Err(TableError::Terminal(format!(
-                "table \"{table}\": column \"{name}\" has type {declared}, known are text, varchar, bigint, integer, smallint, double precision, real, boolean, timestamptz, timestamp, json and jsonb"
-            ))),
+        let kind = kind_of(&declared);
+        Column {
+            name,
+            kind: kind.unwrap_or(ValueType::Text),
+            is_key,
+            foreign: kind.is_none().then_some(declared),
         }
     });
     Ok(Some(Shape {
         table: table.to_owned(),
-        columns: columns.collect::<Result<_, _>>()?,
+        columns: columns.collect(),
     }))
+}
+
+/// A column as it is read: the server has a text for every type.
+fn as_read(column: &Column) -> String {
+    let name = quote(&column.name);
+    match column.foreign {
+        None => name,
+        Some(_) => format!("{name}::text"),
+    }
+}
+
+/// The name of a type of any length: these two have length 1 without one.
+fn whole(declared: &str) -> &str {
+    match declared {
+        "character" => "bpchar",
+        "bit" => "bit varying",
+        other => other,
+    }
 }
 
 fn kind_of(declared: &str) -> Option<ValueType> {
