@@ -143,9 +143,12 @@ impl Janitor {
                 continue;
             }
             failpoint::at(Point::TrimBegun);
-            if slice.key.volume == self.volume {
-                self.delete_stream(&slice.key.to_string()).await;
+            if self.has_more(slice) {
+                // Its log was not there when the slice was imported, and is there again.
+                self.cleaned.insert(slice.key.clone());
+                continue;
             }
+            self.delete_stream(&slice.key.to_string()).await;
             if !slice.is_empty
                 && let Err(error) = self.staging.delete(&slice.staging_path).await
             {
@@ -155,6 +158,23 @@ impl Janitor {
             failpoint::at(Point::ObjectDeleted);
             self.cleaned.insert(slice.key.clone());
         }
+    }
+
+    /// Whether a slice's stream has records that were not imported. What the store has counted as
+    /// lost may turn up again when the right disk is mounted.
+    fn has_more(&self, slice: &Slice) -> bool {
+        let stream = self.log.find(&slice.key.to_string());
+        let Some(stats) = stream.and_then(|id| self.log.stats(id)) else {
+            return false;
+        };
+        let (in_log, imported) = (stats.records, slice.statistics.records);
+        if in_log > imported {
+            tracing::error!(
+                stream = stats.name, in_log, imported,
+                "a stream has records that were counted as lost when its slice was imported; it is kept, `forebay log deliver` brings them into a sink"
+            );
+        }
+        in_log > imported
     }
 
     async fn delete_stream(&self, name: &str) {
@@ -172,12 +192,26 @@ impl Janitor {
     }
 
     async fn look_through(&mut self, imported: &[Arc<Slice>]) {
+        if let Err(error) = self.delivered_streams().await {
+            tracing::warn!(%error, "streams that were delivered could not be listed");
+        }
         if let Err(error) = self.unknown_streams(imported).await {
             tracing::warn!(%error, "streams could not be compared with the store");
         }
         if let Err(error) = self.forget_imports().await {
             tracing::warn!(%error, "old ledger entries could not be listed");
         }
+    }
+
+    /// Streams that `forebay log deliver` has brought in, where it did not come to delete them.
+    async fn delivered_streams(&self) -> Result<(), FileError> {
+        for mark in self.delivery.repo.delivered_streams(&self.volume).await? {
+            self.delete_stream(&mark.stream).await;
+            if self.log.find(&mark.stream).is_none() {
+                self.delivery.repo.forget_delivered(&mark).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Streams whose slice is neither on its way nor imported.
@@ -223,7 +257,7 @@ impl Janitor {
                 unknown += 1;
                 tracing::warn!(
                     stream = name,
-                    "the store does not know this stream, it is kept"
+                    "the store does not know this stream, it is kept; `forebay log deliver` brings it into a sink"
                 );
             }
         }

@@ -8,6 +8,8 @@ pub mod dispatch;
 pub mod follow;
 pub mod import;
 pub mod janitor;
+pub mod kept;
+pub mod losses;
 pub mod metrics;
 pub mod pipeline;
 pub mod quota;
