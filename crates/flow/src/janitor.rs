@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_log::Log;
+use forebay_log::{Item, Log, ReadError, StreamId};
 use forebay_meta::repo::letters::LetterOwner;
 use forebay_meta::{FileError, Mirror, keys};
 use forebay_model::failpoint::{self, Point};
@@ -143,12 +143,11 @@ impl Janitor {
                 continue;
             }
             failpoint::at(Point::TrimBegun);
-            if self.has_more(slice) {
-                // Its log was not there when the slice was imported, and is there again.
-                self.cleaned.insert(slice.key.clone());
-                continue;
+            match self.has_more(slice).await {
+                Some(true) => {}
+                Some(false) => self.delete_stream(&slice.key.to_string()).await,
+                None => continue,
             }
-            self.delete_stream(&slice.key.to_string()).await;
             if !slice.is_empty
                 && let Err(error) = self.staging.delete(&slice.staging_path).await
             {
@@ -161,20 +160,37 @@ impl Janitor {
     }
 
     /// Whether a slice's stream has records that were not imported. What the store has counted as
-    /// lost may turn up again when the right disk is mounted.
-    fn has_more(&self, slice: &Slice) -> bool {
+    /// lost may turn up again when the right disk is mounted. `None` when it can't be told now.
+    async fn has_more(&self, slice: &Slice) -> Option<bool> {
         let stream = self.log.find(&slice.key.to_string());
         let Some(stats) = stream.and_then(|id| self.log.stats(id)) else {
-            return false;
+            return Some(false);
         };
-        let (in_log, imported) = (stats.records, slice.statistics.records);
+        let imported = slice.statistics.records;
+        if stats.records <= imported {
+            return Some(false);
+        }
+        // What was found damaged may still be counted: only what can be read is a reason to keep it.
+        let log = self.log.clone();
+        let count = tokio::task::spawn_blocking(move || readable(&log, stats.id));
+        let counted = count.await.map_err(|e| e.to_string());
+        let counted = counted.and_then(|count| count.map_err(|e| e.to_string()));
+        let in_log = match counted {
+            Ok(in_log) => in_log,
+            Err(error) => {
+                tracing::warn!(slice = %slice.key, error, "a stream could not be read, it is kept for now");
+                return None;
+            }
+        };
         if in_log > imported {
             tracing::error!(
-                stream = stats.name, in_log, imported,
+                stream = stats.name,
+                in_log,
+                imported,
                 "a stream has records that were counted as lost when its slice was imported; it is kept, `forebay log deliver` brings them into a sink"
             );
         }
-        in_log > imported
+        Some(in_log > imported)
     }
 
     async fn delete_stream(&self, name: &str) {
@@ -325,4 +341,15 @@ impl Janitor {
         }
         Ok(())
     }
+}
+
+/// Records of a stream that can be read.
+fn readable(log: &Log, stream: StreamId) -> Result<u64, ReadError> {
+    let mut records = 0;
+    for item in log.reader(stream, 0)? {
+        if let Item::Block(block) = item? {
+            records += u64::from(block.records);
+        }
+    }
+    Ok(records)
 }

@@ -11,9 +11,7 @@ use std::sync::Arc;
 use forebay_log::{Block, Item, Log, StreamStats};
 use forebay_meta::repo::kept::DeliveredStream;
 use forebay_meta::{FileError, Repo, StoreError};
-use forebay_model::{
-    Clock, Compression, SinkKey, SliceKey, Statistics, Timestamp, VolumeId,
-};
+use forebay_model::{Clock, Compression, SinkKey, SliceKey, Statistics, Timestamp, VolumeId};
 use forebay_record::{CsvReader, CsvRecord, Encoder, SealedBlock, block};
 
 use crate::pipeline::{
@@ -160,7 +158,7 @@ impl KeptStreams {
             });
         }
         self.check(&stats).await?;
-        self.wait(self.log.close_stream(stats.id)).await?;
+        settled(self.log.close_stream(stats.id)).await?;
         let lost = self.check_rows(&stats, sink).await?;
         for _ in 0..ATTEMPTS_MAX {
             match self.attempt(&stats, sink).await {
@@ -267,9 +265,14 @@ impl KeptStreams {
             Err(_) => Ok(false),
         };
         match (copied, made) {
-            (Ok(statistics), Ok(_)) => {
+            (Ok(statistics), Ok(true)) => {
                 self.delete(&mark).await?;
                 Ok(statistics.records)
+            }
+            // Somebody else has brought it in.
+            (Ok(_), Ok(false)) => {
+                self.forget(&mark.slice).await;
+                Ok(0)
             }
             // It may be a slice by now: then it has the only copy that counts.
             (_, Err(error @ FileError::Store(StoreError::Uncertain(_)))) => Err(error.into()),
@@ -320,7 +323,7 @@ impl KeptStreams {
     /// Deletes a stream whose rows are in a slice, and then its mark.
     async fn delete(&self, mark: &DeliveredStream) -> Result<(), KeptError> {
         if let Some(id) = self.log.find(&mark.stream) {
-            self.wait(self.log.delete_stream(id)).await?;
+            settled(self.log.delete_stream(id)).await?;
         }
         Ok(self.repo.forget_delivered(mark).await?)
     }
@@ -328,21 +331,21 @@ impl KeptStreams {
     /// Deletes the copy, which is nobody's.
     async fn forget(&self, slice: &SliceKey) {
         if let Some(id) = self.log.find(&slice.to_string())
-            && let Err(error) = self.wait(self.log.delete_stream(id)).await
+            && let Err(error) = settled(self.log.delete_stream(id)).await
         {
             tracing::warn!(%slice, %error, "the copy of a stream is left in the log");
         }
     }
+}
 
-    async fn wait(
-        &self,
-        ticket: Result<forebay_log::Ticket, forebay_log::AppendError>,
-    ) -> Result<(), KeptError> {
-        let ticket = ticket.map_err(AppendError::from)?;
-        let done = ticket.await;
-        done.map(drop)
-            .map_err(|e| AppendError::Other(e.to_string().into()).into())
-    }
+/// Waits until a change of the log is on disk.
+async fn settled(
+    ticket: Result<forebay_log::Ticket, forebay_log::AppendError>,
+) -> Result<(), KeptError> {
+    let ticket = ticket.map_err(AppendError::from)?;
+    let done = ticket.await;
+    done.map(drop)
+        .map_err(|e| AppendError::Other(e.to_string().into()).into())
 }
 
 /// The rows of a block, as CSV.

@@ -85,8 +85,8 @@ pub async fn name_losses(
     // A file that can be written on volumes only that are gone would never be rotated.
     for file in active.iter().filter(|f| f.file.state == FileState::Writing) {
         let mut slices = file.slices.iter();
-        let here = slices
-            .any(|s| s.slice.key.volume == *volume && s.slice.state == SliceState::Writing);
+        let here =
+            slices.any(|s| s.slice.key.volume == *volume && s.slice.state == SliceState::Writing);
         if !here {
             let (key, volumes) = (&file.file.key, std::slice::from_ref(volume));
             tracing::warn!(file = %key, %volume, "a file was written on another volume, it is closed");
@@ -94,6 +94,26 @@ pub async fn name_losses(
         }
     }
     Ok(losses)
+}
+
+/// The id of the volume that what is on its way was written to: for a log whose directory is lost,
+/// so that what comes next belongs to the same volume.
+///
+/// # Errors
+/// The store's.
+pub async fn remembered_volume(repo: &Repo) -> Result<Option<u64>, LossError> {
+    let active = repo.active_files(None).await?;
+    let slices = active.iter().flat_map(|f| &f.slices).map(|s| &s.slice.key);
+    let newest = slices.max_by_key(|key| key.opened_at);
+    let volume = match newest {
+        Some(key) => Some(key.volume.clone()),
+        None => repo
+            .letter_counts()
+            .await?
+            .pop()
+            .map(|(_, volume, _)| volume),
+    };
+    Ok(volume.and_then(|id| u64::from_str_radix(&id.0, 16).ok()))
 }
 
 /// Notes as lost what is missing of a stream that has taken so many records.

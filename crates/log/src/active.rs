@@ -57,10 +57,7 @@ pub(crate) fn is_scarce(e: &io::Error) -> bool {
 /// Whether the process or the system has as many files open as it may.
 pub(crate) fn is_no_descriptor(e: &io::Error) -> bool {
     use rustix::io::Errno;
-    matches!(
-        Errno::from_io_error(e),
-        Some(Errno::MFILE | Errno::NFILE)
-    )
+    matches!(Errno::from_io_error(e), Some(Errno::MFILE | Errno::NFILE))
 }
 
 /// A part of a catalog block is at most this long.

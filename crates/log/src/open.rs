@@ -112,7 +112,9 @@ fn mend(
     let mut ready = Vec::new();
     for id in &recovered.spares {
         let path = dir.join(spare_name(*id));
-        let file = env.open(&path, Access::Write).and_then(|f| Ok((f.len()?, f)));
+        let file = env
+            .open(&path, Access::Write)
+            .and_then(|f| Ok((f.len()?, f)));
         match file {
             Ok((len, file))
                 if len == config.segment_size

@@ -278,7 +278,12 @@ fn damage_in_the_file_volume_is_repaired() {
     let other = volume_file(&MemEnv::new(77));
     for env in [sealed(), unsealed(), older()] {
         let sound = volume_file(&env);
-        let mut all = vec![None, Some(Vec::new()), Some(b"version 9".to_vec()), Some(other.clone())];
+        let mut all = vec![
+            None,
+            Some(Vec::new()),
+            Some(b"version 9".to_vec()),
+            Some(other.clone()),
+        ];
         all.extend((0..sound.len()).map(|at| {
             let mut damaged = sound.clone();
             damaged[at] ^= 1;
@@ -333,8 +338,7 @@ fn segments_of_another_volume_are_left_alone_and_named() {
             forebay_log::Env::remove(&env, &Path::new(DIR).join("volume")).unwrap();
         }
         for _ in 0..2 {
-            let (log, report) =
-                Log::open(Arc::new(env.clone()), Path::new(DIR), config()).unwrap();
+            let (log, report) = Log::open(Arc::new(env.clone()), Path::new(DIR), config()).unwrap();
             assert_eq!(report.foreign_segments, [7]);
             assert!(report.lost.is_empty() && report.missing_segments.is_empty());
             for (key, payload) in &all {
@@ -363,7 +367,11 @@ fn a_lost_directory_gets_the_id_that_is_remembered() {
     assert!(report.is_clean());
     let env = sealed();
     let (log, _) = Log::open(Arc::new(env), Path::new(DIR), remembered).unwrap();
-    assert_ne!(log.volume_stats().volume, 0xfeed, "one that is there keeps its id");
+    assert_ne!(
+        log.volume_stats().volume,
+        0xfeed,
+        "one that is there keeps its id"
+    );
 }
 
 /// What is remembered of a stream elsewhere is named as lost, once, and the sequence goes on.
@@ -386,7 +394,10 @@ fn records_that_somebody_else_remembers_are_named_as_lost() {
         let (a, gone) = (log.find("a").unwrap(), log.find("gone").unwrap());
         for (stream, records, lost, next) in [(a, 9, 11, 20), (gone, 3, 7, 10)] {
             let stats = log.stats(stream).unwrap();
-            assert_eq!((stats.records, stats.lost_records, stats.next_seq), (records, lost, next));
+            assert_eq!(
+                (stats.records, stats.lost_records, stats.next_seq),
+                (records, lost, next)
+            );
         }
         assert_eq!(read(&log).1, 18);
         if how == 0 {

@@ -229,7 +229,10 @@ fn a_shortage_at_each_call_latches_nothing() {
         Call::SetLen,
     ];
     for call in calls {
-        for (i, errno) in [EINTR, EAGAIN, ENOMEM, ENFILE, EMFILE].into_iter().enumerate() {
+        for (i, errno) in [EINTR, EAGAIN, ENOMEM, ENFILE, EMFILE]
+            .into_iter()
+            .enumerate()
+        {
             for n in 0..40 {
                 let how = (n + i as u64) % 3;
                 let env = MemEnv::new(n);

@@ -240,6 +240,7 @@ async fn resolve(ticket: Ticket) -> Outcome {
             "it filled up on the way to the disk".into(),
         )),
         Err(e @ CommitError::Scarce(_)) => {
+            tracing::warn!(error = %e, "a block was refused; the log takes the next one as usual");
             Outcome::Refused(AppendError::Other(e.to_string().into()))
         }
         Err(CommitError::Shutdown) => {

@@ -28,7 +28,10 @@ fn a_stream_whose_first_block_was_refused_takes_the_next_one() {
         let fresh = log.stream("fresh").unwrap();
         env.fail(Some(call), 0, errno);
         let refused = log.append(block(fresh, b"refused")).unwrap().wait();
-        assert!(matches!(refused, Err(CommitError::Full | CommitError::Scarce(_))));
+        assert!(matches!(
+            refused,
+            Err(CommitError::Full | CommitError::Scarce(_))
+        ));
         assert_eq!(log.stream("fresh").unwrap(), fresh, "it keeps its number");
         assert_eq!(log.committed(fresh), Some(0));
         // Refused again, and with something before it.
@@ -154,7 +157,10 @@ fn a_failed_write_or_sync_stays_final_whatever_the_cause() {
         let env = MemEnv::new(1);
         let log = open(&env, bare());
         let stream = log.stream("s").unwrap();
-        log.append(block(stream, b"before")).unwrap().wait().unwrap();
+        log.append(block(stream, b"before"))
+            .unwrap()
+            .wait()
+            .unwrap();
         env.fail(Some(Call::Sync), 0, errno);
         let unknown = log.append(block(stream, b"during")).unwrap().wait();
         assert!(matches!(unknown, Err(CommitError::MayHaveHappened(_))));

@@ -42,8 +42,9 @@ impl Repo {
         &self,
         volume: &VolumeId,
     ) -> Result<Vec<DeliveredStream>, StoreError> {
-        let marks = self.read_all(&keys::below(keys::DELIVERED_STREAMS, volume));
-        Ok(marks.await?.into_iter().map(|mark| mark.value).collect())
+        let below = keys::below(keys::DELIVERED_STREAMS, volume);
+        let marks = self.read_all(&below).await?;
+        Ok(marks.into_iter().map(|mark| mark.value).collect())
     }
 
     /// A slice that was imported and is still remembered.
