@@ -25,6 +25,7 @@ mod log;
 mod openapi;
 mod query;
 mod quotas;
+mod redirects;
 mod server;
 mod services;
 mod start;
