@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_log::Log;
+use forebay_log::{Item, Log, ReadError, StreamId};
 use forebay_meta::repo::letters::LetterOwner;
 use forebay_meta::{FileError, Mirror, keys};
 use forebay_model::failpoint::{self, Point};
@@ -143,8 +143,10 @@ impl Janitor {
                 continue;
             }
             failpoint::at(Point::TrimBegun);
-            if slice.key.volume == self.volume {
-                self.delete_stream(&slice.key.to_string()).await;
+            match self.has_more(slice).await {
+                Some(true) => {}
+                Some(false) => self.delete_stream(&slice.key.to_string()).await,
+                None => continue,
             }
             if !slice.is_empty
                 && let Err(error) = self.staging.delete(&slice.staging_path).await
@@ -155,6 +157,40 @@ impl Janitor {
             failpoint::at(Point::ObjectDeleted);
             self.cleaned.insert(slice.key.clone());
         }
+    }
+
+    /// Whether a slice's stream has records that were not imported. What the store has counted as
+    /// lost may turn up again when the right disk is mounted. `None` when it can't be told now.
+    async fn has_more(&self, slice: &Slice) -> Option<bool> {
+        let stream = self.log.find(&slice.key.to_string());
+        let Some(stats) = stream.and_then(|id| self.log.stats(id)) else {
+            return Some(false);
+        };
+        let imported = slice.statistics.records;
+        if stats.records <= imported {
+            return Some(false);
+        }
+        // What was found damaged may still be counted: only what can be read is a reason to keep it.
+        let log = self.log.clone();
+        let count = tokio::task::spawn_blocking(move || readable(&log, stats.id));
+        let counted = count.await.map_err(|e| e.to_string());
+        let counted = counted.and_then(|count| count.map_err(|e| e.to_string()));
+        let in_log = match counted {
+            Ok(in_log) => in_log,
+            Err(error) => {
+                tracing::warn!(slice = %slice.key, error, "a stream could not be read, it is kept for now");
+                return None;
+            }
+        };
+        if in_log > imported {
+            tracing::error!(
+                stream = stats.name,
+                in_log,
+                imported,
+                "a stream has records that were counted as lost when its slice was imported; it is kept, `forebay log deliver` brings them into a sink"
+            );
+        }
+        Some(in_log > imported)
     }
 
     async fn delete_stream(&self, name: &str) {
@@ -172,12 +208,26 @@ impl Janitor {
     }
 
     async fn look_through(&mut self, imported: &[Arc<Slice>]) {
+        if let Err(error) = self.delivered_streams().await {
+            tracing::warn!(%error, "streams that were delivered could not be listed");
+        }
         if let Err(error) = self.unknown_streams(imported).await {
             tracing::warn!(%error, "streams could not be compared with the store");
         }
         if let Err(error) = self.forget_imports().await {
             tracing::warn!(%error, "old ledger entries could not be listed");
         }
+    }
+
+    /// Streams that `forebay log deliver` has brought in, where it did not come to delete them.
+    async fn delivered_streams(&self) -> Result<(), FileError> {
+        for mark in self.delivery.repo.delivered_streams(&self.volume).await? {
+            self.delete_stream(&mark.stream).await;
+            if self.log.find(&mark.stream).is_none() {
+                self.delivery.repo.forget_delivered(&mark).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Streams whose slice is neither on its way nor imported.
@@ -223,7 +273,7 @@ impl Janitor {
                 unknown += 1;
                 tracing::warn!(
                     stream = name,
-                    "the store does not know this stream, it is kept"
+                    "the store does not know this stream, it is kept; `forebay log deliver` brings it into a sink"
                 );
             }
         }
@@ -291,4 +341,15 @@ impl Janitor {
         }
         Ok(())
     }
+}
+
+/// Records of a stream that can be read.
+fn readable(log: &Log, stream: StreamId) -> Result<u64, ReadError> {
+    let mut records = 0;
+    for item in log.reader(stream, 0)? {
+        if let Item::Block(block) = item? {
+            records += u64::from(block.records);
+        }
+    }
+    Ok(records)
 }

@@ -71,11 +71,12 @@ impl Uploader {
         let due = |_: &std::collections::HashSet<SliceKey>| {
             let now = self.delivery.clock.now();
             let snapshot = slices.snapshot();
-            let ours = snapshot.entries.values().filter(|s| {
-                s.state == SliceState::Uploading
-                    && s.key.volume == self.volume
-                    && s.retry.is_due(now)
-            });
+            // Of whatever volume: the store has one node. What was written when the log's volume had
+            // another id is in this log, or nowhere.
+            let ours = snapshot
+                .entries
+                .values()
+                .filter(|s| s.state == SliceState::Uploading && s.retry.is_due(now));
             ours.map(|s| (s.key.clone(), s.revision)).collect()
         };
         let changed = || async { changes.lock().await.next().await.is_ok() };

@@ -48,6 +48,7 @@ mod open;
 mod work;
 
 use api::{listen, serve};
+pub(crate) use open::Opened;
 use work::bind_source;
 
 /// How long the templates' processes may take to end.

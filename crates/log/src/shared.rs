@@ -142,7 +142,11 @@ impl Shared {
         }
         match writer.commit(self, &ops, &group) {
             Ok(()) => {}
-            Err(Fail::Full) => self.refuse(&group),
+            Err(Fail::Full) => self.refuse(&group, &CommitError::Full),
+            Err(Fail::Scarce { path, source }) => {
+                let cause = format!("{}: {source}", path.display());
+                self.refuse(&group, &CommitError::Scarce(cause.into()));
+            }
             Err(Fail::Io {
                 during,
                 path,
@@ -190,9 +194,9 @@ impl Shared {
         latched
     }
 
-    /// The volume is full: nothing that waits was written, and nothing of it will be. Sequences
-    /// that were assigned are taken back, so no gap stays.
-    fn refuse(&self, group: &Group) {
+    /// The volume is full, or the system is short of something: nothing that waits was written, and
+    /// nothing of it will be. Sequences that were assigned are taken back, so no gap stays.
+    fn refuse(&self, group: &Group, error: &CommitError) {
         let table = self.store.read();
         let mut queue = lock(&self.queue);
         let (_, waiting) = queue.take();
@@ -201,8 +205,8 @@ impl Shared {
         queue.space.room = 0;
         drop(queue);
         drop(table);
-        group.fail(CommitError::Full);
-        waiting.fail(CommitError::Full);
+        group.fail(error.clone());
+        waiting.fail(error.clone());
     }
 }
 

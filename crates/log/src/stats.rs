@@ -213,7 +213,10 @@ pub struct RecoveryReport {
     pub missing_segments: Vec<u64>,
     /// Streams whose declaration was lost; they go by the name `unknown-<id>`.
     pub unnamed_streams: Vec<StreamId>,
-    /// The file `volume` was damaged or missing beside segments, and was written anew.
+    /// Segments of other volumes. They are neither read nor removed.
+    pub foreign_segments: Vec<u64>,
+    /// The file `volume` was damaged, missing beside segments, or of another volume than all of them;
+    /// it was written anew, with the id that the segments have.
     pub volume_file_damaged: bool,
 }
 
@@ -225,6 +228,7 @@ impl RecoveryReport {
         self.lost.is_empty()
             && self.missing_segments.is_empty()
             && self.unnamed_streams.is_empty()
+            && self.foreign_segments.is_empty()
             && !self.volume_file_damaged
             && self.damage.iter().all(|d| !d.acknowledged)
     }

@@ -20,6 +20,7 @@ pub mod cleanup;
 pub mod definitions;
 pub mod files;
 pub mod imports;
+pub mod kept;
 pub mod letters;
 mod pause;
 pub mod purge;

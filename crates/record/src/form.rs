@@ -136,7 +136,7 @@ impl Tree {
             at = self.child(at, key, level > 0);
         }
         if self.nodes.len() > FIELDS_MAX + 1 {
-            return Err("more than 100000 names");
+            return Err("more than 200000 names");
         }
         self.nodes[at] = FormNode::Leaf(value);
         Ok(())

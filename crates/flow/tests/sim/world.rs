@@ -194,6 +194,12 @@ impl World {
                     self.has_lied = true;
                     self.note(&lie);
                 }
+                if self.weather.lies && self.random.percent(15) {
+                    let (what, records) = lies::lose(&self.disk, &mut self.random);
+                    self.has_lied |= records;
+                    self.has_uncounted |= records;
+                    self.note(what);
+                }
             }
             (End::Killed | End::Stopped, _) => self.disk.kill(),
         }

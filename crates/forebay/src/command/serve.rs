@@ -10,6 +10,7 @@ use super::common::Place;
 use crate::banner::{self, Started};
 use crate::clock::SystemClock;
 use crate::config::{Config, Environment, Flags, Loaded, Role, url_of};
+use crate::descriptors;
 use crate::endpoints::Endpoints;
 use crate::failure::Failure;
 use crate::roles::Node;
@@ -100,32 +101,12 @@ pub(crate) fn run(args: Args, env: Environment) -> Result<(), Failure> {
     runtime.block_on(serve(&loaded, &started))
 }
 
-/// Raises the limit of open files as far as the system lets it, so that connections are refused by
-/// the setting and not by chance.
-fn allow_connections(max: usize) {
-    /// Files of the log, the stores and everything else.
-    const OTHERS: u64 = 1_000;
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    let raised = setrlimit(Resource::Nofile, limit);
-    let allowed = getrlimit(Resource::Nofile).current;
-    let wanted = (max as u64).saturating_add(OTHERS);
-    if raised.is_err() || allowed.is_some_and(|n| n < wanted) {
-        let allowed = allowed.unwrap_or(u64::MAX);
-        tracing::warn!(
-            allowed,
-            wanted,
-            "the system allows fewer open files than source.http.maxConnections may need"
-        );
-    }
-}
-
 async fn serve(loaded: &Loaded, started: &Started) -> Result<(), Failure> {
-    let config = &loaded.config;
     let mut signals = StopSignals::catch()?;
-    let log_lines = telemetry::start_log(&config.telemetry.log)?;
-    allow_connections(config.source.http.max_connections);
+    let log_lines = telemetry::start_log(&loaded.config.telemetry.log)?;
+    let mut config = loaded.config.clone();
+    descriptors::fit(&mut config);
+    let config = &config;
     let metrics = Metrics::start()?;
     let token = token::of_server(config)?;
     let auth = authenticate(config, &token)?;

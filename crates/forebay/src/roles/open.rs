@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_flow::import::Tables;
+use forebay_flow::losses::{name_losses, remembered_volume};
 use forebay_flow::template::{TemplatePool, WorkerCommand};
-use forebay_log::{Log, StdEnv};
+use forebay_log::{Log, LogConfig, StdEnv};
 use forebay_meta::repo::runtime::{Node as NodeEntry, Volume};
 use forebay_meta::session::Session;
 use forebay_meta::{EmbeddedOptions, EmbeddedStore, Repo, Store};
@@ -32,12 +33,7 @@ impl Base {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Failure> {
         let dir = config.data_dir.as_path();
-        let store = EmbeddedStore::open(dir, EmbeddedOptions::default()).map_err(Failure::new)?;
-        let store: Arc<dyn Store> = Arc::new(store);
-        let mut defaults = config.storage.level.0.clone();
-        defaults.quota = config.quota.source;
-        let repo = Repo::new(store, defaults);
-        let (log, volume) = open_log(config, dir)?;
+        let Opened { repo, log, volume } = Opened::open(config, &*clock).await?;
         let staging = config
             .staging
             .resolve(dir, environment)
@@ -106,13 +102,57 @@ impl Base {
     }
 }
 
-fn open_log(config: &Config, dir: &Path) -> Result<(Log, VolumeId), Failure> {
+/// The store and the log, which agree on what there is.
+pub(crate) struct Opened {
+    pub(crate) repo: Repo,
+    pub(crate) log: Log,
+    pub(crate) volume: VolumeId,
+}
+
+impl Opened {
+    /// Opens both, and names what the log has lost without knowing it.
+    pub(crate) async fn open(config: &Config, clock: &dyn Clock) -> Result<Self, Failure> {
+        let dir = config.data_dir.as_path();
+        let store = EmbeddedStore::open(dir, EmbeddedOptions::default()).map_err(Failure::new)?;
+        let store: Arc<dyn Store> = Arc::new(store);
+        let mut defaults = config.storage.level.0.clone();
+        defaults.quota = config.quota.source;
+        let repo = Repo::new(store, defaults);
+        let remembered = remembered_volume(&repo).await.map_err(Failure::new)?;
+        let (log, volume) = open_log(config, dir, remembered)?;
+        let losses = name_losses(&repo, &log, &volume, clock.now()).await;
+        let losses = losses.map_err(Failure::new)?;
+        if !losses.is_empty() {
+            let records: u64 = losses.iter().map(|loss| loss.records).sum();
+            let streams = losses.len();
+            tracing::error!(
+                records,
+                streams,
+                "the log lacks records that were acknowledged; each stream is named above"
+            );
+        }
+        Ok(Self { repo, log, volume })
+    }
+}
+
+fn open_log(config: &Config, dir: &Path, volume: Option<u64>) -> Result<(Log, VolumeId), Failure> {
     let dir = dir.join(crate::command::log::FOLDER);
-    let (log, report) =
-        Log::open(Arc::new(StdEnv::new()), &dir, config.log.resolve()).map_err(Failure::new)?;
+    let settings = LogConfig {
+        volume,
+        ..config.log.resolve()
+    };
+    let (log, report) = Log::open(Arc::new(StdEnv::new()), &dir, settings).map_err(Failure::new)?;
     if report.is_clean() {
         tracing::debug!(?report, "log opened");
     } else {
+        for lost in &report.lost {
+            tracing::error!(
+                stream = lost.name,
+                first = lost.first_seq,
+                records = lost.records,
+                "records of a stream are lost in the log"
+            );
+        }
         tracing::error!(?report, "log opened, parts of it are damaged");
     }
     let volume = VolumeId(format!("{:016x}", log.volume_stats().volume));

@@ -129,6 +129,73 @@ fn a_full_volume_is_answered_507_and_goes_on_when_there_is_room() {
     settled(&server, &["bodies"], stored + 1);
 }
 
+/// Sinks whose first block meets the full volume: their streams were never declared in the log.
+#[test]
+fn a_sink_whose_first_record_met_a_full_volume_goes_on_when_there_is_room() {
+    let test = "disks::a_sink_whose_first_record_met_a_full_volume_goes_on_when_there_is_room";
+    let root = tempfile::tempdir().unwrap();
+    let Some(volume) = Volume::mount(root.path().join("volume"), "128m", test) else {
+        return;
+    };
+    let launch = Launch::on(&volume.at.join("data"), root.path())
+        .set("log.segmentSize", "4MB")
+        .set("log.minFreeBytes", "24MB");
+    let server = launch.start();
+    define_bodies(&server);
+    let mut paths = Vec::new();
+    for number in 0..8 {
+        let id = format!("fresh{number}");
+        let source = json!({"type": "http", "name": id, "sourceId": id});
+        server.task("POST", world::SOURCES, &source);
+        let sink = json!({"type": "table", "name": "bodies", "sinkId": "bodies", "table": {
+            "type": "keboola", "tableId": format!("in.torture.{id}"),
+            "mapping": {"columns": [{"type": "body", "name": "body"}]}}});
+        server.task("POST", &format!("{}/{id}/sinks", world::SOURCES), &sink);
+        let source = server.call("GET", &format!("{}/{id}", world::SOURCES), &Value::Null);
+        let url = source["http"]["url"].as_str().unwrap();
+        let (_, path) = url.split_once("/stream/").unwrap();
+        paths.push(format!("/stream/{path}"));
+    }
+    // Somebody else takes the room, but for a block or two.
+    let filler = volume.at.join("filler");
+    let out = Command::new("df")
+        .args(["--output=avail", "-B1"])
+        .arg(&volume.at)
+        .output();
+    let text = String::from_utf8(out.unwrap().stdout).unwrap();
+    let free: u64 = text.lines().last().unwrap().trim().parse().unwrap();
+    let size = free.saturating_sub(25 << 20);
+    std::fs::write(&filler, vec![1; usize::try_from(size).unwrap()]).unwrap();
+    let refused = std::thread::scope(|scope| {
+        let posts: Vec<_> = paths
+            .iter()
+            .enumerate()
+            .map(|(i, path)| {
+                let server = &server;
+                scope.spawn(move || {
+                    let mut random = Random(i as u64);
+                    let answers = (0..30).map(|_| post_large(server, path, &mut random).status);
+                    answers.filter(|status| *status == 507).count()
+                })
+            })
+            .collect();
+        posts.into_iter().map(|p| p.join().unwrap()).sum::<usize>()
+    });
+    assert!(refused > 0, "the volume was not full");
+    std::fs::remove_file(&filler).unwrap();
+    let since = std::time::Instant::now();
+    for path in &paths {
+        wait_for("room", || {
+            (post_large(&server, path, &mut Random(9)).status == 200).then_some(())
+        });
+    }
+    let took = since.elapsed();
+    assert!(
+        took < std::time::Duration::from_secs(8),
+        "{took:?} for eight sinks"
+    );
+}
+
 #[test]
 fn a_volume_that_turns_read_only_loses_nothing_that_was_acknowledged() {
     let test = "disks::a_volume_that_turns_read_only_loses_nothing_that_was_acknowledged";
@@ -166,7 +233,7 @@ fn a_volume_that_turns_read_only_loses_nothing_that_was_acknowledged() {
     settled(&server, &SINKS, 6);
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     let done = Command::new("cp").arg("-a").arg(from).arg(to).status();
     assert!(done.unwrap().success());
 }

@@ -21,6 +21,8 @@ pub(crate) struct Launch {
     pub(crate) args: Vec<String>,
     /// Its whole environment.
     pub(crate) env: Vec<(String, String)>,
+    /// Files that it may have open.
+    pub(crate) files: Option<u64>,
     logs: PathBuf,
     api: SocketAddr,
     source: SocketAddr,
@@ -38,6 +40,7 @@ impl Launch {
             data: data.to_owned(),
             args: Vec::new(),
             env: Vec::new(),
+            files: None,
             logs: logs.to_owned(),
             api: free_address(),
             source: free_address(),
@@ -63,7 +66,16 @@ impl Launch {
     }
 
     fn spawn(&self, start: u32) -> Child {
-        Command::new(env!("CARGO_BIN_EXE_forebay"))
+        let binary = env!("CARGO_BIN_EXE_forebay");
+        let mut command = match self.files {
+            None => Command::new(binary),
+            Some(files) => {
+                let mut limited = Command::new("prlimit");
+                limited.arg(format!("--nofile={files}:{files}")).arg(binary);
+                limited
+            }
+        };
+        command
             .arg("serve")
             // Settings of whoever runs the tests are none of the server's.
             .env_clear()
@@ -142,6 +154,10 @@ pub(crate) fn wait_for<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T
 impl Server {
     pub(crate) fn source(&self) -> SocketAddr {
         self.launch.source
+    }
+
+    pub(crate) fn api(&self) -> SocketAddr {
+        self.launch.api
     }
 
     pub(crate) fn pid(&self) -> u32 {

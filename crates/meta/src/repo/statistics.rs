@@ -54,16 +54,18 @@ impl SinkStatistics {
     #[must_use]
     pub fn balance(&self) -> Balance {
         let (total, letters) = (self.total(), self.letters);
-        let done = letters.replayed + letters.dropped + letters.lost;
+        let done = letters.replayed + letters.dropped;
+        // Of a stream that is lost as a whole, some were done with before: they are not lost.
+        let lost = letters.lost.min(letters.taken.saturating_sub(done));
         Balance {
             // A letter that was replayed is counted where its row is.
             accepted: total.records
                 + total.lost_records
                 + letters.taken.saturating_sub(letters.replayed),
             imported: self.imported_rows,
-            dead: letters.taken.saturating_sub(done),
+            dead: letters.taken.saturating_sub(done + lost),
             expired: letters.dropped,
-            lost: total.lost_records + letters.lost,
+            lost: total.lost_records + lost,
             in_flight: self.local.records + self.staging.records,
         }
     }
@@ -133,6 +135,25 @@ impl Repo {
         &self,
         sink: Option<&SinkKey>,
     ) -> Result<HashMap<SliceKey, Statistics>, StoreError> {
+        self.reports(sink, |sum, report| sum.plus(report)).await
+    }
+
+    /// The report that counts most records of each slice that is written. A node that was renamed
+    /// has left its last report behind, of records that the next one has counted as well.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn largest_reports(&self) -> Result<HashMap<SliceKey, Statistics>, StoreError> {
+        let taken = |s: &Statistics| s.records + s.lost_records;
+        let larger = |a: Statistics, b: Statistics| if taken(&b) > taken(&a) { b } else { a };
+        self.reports(None, larger).await
+    }
+
+    async fn reports(
+        &self,
+        sink: Option<&SinkKey>,
+        join: impl Fn(Statistics, Statistics) -> Statistics + Send + Sync,
+    ) -> Result<HashMap<SliceKey, Statistics>, StoreError> {
         let all = keys::STATISTICS;
         let prefix = sink.map_or_else(|| all.to_owned(), |s| keys::below(all, s));
         let mut sums: HashMap<SliceKey, Statistics> = HashMap::new();
@@ -148,7 +169,7 @@ impl Repo {
                 };
                 let statistics: Revised<Statistics> = decode(entry)?;
                 let sum = sums.entry(slice).or_default();
-                *sum = sum.plus(statistics.value);
+                *sum = join(*sum, statistics.value);
             }
             match page.entries.into_iter().next_back() {
                 Some(last) if page.more => after = Some(last.key),

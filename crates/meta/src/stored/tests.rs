@@ -224,6 +224,12 @@ fn files_and_slices_keep_their_form() {
     golden("statistics.v1.json", &statistics());
     let counts = super::letters::LetterCounts { taken: 9, lost: 1 };
     golden("letter_counts.v1.json", &counts);
+    let delivered = crate::repo::kept::DeliveredStream {
+        volume: VolumeId("vol1".to_owned()),
+        stream: "1/2/src/snk/2026-11-20T05:01:49.120Z/vol1/2026-11-20T05:01:50.000Z".to_owned(),
+        slice: slice.key,
+    };
+    golden("delivered_stream.v1.json", &delivered);
     let mut letters = super::letters::LetterBook::default();
     (letters.replayed, letters.dropped) = (3, 1);
     letters.finish(0, 3);

@@ -11,6 +11,8 @@ use crate::node::Node;
 const EIO: i32 = 5;
 
 const ENOSPC: i32 = 28;
+const ENOMEM: i32 = 12;
+const EMFILE: i32 = 24;
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -102,7 +104,7 @@ impl World {
             _ => {
                 let call = *self.random.pick(&calls);
                 let after = self.random.below(6) as u64;
-                let errno = *self.random.pick(&[EIO, EIO, ENOSPC]);
+                let errno = *self.random.pick(&[EIO, EIO, ENOSPC, EMFILE, ENOMEM]);
                 self.note(&format!("{call:?} number {after} will fail with {errno}"));
                 self.disk.fail(Some(call), after, errno);
             }
