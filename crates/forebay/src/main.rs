@@ -10,6 +10,7 @@ mod command;
 mod config;
 mod definitions;
 mod demo;
+mod endpoints;
 mod failure;
 mod health;
 mod letters;
