@@ -28,6 +28,7 @@ mod params;
 mod quotas;
 mod random;
 mod refused;
+mod retry;
 mod settings;
 mod sinks;
 mod sources;
@@ -170,6 +171,8 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(statistics::slices))
         .routes(routes!(statistics::balance))
         .routes(routes!(statistics::delivery))
+        .routes(routes!(retry::retry_sink))
+        .routes(routes!(retry::reject_file))
         .routes(routes!(letters::list))
         .routes(routes!(letters::get))
         .routes(routes!(letters::replay))

@@ -5,17 +5,14 @@
 //! newer metadata of the same sink. Otherwise it may be the only copy of something: it is kept and
 //! reported (`docs/adr/0004-…`).
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use forebay_log::{Item, Log, ReadError, StreamId};
 use forebay_meta::repo::letters::LetterOwner;
 use forebay_meta::{FileError, Mirror, keys};
 use forebay_model::failpoint::{self, Point};
-use forebay_model::{
-    File, FileKey, SinkKey, Slice, SliceKey, Span, TableBackend, Timestamp, VolumeId, out_of_range,
-};
+use forebay_model::{SinkKey, Slice, SliceKey, Span, Timestamp, VolumeId, out_of_range};
 use forebay_remote::staging::Staging;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,14 +20,14 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::deliver::Delivery;
-use crate::import::{Tables, import_id};
+use crate::import::Tables;
 use crate::metrics;
 use crate::pipeline::letter_sink;
 use crate::topic::topic_sink;
 
-/// A file's ledger entry is kept so long after the file was imported: no import of it can be under
-/// way any more then.
-const LEDGER_KEPT: Duration = Duration::from_secs(20);
+mod ledger;
+
+use ledger::Ledgers;
 
 /// How often things are taken away.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -39,6 +36,9 @@ pub struct JanitorConfig {
     /// How often everything is looked through. What was just imported is taken away at once.
     /// 1s to 1h.
     pub interval: Span,
+    /// How often all imports that are remembered are looked up in the ledgers of their tables; the
+    /// newest one is every `interval`. 1s to 24h.
+    pub ledger_interval: Span,
 }
 
 impl JanitorConfig {
@@ -46,7 +46,9 @@ impl JanitorConfig {
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         let interval = out_of_range("interval", self.interval, Span::secs(1), Span::hours(1));
-        interval.into_iter().collect()
+        let (least, most) = (Span::secs(1), Span::hours(24));
+        let ledger = out_of_range("ledgerInterval", self.ledger_interval, least, most);
+        interval.into_iter().chain(ledger).collect()
     }
 }
 
@@ -54,6 +56,7 @@ impl Default for JanitorConfig {
     fn default() -> Self {
         Self {
             interval: Span::secs(20),
+            ledger_interval: Span::mins(10),
         }
     }
 }
@@ -65,12 +68,10 @@ pub struct Janitor {
     log: Log,
     volume: VolumeId,
     staging: Staging,
-    tables: Tables,
-    cluster_id: Arc<str>,
+    ledgers: Ledgers,
     config: JanitorConfig,
     /// Slices whose stream and object are gone, of files that are still remembered.
     cleaned: HashSet<SliceKey>,
-    forgotten: HashSet<FileKey>,
 }
 
 impl Janitor {
@@ -85,18 +86,25 @@ impl Janitor {
         cluster_id: &str,
         config: JanitorConfig,
     ) -> Self {
-        let (cleaned, forgotten) = (HashSet::new(), HashSet::new());
-        let cluster_id = cluster_id.into();
+        let ledgers = Ledgers {
+            delivery: delivery.clone(),
+            log: log.clone(),
+            volume: volume.clone(),
+            staging: staging.clone(),
+            tables,
+            cluster_id: cluster_id.into(),
+            interval: config.ledger_interval,
+            next: None,
+            reopened: HashSet::new(),
+        };
         Self {
             delivery,
             log,
             volume,
             staging,
-            tables,
-            cluster_id,
+            ledgers,
             config,
-            cleaned,
-            forgotten,
+            cleaned: HashSet::new(),
         }
     }
 
@@ -139,7 +147,7 @@ impl Janitor {
         let known: HashSet<&SliceKey> = imported.iter().map(|s| &s.key).collect();
         self.cleaned.retain(|key| known.contains(key));
         for slice in imported {
-            if self.cleaned.contains(&slice.key) {
+            if self.cleaned.contains(&slice.key) || self.is_reopened(&slice.key).await {
                 continue;
             }
             failpoint::at(Point::TrimBegun);
@@ -193,6 +201,17 @@ impl Janitor {
         Some(in_log > imported)
     }
 
+    /// Whether its file is to be imported again, which needs all that would be taken away here.
+    async fn is_reopened(&mut self, slice: &SliceKey) -> bool {
+        if !self.ledgers.reopened.contains(slice) {
+            return false;
+        }
+        match self.delivery.repo.imported_file(&slice.file).await {
+            Ok(_) => !self.ledgers.reopened.remove(slice),
+            Err(_) => true,
+        }
+    }
+
     async fn delete_stream(&self, name: &str) {
         let Some(stream) = self.log.find(name) else {
             return;
@@ -214,8 +233,8 @@ impl Janitor {
         if let Err(error) = self.unknown_streams(imported).await {
             tracing::warn!(%error, "streams could not be compared with the store");
         }
-        if let Err(error) = self.forget_imports().await {
-            tracing::warn!(%error, "old ledger entries could not be listed");
+        if let Err(error) = self.ledgers.look().await {
+            tracing::warn!(%error, "imported files could not be listed");
         }
     }
 
@@ -301,45 +320,6 @@ impl Janitor {
                 Ok(false)
             }
         }
-    }
-
-    /// Ledger entries of files that nobody will ever import again.
-    async fn forget_imports(&mut self) -> Result<(), FileError> {
-        let files = self.delivery.repo.imported_files(None).await?;
-        let now = self.delivery.clock.now();
-        self.forgotten
-            .retain(|key| files.iter().any(|f| f.key == *key));
-        let is_old = |file: &File| {
-            file.imported_at
-                .is_some_and(|at| now.since(at) >= LEDGER_KEPT)
-        };
-        let mut by_backend: BTreeMap<TableBackend, Vec<&FileKey>> = BTreeMap::new();
-        for file in files
-            .iter()
-            .filter(|f| is_old(f) && !self.forgotten.contains(&f.key))
-        {
-            by_backend
-                .entry(file.table.backend)
-                .or_default()
-                .push(&file.key);
-        }
-        for (backend, keys) in by_backend {
-            let Some(table) = self.tables.get(backend) else {
-                continue;
-            };
-            let ids: Vec<String> = keys
-                .iter()
-                .map(|k| import_id(&self.cluster_id, k))
-                .collect();
-            match table.forget(&ids).await {
-                Ok(()) => {
-                    failpoint::at(Point::LedgerForgotten);
-                    self.forgotten.extend(keys.into_iter().cloned());
-                }
-                Err(error) => tracing::warn!(%error, "old ledger entries could not be removed"),
-            }
-        }
-        Ok(())
     }
 }
 

@@ -49,6 +49,7 @@ enum Command {
     #[command(subcommand)]
     Quota(command::quota::Command),
     Query(command::query::Args),
+    Retry(command::retry::Args),
     #[command(subcommand)]
     Dead(command::dead::Command),
     #[command(subcommand)]
@@ -107,6 +108,7 @@ fn run(command: Command, env: Environment) -> Result<(), Failure> {
         Command::Token(command) => command::token::run(command, env),
         Command::Quota(command) => command::quota::run(command, env),
         Command::Query(args) => command::query::run(&args, env),
+        Command::Retry(args) => command::retry::run(args, env),
         Command::Dead(command) => command::dead::run(command, env),
         Command::Job(command) => command::job::run(command, env),
         Command::Lookup(args) => command::lookup::run(&args, &env),

@@ -13,6 +13,7 @@ pub(crate) mod lookup;
 pub(crate) mod query;
 pub(crate) mod quota;
 pub(crate) mod reference;
+pub(crate) mod retry;
 pub(crate) mod serve;
 pub(crate) mod source;
 pub(crate) mod token;

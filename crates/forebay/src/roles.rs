@@ -109,6 +109,7 @@ impl Node {
         let lease = base.register(config, &mut tasks).await?;
         let appender: Arc<dyn Appender> =
             Arc::new(LocalLog::new(base.log.clone(), base.volume.clone()));
+        let letters = base.dead_letters(&appender);
         let topics = base.topics(config)?;
         let dispatcher = Dispatcher::with_workers(
             Some(Arc::clone(&base.templates)),
@@ -141,7 +142,7 @@ impl Node {
             http = Some(bound);
         }
         if config.has(Role::Storage) {
-            base.deliver(config, &mut tasks);
+            base.deliver(config, &letters, &mut tasks);
             base.deliver_topics(&topics, &mut tasks);
         }
         if config.has(Role::Coordinator) {
@@ -154,7 +155,7 @@ impl Node {
         if config.has(Role::Api) {
             let listener = listen(api).await?;
             api = listener.local_addr().map_err(Failure::new)?;
-            let built = base.api(config, auth, (api, source_url.clone()), &appender, topics);
+            let built = base.api(config, auth, (api, source_url.clone()), letters, topics);
             let router = built.router().merge(health.router()).merge(metrics);
             tasks.spawn(serve(listener, router, stop_intake.clone()));
             management = Some(built);

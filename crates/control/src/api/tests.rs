@@ -11,6 +11,7 @@ mod frame;
 mod letters;
 mod lifecycle;
 mod quotas;
+mod retry;
 mod sample;
 mod schema;
 mod settings;

@@ -333,6 +333,15 @@ async fn show_sink(api: &ApiClient, source: &str, sink: &Value) -> Result<(), Fa
         count("imported"),
         count("inFlight")
     ))?;
+    for (name, what) in [
+        ("dead", "dead letters: forebay dead ls"),
+        ("lost", "lost: see the server's log"),
+    ] {
+        if count(name) > 0 {
+            terminal::line(format_args!("         {} {what}", count(name)))?;
+        }
+    }
+    show_failed(api, &format!("{source}/sinks/{id}")).await?;
     let no_columns = json!([]);
     let columns = sink
         .pointer("/table/mapping/columns")
@@ -347,6 +356,24 @@ async fn show_sink(api: &ApiClient, source: &str, sink: &Value) -> Result<(), Fa
         shown.row(&[text(column, "name"), text(column, "type"), from]);
     }
     terminal::data(shown)
+}
+
+/// Files whose import has failed, and why.
+async fn show_failed(api: &ApiClient, sink: &str) -> Result<(), Failure> {
+    let answer = api
+        .get(&format!("{sink}/statistics/files?failedFiles=true"))
+        .await?;
+    let files = answer.get("files").and_then(Value::as_array);
+    for file in files.into_iter().flatten() {
+        let parked = file.get("parked") == Some(&Value::Bool(true));
+        let state = if parked { "parked" } else { "failed" };
+        terminal::line(format_args!(
+            "{state}   file {}: {}",
+            text(file, "openedAt"),
+            text(file, "retryReason")
+        ))?;
+    }
+    Ok(())
 }
 
 async fn show_topic(api: &ApiClient, source: &str, sink: &Value) -> Result<(), Failure> {

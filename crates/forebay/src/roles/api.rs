@@ -24,16 +24,9 @@ use crate::random;
 use crate::topics::NodeTopics;
 
 impl Base {
-    /// Role api.
-    pub(super) fn api(
-        &self,
-        config: &Config,
-        auth: ConfiguredTokens,
-        (listen, source_url): (SocketAddr, String),
-        appender: &Arc<dyn Appender>,
-        topics: NodeTopics,
-    ) -> Api {
-        let letters = DeadLetters {
+    /// What keeps the dead letters of tables.
+    pub(super) fn dead_letters(&self, appender: &Arc<dyn Appender>) -> DeadLetters {
+        DeadLetters {
             repo: self.repo.clone(),
             log: self.log.clone(),
             volume: self.volume.clone(),
@@ -43,7 +36,18 @@ impl Base {
             random: random::wide(),
             limits: Limits::default(),
             turn: Arc::default(),
-        };
+        }
+    }
+
+    /// Role api.
+    pub(super) fn api(
+        &self,
+        config: &Config,
+        auth: ConfiguredTokens,
+        (listen, source_url): (SocketAddr, String),
+        letters: DeadLetters,
+        topics: NodeTopics,
+    ) -> Api {
         let mapper = RecordMapper::new(
             Arc::clone(&self.templates),
             Limits::default(),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_control::coordinator::Coordinator;
+use forebay_flow::dead_letter::DeadLetters;
 use forebay_flow::deliver::Delivery;
 use forebay_flow::dispatch::Dispatcher;
 use forebay_flow::follow::{FollowDeps, Follower};
@@ -71,7 +72,12 @@ impl Base {
     }
 
     /// Role storage: slices to staging, files into tables, what is done away.
-    pub(super) fn deliver(&self, config: &Config, tasks: &mut JoinSet<Ended>) {
+    pub(super) fn deliver(
+        &self,
+        config: &Config,
+        letters: &DeadLetters,
+        tasks: &mut JoinSet<Ended>,
+    ) {
         let delivery = Delivery {
             repo: self.repo.clone(),
             clock: Arc::clone(&self.clock),
@@ -93,7 +99,8 @@ impl Base {
             uploader.clone(),
             &self.cluster_id,
             config.import.clone(),
-        );
+        )
+        .with_dead_letters(letters.clone());
         let janitor = Janitor::new(
             delivery,
             log,

@@ -144,7 +144,7 @@ impl Repo {
         }
     }
 
-    async fn draft_counts(
+    pub(super) async fn draft_counts(
         &self,
         draft: &mut Draft,
         sink: &SinkKey,

@@ -120,6 +120,23 @@ impl CassandraKeyed {
         }
     }
 
+    /// Refuses a keyspace whose writes pass by the commit log: a crash of its nodes takes rows that
+    /// they have confirmed, and the job's position is beyond them.
+    async fn refuse_volatile(&self, table: &str) -> Result<(), TableError> {
+        let action = format!("look up table \"{table}\"");
+        let (keyspace, _) = parts(table)?;
+        let sql = "SELECT durable_writes FROM system_schema.keyspaces WHERE keyspace_name = ?";
+        let rows = self.rows(&action, sql, vec![keyspace]).await?;
+        let durable = rows.first().and_then(|row| row.columns.first()?.clone());
+        if durable == Some(CqlValue::Boolean(false)) {
+            return Err(TableError::Terminal(format!(
+                "table \"{table}\": keyspace \"{keyspace}\" has durable_writes = false: a crash of its nodes would lose rows; run ALTER KEYSPACE {} WITH durable_writes = true",
+                quote(keyspace)
+            )));
+        }
+        Ok(())
+    }
+
     async fn make(&self, shape: &Shape) -> Result<(), TableError> {
         let action = format!("make table \"{}\"", shape.table);
         let (keyspace, _) = parts(&shape.table)?;
@@ -164,6 +181,7 @@ impl KeyedTable for CassandraKeyed {
             Some(there) => as_stored(shape).fits(&there)?,
             None => self.make(shape).await?,
         }
+        self.refuse_volatile(&shape.table).await?;
         let action = format!("prepare table \"{}\"", shape.table);
         let (keyspace, table) = parts(&shape.table)?;
         let sql = "SELECT id FROM system_schema.tables WHERE keyspace_name = ? AND table_name = ?";

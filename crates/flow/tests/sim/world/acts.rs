@@ -113,12 +113,16 @@ impl World {
 
     fn outage(&mut self) {
         let out = self.random.percent(40);
-        let which = self.random.below(3);
+        let which = self.random.below(4);
         self.note(&format!("outage of {which}: {out}"));
         match which {
             0 => self.around.meta.set_outage(out),
             1 => self.around.staging.set_outage(out),
-            _ => self.around.table.set_outage(out),
+            2 => self.around.table.set_outage(out),
+            _ => {
+                self.has_refused |= out;
+                self.around.table.set_refuses(out);
+            }
         }
     }
 }

@@ -14,6 +14,7 @@ use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
 use super::connect::{Connection, Server};
 use super::pool::Pool;
+use super::schema::{VOLATILE, check_volatile};
 use super::{PostgresConfig, text};
 use crate::keyed::{Batch, Column, KeyedTable, Prepared, Row, Shape, Value, ValueRef, ValueType};
 use crate::table::TableError;
@@ -65,6 +66,7 @@ impl KeyedTable for PostgresKeyed {
             None => connection.execute(&action, &create_sql(shape)).await?,
         }
         let table = qualified(&shape.table);
+        refuse_volatile(&connection, &shape.table).await?;
         let sql = format!(
             "SELECT '{table}'::regclass::oid::int8, NOT EXISTS (SELECT 1 FROM {table}),
                     (SELECT oid::int8 FROM pg_database WHERE datname = current_database())"
@@ -102,10 +104,10 @@ impl KeyedTable for PostgresKeyed {
         let is_new = self.new_table().as_ref() == Some(&shape.table);
         if is_new {
             let inserted = connection
-                .query(&action, &insert_sql(shape), &parameters)
+                .query_durably(&action, &insert_sql(shape), &parameters)
                 .await;
             match inserted {
-                Ok(_) => {
+                Ok(()) => {
                     connection.give_back();
                     return Ok(());
                 }
@@ -115,7 +117,7 @@ impl KeyedTable for PostgresKeyed {
             }
         }
         let sql = format!("{}{}", insert_sql(shape), on_conflict(shape));
-        connection.query(&action, &sql, &parameters).await?;
+        connection.query_durably(&action, &sql, &parameters).await?;
         connection.give_back();
         Ok(())
     }
@@ -179,6 +181,18 @@ impl KeyedTable for PostgresKeyed {
 fn qualified(table: &str) -> String {
     let parts: Vec<String> = table.split('.').map(quote).collect();
     parts.join(".")
+}
+
+/// Refuses a table that a crash of the server empties.
+async fn refuse_volatile(connection: &Connection, table: &str) -> Result<(), TableError> {
+    let action = format!("look up table \"{table}\"");
+    let sql = format!(
+        "SELECT {VOLATILE} FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass($1)"
+    );
+    let name = qualified(table);
+    let rows = connection.query(&action, &sql, &[text(&name)]).await?;
+    let kind = rows.first().and_then(|row| row.get::<_, Option<&str>>(0));
+    check_volatile(&table, kind)
 }
 
 async fn describe(connection: &Connection, table: &str) -> Result<Option<Shape>, TableError> {
