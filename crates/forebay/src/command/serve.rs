@@ -10,9 +10,11 @@ use super::common::Place;
 use crate::banner::{self, Started};
 use crate::clock::SystemClock;
 use crate::config::{Config, Environment, Flags, Loaded};
+use crate::data_dir;
 use crate::failure::Failure;
 use crate::roles::Node;
 use crate::signals::{StopSignals, end_at_once};
+use crate::standby;
 use crate::telemetry::{self, Metrics};
 use crate::token::{self, Token};
 
@@ -47,6 +49,10 @@ pub(crate) struct Args {
     /// What this process does, divided by commas [default: api,source,storage,coordinator]
     #[arg(long, value_name = "ROLES")]
     roles: Option<String>,
+    /// Starts although the metadata store has lost transactions that were committed: what is there
+    /// is gone on with
+    #[arg(long)]
+    accept_metadata_loss: bool,
     /// Sets any other key of the configuration; as often as needed
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     set: Vec<(String, String)>,
@@ -96,7 +102,7 @@ pub(crate) fn run(args: Args, env: Environment) -> Result<(), Failure> {
         .enable_all()
         .build();
     let runtime = runtime.map_err(|e| Failure::new(format_args!("can't start: {e}")))?;
-    runtime.block_on(serve(&loaded, &started))
+    runtime.block_on(serve(&loaded, &started, args.accept_metadata_loss))
 }
 
 /// Raises the limit of open files as far as the system lets it, so that connections are refused by
@@ -120,23 +126,42 @@ fn allow_connections(max: usize) {
     }
 }
 
-async fn serve(loaded: &Loaded, started: &Started) -> Result<(), Failure> {
+/// Opens the data directory and starts the node. What can be wrong without looking into the
+/// directory is found before anything is written to it.
+async fn start(
+    loaded: &Loaded,
+    metrics: &Metrics,
+    accept_loss: bool,
+) -> Result<(Node, Token), Failure> {
+    let config = &loaded.config;
+    data_dir::check(config, &loaded.env).await?;
+    if config.token.is_some() || config.token_file.is_some() {
+        authenticate(config, &token::of_server(config)?)?;
+    }
+    data_dir::create(&config.data_dir)?;
+    let token = token::of_server(config)?;
+    let auth = authenticate(config, &token)?;
+    let store = standby::open(config, accept_loss).await?;
+    let clock = Arc::new(SystemClock);
+    let node = Node::start_on(store, config, &loaded.env, clock, auth, metrics.router());
+    Ok((Box::pin(node).await?, token))
+}
+
+async fn serve(loaded: &Loaded, started: &Started, accept_loss: bool) -> Result<(), Failure> {
     let config = &loaded.config;
     let mut signals = StopSignals::catch()?;
     telemetry::start_log(&config.telemetry.log)?;
     allow_connections(config.source.http.max_connections);
     let metrics = Metrics::start()?;
-    let token = token::of_server(config)?;
-    let auth = authenticate(config, &token)?;
-    let mut node = tokio::select! {
-        started = Box::pin(Node::start(config, &loaded.env, Arc::new(SystemClock), auth, metrics.router())) => started?,
+    let (mut node, token) = tokio::select! {
+        started = Box::pin(start(loaded, &metrics, accept_loss)) => started?,
         // Nothing was taken yet, so there is nothing to bring to an end.
         signal = signals.next() => {
             tracing::info!(signal, "stopped while starting");
             return Ok(());
         }
     };
-    metrics.watch(node.log());
+    metrics.watch(node.watched());
     tracing::info!(api = %node.api, source = %node.source, data = %config.data_dir.display(), "ready");
     if token.is_new
         && let Some(file) = &token.file
