@@ -27,6 +27,7 @@ mod metadata;
 mod openapi;
 mod query;
 mod quotas;
+mod redirects;
 mod server;
 mod services;
 mod start;
