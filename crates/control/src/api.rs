@@ -12,6 +12,7 @@ mod call;
 mod cascade;
 mod config;
 mod dashboard;
+mod definitions;
 mod document;
 mod error;
 mod former;
@@ -159,6 +160,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(versions::rollback_source))
         .routes(routes!(aggregation::aggregation))
         .routes(routes!(aggregation::one))
+        .routes(routes!(definitions::validate))
         .routes(routes!(sinks::create, sinks::list))
         .routes(routes!(sinks::list_deleted))
         .routes(routes!(sinks::get, sinks::update, sinks::delete))

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::command::common::Server;
 use crate::config::{Environment, url_of};
+use crate::endpoints::Endpoints;
 use crate::failure::Failure;
 use crate::token;
 
@@ -47,8 +48,13 @@ impl ApiClient {
         let loaded = server.place.load(env, Vec::new())?;
         let config = &loaded.config;
         let token = token::of_client(config, server.token_file.as_deref())?;
-        let base = given.or_else(|| config.api.public_url.clone());
-        let base = base.unwrap_or_else(|| url_of(config.api.listen));
+        // A data directory that can't be read belongs to somebody else: then the address is the
+        // configured one.
+        let published = Endpoints::find(&config.data_dir).ok().flatten();
+        let base = given
+            .or_else(|| published?.api)
+            .or_else(|| config.api.public_url.clone())
+            .unwrap_or_else(|| url_of(config.api.listen));
         Self::at(&base, token.secret.expose())
     }
 

@@ -47,7 +47,6 @@ pub(crate) fn show(node: &Node, started: &Started, token: &Token) {
 }
 
 fn text(api: SocketAddr, source: &str, started: &Started, token: &Token) -> String {
-    let port = api.port();
     let api = url_of(api);
     let Started { program, place } = started;
     let mut out = format!(
@@ -56,17 +55,12 @@ fn text(api: SocketAddr, source: &str, started: &Started, token: &Token) -> Stri
          \n\
          A source with a table, a record, a query; in another terminal:\n\
          \n\
-         {program} source create 'My events' --sink in.demo.events{place}{server} \\\n    \
+         {program} source create 'My events' --sink in.demo.events{place} \\\n    \
          --column id=uuid --column at=datetime --column user=path:user.id\n\
          curl -d '{{\"user\":{{\"id\":\"ada\"}}}}' -H 'Content-Type: application/json' \\\n    \
-         \"$({program} source show my-events --url{place}{server})\"\n\
+         \"$({program} source show my-events --url{place})\"\n\
          {program} query 'SELECT * FROM \"in.demo.events\"'{place}\n",
         version = version::VERSION,
-        server = if port == 8000 {
-            String::new()
-        } else {
-            format!(" --api {api}")
-        },
     );
     if let Some(file) = &token.file {
         let made = if token.is_new {
@@ -117,8 +111,8 @@ mod tests {
             &token,
         );
         for part in [
-            "forebay source create 'My events' --sink in.demo.events --data-dir './my data' --api http://127.0.0.1:8001 \\\n",
-            "\"$(forebay source show my-events --url --data-dir './my data' --api http://127.0.0.1:8001)\"\n",
+            "forebay source create 'My events' --sink in.demo.events --data-dir './my data' \\\n",
+            "\"$(forebay source show my-events --url --data-dir './my data')\"\n",
             "forebay query 'SELECT * FROM \"in.demo.events\"' --data-dir './my data'\n",
             "$(cat './my data/token')",
         ] {

@@ -74,6 +74,9 @@ enum Command {
 
 /// Parses the arguments and runs the command.
 pub(crate) fn main() -> ExitCode {
+    // Records, tokens and definitions are for their owner only, whatever the shell's umask is: all
+    // directories that are made are 0700, all files 0600.
+    _ = rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 mod api;
 pub(crate) mod catalog;
-mod document;
+pub(crate) mod document;
 pub(crate) mod environment;
 mod layers;
 mod log;
@@ -236,6 +236,7 @@ pub(crate) fn load(sources: &Sources) -> Result<Loaded, Vec<Problem>> {
     layers.add_profile();
     let (config, mut problems) = typed(&layers.assigned);
     problems.splice(0..0, layers.problems);
+    let secrets = layers.secrets;
     let origins: BTreeMap<String, Origin> = layers
         .assigned
         .into_iter()
@@ -257,7 +258,10 @@ pub(crate) fn load(sources: &Sources) -> Result<Loaded, Vec<Problem>> {
                 origins,
             })
         }
-        _ => Err(problems),
+        _ => {
+            problems.iter_mut().for_each(|p| p.mask(&secrets));
+            Err(problems)
+        }
     }
 }
 
@@ -282,7 +286,7 @@ fn typed(assigned: &BTreeMap<&'static str, Assigned>) -> (Option<Config>, Vec<Pr
         for one in &unit {
             set(&mut alone, &one.key.path, one.value.clone());
         }
-        match serde_json::from_value::<Config>(alone) {
+        match serde_path_to_error::deserialize::<_, Config>(alone) {
             Ok(_) => {
                 for one in &unit {
                     set(&mut tree, &one.key.path, one.value.clone());
@@ -315,28 +319,38 @@ fn units(assigned: &BTreeMap<&'static str, Assigned>) -> Vec<Vec<Assigned>> {
 }
 
 /// Says why a value does not fit.
-fn misfit(one: &Assigned, error: &serde_json::Error) -> Problem {
-    let message = error.to_string();
+fn misfit(one: &Assigned, error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
+    let key = one.key;
+    let message = error.inner().to_string();
     let message = message.trim_end_matches('.');
-    if message.starts_with("Invalid \"") || one.key.secret {
-        // The registry of settings has said all of it already; of a secret nothing is said.
-        let text = if one.key.secret {
-            format!("{} must be a text", one.key.path)
-        } else {
-            message.to_owned()
-        };
-        return Problem::new(text).at(&one.origin);
-    }
-    let allowed = one.key.kind.allowed();
-    let problem = match (&one.key.whole, allowed) {
-        (None, Some(allowed)) => Problem::value(one.key, &one.value, Some(&allowed)),
-        (Some(whole), _) => Problem::new(format!("{whole} is not complete: {message}")),
-        (None, None) => {
-            let shown = problem::shown(one.key, &one.value);
-            Problem::new(format!("{} is {shown}: {message}", one.key.path))
-        }
+    let text = if key.secret {
+        format!("{} must be a text", key.path)
+    } else if message.starts_with("Invalid \"") {
+        // The registry of settings has said all of it already.
+        message.to_owned()
+    } else if let Some(whole) = &key.whole {
+        format!("{whole} is not complete: {}", without_value(message))
+    } else if key.holds_secrets {
+        format!("{}: {}", error.path(), without_value(message))
+    } else if let Some(allowed) = key.kind.allowed() {
+        return Problem::value(key, &one.value, Some(&allowed)).at(&one.origin);
+    } else {
+        let shown = problem::shown(key, &one.value);
+        format!("{} is {shown}: {message}", key.path)
     };
-    problem.at(&one.origin)
+    Problem::new(text).at(&one.origin)
+}
+
+/// What serde says of a value, but for the value: names of fields and what is expected.
+fn without_value(message: &str) -> String {
+    let names_a_field = ["unknown field", "missing field", "duplicate field"];
+    if names_a_field.iter().any(|start| message.starts_with(start)) {
+        return message.to_owned();
+    }
+    match message.rsplit_once(", expected ") {
+        Some((_, expected)) => format!("expected {expected}"),
+        None => "the value is not valid; it is not shown, since a secret may be in it".to_owned(),
+    }
 }
 
 /// Puts a value into a tree, making the mappings on the way.
@@ -353,7 +367,15 @@ fn set(tree: &mut Value, path: &str, value: Value) {
 
 /// The configuration as it stands, secrets masked, and the keys that somebody has set.
 pub(crate) fn effective(loaded: &Loaded) -> Value {
-    serde_json::to_value(&loaded.config).unwrap_or_default()
+    let mut config = serde_json::to_value(&loaded.config).unwrap_or_default();
+    let tokens = config
+        .pointer_mut("/api/tokens")
+        .and_then(Value::as_array_mut);
+    for token in tokens.into_iter().flatten() {
+        // A weak token can be found by its hash.
+        token["sha256"] = Value::from(secret::MASK);
+    }
+    config
 }
 
 /// Whether a path may be used as a configuration file: it is said early and plainly.

@@ -12,6 +12,7 @@ mod config;
 mod data_dir;
 mod definitions;
 mod demo;
+mod endpoints;
 mod failure;
 mod health;
 mod letters;

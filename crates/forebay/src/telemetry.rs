@@ -17,6 +17,10 @@ use crate::failure::Failure;
 use crate::terminal;
 use crate::volume::Watched;
 
+mod stderr;
+
+pub(crate) use stderr::FlushGuard;
+
 /// How often the recorder tidies up, so that it does not grow while nobody asks for metrics.
 const UPKEEP: Duration = Duration::from_secs(5);
 /// Upper bounds of buckets: times in seconds...
@@ -37,11 +41,12 @@ const BYTES: [f64; 8] = [
 /// ...and rows.
 const ROWS: [f64; 8] = [1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 10000.0];
 
-/// Log lines go to standard error from now on, and so do panics.
+/// Writes log lines and panics to standard error from now on, through a queue that the guard
+/// flushes: a standard error that is full, closed or not read never stops the process.
 ///
 /// # Errors
-/// When the level makes no sense.
-pub(crate) fn start_log(output: &LogOutput) -> Result<(), Failure> {
+/// When the level is not a filter.
+pub(crate) fn start_log(output: &LogOutput) -> Result<FlushGuard, Failure> {
     let filter = EnvFilter::builder()
         .parse(&output.level)
         .map_err(|e| Failure::usage(format_args!("telemetry.log.level: {e}")))?;
@@ -50,23 +55,27 @@ pub(crate) fn start_log(output: &LogOutput) -> Result<(), Failure> {
         LogFormat::Text => false,
         LogFormat::Auto => !terminal::is_attended(),
     };
+    let failed = |e: &dyn std::fmt::Display| Failure::new(format_args!("can't start logging: {e}"));
+    let (queue, guard) = stderr::queue(std::io::stderr()).map_err(|e| failed(&e))?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        // Its own report of a failed write would be a panic where standard error is closed.
+        .log_internal_errors(false)
+        .with_writer(queue)
         .with_span_events(FmtSpan::NONE);
     let started = if is_json {
         lines.json().flatten_event(true).try_init()
     } else {
         lines.compact().with_ansi(terminal::is_colored()).try_init()
     };
-    started.map_err(|e| Failure::new(format_args!("can't start logging: {e}")))?;
+    started.map_err(|e| failed(&e))?;
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
         let text = panic.payload_as_str().unwrap_or("no message");
         let backtrace = std::backtrace::Backtrace::capture();
         tracing::error!(place, %backtrace, "panic: {text}");
     }));
-    Ok(())
+    Ok(guard)
 }
 
 /// The process's metrics.
@@ -150,6 +159,8 @@ const LOG_BLOCKS: &str = "forebay_log_blocks_total";
 const LOG_WRITTEN_BYTES: &str = "forebay_log_written_bytes_total";
 const LOG_SYNCS: &str = "forebay_log_syncs_total";
 const LOG_SYNC_TIME: &str = "forebay_log_sync_microseconds_total";
+/// Counted by [`stderr`].
+const LINES_DROPPED: &str = "forebay_telemetry_log_lines_dropped_total";
 const BUILD_INFO: &str = "forebay_build_info";
 
 fn describe() {
@@ -190,6 +201,11 @@ fn describe() {
         Unit::Microseconds,
         "Time that syncs of the log have taken."
     );
+    describe_counter!(
+        LINES_DROPPED,
+        "Log lines that standard error did not take: it was full, closed, or not read."
+    );
+    metrics::counter!(LINES_DROPPED).increment(0);
     describe_gauge!(BUILD_INFO, "1, with the version as a label.");
     Watched::describe();
     metrics::gauge!(BUILD_INFO, "version" => crate::version::VERSION).set(1.0);

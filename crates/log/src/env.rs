@@ -6,7 +6,7 @@
 use std::any::Any;
 use std::fs;
 use std::io::{self, IoSlice};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -229,12 +229,20 @@ impl Env for StdEnv {
         if dir.is_dir() {
             return Ok(());
         }
-        fs::create_dir_all(dir)?;
-        // Without this a power cut may take the new directory together with all that is in it.
-        match dir.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => self.sync_dir(parent),
-            _ => Ok(()),
+        let missing: Vec<&Path> = dir.ancestors().take_while(|d| !d.is_dir()).collect();
+        // What the log holds is for its owner only, whatever the umask lets through.
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)?;
+        // Without this a power cut may take a new directory together with all that is in it.
+        for parent in missing.iter().filter_map(|d| d.parent()) {
+            match parent.as_os_str().is_empty() {
+                true => self.sync_dir(Path::new("."))?,
+                false => self.sync_dir(parent)?,
+            }
         }
+        Ok(())
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
@@ -249,7 +257,7 @@ impl Env for StdEnv {
 
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>> {
         let mut options = fs::OpenOptions::new();
-        options.read(true).mode(0o640);
+        options.read(true).mode(0o600);
         match access {
             Access::Read => {}
             Access::Write => {
@@ -280,7 +288,7 @@ impl Env for StdEnv {
             .write(true)
             .create(true)
             .truncate(false)
-            .mode(0o640)
+            .mode(0o600)
             .open(path)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Box::new(file))),

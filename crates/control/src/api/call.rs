@@ -220,7 +220,7 @@ impl<P: InSink, Q, B> Call<P, Q, B> {
     }
 }
 
-fn source_key(branch: BranchKey, id: &str) -> Result<SourceKey, ApiError> {
+pub(super) fn source_key(branch: BranchKey, id: &str) -> Result<SourceKey, ApiError> {
     if id.contains('/') {
         return Err(error::source_not_found(id));
     }

@@ -5,6 +5,7 @@ mod admin;
 mod answers;
 mod bodies;
 mod dashboard;
+mod definitions;
 mod documents;
 mod frame;
 mod letters;

@@ -156,7 +156,7 @@ fn perform(
     env: Environment,
     work: impl AsyncFnOnce(Surroundings) -> Result<End, Failure>,
 ) -> Result<(), Failure> {
-    telemetry::start_log(&LogOutput {
+    let _flush = telemetry::start_log(&LogOutput {
         level: output.log_level.clone(),
         format: LogFormat::Auto,
     })?;

@@ -1,7 +1,7 @@
 //! `forebay serve`: the server.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use forebay_control::auth::{ConfiguredTokens, TokenConfig};
@@ -9,8 +9,9 @@ use forebay_control::auth::{ConfiguredTokens, TokenConfig};
 use super::common::Place;
 use crate::banner::{self, Started};
 use crate::clock::SystemClock;
-use crate::config::{Config, Environment, Flags, Loaded};
+use crate::config::{Config, Environment, Flags, Loaded, Role, url_of};
 use crate::data_dir;
+use crate::endpoints::Endpoints;
 use crate::failure::Failure;
 use crate::roles::Node;
 use crate::signals::{StopSignals, end_at_once};
@@ -150,7 +151,7 @@ async fn start(
 async fn serve(loaded: &Loaded, started: &Started, accept_loss: bool) -> Result<(), Failure> {
     let config = &loaded.config;
     let mut signals = StopSignals::catch()?;
-    telemetry::start_log(&config.telemetry.log)?;
+    let log_lines = telemetry::start_log(&config.telemetry.log)?;
     allow_connections(config.source.http.max_connections);
     let metrics = Metrics::start()?;
     let (mut node, token) = tokio::select! {
@@ -168,6 +169,18 @@ async fn serve(loaded: &Loaded, started: &Started, accept_loss: bool) -> Result<
     {
         tracing::info!(file = %file.display(), "a token for the management API was made");
     }
+    let endpoints = Endpoints {
+        api: config.has(Role::Api).then(|| url_of(node.api)),
+        source: config.has(Role::Source).then(|| node.source_url.clone()),
+    };
+    let _published = match endpoints.publish(&config.data_dir) {
+        Ok(published) => Some(published),
+        Err(error) => {
+            tracing::warn!(%error, "the addresses were not written into the data directory: clients need --api");
+            None
+        }
+    };
+    warn_of_readers(&config.data_dir);
     banner::show(&node, started, &token);
     let failure = tokio::select! {
         signal = signals.next() => {
@@ -191,12 +204,29 @@ async fn serve(loaded: &Loaded, started: &Started, accept_loss: bool) -> Result<
         }
         signal = signals.next() => {
             tracing::warn!(signal, "ended at once");
+            log_lines.flush();
             end_at_once();
         }
     }
     match failure {
         Some(cause) => Err(Failure::new(cause)),
         None => Ok(()),
+    }
+}
+
+/// Names a data directory that others of this host may read. What Forebay makes is for its owner only;
+/// a directory that somebody else has made stays as it is.
+fn warn_of_readers(data_dir: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = std::fs::metadata(data_dir).map(|m| m.permissions().mode() & 0o777);
+    if let Ok(mode) = mode
+        && mode & 0o077 != 0
+    {
+        tracing::warn!(
+            dir = %data_dir.display(),
+            mode = format_args!("{mode:04o}"),
+            "other users of this host may read the data directory: chmod 700 closes it"
+        );
     }
 }
 
