@@ -49,6 +49,8 @@ enum Command {
     #[command(subcommand)]
     Quota(command::quota::Command),
     Query(command::query::Args),
+    Backup(command::backup::Args),
+    Restore(command::restore::Args),
     Retry(command::retry::Args),
     #[command(subcommand)]
     Dead(command::dead::Command),
@@ -108,6 +110,8 @@ fn run(command: Command, env: Environment) -> Result<(), Failure> {
         Command::Token(command) => command::token::run(command, env),
         Command::Quota(command) => command::quota::run(command, env),
         Command::Query(args) => command::query::run(&args, env),
+        Command::Backup(args) => command::backup::run(args, env),
+        Command::Restore(args) => command::restore::run(&args, env),
         Command::Retry(args) => command::retry::run(args, env),
         Command::Dead(command) => command::dead::run(command, env),
         Command::Job(command) => command::job::run(command, env),

@@ -19,6 +19,7 @@ pub(crate) mod document;
 pub(crate) mod environment;
 mod layers;
 mod log;
+mod metadata;
 mod nearest;
 mod problem;
 pub(crate) mod profile;
@@ -40,6 +41,7 @@ pub(crate) mod yaml;
 pub(crate) use api::{ApiSection, url_of};
 pub(crate) use environment::Environment;
 pub(crate) use layers::Origin;
+pub(crate) use metadata::OnLatch;
 pub(crate) use nearest::nearest;
 pub(crate) use problem::Problem;
 pub(crate) use provider::{ProviderSection, ProviderType};
@@ -50,6 +52,7 @@ pub(crate) use telemetry::{LogFormat, LogOutput};
 
 use layers::{Assigned, Layers};
 use log::LogSection;
+use metadata::{HealthSection, MetadataSection};
 use profile::Profile;
 use quota::QuotaSection;
 use staging::StagingSection;
@@ -101,6 +104,7 @@ pub(crate) struct Config {
     pub(crate) source: SourceSection,
     pub(crate) quota: QuotaSection,
     pub(crate) log: LogSection,
+    pub(crate) metadata: MetadataSection,
     pub(crate) staging: StagingSection,
     pub(crate) table: TableSection,
     pub(crate) storage: StorageSection,
@@ -118,6 +122,7 @@ pub(crate) struct Config {
     pub(crate) providers: Vec<ProviderSection>,
     pub(crate) templates: TemplatesSection,
     pub(crate) telemetry: TelemetrySection,
+    pub(crate) health: HealthSection,
     pub(crate) shutdown: ShutdownSection,
 }
 
@@ -141,6 +146,7 @@ impl Default for Config {
             source: SourceSection::default(),
             quota: QuotaSection::default(),
             log: LogSection::default(),
+            metadata: MetadataSection::default(),
             staging: StagingSection::default(),
             table: TableSection::default(),
             storage: StorageSection::default(),
@@ -152,6 +158,7 @@ impl Default for Config {
             providers: Vec::new(),
             templates: TemplatesSection::default(),
             telemetry: TelemetrySection::default(),
+            health: HealthSection::default(),
             shutdown: ShutdownSection::default(),
         }
     }

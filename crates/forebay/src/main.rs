@@ -3,11 +3,13 @@
 use std::process::ExitCode;
 
 mod api;
+mod backup;
 mod banner;
 mod cli;
 mod clock;
 mod command;
 mod config;
+mod data_dir;
 mod definitions;
 mod demo;
 mod descriptors;
@@ -18,13 +20,16 @@ mod letters;
 mod mapper;
 mod query;
 mod random;
+mod reserve;
 mod roles;
 mod signals;
+mod standby;
 mod telemetry;
 mod terminal;
 mod token;
 mod topics;
 mod version;
+mod volume;
 
 fn main() -> ExitCode {
     #[cfg(feature = "failpoints")]

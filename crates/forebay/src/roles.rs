@@ -3,6 +3,8 @@
 //! | role | task | needs | when it fails |
 //! |---|---|---|---|
 //! | every | session | store | others think that the node is gone: it stops |
+//! | every | keeper of the disk | log, store | it stops, if `health.onLatch` says so |
+//! | api | backup | log, store, tables | goes on by itself |
 //! | api | listener | store, mapper | it stops |
 //! | source | listener | dispatcher | it stops |
 //! | source | follower | store, log, dispatcher | it stops: it would write into closed slices |
@@ -31,7 +33,7 @@ use forebay_flow::pipeline::{Appender, LocalLog, PipelineShared};
 use forebay_flow::source::http::{Deps, HttpSource};
 use forebay_flow::template::TemplatePool;
 use forebay_log::Log;
-use forebay_meta::Repo;
+use forebay_meta::{EmbeddedStore, Repo};
 use forebay_model::quota::Quotas;
 use forebay_model::{Clock, NodeId, VolumeId};
 use forebay_remote::staging::Staging;
@@ -42,14 +44,18 @@ use crate::config::{Config, Environment, Role};
 use crate::failure::Failure;
 use crate::health::Health;
 use crate::random;
+use crate::volume::Watched;
 
 mod api;
 mod open;
+mod restored;
 mod work;
 
-use api::{listen, serve};
-pub(crate) use open::Opened;
+pub(crate) use api::listen;
+use api::serve;
+pub(crate) use open::{OpenedData, OpenedStore, open_store};
 use work::bind_source;
+pub(crate) use work::source_refused;
 
 /// How long the templates' processes may take to end.
 const TEMPLATES_GRACE: Duration = Duration::from_secs(2);
@@ -69,6 +75,7 @@ pub(crate) struct Node {
     pipelines: Arc<PipelineShared>,
     templates: Arc<TemplatePool>,
     log: Log,
+    store: Arc<EmbeddedStore>,
     /// Ends what brings new work in.
     stop_intake: CancellationToken,
     /// Ends the rest.
@@ -82,6 +89,7 @@ type Ended = (&'static str, Result<(), String>);
 /// What the tasks share.
 struct Base {
     repo: Repo,
+    store: Arc<EmbeddedStore>,
     node: NodeId,
     volume: VolumeId,
     clock: Arc<dyn Clock>,
@@ -102,11 +110,34 @@ impl Node {
         environment: &Environment,
         clock: Arc<dyn Clock>,
         auth: ConfiguredTokens,
-        metrics: Router,
+        more: Router,
     ) -> Result<Self, Failure> {
-        let base = Base::open(config, environment, clock).await?;
+        let store = open_store(config, false).map_err(|e| e.failure(config))?;
+        Box::pin(Self::start_on(
+            store,
+            config,
+            environment,
+            clock,
+            auth,
+            more,
+        ))
+        .await
+    }
+
+    /// The same with a store that is open.
+    pub(crate) async fn start_on(
+        store: OpenedStore,
+        config: &Config,
+        environment: &Environment,
+        clock: Arc<dyn Clock>,
+        auth: ConfiguredTokens,
+        more: Router,
+    ) -> Result<Self, Failure> {
+        let base = Base::open(store.0, config, environment, clock).await?;
         let mut tasks = JoinSet::new();
         let lease = base.register(config, &mut tasks).await?;
+        base.close_what_was_open(config).await?;
+        base.keep_disk(config, &mut tasks);
         let appender: Arc<dyn Appender> =
             Arc::new(LocalLog::new(base.log.clone(), base.volume.clone()));
         let letters = base.dead_letters(&appender);
@@ -155,8 +186,10 @@ impl Node {
         if config.has(Role::Api) {
             let listener = listen(api).await?;
             api = listener.local_addr().map_err(Failure::new)?;
+            let backup = base.backup(config, auth.clone(), &mut tasks);
             let built = base.api(config, auth, (api, source_url.clone()), letters, topics);
-            let router = built.router().merge(health.router()).merge(metrics);
+            let router = built.router().merge(health.router());
+            let router = router.merge(backup.router()).merge(more);
             tasks.spawn(serve(listener, router, stop_intake.clone()));
             management = Some(built);
         }
@@ -170,15 +203,19 @@ impl Node {
             pipelines,
             templates: base.templates,
             log: base.log,
+            store: base.store,
             stop_intake,
             stop: base.stop,
             tasks,
         })
     }
 
-    /// The log, for its figures.
-    pub(crate) fn log(&self) -> Log {
-        self.log.clone()
+    /// Log and store, for their figures.
+    pub(crate) fn watched(&self) -> Watched {
+        Watched {
+            log: self.log.clone(),
+            store: Arc::clone(&self.store),
+        }
     }
 
     /// Waits until a task has ended that should not have; says which and why.

@@ -7,7 +7,6 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::header;
 use axum::routing::get;
-use forebay_log::Log;
 use metrics::{Unit, describe_counter, describe_gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
@@ -16,6 +15,7 @@ use tracing_subscriber::fmt::format::FmtSpan;
 use crate::config::{LogFormat, LogOutput};
 use crate::failure::Failure;
 use crate::terminal;
+use crate::volume::Watched;
 
 mod stderr;
 
@@ -82,7 +82,7 @@ pub(crate) fn start_log(output: &LogOutput) -> Result<FlushGuard, Failure> {
 #[derive(Clone)]
 pub(crate) struct Metrics {
     handle: PrometheusHandle,
-    log: Arc<OnceLock<Log>>,
+    watched: Arc<OnceLock<Watched>>,
 }
 
 impl Metrics {
@@ -103,14 +103,14 @@ impl Metrics {
         describe();
         Ok(Self {
             handle,
-            log: Arc::default(),
+            watched: Arc::default(),
         })
     }
 
-    /// Shows the log's figures from now on.
-    pub(crate) fn watch(&self, log: Log) {
-        // A process has one log; a second one would not be shown.
-        _ = self.log.set(log);
+    /// Shows the figures of log and metadata store from now on.
+    pub(crate) fn watch(&self, watched: Watched) {
+        // A process has one of each; a second one would not be shown.
+        _ = self.watched.set(watched);
     }
 
     /// `GET /metrics`.
@@ -131,8 +131,8 @@ impl Metrics {
 
     /// All metrics, as text.
     pub(crate) fn render(&self) -> String {
-        if let Some(log) = self.log.get() {
-            measure(log);
+        if let Some(watched) = self.watched.get() {
+            measure(watched);
         }
         self.handle.render()
     }
@@ -207,12 +207,14 @@ fn describe() {
     );
     metrics::counter!(LINES_DROPPED).increment(0);
     describe_gauge!(BUILD_INFO, "1, with the version as a label.");
+    Watched::describe();
     metrics::gauge!(BUILD_INFO, "version" => crate::version::VERSION).set(1.0);
 }
 
 #[allow(clippy::cast_precision_loss, reason = "metrics are floating point")]
-fn measure(log: &Log) {
-    let stats = log.volume_stats();
+fn measure(watched: &Watched) {
+    let stats = watched.log.volume_stats();
+    watched.measure(&stats);
     let gauge = |name: &'static str, value: u64| metrics::gauge!(name).set(value as f64);
     gauge(LOG_LIVE_BYTES, stats.live_bytes);
     gauge(LOG_FILE_BYTES, stats.file_bytes);

@@ -303,7 +303,10 @@ impl Active {
             if free < to - self.allocated {
                 return Err(Fail::Full);
             }
-            target = target.min(self.allocated + free).max(to);
+            // More than is needed now only of what records may have: else a change, which may take
+            // the last that there is, would leave room behind in which records are taken again.
+            let spare = room.spare.map_or(free, |keep| free.saturating_sub(keep));
+            target = target.min(self.allocated + spare).max(to);
         }
         // Zeroes keep metadata out of the syncs of many small batches. What a large batch is about
         // to write over is not worth writing twice.
@@ -373,6 +376,8 @@ pub(crate) struct Room<'a> {
     pub(crate) dir: &'a std::path::Path,
     pub(crate) step: u64,
     pub(crate) min_free: u64,
+    /// Bytes beside those that are not taken ahead of need.
+    pub(crate) spare: Option<u64>,
 }
 
 impl Room<'_> {

@@ -157,6 +157,7 @@ impl Log {
             shared.see_room(queue);
             let available = queue.available(max);
             if available < needed - drawn {
+                queue.space.refuse(needed - drawn);
                 return Err(AppendError::Full { needed, available });
             }
         }

@@ -10,6 +10,7 @@ use crate::block::block_len;
 use crate::catalog::Control;
 use crate::commit::Group;
 use crate::error::{AppendError, Latched};
+use crate::stats::Refused;
 use crate::table::Table;
 
 /// Locks, also after a panic of somebody else: the data under our locks is changed in single steps
@@ -115,6 +116,15 @@ pub(crate) struct Space {
     pub(crate) open_left: u64,
     /// Bytes that the file system can still take, as far as we know: preallocated and free.
     pub(crate) room: u64,
+    pub(crate) refused: Refused,
+}
+
+impl Space {
+    /// Notes that so many bytes were refused because the volume is full.
+    pub(crate) fn refuse(&mut self, needed: u64) {
+        self.refused.count += 1;
+        self.refused.needed = needed;
+    }
 }
 
 /// Whether the log takes anything.

@@ -100,6 +100,15 @@ impl SyncStats {
     }
 }
 
+/// What was refused because the volume is full, since the log was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refused {
+    /// How often.
+    pub count: u64,
+    /// Bytes that the last one would have needed.
+    pub needed: u64,
+}
+
 /// Figures of a volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VolumeStats {
@@ -133,6 +142,8 @@ pub struct VolumeStats {
     pub reclaimed_segments: u64,
     /// Syncs of commits.
     pub syncs: SyncStats,
+    /// What was refused because the volume is full.
+    pub refused: Refused,
     /// The failure after which nothing is taken.
     pub latched: Option<Latched>,
 }

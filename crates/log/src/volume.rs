@@ -56,7 +56,7 @@ impl Found {
 impl Volume {
     /// Text, because people look into it. The last line is a checksum, so that a damaged file is
     /// not taken for one of a newer version.
-    fn encode(&self) -> String {
+    pub(crate) fn encode(&self) -> String {
         let body = format!(
             "forebay-log\nversion {}\nvolume {:016x}\n",
             self.version, self.id

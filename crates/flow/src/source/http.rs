@@ -83,6 +83,19 @@ impl HttpSource {
         Ok(Self { address, listener })
     }
 
+    /// Tries what [`Self::bind`] would need, and takes nothing.
+    ///
+    /// # Errors
+    /// As [`Self::bind`].
+    pub async fn probe(config: &HttpSourceConfig) -> Result<(), BindError> {
+        config.tls.as_ref().map(tls::acceptor).transpose()?;
+        let address = config.listen;
+        match tokio::net::TcpListener::bind(address).await {
+            Ok(_) => Ok(()),
+            Err(cause) => Err(BindError::Listen { address, cause }),
+        }
+    }
+
     /// The address that is listened on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {

@@ -10,11 +10,13 @@ use super::common::Place;
 use crate::banner::{self, Started};
 use crate::clock::SystemClock;
 use crate::config::{Config, Environment, Flags, Loaded, Role, url_of};
+use crate::data_dir;
 use crate::descriptors;
 use crate::endpoints::Endpoints;
 use crate::failure::Failure;
 use crate::roles::Node;
 use crate::signals::{StopSignals, end_at_once};
+use crate::standby;
 use crate::telemetry::{self, Metrics};
 use crate::token::{self, Token};
 
@@ -49,6 +51,10 @@ pub(crate) struct Args {
     /// What this process does, divided by commas [default: api,source,storage,coordinator]
     #[arg(long, value_name = "ROLES")]
     roles: Option<String>,
+    /// Starts although the metadata store has lost transactions that were committed: what is there
+    /// is gone on with
+    #[arg(long)]
+    accept_metadata_loss: bool,
     /// Sets any other key of the configuration; as often as needed
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     set: Vec<(String, String)>,
@@ -98,27 +104,46 @@ pub(crate) fn run(args: Args, env: Environment) -> Result<(), Failure> {
         .enable_all()
         .build();
     let runtime = runtime.map_err(|e| Failure::new(format_args!("can't start: {e}")))?;
-    runtime.block_on(serve(&loaded, &started))
+    runtime.block_on(serve(&loaded, &started, args.accept_metadata_loss))
 }
 
-async fn serve(loaded: &Loaded, started: &Started) -> Result<(), Failure> {
+/// Opens the data directory and starts the node. What can be wrong without looking into the
+/// directory is found before anything is written to it.
+async fn start(
+    config: &Config,
+    environment: &Environment,
+    metrics: &Metrics,
+    accept_loss: bool,
+) -> Result<(Node, Token), Failure> {
+    data_dir::check(config, environment).await?;
+    if config.token.is_some() || config.token_file.is_some() {
+        authenticate(config, &token::of_server(config)?)?;
+    }
+    data_dir::create(&config.data_dir)?;
+    let token = token::of_server(config)?;
+    let auth = authenticate(config, &token)?;
+    let store = standby::open(config, accept_loss).await?;
+    let clock = Arc::new(SystemClock);
+    let node = Node::start_on(store, config, environment, clock, auth, metrics.router());
+    Ok((Box::pin(node).await?, token))
+}
+
+async fn serve(loaded: &Loaded, started: &Started, accept_loss: bool) -> Result<(), Failure> {
     let mut signals = StopSignals::catch()?;
     let log_lines = telemetry::start_log(&loaded.config.telemetry.log)?;
     let mut config = loaded.config.clone();
     descriptors::fit(&mut config);
     let config = &config;
     let metrics = Metrics::start()?;
-    let token = token::of_server(config)?;
-    let auth = authenticate(config, &token)?;
-    let mut node = tokio::select! {
-        started = Box::pin(Node::start(config, &loaded.env, Arc::new(SystemClock), auth, metrics.router())) => started?,
+    let (mut node, token) = tokio::select! {
+        started = Box::pin(start(config, &loaded.env, &metrics, accept_loss)) => started?,
         // Nothing was taken yet, so there is nothing to bring to an end.
         signal = signals.next() => {
             tracing::info!(signal, "stopped while starting");
             return Ok(());
         }
     };
-    metrics.watch(node.log());
+    metrics.watch(node.watched());
     tracing::info!(api = %node.api, source = %node.source, data = %config.data_dir.display(), "ready");
     if token.is_new
         && let Some(file) = &token.file

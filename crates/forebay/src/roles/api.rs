@@ -13,9 +13,11 @@ use forebay_flow::pipeline::Appender;
 use forebay_model::{TableBackend, TableId};
 use forebay_record::Limits;
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{Base, Ended};
+use crate::backup::{BackupService, Origin};
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::letters::NodeLetters;
@@ -81,6 +83,31 @@ impl Base {
     }
 }
 
+impl Base {
+    /// Backups that are taken while the node runs.
+    pub(super) fn backup(
+        &self,
+        config: &Config,
+        auth: ConfiguredTokens,
+        tasks: &mut JoinSet<Ended>,
+    ) -> BackupService {
+        let auth = StoredTokens::new(auth, self.repo.clone(), Arc::clone(&self.clock));
+        let origin = Origin {
+            dir: config.data_dir.clone(),
+            tables: config.table.resolve_sqlite(&config.data_dir).path,
+        };
+        let parts = (Arc::clone(&self.store), self.log.clone());
+        let (service, worker) =
+            BackupService::new(Arc::new(auth), origin, parts, Arc::clone(&self.clock));
+        let run = worker.run(self.stop.clone());
+        tasks.spawn(async move {
+            run.await;
+            ("the backups", Ok(()))
+        });
+        service
+    }
+}
+
 /// Takes tables away for the API, which does not know the backends.
 struct DroppedTables(Tables);
 
@@ -97,7 +124,7 @@ impl DropTables for DroppedTables {
     }
 }
 
-pub(super) async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
     TcpListener::bind(address).await.map_err(|e| {
         Failure::new(format!("can't listen on {address}: {e}"))
             .hint("choose another address with --api-listen or api.listen")

@@ -8,10 +8,11 @@ use forebay_flow::import::Tables;
 use forebay_flow::losses::{name_losses, remembered_volume};
 use forebay_flow::template::{TemplatePool, WorkerCommand};
 use forebay_log::{Log, LogConfig, StdEnv};
+use forebay_meta::embedded::copies;
 use forebay_meta::repo::runtime::{Node as NodeEntry, Volume};
 use forebay_meta::session::Session;
-use forebay_meta::{EmbeddedOptions, EmbeddedStore, Repo, Store};
-use forebay_model::{Clock, NodeId, TableBackend, VolumeId};
+use forebay_meta::{EmbeddedOptions, EmbeddedStore, Existing, OpenError, Repo, Store};
+use forebay_model::{Clock, NodeId, TableBackend, Timestamp, VolumeId};
 use forebay_remote::staging::Staging;
 use forebay_remote::table::postgres::PostgresTable;
 use forebay_remote::table::sqlite::SqliteTable;
@@ -23,17 +24,22 @@ use crate::config::{Config, Environment, TableDefault};
 use crate::failure::Failure;
 use crate::random;
 
-/// How long a node may be silent before others take it for gone.
-const LEASE: Duration = Duration::from_secs(15);
+/// How long a node may be silent before others take it for gone. With the embedded store there are
+/// no others: nobody else can have the directory, and the keys of a lease go when it is opened
+/// again. So a lease never runs out while the process lives, however long it stood still (stopped,
+/// swapped out, its machine migrated): see docs/adr/1411-….
+const LEASE: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 impl Base {
     pub(super) async fn open(
+        embedded: Arc<EmbeddedStore>,
         config: &Config,
         environment: &Environment,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Failure> {
         let dir = config.data_dir.as_path();
-        let Opened { repo, log, volume } = Opened::open(config, &*clock).await?;
+        let store = OpenedStore(Arc::clone(&embedded));
+        let OpenedData { repo, log, volume } = OpenedData::open(store, config, &*clock).await?;
         let staging = config
             .staging
             .resolve(dir, environment)
@@ -47,6 +53,7 @@ impl Base {
         let command = WorkerCommand::this_binary().map_err(Failure::new)?;
         Ok(Self {
             repo,
+            store: embedded,
             node: NodeId(config.node_id.clone()),
             volume,
             clock,
@@ -102,19 +109,87 @@ impl Base {
     }
 }
 
+/// The open metadata store.
+#[derive(Debug)]
+pub(crate) struct OpenedStore(pub(super) Arc<EmbeddedStore>);
+
+/// Why the metadata store is not open.
+#[derive(Debug)]
+pub(crate) struct NotOpened(pub(crate) OpenError);
+
+impl NotOpened {
+    /// With the copies that there are, and what to do.
+    pub(crate) fn failure(&self, config: &Config) -> Failure {
+        let failure = Failure::new(&self.0);
+        match &self.0 {
+            OpenError::Corrupt { .. } | OpenError::Gone { .. } | OpenError::Behind { .. } => {
+                failure.hint(self.way_out(config))
+            }
+            _ => failure,
+        }
+    }
+
+    /// What a person can do.
+    pub(crate) fn way_out(&self, config: &Config) -> String {
+        let dir = config.data_dir.display();
+        let folder = config.metadata.copies_folder(&config.data_dir);
+        let accept = match &self.0 {
+            OpenError::Corrupt { .. } => String::new(),
+            _ => format!(
+                "; `forebay serve --data-dir {dir} --accept-metadata-loss` goes on with what is there"
+            ),
+        };
+        match copies::list(&folder).first() {
+            Some(copy) => format!(
+                "the newest verified copy is {} (revision {}, made at {}): `forebay restore --metadata newest --data-dir {dir}` puts it in place{accept}",
+                copy.path.display(),
+                copy.revision,
+                Timestamp::from_millis(copy.made_at_ms),
+            ),
+            None => format!(
+                "there is no copy in {}; `forebay restore --from BACKUP` makes a new directory of a backup{accept}",
+                folder.display()
+            ),
+        }
+    }
+}
+
+/// Opens the metadata store; one that has lost transactions only when that is `accepted`.
+pub(crate) fn open_store(config: &Config, accepted: bool) -> Result<OpenedStore, NotOpened> {
+    let dir = config.data_dir.as_path();
+    // A log is only made after the store was.
+    let volume = dir.join(crate::command::log::FOLDER).join("volume");
+    let existing = match accepted {
+        true => Existing::MayBeBehind,
+        false if volume.exists() => Existing::Required,
+        false => Existing::Optional,
+    };
+    let options = EmbeddedOptions {
+        existing,
+        copies: Some(config.metadata.copies_folder(dir)),
+        ..EmbeddedOptions::default()
+    };
+    EmbeddedStore::open(dir, options)
+        .map(|store| OpenedStore(Arc::new(store)))
+        .map_err(NotOpened)
+}
+
 /// The store and the log, which agree on what there is.
-pub(crate) struct Opened {
+pub(crate) struct OpenedData {
     pub(crate) repo: Repo,
     pub(crate) log: Log,
     pub(crate) volume: VolumeId,
 }
 
-impl Opened {
-    /// Opens both, and names what the log has lost without knowing it.
-    pub(crate) async fn open(config: &Config, clock: &dyn Clock) -> Result<Self, Failure> {
+impl OpenedData {
+    /// Opens the log, and names what the log has lost without knowing it.
+    pub(crate) async fn open(
+        store: OpenedStore,
+        config: &Config,
+        clock: &dyn Clock,
+    ) -> Result<Self, Failure> {
         let dir = config.data_dir.as_path();
-        let store = EmbeddedStore::open(dir, EmbeddedOptions::default()).map_err(Failure::new)?;
-        let store: Arc<dyn Store> = Arc::new(store);
+        let store: Arc<dyn Store> = store.0;
         let mut defaults = config.storage.level.0.clone();
         defaults.quota = config.quota.source;
         let repo = Repo::new(store, defaults);

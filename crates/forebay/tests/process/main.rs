@@ -8,6 +8,7 @@
     reason = "a test of a real process waits for it with the real clock; each wait is for a condition"
 )]
 
+mod backup;
 mod buffer;
 mod command_line;
 mod compat;
@@ -22,6 +23,7 @@ mod http;
 mod isolation;
 mod job;
 mod log;
+mod metadata;
 mod openapi;
 mod private_files;
 mod query;

@@ -170,6 +170,19 @@ impl Server {
         self.restart();
     }
 
+    /// Does something while the process stands still.
+    pub(crate) fn paused<T>(&self, run: impl FnOnce() -> T) -> T {
+        let pid = self.child.id().to_string();
+        let signal = |name: &str| {
+            let sent = Command::new("kill").args([name, &pid]).status();
+            assert!(sent.unwrap().success());
+        };
+        signal("-STOP");
+        let done = run();
+        signal("-CONT");
+        done
+    }
+
     /// SIGKILL.
     pub(crate) fn kill(&mut self) {
         // It may be dead already.
@@ -179,9 +192,14 @@ impl Server {
 
     /// A new process on the same directory and ports, after the end of the one before.
     pub(crate) fn restart(&mut self) {
+        self.restart_unready();
+        self.wait_until_ready();
+    }
+
+    /// The same, without a wait.
+    pub(crate) fn restart_unready(&mut self) {
         self.starts += 1;
         self.child = self.launch.spawn(self.starts);
-        self.wait_until_ready();
     }
 
     /// How it has ended, if it has.

@@ -10,7 +10,7 @@ use crate::clock::SystemClock;
 use crate::command::common::Place;
 use crate::config::Environment;
 use crate::failure::Failure;
-use crate::roles::Opened;
+use crate::roles::{OpenedData, open_store};
 use crate::terminal;
 
 /// Brings streams that the server does not know into a sink, each once. The server must be stopped.
@@ -56,7 +56,12 @@ impl Deliver {
             .build();
         let runtime = runtime.map_err(|e| Failure::new(format_args!("can't start: {e}")))?;
         runtime.block_on(async {
-            let opened = Opened::open(&loaded.config, &SystemClock).await;
+            let config = &loaded.config;
+            let store = open_store(config, false).map_err(|e| e.failure(config));
+            let opened = match store {
+                Ok(store) => OpenedData::open(store, config, &SystemClock).await,
+                Err(failure) => Err(failure),
+            };
             let opened = opened.map_err(|e| e.hint("stop the server first, if it runs"))?;
             let kept = KeptStreams {
                 appender: Arc::new(LocalLog::new(opened.log.clone(), opened.volume.clone())),
