@@ -5,7 +5,7 @@ use std::io::Read;
 use bytes::Bytes;
 
 use crate::form::{self, FormError};
-use crate::json::{self, Document, JsonError, Kind};
+use crate::json::{self, Document, JsonError};
 use crate::line::text_of_line;
 
 /// What a body is, from its content type.
