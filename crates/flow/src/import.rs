@@ -236,10 +236,10 @@ impl Importer {
         }
         let mut next = 0;
         while let Some((what, by)) = tried.get(next).cloned() {
-            if file.retry.attempt > 0 || next > 0 {
-                if let Some(done) = self.done_before(file, &tried).await? {
-                    return Ok(done);
-                }
+            if (file.retry.attempt > 0 || next > 0)
+                && let Some(done) = self.done_before(file, &tried).await?
+            {
+                return Ok(done);
             }
             match self.import_by(file, &by, &slices).await {
                 Err(error) if error.is_terminal() => {
