@@ -14,6 +14,7 @@ use forebay_remote::staging::Staging;
 use forebay_remote::table::{Import, TableError};
 use tokio_util::sync::CancellationToken;
 
+mod owner;
 mod rows;
 mod tables;
 
@@ -160,6 +161,13 @@ impl Importer {
             table: file.table.table.clone(),
             mapping: file.table.mapping.clone(),
         };
+        if let Err(refused) = self.may_fill(file, table).await {
+            // What was done before the table became another project's is done all the same.
+            return match table.imported(&import.id).await? {
+                Some(rows) => Ok(rows),
+                None => Err(refused),
+            };
+        }
         let slices = self.slices(&file.key).await?;
         table.prepare(&import.table, &import.mapping).await?;
         failpoint::at(Point::TablePrepared);

@@ -48,6 +48,8 @@ enum Command {
     Token(command::token::Command),
     #[command(subcommand)]
     Quota(command::quota::Command),
+    #[command(subcommand)]
+    Table(command::table::Command),
     Query(command::query::Args),
     #[command(subcommand)]
     Dead(command::dead::Command),
@@ -103,6 +105,7 @@ fn run(command: Command, env: Environment) -> Result<(), Failure> {
         Command::Source(command) => command::source::run(command, env),
         Command::Token(command) => command::token::run(command, env),
         Command::Quota(command) => command::quota::run(command, env),
+        Command::Table(command) => command::table::run(command, env),
         Command::Query(args) => command::query::run(&args, env),
         Command::Dead(command) => command::dead::run(command, env),
         Command::Job(command) => command::job::run(command, env),

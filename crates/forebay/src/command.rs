@@ -15,4 +15,5 @@ pub(crate) mod quota;
 pub(crate) mod reference;
 pub(crate) mod serve;
 pub(crate) mod source;
+pub(crate) mod table;
 pub(crate) mod token;

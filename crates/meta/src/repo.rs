@@ -2,11 +2,12 @@
 //! changes something is one transaction: it reads, checks, and writes under the condition that what
 //! it has read is still so; when it is not, it begins anew, a bounded number of times.
 
+use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_model::SinkSettings;
+use forebay_model::{SinkSettings, TableBackend, TableKey};
 
 use crate::keys::Key;
 use crate::store::{
@@ -30,6 +31,8 @@ pub mod slices;
 pub mod sources;
 pub mod statistics;
 pub mod switch;
+pub mod table_drop;
+pub mod tables;
 pub mod tasks;
 pub mod tokens;
 mod turn;
@@ -48,6 +51,7 @@ const ATTEMPTS_MAX: u32 = 32;
 pub struct Repo {
     store: Arc<dyn Store>,
     defaults: Arc<SinkSettings>,
+    default_table: TableBackend,
 }
 
 /// A value and the transaction that wrote it last.
@@ -84,7 +88,15 @@ impl Repo {
         Self {
             store,
             defaults: Arc::new(defaults),
+            default_table: TableBackend::Sqlite,
         }
+    }
+
+    /// With what keeps tables for which no backend is named; SQLite, unless it is said here.
+    #[must_use]
+    pub fn with_default_table(mut self, backend: TableBackend) -> Self {
+        self.default_table = backend;
+        self
     }
 
     /// The store below.
@@ -191,6 +203,8 @@ fn decode<T: Stored>(entry: &Entry) -> Result<Revised<T>, StoreError> {
 #[derive(Debug, Default)]
 struct Draft {
     txn: Txn,
+    /// Tables that its sinks hold with it.
+    claimed: BTreeSet<TableKey>,
 }
 
 impl Draft {
@@ -281,6 +295,7 @@ contended! {
     files::FileError: Self::Conflict;
     letters::LetterError: Self::File(files::FileError::Conflict);
     quota::QuotaError: Self::Conflict;
+    tables::TableOwnerError: Self::Conflict;
     tasks::TaskError: Self::Conflict;
     tokens::TokenError: Self::Conflict;
     StoreError: Self::Unavailable("conflicts".to_owned());

@@ -17,6 +17,7 @@ use super::former;
 use super::mapping::{backend, mapping, table_id};
 use super::params::{ListQuery, SinkPath, SourcePath};
 use super::sources::{invalid_id, refuse_reserved, replace};
+use super::table_check;
 use super::tasks::{self, Done};
 use super::topics::{self, TopicChange};
 use super::types::common::Page;
@@ -32,7 +33,7 @@ use crate::task::Subject;
 #[utoipa::path(
     post, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks", tag = "sink", operation_id = "CreateSink",
     params(SourcePath), request_body = SinkCreate,
-    extensions(("x-errors" = json!(["sinkAlreadyExists", "sinkIdInUse"]))),
+    extensions(("x-errors" = json!(["sinkAlreadyExists", "sinkIdInUse", "tableNotAvailable"]))),
     responses((status = 202, description = "A task makes it.", body = Task))
 )]
 pub(super) async fn create(
@@ -60,17 +61,23 @@ pub(super) async fn create(
     }
     let kind = body.r#type;
     former::refuse_other_type(&api, &key, kind).await?;
+    let checked = match content.target.table() {
+        Some(table) => table_check::check(&api, &call.who, table).await?,
+        None => table_check::Checked::default(),
+    };
     let stamp = call.who.stamp(api.clock.now());
     let (inner, subject) = (Arc::clone(&api), subject(&key));
     tasks::start(&api, "api.create.sink", subject, async move {
         former::refuse_in_task(&inner, &key, kind).await?;
         let volumes = volumes(&inner).await?;
+        checked.settle(&inner, &stamp).await?;
         let repo = &inner.repo;
         let made = repo.create_sink(&key, content, "New sink.", &volumes, &stamp);
         Ok(Done::new(
             made.await?.revision,
             "Sink has been created successfully.",
-        ))
+        )
+        .warn(checked.warnings))
     })
     .await
 }
@@ -180,6 +187,7 @@ pub(super) async fn get(
 #[utoipa::path(
     patch, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}", tag = "sink", operation_id = "UpdateSink",
     params(SinkPath), request_body = SinkUpdate,
+    extensions(("x-errors" = json!(["tableNotAvailable"]))),
     responses((status = 202, description = "A task changes it.", body = Task))
 )]
 pub(super) async fn update(
@@ -201,10 +209,15 @@ pub(super) async fn update(
     };
     let mut now = existing(&api, &key).await?;
     changes.apply(&api, &mut now.target)?;
+    let checked = match now.target.table().filter(|_| changes.table.is_some()) {
+        Some(table) => table_check::check(&api, &call.who, table).await?,
+        None => table_check::Checked::default(),
+    };
     let stamp = call.who.stamp(api.clock.now());
     let (inner, subject) = (Arc::clone(&api), subject(&key));
     tasks::start(&api, "api.update.sink", subject, async move {
         let volumes = volumes(&inner).await?;
+        checked.settle(&inner, &stamp).await?;
         let description = body.change_description.as_deref().unwrap_or("Updated.");
         let change = |content: &mut SinkContent| {
             replace(&mut content.name, body.name.as_ref());
@@ -218,7 +231,8 @@ pub(super) async fn update(
         Ok(Done::new(
             updated.await?.revision,
             "Sink has been updated successfully.",
-        ))
+        )
+        .warn(checked.warnings))
     })
     .await
 }

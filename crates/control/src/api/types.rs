@@ -5,6 +5,7 @@ pub(super) mod admin;
 pub(super) mod aggregation;
 pub(super) mod common;
 pub(super) mod letter;
+pub(super) mod owner;
 pub(super) mod quota;
 pub(super) mod settings;
 pub(super) mod sink;

@@ -488,6 +488,7 @@ async fn beside(repo: &Repo, op: Op, now: i64) -> Outcome {
                 finished_at: at(now),
                 duration_ms: 1,
                 outcome: Ok(now.to_string()),
+            warnings: Vec::new(),
             };
             done(repo.finish_task(project, "old", end).await)
         }
