@@ -4,8 +4,8 @@
 mod common;
 
 use common::{at, sink_content, sink_key, source_content, source_key, stamp, volumes, with_sink};
-use forebay_meta::repo::table_drop::Fate;
 use forebay_meta::keys::Key;
+use forebay_meta::repo::table_drop::Fate;
 use forebay_meta::store::Txn;
 use forebay_meta::stored::Stored;
 use forebay_meta::stored::book::Book;

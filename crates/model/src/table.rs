@@ -180,11 +180,17 @@ mod tests {
             TableKey::of(backend, &id.parse().unwrap(), default).to_string()
         };
         use TableBackend::{Keboola, Postgres, Sqlite};
-        assert_eq!(key(Sqlite, "in.C-b.\u{c4}T", Postgres), "sqlite/in.c-b.\u{c4}t");
+        assert_eq!(
+            key(Sqlite, "in.C-b.\u{c4}T", Postgres),
+            "sqlite/in.c-b.\u{c4}t"
+        );
         assert_eq!(key(Keboola, "in.C-b.T", Sqlite), "sqlite/in.c-b.t");
         assert_eq!(key(Keboola, "in.C-b.T", Postgres), "postgres/in.C-b.T");
         assert_eq!(key(Postgres, "out.b.t", Sqlite), "postgres/out.b.t");
-        assert_ne!(key(Sqlite, "in.b.\u{e4}", Sqlite), key(Sqlite, "in.b.\u{c4}", Sqlite));
+        assert_ne!(
+            key(Sqlite, "in.b.\u{e4}", Sqlite),
+            key(Sqlite, "in.b.\u{c4}", Sqlite)
+        );
     }
 
     #[test]

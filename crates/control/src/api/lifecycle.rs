@@ -263,11 +263,10 @@ pub(super) async fn undelete_sink(
         let volumes = volumes(&inner).await?;
         checked.settle(&inner, &stamp).await?;
         let back = inner.repo.undelete_sink(&key, &volumes, &stamp).await?;
-        Ok(Done::new(
-            back.revision,
-            "Sink has been undeleted successfully.",
+        Ok(
+            Done::new(back.revision, "Sink has been undeleted successfully.")
+                .warn(checked.warnings),
         )
-        .warn(checked.warnings))
     })
     .await
 }

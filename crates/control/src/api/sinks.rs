@@ -73,11 +73,10 @@ pub(super) async fn create(
         checked.settle(&inner, &stamp).await?;
         let repo = &inner.repo;
         let made = repo.create_sink(&key, content, "New sink.", &volumes, &stamp);
-        Ok(Done::new(
-            made.await?.revision,
-            "Sink has been created successfully.",
+        Ok(
+            Done::new(made.await?.revision, "Sink has been created successfully.")
+                .warn(checked.warnings),
         )
-        .warn(checked.warnings))
     })
     .await
 }

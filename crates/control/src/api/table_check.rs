@@ -133,7 +133,9 @@ async fn inspect(
 /// A finding with the field of the request that is the cause.
 fn in_request(table: &TableSink, finding: &Finding) -> String {
     let message = &finding.message;
-    let column = finding.column.and_then(|i| Some((i, table.mapping.columns.get(i)?)));
+    let column = finding
+        .column
+        .and_then(|i| Some((i, table.mapping.columns.get(i)?)));
     match column {
         Some((i, column)) => format!(
             "invalid \"table.mapping.columns[{i}].name\" value \"{}\": {message}",
@@ -162,7 +164,9 @@ pub(super) fn failed(error: TableOwnerError) -> ApiError {
         TableOwnerError::NotFound(table) => ApiError::of(ErrorName::TableNotFound, &[&table]),
         TableOwnerError::InUse { .. } => ApiError::new(
             ErrorName::TableInUse,
-            format!("{error}: delete them or give them another table first, or force it: what they have on its way is not imported then."),
+            format!(
+                "{error}: delete them or give them another table first, or force it: what they have on its way is not imported then."
+            ),
         ),
         TableOwnerError::LimitReached => ApiError::bad_request(format!("{error}.")),
         TableOwnerError::Conflict => ApiError::unavailable(error),

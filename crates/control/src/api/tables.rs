@@ -190,15 +190,10 @@ fn not_found(table: &TableId) -> ApiError {
     ApiError::of(ErrorName::TableNotFound, &[table])
 }
 
-async fn detail(
-    api: &Inner,
-    who: &Identity,
-    entry: &TableEntry,
-) -> Result<TableDetail, ApiError> {
+async fn detail(api: &Inner, who: &Identity, entry: &TableEntry) -> Result<TableDetail, ApiError> {
     let holders = api.repo.table_holders(entry).await?;
-    let is_shown = |sink: &&forebay_model::SinkKey| {
-        who.operator || sink.source.branch.project == who.project
-    };
+    let is_shown =
+        |sink: &&forebay_model::SinkKey| who.operator || sink.source.branch.project == who.project;
     let sinks = holders.sinks.iter().filter(is_shown);
     Ok(TableDetail {
         table: view(api, who, entry),

@@ -9,6 +9,7 @@ mod documents;
 mod frame;
 mod letters;
 mod lifecycle;
+mod ownership;
 mod quotas;
 mod sample;
 mod schema;

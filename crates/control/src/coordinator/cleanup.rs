@@ -26,7 +26,10 @@ impl Coordinator {
         }
         match self.repo.release_tables().await {
             Ok(0) => {}
-            Ok(tables) => tracing::debug!(tables, "names of tables that were never filled were released"),
+            Ok(tables) => tracing::debug!(
+                tables,
+                "names of tables that were never filled were released"
+            ),
             Err(error) => tracing::warn!(%error, "names of tables could not be released"),
         }
         let kept = self.config.audit_retention.0.as_millis();

@@ -23,6 +23,7 @@ mod isolation;
 mod job;
 mod log;
 mod openapi;
+mod ownership;
 mod query;
 mod quotas;
 mod server;

@@ -123,6 +123,11 @@ impl Server {
         server
     }
 
+    /// Its data directory.
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
+    }
+
     /// What it has logged.
     pub(crate) fn log(&self) -> String {
         self.lines.lock().unwrap().join("\n")

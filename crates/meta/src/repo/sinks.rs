@@ -9,7 +9,9 @@
 //!
 //! A table sink has an open file if and only if it and its source take records; a topic has none.
 
-use forebay_model::{Deleted, Disabled, Sink, SinkKey, Source, SourceKey, Stamp, Version, VolumeId, limits};
+use forebay_model::{
+    Deleted, Disabled, Sink, SinkKey, Source, SourceKey, Stamp, Version, VolumeId, limits,
+};
 
 use super::audit::Action;
 use super::definitions::{DefinitionError, Refusal, SinkContent, next_version};

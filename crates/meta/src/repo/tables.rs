@@ -117,7 +117,10 @@ pub enum TableOwnerError {
         files: usize,
     },
     /// It can't be shared with more projects.
-    #[error("the table is shared with {} projects, the maximum", limits::TABLE_SHARES_MAX)]
+    #[error(
+        "the table is shared with {} projects, the maximum",
+        limits::TABLE_SHARES_MAX
+    )]
     LimitReached,
     /// Others changed it again and again at the same time; it may be tried again.
     #[error("it is being changed by others at the same time, try again")]
@@ -394,18 +397,25 @@ impl Repo {
         force: bool,
         stamp: &Stamp,
     ) -> Result<TableEntry, TableOwnerError> {
-        self.change_owner(backend, table, Action::Transfer, force, stamp, |key, entry| {
-            let mut after = match entry {
-                Some(entry) => entry.clone(),
-                None => TableEntry::new(key, table, to, stamp),
-            };
-            after.claimed = stamp.clone();
-            after.owner = to;
-            after.shared_with.remove(&to);
-            after.assigned = true;
-            after.dropping = None;
-            Ok(after)
-        })
+        self.change_owner(
+            backend,
+            table,
+            Action::Transfer,
+            force,
+            stamp,
+            |key, entry| {
+                let mut after = match entry {
+                    Some(entry) => entry.clone(),
+                    None => TableEntry::new(key, table, to, stamp),
+                };
+                after.claimed = stamp.clone();
+                after.owner = to;
+                after.shared_with.remove(&to);
+                after.assigned = true;
+                after.dropping = None;
+                Ok(after)
+            },
+        )
         .await
     }
 
@@ -509,7 +519,9 @@ impl Repo {
         after: &TableEntry,
     ) -> Result<(), TableOwnerError> {
         let holders = self.table_holders(before).await?;
-        let all = [before.owner].into_iter().chain(before.shared_with.iter().copied());
+        let all = [before.owner]
+            .into_iter()
+            .chain(before.shared_with.iter().copied());
         for project in all.filter(|p| !after.is_usable_by(*p)) {
             let (sinks, files) = holders.of(project);
             if sinks + files > 0 {

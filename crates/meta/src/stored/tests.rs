@@ -17,8 +17,8 @@ use super::definition::KeptVersion;
 use super::{Stored, StoredError};
 use crate::repo::audit::{Action, Change, What};
 use crate::repo::definitions::{Branch, SinkContent, SourceContent};
-use crate::repo::tables::{Dropping, TableEntry};
 use crate::repo::runtime::{Cluster, Node, Processed, Volume};
+use crate::repo::tables::{Dropping, TableEntry};
 use crate::repo::tokens::{Role, Token, TokenSecret};
 use crate::store::Revision;
 

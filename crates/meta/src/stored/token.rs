@@ -149,10 +149,7 @@ pub enum WhatForm {
     Sink(String),
     Token(String),
     Quota,
-    Table {
-        backend: String,
-        table: String,
-    },
+    Table { backend: String, table: String },
     Request(String),
 }
 

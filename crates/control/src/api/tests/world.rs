@@ -13,14 +13,12 @@ use forebay_meta::repo::runtime::{Node, Volume};
 use forebay_meta::store::LeaseId;
 use forebay_meta::{EmbeddedOptions, EmbeddedStore, Repo};
 use forebay_model::quota::Quotas;
-use forebay_remote::table::sqlite::{SqliteConfig, SqliteTable};
-use forebay_remote::table::{
-    Finding, Import, Imported, Inspection, RowStream, Table, TableError,
-};
 use forebay_model::{
     Clock, ColumnKind, LetterId, ManualClock, Mapping, NodeId, Sink, SinkKey, SinkSettings,
     SinkTarget, TableBackend, TableId, Timestamp, TopicKind, TopicState, TopicStatistics, VolumeId,
 };
+use forebay_remote::table::sqlite::{SqliteConfig, SqliteTable};
+use forebay_remote::table::{Finding, Import, Imported, Inspection, RowStream, Table, TableError};
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use rand::{RngCore, SeedableRng};
@@ -146,7 +144,7 @@ impl World {
             ..ApiConfig::default()
         };
         change(&mut config);
-        let tables = Arc::new(WatchedTables::open(dir.path()));
+        let tables = Arc::new(WatchedTables::open(dir.path(), &repo));
         let mut random = rand::rngs::StdRng::seed_from_u64(7);
         let api = Api::new(ApiDeps {
             repo: repo.clone(),
@@ -273,16 +271,30 @@ pub(super) struct WatchedTables {
     pub(super) sqlite: SqliteTable,
     pub(super) dropped: Mutex<Vec<String>>,
     pub(super) is_away: AtomicBool,
+    repo: Repo,
 }
 
 impl WatchedTables {
-    fn open(dir: &Path) -> Self {
+    fn open(dir: &Path, repo: &Repo) -> Self {
         let config = SqliteConfig::new(dir.join("tables.db"));
         Self {
             sqlite: SqliteTable::open(config).unwrap(),
             dropped: Mutex::default(),
             is_away: AtomicBool::default(),
+            repo: repo.clone(),
         }
+    }
+
+    /// What a table that is dropped has to be, before and after it is dropped.
+    async fn is_free(&self, table: &TableId) {
+        let entry = self.repo.table_entry(TableBackend::Sqlite, table).await;
+        let entry = entry
+            .unwrap()
+            .expect("a table that is dropped is somebody's");
+        assert!(entry.dropping.is_some(), "{entry:?}");
+        let holders = self.repo.table_holders(&entry).await.unwrap();
+        let nobody = holders.sinks.is_empty() && holders.files.is_empty();
+        assert!(nobody, "{table} is dropped and held by {holders:?}");
     }
 
     fn reached(&self) -> Result<&SqliteTable, TableError> {
@@ -317,7 +329,9 @@ impl Table for WatchedTables {
     }
 
     async fn delete(&self, table: &TableId) -> Result<(), TableError> {
+        self.is_free(table).await;
         self.reached()?.delete(table).await?;
+        self.is_free(table).await;
         self.dropped.lock().unwrap().push(table.to_string());
         Ok(())
     }

@@ -134,7 +134,8 @@ impl Privileges {
             refused.push("PostgreSQL's user may not insert into it".to_owned());
         }
         if has_key && !self.upsert {
-            let text = "PostgreSQL's user may not select and update in it, which its primary key needs";
+            let text =
+                "PostgreSQL's user may not select and update in it, which its primary key needs";
             refused.push(text.to_owned());
         }
         if lacks_columns && !self.alter {
@@ -160,7 +161,11 @@ impl Privileges {
             self.create_schema
         };
         let schema = quote(schema);
-        let text = || format!("PostgreSQL's user may not create or write the ledger of imports in schema {schema}");
+        let text = || {
+            format!(
+                "PostgreSQL's user may not create or write the ledger of imports in schema {schema}"
+            )
+        };
         (!may).then(text).into_iter().collect()
     }
 }

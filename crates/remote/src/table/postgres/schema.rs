@@ -2,10 +2,10 @@
 
 use forebay_model::{Mapping, TableId};
 
-use crate::table::{Finding, TableError};
 use crate::table::postgres::connect::Connection;
 use crate::table::postgres::{ledger, text};
 use crate::table::shape::{self, Column, Fit, quote, quoted};
+use crate::table::{Finding, TableError};
 
 /// PostgreSQL cuts longer names off, silently.
 const NAME_BYTES_MAX: usize = 63;
@@ -215,7 +215,11 @@ pub(super) fn check_names(table: &TableId, mapping: &Mapping, ledger_schema: &st
         too_long("the schema", &schema),
         too_long("the name", table.table()),
     ];
-    let mut findings: Vec<Finding> = of_table.into_iter().flatten().map(Finding::of_table).collect();
+    let mut findings: Vec<Finding> = of_table
+        .into_iter()
+        .flatten()
+        .map(Finding::of_table)
+        .collect();
     for (i, column) in mapping.columns.iter().enumerate() {
         let name = column.name.as_str();
         let problem = if SYSTEM_COLUMNS.contains(&name) {
