@@ -2,7 +2,7 @@
 //! changes something is one transaction: it reads, checks, and writes under the condition that what
 //! it has read is still so; when it is not, it begins anew, a bounded number of times.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
@@ -203,8 +203,8 @@ fn decode<T: Stored>(entry: &Entry) -> Result<Revised<T>, StoreError> {
 #[derive(Debug, Default)]
 struct Draft {
     txn: Txn,
-    /// Tables that its sinks hold with it.
-    claimed: BTreeSet<TableKey>,
+    /// Tables that its sinks asked for, and whether they get them.
+    claims: BTreeMap<TableKey, Result<(), tables::TableRefusal>>,
 }
 
 impl Draft {

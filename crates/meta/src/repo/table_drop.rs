@@ -114,20 +114,20 @@ impl Repo {
             let deleted = self.deleted_source(source).await?;
             let read = self.read::<TableEntry>(Key::Table(&key)).await?;
             let fate = self.fate(source, read.as_ref()).await?;
-            let (Fate::Drop, Some(entry)) = (&fate, &read) else {
-                return Ok(fate);
-            };
-            let mut marked = entry.value.clone();
-            marked.dropping = Some(Dropping {
-                source: source.clone(),
-                since: stamp.at,
-            });
+            // To do nothing rests on the same conditions.
             let mut draft = Draft::default();
             draft.unchanged(Key::DeletedSource(source), &deleted);
-            draft.unchanged(Key::Table(&key), entry);
-            draft.put(Key::Table(&key), &marked)?;
+            draft.as_read(Key::Table(&key), read.as_ref());
+            if let (Fate::Drop, Some(entry)) = (&fate, read) {
+                let mut marked = entry.value;
+                marked.dropping = Some(Dropping {
+                    source: source.clone(),
+                    since: stamp.at,
+                });
+                draft.put(Key::Table(&key), &marked)?;
+            }
             if self.commit(draft).await?.is_some() {
-                return Ok(Fate::Drop);
+                return Ok(fate);
             }
             attempts.again().await?;
         }

@@ -213,7 +213,8 @@ impl Repo {
     }
 
     /// Makes the sink a holder of its table: with the transaction, the table is its project's or
-    /// stays so. The inner error says why it can't be, and nothing is added to the transaction.
+    /// stays so. The inner error says why it can't be; then that is a condition of the transaction,
+    /// for whoever goes on without the table.
     pub(super) async fn draft_claim(
         &self,
         draft: &mut Draft,
@@ -222,24 +223,32 @@ impl Repo {
         stamp: &Stamp,
     ) -> Result<Result<(), TableRefusal>, StoreError> {
         let key = self.table_key(table.backend, &table.table);
-        if draft.claimed.contains(&key) {
-            return Ok(Ok(()));
+        if let Some(claim) = draft.claims.get(&key) {
+            return Ok(claim.clone());
         }
         let project = project_of(sink);
         let read = self.read::<TableEntry>(Key::Table(&key)).await?;
+        let mut claim = Ok(());
         let entry = match &read {
-            Some(entry) if !entry.is_usable_by(project) && self.is_abandoned(entry).await? => None,
-            Some(entry) => match check(entry, project, &table.table) {
-                Ok(()) => Some(entry.value.clone()),
-                Err(refusal) => return Ok(Err(refusal)),
-            },
             None => None,
+            Some(entry) if entry.is_usable_by(project) => {
+                claim = check(entry, project, &table.table);
+                Some(entry.value.clone())
+            }
+            Some(entry) if self.is_abandoned(entry).await? => None,
+            Some(entry) => {
+                draft.unchanged(Key::Table(&key), entry);
+                let refusal = Err(TableRefusal::Foreign(table.table.clone()));
+                draft.claims.insert(key, refusal.clone());
+                return Ok(refusal);
+            }
         };
+        // Written also while it is being dropped: a sink that comes back without its table names it.
         let entry = entry.unwrap_or_else(|| TableEntry::new(&key, &table.table, project, stamp));
         draft.as_read(Key::Table(&key), read.as_ref());
         draft.put(Key::Table(&key), &entry)?;
-        draft.claimed.insert(key);
-        Ok(Ok(()))
+        draft.claims.insert(key, claim.clone());
+        Ok(claim)
     }
 
     /// Nothing but a name that no sink has any more.

@@ -339,14 +339,18 @@ fn tasks_and_nodes_keep_their_form() {
             finished_at: at(1),
             duration_ms: 1000,
             outcome: Ok("Sink has been created successfully.".to_owned()),
-            warnings: vec!["The table could not be checked.".to_owned()],
+            warnings: Vec::new(),
         }),
     };
     golden("task.v1.json", &task);
     let mut failed = task;
-    failed.end.as_mut().unwrap().warnings.clear();
     failed.end.as_mut().unwrap().outcome = Err("it did not".to_owned());
     golden("task_failed.v1.json", &failed);
+    let mut warned = failed;
+    let end = warned.end.as_mut().unwrap();
+    end.outcome = Ok("Sink has been created successfully.".to_owned());
+    end.warnings = vec!["The table could not be checked.".to_owned()];
+    golden("task_warned.v1.json", &warned);
     let node = NodeId("n1".to_owned());
     golden(
         "node.v1.json",

@@ -91,7 +91,7 @@ impl Fuzz {
                 let made = world
                     .call_as(token, Method::POST, S, body.to_string())
                     .await;
-                done(&world, token, &made).await;
+                done(&world, token, &made).await.unwrap();
             }
         }
         let mapping = &table_sink(HAND).mapping;
@@ -167,8 +167,8 @@ impl Fuzz {
         match self.below(16) {
             0..=2 => {
                 let body = sink_body(name, table);
-                let made = self.ask(token, Method::POST, &format!("{at}/sinks"), &body);
-                let made = made.await == Some(true);
+                let path = format!("{at}/sinks");
+                let made = self.ask(token, Method::POST, &path, &body).await == Some(true);
                 self.gained(made, "create", &key).await;
             }
             3..=4 => {
@@ -476,11 +476,8 @@ impl Fuzz {
     async fn there(&self) -> BTreeSet<String> {
         let mut all = BTreeSet::new();
         for table in TABLES {
-            let inspection = self
-                .world
-                .tables
-                .sqlite
-                .inspect(&id(table), &table_sink(table).mapping);
+            let (key, target) = (id(table), table_sink(table));
+            let inspection = self.world.tables.sqlite.inspect(&key, &target.mapping);
             if inspection.await.unwrap().exists {
                 all.insert(table.to_ascii_lowercase());
             }
