@@ -32,6 +32,7 @@ pub mod sources;
 pub mod statistics;
 pub mod switch;
 pub mod table_drop;
+mod table_owner;
 pub mod tables;
 pub mod tasks;
 pub mod tokens;

@@ -18,6 +18,7 @@ mod sinks;
 mod sources;
 mod statistics;
 mod sweep;
+mod tables;
 mod tasks;
 mod topics;
 mod world;

@@ -273,3 +273,97 @@ fn what_does_not_fit_is_said_when_the_sink_is_made_and_names_the_field() {
     let patch = json!({ "table": { "tableId": "in.hand.made" } });
     assert!(refused(&owner, "PATCH", &format!("{sinks}/orders"), &patch).contains("primary key"));
 }
+
+/// A server whose tables are in that PostgreSQL.
+fn with_postgres(dir: &std::path::Path, more: &str) -> Server {
+    let file = dir.join("forebay.yaml");
+    std::fs::write(&file, format!("table:\n  default: postgres\n  postgres:\n{more}")).unwrap();
+    Server::start_with(&dir.join("data"), &["--config", file.to_str().unwrap()])
+}
+
+#[test]
+fn names_that_postgres_refuses_are_refused_when_the_sink_is_made_and_a_server_that_is_away_is_a_warning() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = with_postgres(dir.path(), "    url: postgres://nobody@127.0.0.1:1/none\n");
+    let owner = Api::of(&server);
+    source(&owner, "mine");
+    let sinks = format!("{S}/mine/sinks");
+    let long = "x".repeat(64);
+    for (table, column, words) in [
+        ("in.a.b", long.as_str(), "64 bytes, PostgreSQL allows 63"),
+        ("in.a.b", "ctid", "keeps the column name"),
+        (&format!("in.a.{long}"), "a", "the name"),
+        (&format!("in.{long}.b"), "a", "the schema"),
+        ("in.a.b", &"\u{e9}".repeat(32), "64 bytes"),
+    ] {
+        let (status, answer) = owner.call("POST", &sinks, &sink(table, &[(column, false)]));
+        let message = answer["message"].as_str().unwrap();
+        assert_eq!(status, 400, "{answer}");
+        assert!(message.contains(words), "{message}");
+        let trial = json!({ "record": { "body": "{}" },
+            "table": { "type": "postgres", "tableId": table },
+            "mapping": { "columns": [{ "type": "body", "name": column }] } });
+        let (status, answer) = owner.call("POST", "/v1/branches/default/test-mapping", &trial);
+        assert_eq!(status, 200);
+        let problem = answer["problems"][0]["message"].as_str().unwrap();
+        assert!(problem.contains(words), "{answer}");
+    }
+    let create = ["source", "create", "new", "--sink", "in.a.b", "--column", "n=path:n"];
+    let made = run(&mut server.command(&create));
+    assert_eq!(made.code, Some(0), "{made:?}");
+    assert!(made.stderr.contains("warning: Table \"in.a.b\" could not be checked"), "{made:?}");
+    let file = dir.path().join("events.yaml");
+    let text = "sources:\n  - name: Applied\n    sinks:\n      - name: Rows\n        table: in.a.c\n        columns:\n          - {name: b, type: body}\n";
+    std::fs::write(&file, text).unwrap();
+    let applied = run(&mut server.command(&["apply", "-f", file.to_str().unwrap()]));
+    assert_eq!(applied.code, Some(0), "{applied:?}");
+    assert!(applied.stderr.contains("warning: Table \"in.a.c\""), "{applied:?}");
+}
+
+#[test]
+fn tables_of_postgres_belong_to_projects_too() {
+    let name = "tables_of_postgres_belong_to_projects_too";
+    let Some(postgres) = forebay_remote::services::postgres(name) else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let unique = format!("own{}", std::process::id());
+    let ca = postgres
+        .ca_file
+        .map(|f| format!("    caFile: {f}\n"))
+        .unwrap_or_default();
+    let url = &postgres.url;
+    let server = with_postgres(
+        dir.path(),
+        &format!("    url: {url}\n    ledgerSchema: forebay_{unique}\n{ca}"),
+    );
+    let make = ["token", "create", "--role", "admin", "--project", "77"];
+    let other = Api {
+        server: &server,
+        token: server.ok(&make).trim().to_owned(),
+    };
+    let owner = Api::of(&server);
+    let table = format!("in.{unique}.Orders");
+    let orders = sink(&table, &[("id", true), ("v", false)]);
+    let path = define(&owner, "shop", &orders);
+    server.post(&path, "{\"id\":\"1\",\"v\":\"mine\"}");
+    server.settled("shop", "orders", 1);
+    source(&other, "evil");
+    let sinks = format!("{S}/evil/sinks");
+    let text = refused(&other, "POST", &sinks, &orders);
+    assert!(text.contains("belongs to another project"), "{text}");
+    // Quoted names differ by case: that is another table.
+    let lower = format!("in.{unique}.orders");
+    other.task("POST", &sinks, &sink(&lower, &[("id", true), ("v", false)]));
+    other.task("DELETE", &format!("{S}/evil?cascade=true"), &NONE);
+    // A type that does not fit, as the table's owner sees it.
+    let keyless = json!({ "table": sink(&table, &[("id", false)])["table"] });
+    let text = refused(&owner, "PATCH", &format!("{S}/shop/sinks/orders"), &keyless);
+    assert!(text.contains("primary key"), "{text}");
+    server.post(&path, "{\"id\":\"2\",\"v\":\"mine\"}");
+    server.settled("shop", "orders", 2);
+    let cascade = owner.task("DELETE", &format!("{S}/shop?cascade=true"), &NONE);
+    let result = cascade["result"].as_str().unwrap();
+    assert!(!result.contains("Kept"), "{result}");
+    assert_eq!(owner.get("/v1/admin/tables")["tables"], json!([]));
+}

@@ -17,7 +17,6 @@ use forebay_model::{
     Timestamp, limits,
 };
 
-use super::audit::{Action, Change, What};
 use super::{Attempts, Draft, Repo, Revised};
 use crate::keys::{self, Key};
 use crate::store::StoreError;
@@ -55,7 +54,7 @@ pub struct Dropping {
 }
 
 impl TableEntry {
-    fn new(key: &TableKey, table: &TableId, owner: ProjectId, stamp: &Stamp) -> Self {
+    pub(super) fn new(key: &TableKey, table: &TableId, owner: ProjectId, stamp: &Stamp) -> Self {
         Self {
             backend: key.backend(),
             table: table.clone(),
@@ -154,7 +153,7 @@ pub struct Holders {
 }
 
 impl Holders {
-    fn of(&self, project: ProjectId) -> (usize, usize) {
+    pub(super) fn of(&self, project: ProjectId) -> (usize, usize) {
         let count = |keys: &[SinkKey]| keys.iter().filter(|k| project_of(k) == project).count();
         (count(&self.sinks), count(&self.files))
     }
@@ -203,7 +202,9 @@ impl Repo {
         table: &TableId,
     ) -> Result<Option<TableEntry>, TableOwnerError> {
         match self.table_entry(backend, table).await? {
-            Some(entry) if self.is_abandoned(&entry).await? => Ok(None),
+            Some(entry) if !entry.is_usable_by(project) && self.is_abandoned(&entry).await? => {
+                Ok(None)
+            }
             Some(entry) => {
                 check(&entry, project, table)?;
                 Ok(Some(entry.value))
@@ -300,17 +301,12 @@ impl Repo {
         table: &TableId,
         stamp: &Stamp,
     ) -> Result<(), TableOwnerError> {
-        self.change_entry(backend, table, |key, entry| {
-            let mut entry = match entry {
-                Some(entry) => entry,
-                None => TableEntry::new(key, table, project, stamp),
-            };
-            check(&entry, project, table)?;
+        self.change_entry(project, backend, table, stamp, |mut entry| {
             if entry.assigned || entry.filled_at.is_some() {
-                return Ok(None);
+                return None;
             }
             entry.assigned = true;
-            Ok(Some(entry))
+            Some(entry)
         })
         .await
     }
@@ -347,40 +343,40 @@ impl Repo {
         found: bool,
         stamp: &Stamp,
     ) -> Result<(), TableOwnerError> {
-        self.change_entry(backend, table, |key, entry| {
-            let mut entry = match entry {
-                Some(entry) => entry,
-                None => TableEntry::new(key, table, project, stamp),
-            };
-            check(&entry, project, table)?;
+        self.change_entry(project, backend, table, stamp, |mut entry| {
             if entry.filled_at.is_some() {
-                return Ok(None);
+                return None;
             }
             entry.filled_at = Some(stamp.at);
             entry.found = found;
-            Ok(Some(entry))
+            Some(entry)
         })
         .await
     }
 
-    /// One transaction on a table's entry; `change` says what it is afterwards, or that it stays.
+    /// One transaction on the entry of a table that the project may use, or takes with it; `change`
+    /// says what the entry is afterwards, or that it stays.
     async fn change_entry(
         &self,
+        project: ProjectId,
         backend: TableBackend,
         table: &TableId,
-        change: impl Fn(&TableKey, Option<TableEntry>) -> Result<Option<TableEntry>, TableOwnerError>,
+        stamp: &Stamp,
+        change: impl Fn(TableEntry) -> Option<TableEntry>,
     ) -> Result<(), TableOwnerError> {
         let key = self.table_key(backend, table);
         let mut attempts = Attempts::default();
         loop {
             let read = self.read::<TableEntry>(Key::Table(&key)).await?;
-            let mut before = read.as_ref().map(|r| r.value.clone());
-            if let Some(entry) = &before
-                && self.is_abandoned(entry).await?
-            {
-                before = None;
-            }
-            let Some(after) = change(&key, before)? else {
+            let before = match &read {
+                Some(entry) if entry.is_usable_by(project) => Some(entry.value.clone()),
+                Some(entry) if self.is_abandoned(entry).await? => None,
+                Some(_) => return Err(TableRefusal::Foreign(table.clone()).into()),
+                None => None,
+            };
+            let before = before.unwrap_or_else(|| TableEntry::new(&key, table, project, stamp));
+            check(&before, project, table)?;
+            let Some(after) = change(before) else {
                 return Ok(());
             };
             let mut draft = Draft::default();
@@ -391,158 +387,6 @@ impl Repo {
             }
             attempts.again().await?;
         }
-    }
-
-    /// Gives a table to a project, whoever has it now. It is shared with the same projects as
-    /// before. A deletion that was not finished is taken back.
-    ///
-    /// # Errors
-    /// [`TableOwnerError::InUse`] unless `force`, or the store.
-    pub async fn transfer_table(
-        &self,
-        backend: TableBackend,
-        table: &TableId,
-        to: ProjectId,
-        force: bool,
-        stamp: &Stamp,
-    ) -> Result<TableEntry, TableOwnerError> {
-        self.change_owner(
-            backend,
-            table,
-            Action::Transfer,
-            force,
-            stamp,
-            |key, entry| {
-                let mut after = match entry {
-                    Some(entry) => entry.clone(),
-                    None => TableEntry::new(key, table, to, stamp),
-                };
-                after.claimed = stamp.clone();
-                after.owner = to;
-                after.shared_with.remove(&to);
-                after.assigned = true;
-                after.dropping = None;
-                Ok(after)
-            },
-        )
-        .await
-    }
-
-    /// Lets another project fill a table.
-    ///
-    /// # Errors
-    /// [`TableOwnerError::NotFound`], [`TableOwnerError::LimitReached`], or the store.
-    pub async fn share_table(
-        &self,
-        backend: TableBackend,
-        table: &TableId,
-        with: ProjectId,
-        stamp: &Stamp,
-    ) -> Result<TableEntry, TableOwnerError> {
-        self.change_owner(backend, table, Action::Share, false, stamp, |_, entry| {
-            let entry = entry.ok_or_else(|| TableOwnerError::NotFound(table.clone()))?;
-            let mut after = entry.clone();
-            if with != after.owner {
-                after.shared_with.insert(with);
-            }
-            if after.shared_with.len() > limits::TABLE_SHARES_MAX {
-                return Err(TableOwnerError::LimitReached);
-            }
-            Ok(after)
-        })
-        .await
-    }
-
-    /// Takes a table back from a project that it was shared with.
-    ///
-    /// # Errors
-    /// [`TableOwnerError::NotFound`], [`TableOwnerError::InUse`] unless `force`, or the store.
-    pub async fn unshare_table(
-        &self,
-        backend: TableBackend,
-        table: &TableId,
-        with: ProjectId,
-        force: bool,
-        stamp: &Stamp,
-    ) -> Result<TableEntry, TableOwnerError> {
-        self.change_owner(backend, table, Action::Unshare, force, stamp, |_, entry| {
-            let entry = entry.ok_or_else(|| TableOwnerError::NotFound(table.clone()))?;
-            let mut after = entry.clone();
-            after.shared_with.remove(&with);
-            Ok(after)
-        })
-        .await
-    }
-
-    /// One transaction on who may use a table, with the audit of every project that it concerns.
-    async fn change_owner(
-        &self,
-        backend: TableBackend,
-        table: &TableId,
-        action: Action,
-        force: bool,
-        stamp: &Stamp,
-        change: impl Fn(&TableKey, Option<&TableEntry>) -> Result<TableEntry, TableOwnerError>,
-    ) -> Result<TableEntry, TableOwnerError> {
-        let key = self.table_key(backend, table);
-        let mut attempts = Attempts::default();
-        loop {
-            let read = self.read::<TableEntry>(Key::Table(&key)).await?;
-            let before = read.as_ref().map(|r| &r.value);
-            let after = change(&key, before)?;
-            if before == Some(&after) {
-                return Ok(after);
-            }
-            if let Some(before) = before
-                && !force
-            {
-                self.check_losers(before, &after).await?;
-            }
-            let mut draft = Draft::default();
-            draft.as_read(Key::Table(&key), read.as_ref());
-            draft.put(Key::Table(&key), &after)?;
-            for project in concerned(before, &after) {
-                let change = Change {
-                    project,
-                    what: What::Table(key.backend(), after.table.clone()),
-                    action,
-                    // Of its own part only: no project learns another one's number.
-                    description: described(project, &after).to_owned(),
-                    old_version: None,
-                    new_version: None,
-                    stamp: stamp.clone(),
-                };
-                self.draft_unversioned(&mut draft, change).await?;
-            }
-            if self.commit(draft).await?.is_some() {
-                return Ok(after);
-            }
-            attempts.again().await?;
-        }
-    }
-
-    /// No project that could use the table before and can't afterwards has anything that fills it.
-    async fn check_losers(
-        &self,
-        before: &TableEntry,
-        after: &TableEntry,
-    ) -> Result<(), TableOwnerError> {
-        let holders = self.table_holders(before).await?;
-        let all = [before.owner]
-            .into_iter()
-            .chain(before.shared_with.iter().copied());
-        for project in all.filter(|p| !after.is_usable_by(*p)) {
-            let (sinks, files) = holders.of(project);
-            if sinks + files > 0 {
-                return Err(TableOwnerError::InUse {
-                    table: before.table.clone(),
-                    project,
-                    sinks,
-                    files,
-                });
-            }
-        }
-        Ok(())
     }
 
     /// Forgets names that no sink has any more and that were never filled. How many.
@@ -550,15 +394,33 @@ impl Repo {
     /// # Errors
     /// The store's.
     pub async fn release_tables(&self) -> Result<usize, StoreError> {
-        let mut released = 0;
-        for entry in self.table_entries().await? {
-            if self.is_abandoned(&entry).await? {
-                let key = self.table_key(entry.backend, &entry.table);
-                let mut draft = Draft::default();
-                draft.unchanged(Key::Table(&key), &entry);
-                draft.delete(Key::Table(&key));
-                released += usize::from(self.commit(draft).await?.is_some());
+        let mut names = self.table_entries().await?;
+        names.retain(|entry| entry.is_a_name_only());
+        if names.is_empty() {
+            return Ok(0);
+        }
+        // Once for all of them, in the order of `table_holders`.
+        let mut held = BTreeSet::new();
+        for sink in self.read_all::<Sink>(keys::SINKS).await? {
+            if let Some(table) = sink.target.table() {
+                let key = self.table_key(table.backend, &table.table);
+                held.insert((key, project_of(&sink.key)));
             }
+        }
+        for file in self.read_all::<File>(keys::FILES).await? {
+            let key = self.table_key(file.table.backend, &file.table.table);
+            held.insert((key, project_of(&file.key.sink)));
+        }
+        let mut released = 0;
+        for entry in names {
+            let key = self.table_key(entry.backend, &entry.table);
+            if held.contains(&(key.clone(), entry.owner)) {
+                continue;
+            }
+            let mut draft = Draft::default();
+            draft.unchanged(Key::Table(&key), &entry);
+            draft.delete(Key::Table(&key));
+            released += usize::from(self.commit(draft).await?.is_some());
         }
         Ok(released)
     }
@@ -571,25 +433,5 @@ fn check(entry: &TableEntry, project: ProjectId, table: &TableId) -> Result<(), 
     match entry.dropping {
         Some(_) => Err(TableRefusal::Dropping(table.clone())),
         None => Ok(()),
-    }
-}
-
-/// Projects whose part in a table has changed.
-fn concerned(before: Option<&TableEntry>, after: &TableEntry) -> BTreeSet<ProjectId> {
-    let part = |entry: &TableEntry, project| described(project, entry);
-    let all = before.into_iter().chain([after]);
-    let all = all.flat_map(|e| e.shared_with.iter().copied().chain([e.owner]));
-    all.filter(|p| before.is_none_or(|b| part(b, *p) != part(after, *p)))
-        .chain([after.owner])
-        .collect()
-}
-
-fn described(project: ProjectId, entry: &TableEntry) -> &'static str {
-    if entry.owner == project {
-        "The table belongs to the project."
-    } else if entry.shared_with.contains(&project) {
-        "The table is shared with the project."
-    } else {
-        "The project can't use the table."
     }
 }

@@ -159,16 +159,26 @@ impl Fuzz {
         let name = ["k0", "k1"][self.below(2)];
         let table = TABLES[self.below(TABLES.len())];
         let at = format!("{S}/{source}");
-        let sink = format!("{at}/sinks/{name}");
-        let key = SinkKey {
+        let mut key = SinkKey {
             source: source_key(project, source),
             sink: forebay_model::SinkId::from_raw(name),
         };
+        // Mostly of one that is there.
+        let mut there = self.sinks().await;
+        there.retain(|s| s.key.source.branch.project.0 == project);
+        if !there.is_empty() && self.below(5) > 0 {
+            key = there.swap_remove(self.below(there.len())).key;
+        }
+        let sink = format!("{S}/{}/sinks/{}", key.source.source, key.sink);
         match self.below(16) {
             0..=2 => {
                 let body = sink_body(name, table);
                 let path = format!("{at}/sinks");
                 let made = self.ask(token, Method::POST, &path, &body).await == Some(true);
+                let key = SinkKey {
+                    source: source_key(project, source),
+                    sink: forebay_model::SinkId::from_raw(name),
+                };
                 self.gained(made, "create", &key).await;
             }
             3..=4 => {
@@ -180,6 +190,8 @@ impl Fuzz {
                 self.ask(token, Method::DELETE, &sink, &Value::Null).await;
             }
             6 => {
+                self.ask(token, Method::DELETE, &sink, &Value::Null).await;
+                self.operator(project, table).await;
                 let path = format!("{sink}/undelete");
                 let back = self.ask(token, Method::PUT, &path, &Value::Null).await;
                 self.gained(back == Some(true), "undelete", &key).await;
@@ -189,33 +201,24 @@ impl Fuzz {
                 self.ask(token, Method::PUT, &path, &Value::Null).await;
             }
             8 => {
-                let was_off = self.world.repo.sink(&key).await;
-                let was_off =
-                    was_off.is_ok_and(|s| s.disabled.as_ref().is_some_and(|d| !d.with_parent));
+                let path = format!("{sink}/disable");
+                self.ask(token, Method::PUT, &path, &Value::Null).await;
+                self.operator(project, table).await;
+                let is_off = self.world.repo.sink(&key).await;
+                let is_off = is_off.is_ok_and(|s| s.disabled.as_ref().is_some_and(|d| !d.with_parent));
                 let path = format!("{sink}/enable");
                 let on = self.ask(token, Method::PUT, &path, &Value::Null).await;
-                self.gained(on == Some(true) && was_off, "enable", &key)
-                    .await;
+                self.gained(on == Some(true) && is_off, "enable", &key).await;
             }
             9 => {
+                let body = json!({ "table": { "tableId": table } });
+                self.ask(token, Method::PATCH, &sink, &body).await;
+                self.operator(project, table).await;
                 let path = format!("{sink}/versions/1/rollback");
-                let before = self
-                    .world
-                    .repo
-                    .sink(&key)
-                    .await
-                    .ok()
-                    .map(|s| s.value.target);
+                let before = self.world.repo.sink(&key).await.ok().map(|s| s.value.target);
                 let back = self.ask(token, Method::PUT, &path, &Value::Null).await;
-                let after = self
-                    .world
-                    .repo
-                    .sink(&key)
-                    .await
-                    .ok()
-                    .map(|s| s.value.target);
-                self.gained(back == Some(true) && before != after, "rollback", &key)
-                    .await;
+                let after = self.world.repo.sink(&key).await.ok().map(|s| s.value.target);
+                self.gained(back == Some(true) && before != after, "rollback", &key).await;
             }
             10 => self.source_comes_back(token, project, source).await,
             11 => self.cascade(token, project, source).await,
