@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use forebay_meta::repo::tables::{TableEntry, TableOwnerError, TableRefusal};
+use forebay_meta::repo::tables::{TableOwnerError, TableRefusal};
 use forebay_model::{ProjectId, Stamp, TableBackend, TableSink};
 use forebay_remote::table::{Finding, Inspection, Table};
 
@@ -82,9 +82,7 @@ pub(super) async fn look(
     if !findings.is_empty() {
         return Ok((findings, Checked::default()));
     }
-    let repo = &api.repo;
-    let entry = repo.may_use_table(who.project, table.backend, &table.table);
-    let is_known = entry.await.map_err(failed)?.is_some_and(|e| is_settled(&e));
+    let is_known = is_settled(api, who, table).await?;
     let mut checked = Checked::default();
     let adopt = || (!is_known && who.operator).then(|| (who.project, table.clone()));
     let inspection = match inspect(api, backend, table).await {
@@ -98,7 +96,8 @@ pub(super) async fn look(
             return Ok((Vec::new(), checked));
         }
     };
-    if inspection.exists && !is_known {
+    // It may have been filled between the two readings: that is noted before the table is made.
+    if inspection.exists && !is_known && !is_settled(api, who, table).await? {
         checked.adopt = Some(adopt().ok_or_else(|| not_available(&format_args!(
             "\"tableId\" \"{}\" can't be used: the table is there already and belongs to no project, use another name or ask an operator for it (forebay table transfer).",
             table.table
@@ -107,9 +106,14 @@ pub(super) async fn look(
     Ok((inspection.findings, checked))
 }
 
-/// Whose it is does not depend on whether it is there.
-fn is_settled(entry: &TableEntry) -> bool {
-    entry.assigned || entry.filled_at.is_some()
+/// Whether it does not matter that the table is there: it was filled for the project, or an operator
+/// has given it to the project. Refuses one that is another project's.
+async fn is_settled(api: &Inner, who: &Identity, table: &TableSink) -> Result<bool, ApiError> {
+    let entry = api
+        .repo
+        .may_use_table(who.project, table.backend, &table.table);
+    let entry = entry.await.map_err(failed)?;
+    Ok(entry.is_some_and(|e| e.assigned || e.filled_at.is_some()))
 }
 
 async fn inspect(

@@ -29,6 +29,11 @@ impl Importer {
         };
         let found = table.inspect(id, &file.table.mapping).await?.exists;
         if found && !may_exist {
+            // Another sink of the project may have made it meanwhile: that is noted before.
+            let filling = repo.table_filling(project, backend, id).await;
+            if filling.map_err(refused)? == Filling::Again {
+                return Ok(());
+            }
             return Err(AttemptError::terminal(format!(
                 "table \"{id}\" is there already and belongs to no project: an operator can give it to this one (forebay table transfer), or use another table"
             )));

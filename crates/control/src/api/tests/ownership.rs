@@ -3,14 +3,10 @@
 //! asks before it writes is asked here in the same order (`flow/src/import/owner.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::ControlFlow;
 
 use forebay_meta::repo::tables::{Filling, TableOwnerError};
-use forebay_model::{
-    By, Clock, File, FileState, ProjectId, Sink, SinkKey, SinkTarget, SliceState, SourceId,
-    SourceKey, Stamp, Statistics, TableBackend, TableId, TableSink,
-};
-use forebay_remote::table::sqlite::{QueryCell, QueryVisitor, query};
+use forebay_model::{By, Clock, File, FileState, Sink, SinkKey, SliceState, Stamp, Statistics};
+use forebay_remote::table::sqlite::query;
 use forebay_remote::table::{Import, RowBatch, Table};
 use futures::{StreamExt, stream};
 use http::Method;
@@ -18,7 +14,11 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
-use super::world::{Reply, S, World};
+use super::world::{S, World};
+
+mod model;
+
+use model::{Model, Rows, done, id, source_key, table_sink};
 
 const PROJECTS: [(&str, u64); 2] = [("admin", 123), ("other", 456)];
 /// Two of them are one table to SQLite; the last one was there before.
@@ -26,27 +26,6 @@ const TABLES: [&str; 5] = ["in.a.t", "in.a.T", "in.a.u", "in.b.t", HAND];
 const HAND: &str = "in.hand.made";
 const SEEDS: u64 = 12;
 const STEPS: usize = 80;
-
-/// What each table has to be.
-#[derive(Debug, Default)]
-struct Model {
-    /// The project that filled it first, or that an operator has given it to.
-    owner: BTreeMap<String, u64>,
-    shared: BTreeSet<(String, u64)>,
-    /// Who has written each row.
-    rows: BTreeMap<String, Vec<String>>,
-}
-
-impl Model {
-    /// Nobody else has it.
-    fn may(&self, project: u64, table: &str) -> bool {
-        let table = table.to_ascii_lowercase();
-        match self.owner.get(&table) {
-            None => true,
-            Some(owner) => *owner == project || self.shared.contains(&(table, project)),
-        }
-    }
-}
 
 struct Fuzz {
     world: World,
@@ -56,25 +35,6 @@ struct Fuzz {
     counts: BTreeMap<&'static str, u32>,
     said: Vec<String>,
     file: u32,
-}
-
-struct Rows(Vec<String>);
-
-impl QueryVisitor for Rows {
-    fn columns(&mut self, _: &[&str]) -> ControlFlow<()> {
-        ControlFlow::Continue(())
-    }
-
-    fn row(&mut self, cells: &[QueryCell<'_>]) -> ControlFlow<()> {
-        if let Some(QueryCell::Text(text)) = cells.first() {
-            self.0.push((*text).to_owned());
-        }
-        ControlFlow::Continue(())
-    }
-}
-
-fn id(table: &str) -> TableId {
-    table.parse().unwrap()
 }
 
 fn sink_body(name: &str, table: &str) -> Value {
@@ -500,51 +460,6 @@ impl Fuzz {
         }
         for table in self.model.rows.keys() {
             assert!(self.there().await.contains(table), "{table} is gone");
-        }
-    }
-}
-
-fn table_sink(table: &str) -> TableSink {
-    let column = forebay_model::Column {
-        name: "who".to_owned(),
-        primary_key: false,
-        kind: forebay_model::ColumnKind::Body,
-    };
-    let target = SinkTarget::Table(TableSink {
-        backend: TableBackend::Sqlite,
-        table: id(table),
-        mapping: forebay_model::Mapping {
-            columns: vec![column],
-        },
-    });
-    target.table().unwrap().clone()
-}
-
-fn source_key(project: u64, source: &str) -> SourceKey {
-    let branch = if project == 123 { 111 } else { 222 };
-    SourceKey {
-        branch: forebay_model::BranchKey {
-            project: ProjectId(project),
-            branch: forebay_model::BranchId(branch),
-        },
-        source: SourceId::from_raw(source),
-    }
-}
-
-/// What has come of a request and of its task.
-async fn done(world: &World, token: &str, reply: &Reply) -> Result<(), String> {
-    if reply.status != 202 {
-        let ok = reply.status.is_success();
-        return ok.then_some(()).ok_or_else(|| reply.text.clone());
-    }
-    let url = reply.json()["url"].as_str().unwrap().to_owned();
-    let path = url.strip_prefix("https://stream.example").unwrap();
-    loop {
-        let task = world.call_as(token, Method::GET, path, "").await.ok();
-        match task["status"].as_str() {
-            Some("success") => return Ok(()),
-            Some("error") => return Err(task["error"].to_string()),
-            _ => tokio::time::sleep(std::time::Duration::from_millis(2)).await,
         }
     }
 }

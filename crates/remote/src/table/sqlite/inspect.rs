@@ -18,6 +18,10 @@ pub(super) fn run(
     table: &TableId,
     mapping: &Mapping,
 ) -> Result<Inspection, TableError> {
+    if !path.exists() {
+        // It was moved away: the writer makes a new one.
+        return Ok(Inspection::default());
+    }
     let context = Context { path };
     let open = || {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
