@@ -277,12 +277,17 @@ fn what_does_not_fit_is_said_when_the_sink_is_made_and_names_the_field() {
 /// A server whose tables are in that PostgreSQL.
 fn with_postgres(dir: &std::path::Path, more: &str) -> Server {
     let file = dir.join("forebay.yaml");
-    std::fs::write(&file, format!("table:\n  default: postgres\n  postgres:\n{more}")).unwrap();
+    std::fs::write(
+        &file,
+        format!("table:\n  default: postgres\n  postgres:\n{more}"),
+    )
+    .unwrap();
     Server::start_with(&dir.join("data"), &["--config", file.to_str().unwrap()])
 }
 
 #[test]
-fn names_that_postgres_refuses_are_refused_when_the_sink_is_made_and_a_server_that_is_away_is_a_warning() {
+fn names_that_postgres_refuses_are_refused_when_the_sink_is_made_and_a_server_that_is_away_is_a_warning()
+ {
     let dir = tempfile::tempdir().unwrap();
     let server = with_postgres(dir.path(), "    url: postgres://nobody@127.0.0.1:1/none\n");
     let owner = Api::of(&server);
@@ -308,16 +313,25 @@ fn names_that_postgres_refuses_are_refused_when_the_sink_is_made_and_a_server_th
         let problem = answer["problems"][0]["message"].as_str().unwrap();
         assert!(problem.contains(words), "{answer}");
     }
-    let create = ["source", "create", "new", "--sink", "in.a.b", "--column", "n=path:n"];
+    let create = [
+        "source", "create", "new", "--sink", "in.a.b", "--column", "n=path:n",
+    ];
     let made = run(&mut server.command(&create));
     assert_eq!(made.code, Some(0), "{made:?}");
-    assert!(made.stderr.contains("warning: Table \"in.a.b\" could not be checked"), "{made:?}");
+    assert!(
+        made.stderr
+            .contains("warning: Table \"in.a.b\" could not be checked"),
+        "{made:?}"
+    );
     let file = dir.path().join("events.yaml");
     let text = "sources:\n  - name: Applied\n    sinks:\n      - name: Rows\n        table: in.a.c\n        columns:\n          - {name: b, type: body}\n";
     std::fs::write(&file, text).unwrap();
     let applied = run(&mut server.command(&["apply", "-f", file.to_str().unwrap()]));
     assert_eq!(applied.code, Some(0), "{applied:?}");
-    assert!(applied.stderr.contains("warning: Table \"in.a.c\""), "{applied:?}");
+    assert!(
+        applied.stderr.contains("warning: Table \"in.a.c\""),
+        "{applied:?}"
+    );
 }
 
 #[test]

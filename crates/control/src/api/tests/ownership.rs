@@ -165,20 +165,35 @@ impl Fuzz {
                 self.ask(token, Method::PUT, &path, &Value::Null).await;
                 self.operator(project, table).await;
                 let is_off = self.world.repo.sink(&key).await;
-                let is_off = is_off.is_ok_and(|s| s.disabled.as_ref().is_some_and(|d| !d.with_parent));
+                let is_off =
+                    is_off.is_ok_and(|s| s.disabled.as_ref().is_some_and(|d| !d.with_parent));
                 let path = format!("{sink}/enable");
                 let on = self.ask(token, Method::PUT, &path, &Value::Null).await;
-                self.gained(on == Some(true) && is_off, "enable", &key).await;
+                self.gained(on == Some(true) && is_off, "enable", &key)
+                    .await;
             }
             9 => {
                 let body = json!({ "table": { "tableId": table } });
                 self.ask(token, Method::PATCH, &sink, &body).await;
                 self.operator(project, table).await;
                 let path = format!("{sink}/versions/1/rollback");
-                let before = self.world.repo.sink(&key).await.ok().map(|s| s.value.target);
+                let before = self
+                    .world
+                    .repo
+                    .sink(&key)
+                    .await
+                    .ok()
+                    .map(|s| s.value.target);
                 let back = self.ask(token, Method::PUT, &path, &Value::Null).await;
-                let after = self.world.repo.sink(&key).await.ok().map(|s| s.value.target);
-                self.gained(back == Some(true) && before != after, "rollback", &key).await;
+                let after = self
+                    .world
+                    .repo
+                    .sink(&key)
+                    .await
+                    .ok()
+                    .map(|s| s.value.target);
+                self.gained(back == Some(true) && before != after, "rollback", &key)
+                    .await;
             }
             10 => self.source_comes_back(token, project, source).await,
             11 => self.cascade(token, project, source).await,

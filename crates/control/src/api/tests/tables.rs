@@ -60,22 +60,33 @@ async fn what_does_not_fit_is_refused_with_its_field_before_anything_is_made() {
     let world = with_sources().await;
     by_hand(&world, "in.c.hand", &["id*", "a"]).await;
     let wrong = sink("x", "in.c.hand", &["id", "a"]).to_string();
-    let reply = world.call_as("operator", Method::POST, &sinks(), wrong).await;
+    let reply = world
+        .call_as("operator", Method::POST, &sinks(), wrong)
+        .await;
     reply.is_error(
         400,
         "badRequest",
         "Invalid \"tableId\" value \"in.c.hand\": table \"in.c.hand\" has the primary key (\"id\"), the mapping has no primary key: change one of them or use another table.",
     );
     let case = sink("x", "in.C.hand", &["id*", "a"]).to_string();
-    let reply = world.call_as("operator", Method::POST, &sinks(), case).await;
+    let reply = world
+        .call_as("operator", Method::POST, &sinks(), case)
+        .await;
     assert_eq!(reply.status, 400);
-    assert!(reply.text.contains("does not distinguish upper and lower case"), "{reply:?}");
+    assert!(
+        reply
+            .text
+            .contains("does not distinguish upper and lower case"),
+        "{reply:?}"
+    );
     assert_eq!(world.get(&sinks()).await.ok()["totalCount"], 0);
     assert!(world.repo.table_entries().await.unwrap().is_empty());
     let trial = json!({ "record": { "body": "{}" }, "table": { "type": "sqlite", "tableId": "in.c.hand" },
         "mapping": { "columns": [{ "type": "body", "name": "id" }] } });
     let path = "/v1/branches/default/test-mapping";
-    let tried = world.call_as("operator", Method::POST, path, trial.to_string()).await;
+    let tried = world
+        .call_as("operator", Method::POST, path, trial.to_string())
+        .await;
     let problem = tried.ok()["problems"][0]["message"].to_string();
     assert!(problem.contains("primary key"), "{problem}");
 }
@@ -94,7 +105,9 @@ async fn a_table_that_is_there_and_nobodys_goes_to_operators_only() {
             "\"tableId\" \"in.c.hand\" can't be used: the table is there already and belongs to no project, use another name or ask an operator for it (forebay table transfer).",
         );
     }
-    let made = world.call_as("operator", Method::POST, &sinks(), fits.to_string()).await;
+    let made = world
+        .call_as("operator", Method::POST, &sinks(), fits.to_string())
+        .await;
     let task = world.done(made).await;
     assert_eq!(task.get("warnings"), None);
     let shown = world.get(&format!("{TABLES}/sqlite/in.c.hand")).await.ok();
@@ -121,7 +134,9 @@ async fn a_backend_that_is_away_keeps_nobody_from_making_a_sink() {
     let task = world.done(world.patch(&path, moved).await).await;
     assert_eq!(task["warnings"].as_array().unwrap().len(), 1);
     // A new name has nothing to do with its table.
-    let task = world.done(world.patch(&path, json!({ "name": "New" })).await).await;
+    let task = world
+        .done(world.patch(&path, json!({ "name": "New" })).await)
+        .await;
     assert_eq!(task.get("warnings"), None);
 }
 
@@ -132,11 +147,23 @@ async fn operators_share_and_transfer_and_others_see_their_own_only() {
     world.done(world.post(&sinks(), body.clone()).await).await;
     let at = format!("{TABLES}/sqlite/in.c.t");
     let foreign = "\"tableId\" \"in.c.t\" can't be used: the table belongs to another project, use another name or ask an operator to share it (forebay table share).";
-    let reply = world.call_as("other", Method::POST, &sinks(), body.to_string()).await;
+    let reply = world
+        .call_as("other", Method::POST, &sinks(), body.to_string())
+        .await;
     reply.is_error(409, "tableNotAvailable", foreign);
-    for (path, body) in [("", ""), ("/share", "{\"projectId\":456}"), ("/transfer", "{\"projectId\":456}")] {
-        let method = if path.is_empty() { Method::GET } else { Method::POST };
-        let reply = world.call_as("other", method, &format!("{at}{path}"), body).await;
+    for (path, body) in [
+        ("", ""),
+        ("/share", "{\"projectId\":456}"),
+        ("/transfer", "{\"projectId\":456}"),
+    ] {
+        let method = if path.is_empty() {
+            Method::GET
+        } else {
+            Method::POST
+        };
+        let reply = world
+            .call_as("other", method, &format!("{at}{path}"), body)
+            .await;
         reply.is_error(404, "tableNotFound", "Table \"in.c.t\" not found.");
     }
     let share = json!({ "projectId": 456 });
@@ -145,21 +172,38 @@ async fn operators_share_and_transfer_and_others_see_their_own_only() {
     reply.is_error(403, "forbidden", text);
     let operator = async |path: &str, body: &Value| {
         let path = format!("{at}/{path}");
-        world.call_as("operator", Method::POST, &path, body.to_string()).await
+        world
+            .call_as("operator", Method::POST, &path, body.to_string())
+            .await
     };
     let shared = operator("share", &share).await.ok();
     assert_eq!(shared["sharedWith"], json!([456]));
     let listed = world.call_as("other", Method::GET, TABLES, "").await.ok();
     assert_eq!(listed["totalCount"], 1);
     let table = &listed["tables"][0];
-    assert_eq!((&table["isShared"], table.get("projectId")), (&json!(true), None));
-    let made = world.call_as("other", Method::POST, &sinks(), body.to_string()).await;
+    assert_eq!(
+        (&table["isShared"], table.get("projectId")),
+        (&json!(true), None)
+    );
+    let made = world
+        .call_as("other", Method::POST, &sinks(), body.to_string())
+        .await;
     assert_eq!(made.status, 202);
     let in_use = operator("transfer", &share).await;
-    assert_eq!((in_use.status.as_u16(), &in_use.json()["error"]), (409, &json!("stream.api.tableInUse")));
+    assert_eq!(
+        (in_use.status.as_u16(), &in_use.json()["error"]),
+        (409, &json!("stream.api.tableInUse"))
+    );
     let forced = json!({ "projectId": 456, "force": true });
     assert_eq!(operator("transfer", &forced).await.ok()["projectId"], 456);
-    let unknown = world.call_as("operator", Method::POST, &format!("{TABLES}/sqlite/in.c.none/share"), share.to_string()).await;
+    let unknown = world
+        .call_as(
+            "operator",
+            Method::POST,
+            &format!("{TABLES}/sqlite/in.c.none/share"),
+            share.to_string(),
+        )
+        .await;
     unknown.is_error(404, "tableNotFound", "Table \"in.c.none\" not found.");
     let audit = world.get("/v1/admin/audit").await.ok();
     let changes = audit["changes"].as_array().unwrap();
@@ -179,7 +223,10 @@ async fn lists_of_tables_come_in_pages() {
     let mut ids = Vec::new();
     let mut after = String::new();
     loop {
-        let page = world.get(&format!("{TABLES}?limit=2&afterId={after}")).await.ok();
+        let page = world
+            .get(&format!("{TABLES}?limit=2&afterId={after}"))
+            .await
+            .ok();
         assert_eq!(page["totalCount"], 3);
         let tables = page["tables"].as_array().unwrap();
         if tables.is_empty() {

@@ -92,4 +92,3 @@ pub(super) async fn done(world: &World, token: &str, reply: &Reply) -> Result<()
         }
     }
 }
-
