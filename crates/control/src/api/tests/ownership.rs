@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use forebay_meta::repo::tables::{Filling, TableOwnerError};
-use forebay_model::{By, Clock, File, FileState, Sink, SinkKey, SliceState, Stamp, Statistics};
+use forebay_model::{
+    By, Clock, File, FileState, Sink, SinkKey, SliceState, Stamp, Statistics, TableBackend,
+};
 use forebay_remote::table::sqlite::query;
 use forebay_remote::table::{Import, RowBatch, Table};
 use futures::{StreamExt, stream};
@@ -339,6 +341,11 @@ impl Fuzz {
                     .await
                     == Some(true)
                 {
+                    // One that was never filled is whose sink named it first.
+                    let entry = self.world.repo.table_entry(TableBackend::Sqlite, &id(table));
+                    let owner = entry.await.unwrap().unwrap().owner.0;
+                    let known = self.model.owner.entry(lower.clone()).or_insert(owner);
+                    assert_eq!(*known, owner, "{table}");
                     self.model.shared.insert((lower, project));
                 }
             }

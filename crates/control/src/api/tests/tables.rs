@@ -79,7 +79,7 @@ async fn what_does_not_fit_is_refused_with_its_field_before_anything_is_made() {
             .contains("does not distinguish upper and lower case"),
         "{reply:?}"
     );
-    assert_eq!(world.get(&sinks()).await.ok()["totalCount"], 0);
+    assert_eq!(world.get(&sinks()).await.ok()["sinks"], json!([]));
     assert!(world.repo.table_entries().await.unwrap().is_empty());
     let trial = json!({ "record": { "body": "{}" }, "table": { "type": "sqlite", "tableId": "in.c.hand" },
         "mapping": { "columns": [{ "type": "body", "name": "id" }] } });
