@@ -342,7 +342,8 @@ impl Fuzz {
                     == Some(true)
                 {
                     // One that was never filled is whose sink named it first.
-                    let entry = self.world.repo.table_entry(TableBackend::Sqlite, &id(table));
+                    let key = id(table);
+                    let entry = self.world.repo.table_entry(TableBackend::Sqlite, &key);
                     let owner = entry.await.unwrap().unwrap().owner.0;
                     let known = self.model.owner.entry(lower.clone()).or_insert(owner);
                     assert_eq!(*known, owner, "{table}");
