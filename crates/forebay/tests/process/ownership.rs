@@ -379,5 +379,7 @@ fn tables_of_postgres_belong_to_projects_too() {
     let cascade = owner.task("DELETE", &format!("{S}/shop?cascade=true"), &NONE);
     let result = cascade["result"].as_str().unwrap();
     assert!(!result.contains("Kept"), "{result}");
-    assert_eq!(owner.get("/v1/admin/tables")["tables"], json!([]));
+    let project = owner.get(S)["projectId"].to_string();
+    let left = owner.get(&format!("/v1/admin/tables?projectId={project}"));
+    assert_eq!(left["tables"], json!([]));
 }
