@@ -156,6 +156,21 @@ impl Op {
 }
 
 impl Op {
+    /// It is about whose the table is.
+    fn is_of_a_table(self) -> bool {
+        matches!(
+            self,
+            Self::FillTable
+                | Self::BeginDrop
+                | Self::TableDropped
+                | Self::TableNotDropped
+                | Self::TransferTable
+                | Self::ShareTable
+                | Self::UnshareTable
+                | Self::ReleaseTables
+        )
+    }
+
     /// It is one transaction or one reading. Old tasks are removed one by one, and names of tables
     /// released one by one.
     pub(crate) fn is_one_moment(self) -> bool {
@@ -374,14 +389,7 @@ pub(crate) async fn perform(repo: &Repo, op: Op, targets: &Targets, now: i64) ->
         | Op::Imported
         | Op::FileFailed
         | Op::Remove => files(repo, op, targets, now).await,
-        Op::FillTable
-        | Op::BeginDrop
-        | Op::TableDropped
-        | Op::TableNotDropped
-        | Op::TransferTable
-        | Op::ShareTable
-        | Op::UnshareTable
-        | Op::ReleaseTables => tables(repo, op, now).await,
+        op if op.is_of_a_table() => tables(repo, op, now).await,
         Op::Careless => {
             let read = repo.store().get("count").await.unwrap();
             let mut count = read.map(|e| e.value.to_vec()).unwrap_or_default();
