@@ -16,65 +16,65 @@ use crate::ops::{
 
 /// How each state comes about.
 const STATES: &[(&str, &[Step])] = &[
-("nothing", &[]),
-("room for one more token", &[Step::Tokens]),
-("new", &[Step::New]),
-("busy", &[Step::New, Step::Files]),
-(
-    "source off",
-    &[Step::New, Step::Files, Step::OtherOff, Step::SourceOff],
-),
-(
-    "sink off by itself",
-    &[Step::New, Step::Files, Step::SinkOff],
-),
-(
-    "source off after its sink",
-    &[Step::New, Step::SinkOff, Step::SourceOff],
-),
-("sink deleted", &[Step::New, Step::Files, Step::SinkGone]),
-(
-    "sink deleted, source off",
-    &[Step::New, Step::SinkGone, Step::SourceOff],
-),
-(
-    "sink off with its source, deleted",
-    &[Step::New, Step::SourceOff, Step::SinkGone],
-),
-(
-    "source deleted",
-    &[Step::New, Step::Files, Step::SourceGone],
-),
-(
-    "source and all deleted",
-    &[Step::New, Step::SinkGone, Step::SourceGone, Step::Arrive],
-),
-(
-    "source deleted while off",
-    &[Step::New, Step::SourceOff, Step::SourceGone, Step::Arrive],
-),
-(
-    "source deleted, its table filled",
-    &[Step::New, Step::Filled, Step::SourceGone, Step::Arrive],
-),
-(
-    "its table is being dropped",
-    &[
-        Step::New,
-        Step::Filled,
-        Step::SourceGone,
-        Step::Arrive,
-        Step::Dropping,
-    ],
-),
-(
-    "table shared and filled",
-    &[Step::New, Step::Filled, Step::Shared],
-),
-(
-    "forgotten",
-    &[Step::New, Step::SourceGone, Step::Arrive, Step::Purge],
-),
+    ("nothing", &[]),
+    ("room for one more token", &[Step::Tokens]),
+    ("new", &[Step::New]),
+    ("busy", &[Step::New, Step::Files]),
+    (
+        "source off",
+        &[Step::New, Step::Files, Step::OtherOff, Step::SourceOff],
+    ),
+    (
+        "sink off by itself",
+        &[Step::New, Step::Files, Step::SinkOff],
+    ),
+    (
+        "source off after its sink",
+        &[Step::New, Step::SinkOff, Step::SourceOff],
+    ),
+    ("sink deleted", &[Step::New, Step::Files, Step::SinkGone]),
+    (
+        "sink deleted, source off",
+        &[Step::New, Step::SinkGone, Step::SourceOff],
+    ),
+    (
+        "sink off with its source, deleted",
+        &[Step::New, Step::SourceOff, Step::SinkGone],
+    ),
+    (
+        "source deleted",
+        &[Step::New, Step::Files, Step::SourceGone],
+    ),
+    (
+        "source and all deleted",
+        &[Step::New, Step::SinkGone, Step::SourceGone, Step::Arrive],
+    ),
+    (
+        "source deleted while off",
+        &[Step::New, Step::SourceOff, Step::SourceGone, Step::Arrive],
+    ),
+    (
+        "source deleted, its table filled",
+        &[Step::New, Step::Filled, Step::SourceGone, Step::Arrive],
+    ),
+    (
+        "its table is being dropped",
+        &[
+            Step::New,
+            Step::Filled,
+            Step::SourceGone,
+            Step::Arrive,
+            Step::Dropping,
+        ],
+    ),
+    (
+        "table shared and filled",
+        &[Step::New, Step::Filled, Step::Shared],
+    ),
+    (
+        "forgotten",
+        &[Step::New, Step::SourceGone, Step::Arrive, Step::Purge],
+    ),
 ];
 
 /// Each state with its name.
