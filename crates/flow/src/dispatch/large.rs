@@ -263,12 +263,7 @@ impl Dispatcher {
 
     /// Puts the rows of one sink into a block: those that are ready, or else, and when their slice
     /// was closed meanwhile, new ones.
-    async fn settle(
-        &self,
-        common: &Common<'_>,
-        sink: &SinkRoute,
-        begun: Begun,
-    ) -> Step {
+    async fn settle(&self, common: &Common<'_>, sink: &SinkRoute, begun: Begun) -> Step {
         let mut ready = match begun {
             Begun::Step(step) => return step,
             Begun::Rows(pipeline, rows) => Some((pipeline, rows)),
