@@ -1,14 +1,24 @@
 //! TLS of the listener.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use rustls::ServerConfig;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tokio_rustls::TlsAcceptor;
 
-use super::config::TlsConfig;
+/// Certificate and key for TLS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TlsConfig {
+    /// File with the certificate and those that lead to its root, PEM.
+    pub cert_file: PathBuf,
+    /// File with its private key, PEM.
+    pub key_file: PathBuf,
+}
 
 /// Why TLS can't be offered.
 #[derive(Debug, thiserror::Error)]
@@ -36,22 +46,54 @@ fn broken(what: &'static str, path: &Path, cause: impl ToString) -> TlsError {
     }
 }
 
-/// Reads certificate and key.
-pub(super) fn acceptor(config: &TlsConfig) -> Result<TlsAcceptor, TlsError> {
-    let path = &config.cert_file;
-    let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect)
-        .map_err(|e| broken("certificate", path, e))?;
-    if certificates.is_empty() {
-        return Err(broken("certificate", path, "it holds no certificate"));
+/// A certificate and its key that can be used.
+#[derive(Clone, Debug)]
+pub struct LoadedTls(Arc<ServerConfig>);
+
+impl LoadedTls {
+    /// Reads certificate and key, and looks whether they are a pair.
+    ///
+    /// # Errors
+    /// When a file can't be read, or the two can't be used.
+    pub fn read(config: &TlsConfig) -> Result<Self, TlsError> {
+        let path = &config.cert_file;
+        let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
+            .and_then(Iterator::collect)
+            .map_err(|e| broken("certificate", path, e))?;
+        if certificates.is_empty() {
+            return Err(broken("certificate", path, "it holds no certificate"));
+        }
+        let path = &config.key_file;
+        let key = PrivateKeyDer::from_pem_file(path).map_err(|e| broken("key", path, e))?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut server = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(certificates, key)?;
+        server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Self(Arc::new(server)))
     }
-    let path = &config.key_file;
-    let key = PrivateKeyDer::from_pem_file(path).map_err(|e| broken("key", path, e))?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut server = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(certificates, key)?;
-    server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(server)))
+}
+
+/// TLS of a listener. Its certificate can be replaced while it runs: handshakes from then on see the
+/// new one, connections that are open keep theirs.
+#[derive(Debug)]
+pub struct Tls(RwLock<LoadedTls>);
+
+impl Tls {
+    /// With this certificate.
+    #[must_use]
+    pub fn new(loaded: LoadedTls) -> Arc<Self> {
+        Arc::new(Self(RwLock::new(loaded)))
+    }
+
+    /// Takes another certificate.
+    pub fn replace(&self, loaded: LoadedTls) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = loaded;
+    }
+
+    pub(super) fn acceptor(&self) -> TlsAcceptor {
+        let loaded = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        TlsAcceptor::from(Arc::clone(&loaded.0))
+    }
 }
