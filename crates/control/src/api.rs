@@ -16,6 +16,7 @@ mod document;
 mod error;
 mod former;
 mod frame;
+mod in_flight;
 mod index;
 mod letters;
 mod lifecycle;
@@ -38,9 +39,11 @@ mod try_mapping;
 mod types;
 mod validate;
 mod versions;
+mod wrong_tokens;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,12 +53,13 @@ use axum::routing::get;
 use forebay_meta::Repo;
 use forebay_model::quota::Quotas;
 use forebay_model::{Clock, NodeId, TableBackend};
+use http::HeaderMap;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use cascade::DropTables;
-pub use config::ApiConfig;
+pub use config::{ApiConfig, is_http_url};
 pub use letters::{Choice, Discard, KeptLetter, LetterFailure, Letters, Replay};
 pub use mapper::{ColumnProblem, Mapper, TestCell, TestError, TestRecord, TestTable};
 pub use random::RandomSource;
@@ -65,10 +69,12 @@ use crate::auth::Authenticate;
 use crate::task::Tasks;
 use dashboard::Dashboard;
 use document::Documents;
+use in_flight::BodyLimiter;
 use operation::Operations;
 use pace::Pace;
 use random::Random;
 use refused::Refusals;
+use wrong_tokens::WrongTokens;
 
 /// What the API is built from.
 pub struct ApiDeps {
@@ -116,6 +122,8 @@ struct Inner {
     quotas: Quotas,
     pace: Pace,
     refusals: Refusals,
+    bodies: BodyLimiter,
+    wrong_tokens: WrongTokens,
     topics: Arc<dyn Topics>,
     config: ApiConfig,
     tasks: Tasks,
@@ -213,6 +221,8 @@ impl Api {
             quotas: deps.quotas,
             pace: Pace::new(deps.config.requests_per_second),
             refusals: Refusals::new(),
+            bodies: BodyLimiter::new(deps.config.max_bytes_in_flight),
+            wrong_tokens: WrongTokens::new(deps.config.wrong_tokens_per_second),
             topics: deps.topics,
             config: deps.config,
             tasks,
@@ -241,7 +251,14 @@ impl Api {
     /// The OpenAPI 3 document in JSON, as it is served.
     #[must_use]
     pub fn document(&self) -> &str {
-        &self.0.documents.json
+        self.0.documents.json.as_str()
+    }
+
+    /// Whether a request has a token that may administer all projects of the server. For what is
+    /// served beside the API.
+    pub async fn is_operator(&self, headers: &HeaderMap, from: Option<IpAddr>) -> bool {
+        let who = call::identify(&self.0, headers, from).await;
+        who.is_ok_and(|who| who.operator)
     }
 
     /// Takes no more tasks and waits for those that run, up to `grace`; what is left then ends with

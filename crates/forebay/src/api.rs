@@ -1,11 +1,13 @@
 //! A client of the management API.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use reqwest::Certificate;
 use serde_json::Value;
 
 use crate::command::common::Server;
-use crate::config::{Environment, url_of};
+use crate::config::Environment;
 use crate::failure::Failure;
 use crate::token;
 
@@ -40,12 +42,20 @@ impl ApiClient {
     /// When the configuration makes no sense or there is no token.
     pub(crate) fn new(server: &Server, env: Environment) -> Result<Self, Failure> {
         let given = server.api.clone().or_else(|| env.get("FOREBAY_API"));
+        let ca = env.get("FOREBAY_API_CA").map(PathBuf::from);
+        let ca = server.api_ca.clone().or(ca);
         let loaded = server.place.load(env, Vec::new())?;
         let config = &loaded.config;
         let token = token::of_client(config, server.token_file.as_deref())?;
-        let base = given.or_else(|| config.api.public_url.clone());
-        let base = base.unwrap_or_else(|| url_of(config.api.listen));
-        Self::at(&base, token.secret.expose())
+        let base = given.unwrap_or_else(|| config.api.url(config.api.listen));
+        let authorities = match (&ca, &config.api.tls) {
+            (Some(file), _) => authorities(file)?,
+            // A certificate that signs itself is trusted by whoever has the server's configuration;
+            // whoever can't read the file may be right without it.
+            (None, Some(tls)) => authorities(&tls.cert_file).unwrap_or_default(),
+            (None, None) => Vec::new(),
+        };
+        Self::trusting(&base, token.secret.expose(), authorities)
     }
 
     /// At an address.
@@ -53,6 +63,10 @@ impl ApiClient {
     /// # Errors
     /// When the address is none.
     pub(crate) fn at(base: &str, token: &str) -> Result<Self, Failure> {
+        Self::trusting(base, token, Vec::new())
+    }
+
+    fn trusting(base: &str, token: &str, authorities: Vec<Certificate>) -> Result<Self, Failure> {
         let valid = reqwest::Url::parse(base)
             .is_ok_and(|u| matches!(u.scheme(), "http" | "https") && u.has_host());
         if !valid {
@@ -65,6 +79,7 @@ impl ApiClient {
         token.set_sensitive(true);
         let http = reqwest::Client::builder()
             .timeout(TIMEOUT)
+            .tls_certs_merge(authorities)
             .user_agent(concat!("forebay/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|e| Failure::new(format_args!("can't set up HTTP: {}", causes(&e))))?;
@@ -239,8 +254,33 @@ impl ApiClient {
                 self.base,
                 causes(&e)
             ))
-            .hint("is it running? `forebay serve` starts it; --api names another address")
+            .hint(unreachable(&self.base, &e))
         })
+    }
+}
+
+/// Certificates of a file.
+fn authorities(file: &Path) -> Result<Vec<Certificate>, Failure> {
+    let named = |e: &dyn std::fmt::Display| {
+        let file = file.display();
+        Failure::usage(format_args!("can't read the certificates of {file}: {e}"))
+            .hint("--api-ca names a PEM file with the certificates that the server's is signed by")
+    };
+    let text = std::fs::read(file).map_err(|e| named(&e))?;
+    let found = Certificate::from_pem_bundle(&text).map_err(|e| named(&causes(&e)))?;
+    if found.is_empty() {
+        return Err(named(&"there is none in it"));
+    }
+    Ok(found)
+}
+
+/// What may help against a server that can't be reached.
+fn unreachable(base: &str, error: &reqwest::Error) -> &'static str {
+    let cause = causes(error).to_lowercase();
+    if base.starts_with("https:") && cause.contains("certificate") {
+        "--api-ca names a file with the certificates that the server's is signed by"
+    } else {
+        "is it running? `forebay serve` starts it; --api names another address"
     }
 }
 

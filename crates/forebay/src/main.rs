@@ -16,6 +16,7 @@ mod letters;
 mod mapper;
 mod query;
 mod random;
+mod reload;
 mod roles;
 mod signals;
 mod telemetry;

@@ -3,8 +3,8 @@
 //! | role | task | needs | when it fails |
 //! |---|---|---|---|
 //! | every | session | store | others think that the node is gone: it stops |
-//! | api | listener | store, mapper | it stops |
-//! | source | listener | dispatcher | it stops |
+//! | api | listener | store, mapper | goes on by itself |
+//! | source | listener | dispatcher | goes on by itself |
 //! | source | follower | store, log, dispatcher | it stops: it would write into closed slices |
 //! | source | reporter | store, log | goes on by itself |
 //! | source | measuring of disk use | log | goes on by itself |
@@ -21,7 +21,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use forebay_control::api::Api;
 use forebay_control::auth::ConfiguredTokens;
 use forebay_flow::budget::Budget;
@@ -30,6 +29,7 @@ use forebay_flow::import::Tables;
 use forebay_flow::pipeline::{Appender, LocalLog, PipelineShared};
 use forebay_flow::source::http::{Deps, HttpSource};
 use forebay_flow::template::TemplatePool;
+use forebay_listener::{Listener, Tls};
 use forebay_log::Log;
 use forebay_meta::Repo;
 use forebay_model::quota::Quotas;
@@ -42,12 +42,13 @@ use crate::config::{Config, Environment, Role};
 use crate::failure::Failure;
 use crate::health::Health;
 use crate::random;
+use crate::telemetry::Metrics;
 
 mod api;
 mod open;
 mod work;
 
-use api::{listen, serve};
+use api::{listen, serve, tls};
 use work::bind_source;
 
 /// How long the templates' processes may take to end.
@@ -63,14 +64,15 @@ pub(crate) struct Node {
     pub(crate) source_url: String,
     /// The repository, for whoever shows what happens.
     pub(crate) repo: Repo,
+    /// Certificates of its listeners, by the section that names them.
+    pub(crate) tls: Vec<(&'static str, Arc<Tls>)>,
     http: Option<HttpSource>,
+    listeners: Vec<Listener>,
     management: Option<Api>,
     pipelines: Arc<PipelineShared>,
     templates: Arc<TemplatePool>,
     log: Log,
-    /// Ends what brings new work in.
-    stop_intake: CancellationToken,
-    /// Ends the rest.
+    /// Ends the tasks.
     stop: CancellationToken,
     tasks: JoinSet<Ended>,
 }
@@ -94,14 +96,13 @@ struct Base {
 }
 
 impl Node {
-    /// Opens the data directory and starts what the configuration names. `more` is served beside
-    /// the management API.
+    /// Opens the data directory and starts what the configuration names.
     pub(crate) async fn start(
         config: &Config,
         environment: &Environment,
         clock: Arc<dyn Clock>,
         auth: ConfiguredTokens,
-        metrics: Router,
+        metrics: Option<&Metrics>,
     ) -> Result<Self, Failure> {
         let base = Base::open(config, environment, clock).await?;
         let mut tasks = JoinSet::new();
@@ -143,28 +144,41 @@ impl Node {
             base.coordinate(config, &mut tasks);
         }
         let source_url = config.source_url(source);
-        let stop_intake = CancellationToken::new();
         let mut api = config.api.listen;
-        let mut management = None;
+        let api_tls = tls(config.api.tls.as_ref())?;
+        let (mut management, mut listeners) = (None, Vec::new());
         if config.has(Role::Api) {
-            let listener = listen(api).await?;
-            api = listener.local_addr().map_err(Failure::new)?;
+            let (socket, bound) = listen(api, "--api-listen or api.listen").await?;
+            api = bound;
             let built = base.api(config, auth, (api, source_url.clone()), &appender, topics);
-            let router = built.router().merge(health.router()).merge(metrics);
-            tasks.spawn(serve(listener, router, stop_intake.clone()));
+            let mut router = built.router().merge(health.router());
+            if let Some(metrics) = metrics.filter(|_| config.telemetry.metrics.listen.is_none()) {
+                router = router.merge(metrics.beside(built.clone()));
+            }
+            listeners.push(serve("api", socket, router, config, api_tls.clone()));
             management = Some(built);
         }
+        if let (Some(metrics), Some(address)) = (metrics, config.telemetry.metrics.listen) {
+            let (socket, bound) = listen(address, "telemetry.metrics.listen").await?;
+            tracing::info!(address = %bound, "metrics");
+            let router = metrics.alone();
+            listeners.push(serve("metrics", socket, router, config, api_tls.clone()));
+        }
+        let source_tls = http.as_ref().and_then(HttpSource::tls);
+        let all_tls = [("api.tls", api_tls), ("source.http.tls", source_tls)];
+        let all_tls = all_tls.into_iter();
         Ok(Self {
             api,
             source,
             source_url,
             repo: base.repo,
+            tls: all_tls.filter_map(|(key, tls)| Some((key, tls?))).collect(),
             http,
+            listeners,
             management,
             pipelines,
             templates: base.templates,
             log: base.log,
-            stop_intake,
             stop: base.stop,
             tasks,
         })
@@ -194,7 +208,9 @@ impl Node {
         if let Some(http) = self.http.take() {
             in_time &= http.stop(left()).await;
         }
-        self.stop_intake.cancel();
+        for listener in std::mem::take(&mut self.listeners) {
+            in_time &= listener.stop(left()).await;
+        }
         if let Some(api) = self.management.take() {
             in_time &= api.shutdown(left()).await;
         }

@@ -1,34 +1,57 @@
 //! The limits of a listener, and their ranges.
 
 use forebay_model::{ByteSize, Span, out_of_range};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// Smallest buffer that the HTTP library takes.
 const BUFFER_MIN: u64 = 8 << 10;
 
 /// Limits of a listener. Each section of the configuration that has a listener has them as keys of
 /// the same names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct Limits {
-    /// How long a client may take to send a request's headers, and to negotiate TLS.
+    /// How long a client may take to send a request's headers, and to negotiate TLS. 1s to 60s.
     pub header_read_timeout: Span,
-    /// How long a connection may be open without a request.
+    /// How long a connection may be open without a request. 1s to 1h.
     pub idle_timeout: Span,
-    /// How long a client may take to read a response.
+    /// How long a client may take to read a response. 1s to 1h.
     pub write_timeout: Span,
-    /// Connections open at a time.
+    /// Connections open at a time; further ones are answered 503. 1 to 1000000.
     pub max_connections: usize,
-    /// Connections of one client address at a time; zero is no limit of its own.
+    /// Connections of one client address at a time, of IPv6 of one network of 64 bits; further ones
+    /// are answered 503. 0 to 1000000, 0 is no limit of its own.
     pub max_connections_per_client: usize,
-    /// Requests of one HTTP/2 connection at a time.
+    /// Requests of one HTTP/2 connection at a time. 1 to 1000.
     pub max_streams_per_connection: usize,
-    /// Bytes that are read ahead for a connection.
+    /// Bytes that are read ahead for a connection. 8KB to 1MB.
     pub read_buffer_size: ByteSize,
-    /// Bytes of a response that are handed to HTTP/2 ahead of its client.
+    /// Bytes of responses that wait for a slow client of HTTP/2. 8KB to 1MB.
     pub write_buffer_size: ByteSize,
-    /// A request's headers together with its first line.
+    /// A request's headers together with its first line. 1KB to 1MB.
     pub max_header_size: ByteSize,
-    /// Bytes of responses that clients have not read, of all connections together.
+    /// Responses that clients have not read, together; those up to 1KB do not count. A request whose
+    /// response would go over it is answered 503. 1MB to 4GB.
     pub max_unread_bytes: ByteSize,
+}
+
+/// Those of the lookup service.
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            header_read_timeout: Span::secs(10),
+            idle_timeout: Span::secs(75),
+            write_timeout: Span::secs(30),
+            max_connections: 10_000,
+            max_connections_per_client: 0,
+            max_streams_per_connection: 100,
+            read_buffer_size: ByteSize::kb(16),
+            write_buffer_size: ByteSize::kb(64),
+            max_header_size: ByteSize::kb(8),
+            max_unread_bytes: ByteSize::mb(32),
+        }
+    }
 }
 
 impl Limits {

@@ -1,7 +1,6 @@
 //! The lookup service: rows of tables by key, as JSON.
 
 use std::collections::{HashMap, VecDeque};
-use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,10 +9,10 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use axum::routing::get;
-use axum::serve::ListenerExt;
 use bytes::Bytes;
+use forebay_listener::{Limits, Listener, Meters, Options, RouterService};
 use forebay_remote::keyed::{KeyedTable, Row, Shape, Value, ValueType};
-use metrics::{Counter, Histogram, counter, histogram};
+use metrics::{Counter, Histogram, counter, gauge, histogram};
 use serde_json::json;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
@@ -30,6 +29,7 @@ const HEALTH_AGE: Duration = Duration::from_secs(1);
 /// What the service serves, ready to listen.
 pub struct Service {
     router: Router,
+    limits: Limits,
 }
 
 /// A table under a path.
@@ -108,27 +108,25 @@ impl Service {
             .fallback(|| async {
                 refuse(StatusCode::NOT_FOUND, "notFound", "there is nothing here")
             });
-        Ok(Self { router })
+        let limits = config.limits;
+        Ok(Self { router, limits })
     }
 
-    /// Serves until `stop`, and finishes what was begun.
-    ///
-    /// # Errors
-    /// When the listener fails.
-    pub async fn serve(
-        self,
-        listener: tokio::net::TcpListener,
-        stop: impl Future<Output = ()> + Send + 'static,
-    ) -> std::io::Result<()> {
-        // An answer does not wait for the client to confirm the one before.
-        let listener = listener.tap_io(|stream| {
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "a connection keeps its delay");
-            }
-        });
-        axum::serve(listener, self.router)
-            .with_graceful_shutdown(stop)
-            .await
+    /// Serves from now on, until the listener is stopped. To be called within a tokio runtime.
+    #[must_use]
+    pub fn serve(self, socket: tokio::net::TcpListener) -> Listener {
+        let options = Options {
+            limits: self.limits,
+            tls: None,
+            exempt: None,
+            has_date: true,
+            meters: Meters {
+                connections: gauge!("forebay_lookup_connections"),
+                refused: counter!("forebay_lookup_connections_refused_total"),
+            },
+        };
+        let service = RouterService::new(self.router, "", &self.limits);
+        Listener::start(socket, options, service)
     }
 }
 

@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use forebay_control::auth::{ConfiguredTokens, TokenConfig};
 
-use super::common::Place;
+use super::common::{Place, refused};
 use crate::banner::{self, Started};
 use crate::clock::SystemClock;
-use crate::config::{Config, Environment, Flags, Loaded};
+use crate::config::{self, Config, Environment, Flags, Loaded, Sources};
 use crate::failure::Failure;
+use crate::reload::Reloader;
 use crate::roles::Node;
-use crate::signals::{StopSignals, end_at_once};
+use crate::signals::{ReloadSignals, StopSignals, end_at_once};
 use crate::telemetry::{self, Metrics};
 use crate::token::{self, Token};
 
@@ -24,7 +25,8 @@ const BRANCH: u64 = 1;
 ///
 /// The first start makes a token for the management API and keeps it in the data directory. SIGTERM
 /// and Ctrl-C stop in order: nothing more is taken, what is under way is finished. A second one ends
-/// at once; nothing that was acknowledged is lost either way.
+/// at once; nothing that was acknowledged is lost either way. SIGHUP reads the configuration and the
+/// certificates again.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -90,13 +92,14 @@ impl Args {
 
 /// Runs it.
 pub(crate) fn run(args: Args, env: Environment) -> Result<(), Failure> {
-    let loaded = args.place.load(env, args.flags())?;
+    let sources = args.place.sources(env, args.flags());
+    let loaded = config::load(&sources).map_err(|problems| refused(&problems))?;
     let started = Started::new(args.place.config.as_deref(), args.place.data_dir.as_deref());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
     let runtime = runtime.map_err(|e| Failure::new(format_args!("can't start: {e}")))?;
-    runtime.block_on(serve(&loaded, &started))
+    runtime.block_on(serve(&sources, loaded, &started))
 }
 
 /// Raises the limit of open files as far as the system lets it, so that connections are refused by
@@ -120,16 +123,17 @@ fn allow_connections(max: usize) {
     }
 }
 
-async fn serve(loaded: &Loaded, started: &Started) -> Result<(), Failure> {
+async fn serve(sources: &Sources, loaded: Loaded, started: &Started) -> Result<(), Failure> {
     let config = &loaded.config;
     let mut signals = StopSignals::catch()?;
-    telemetry::start_log(&config.telemetry.log)?;
+    let mut hangups = ReloadSignals::catch()?;
+    let level = telemetry::start_log(&config.telemetry.log)?;
     allow_connections(config.source.http.max_connections);
-    let metrics = Metrics::start()?;
+    let metrics = Metrics::start(&config.telemetry.metrics)?;
     let token = token::of_server(config)?;
     let auth = authenticate(config, &token)?;
     let mut node = tokio::select! {
-        started = Box::pin(Node::start(config, &loaded.env, Arc::new(SystemClock), auth, metrics.router())) => started?,
+        started = Box::pin(Node::start(config, &loaded.env, Arc::new(SystemClock), auth.clone(), Some(&metrics))) => started?,
         // Nothing was taken yet, so there is nothing to bring to an end.
         signal = signals.next() => {
             tracing::info!(signal, "stopped while starting");
@@ -143,17 +147,28 @@ async fn serve(loaded: &Loaded, started: &Started) -> Result<(), Failure> {
     {
         tracing::info!(file = %file.display(), "a token for the management API was made");
     }
-    banner::show(&node, started, &token);
-    let failure = tokio::select! {
-        signal = signals.next() => {
-            tracing::info!(signal, "stopping");
-            None
+    banner::show(&node, config.api.tls.is_some(), started, &token);
+    let mut reloader = Reloader {
+        sources,
+        current: loaded.clone(),
+        level,
+        tls: node.tls.clone(),
+        auth,
+        metrics: metrics.clone(),
+    };
+    let failure = loop {
+        tokio::select! {
+            signal = signals.next() => {
+                tracing::info!(signal, "stopping");
+                break None;
+            }
+            () = hangups.next() => reloader.reload(),
+            cause = node.failed() => {
+                tracing::error!(%cause, "stopping");
+                break Some(cause);
+            }
+            () = metrics.keep_tidy() => break None,
         }
-        cause = node.failed() => {
-            tracing::error!(%cause, "stopping");
-            Some(cause)
-        }
-        () = metrics.keep_tidy() => None,
     };
     let grace = config.shutdown.grace.0;
     tokio::select! {
@@ -188,5 +203,14 @@ pub(crate) fn authenticate(config: &Config, token: &Token) -> Result<ConfiguredT
     };
     let mut all = vec![own];
     all.extend(config.api.tokens.iter().cloned());
-    ConfiguredTokens::new(&all).map_err(|e| Failure::usage(format_args!("api.tokens: {e}")))
+    tokens(&all)
+}
+
+/// The tokens of the configuration alone.
+pub(crate) fn configured_tokens(config: &Config) -> Result<ConfiguredTokens, Failure> {
+    tokens(&config.api.tokens)
+}
+
+fn tokens(all: &[TokenConfig]) -> Result<ConfiguredTokens, Failure> {
+    ConfiguredTokens::new(all).map_err(|e| Failure::usage(format_args!("api.tokens: {e}")))
 }

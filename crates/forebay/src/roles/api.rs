@@ -10,17 +10,18 @@ use forebay_control::auth::{ConfiguredTokens, StoredTokens};
 use forebay_flow::dead_letter::DeadLetters;
 use forebay_flow::import::Tables;
 use forebay_flow::pipeline::Appender;
+use forebay_listener::{Listener, LoadedTls, Meters, Options, RouterService, Tls, TlsConfig};
 use forebay_model::{TableBackend, TableId};
 use forebay_record::Limits;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
-use super::{Base, Ended};
+use super::Base;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::letters::NodeLetters;
 use crate::mapper::RecordMapper;
 use crate::random;
+use crate::telemetry::{CONNECTIONS, CONNECTIONS_REFUSED};
 use crate::topics::NodeTopics;
 
 impl Base {
@@ -93,17 +94,41 @@ impl DropTables for DroppedTables {
     }
 }
 
-pub(super) async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).await.map_err(|e| {
-        Failure::new(format!("can't listen on {address}: {e}"))
-            .hint("choose another address with --api-listen or api.listen")
-    })
+/// Opens the listener of the API, or that of metrics.
+pub(super) async fn listen(
+    address: SocketAddr,
+    hint: &'static str,
+) -> Result<(TcpListener, SocketAddr), Failure> {
+    let bound = forebay_listener::bind(address).await;
+    bound.map_err(|e| Failure::new(e).hint(format_args!("choose another address with {hint}")))
 }
 
-pub(super) async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> Ended {
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let served = axum::serve(listener, service)
-        .with_graceful_shutdown(stop.cancelled_owned())
-        .await;
-    ("the API's listener", served.map_err(|e| e.to_string()))
+/// Serves routes on a listener, with the limits of the API.
+pub(super) fn serve(
+    name: &'static str,
+    socket: TcpListener,
+    router: Router,
+    config: &Config,
+    tls: Option<Arc<Tls>>,
+) -> Listener {
+    let limits = config.api.limits();
+    let options = Options {
+        limits,
+        tls,
+        exempt: None,
+        has_date: true,
+        meters: Meters {
+            connections: metrics::gauge!(CONNECTIONS, "listener" => name),
+            refused: metrics::counter!(CONNECTIONS_REFUSED, "listener" => name),
+        },
+    };
+    let service = RouterService::new(router, "stream.api.", &limits);
+    Listener::start(socket, options, service)
+}
+
+/// Reads the certificate of a listener, if it has one.
+pub(super) fn tls(config: Option<&TlsConfig>) -> Result<Option<Arc<Tls>>, Failure> {
+    let loaded = config.map(LoadedTls::read).transpose();
+    let loaded = loaded.map_err(|e| Failure::new(format_args!("api.tls: {e}")))?;
+    Ok(loaded.map(Tls::new))
 }

@@ -74,7 +74,7 @@ fn seen(api: &Api<'_>) -> Vec<Value> {
 #[test]
 fn no_route_opens_to_another_projects_token_or_to_one_that_has_ended() {
     let dir = tempfile::tempdir().unwrap();
-    let server = Server::start(dir.path());
+    let server = Server::start_with(dir.path(), &["--set", "api.wrongTokensPerSecond=0"]);
     server.define();
     let api = |token: &str| Api {
         server: &server,
@@ -145,7 +145,7 @@ fn no_route_opens_to_another_projects_token_or_to_one_that_has_ended() {
 #[test]
 fn an_expired_token_opens_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let server = Server::start(dir.path());
+    let server = Server::start_with(dir.path(), &["--set", "api.wrongTokensPerSecond=0"]);
     server.define();
     let owner = Api::of(&server);
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();

@@ -8,6 +8,7 @@
     reason = "a test of a real process waits for it with the real clock; each wait is for a condition"
 )]
 
+mod bounds;
 mod buffer;
 mod command_line;
 mod compat;
@@ -25,8 +26,10 @@ mod log;
 mod openapi;
 mod query;
 mod quotas;
+mod reload;
 mod server;
 mod services;
 mod start;
 mod stop;
 mod walk;
+mod wire;

@@ -75,6 +75,15 @@ impl Server {
 
     /// Starts it with further arguments, and waits until it is ready.
     pub(crate) fn start_with(data: &Path, args: &[&str]) -> Self {
+        let server = Self::spawn(data, args);
+        wait_for("readiness", || {
+            (server.get("/health/ready").0 == 200).then_some(())
+        });
+        server
+    }
+
+    /// Starts it, and waits until it listens.
+    pub(crate) fn spawn(data: &Path, args: &[&str]) -> Self {
         let mut command = forebay();
         command.args(["serve", "--data-dir", data.to_str().unwrap()]);
         command.args([
@@ -110,17 +119,28 @@ impl Server {
         });
         let address = |name: &str| ready[name].as_str().unwrap().parse().unwrap();
         let (api, source) = (address("api"), address("source"));
-        let server = Self {
+        Self {
             child,
             api,
             source,
             data: data.to_owned(),
             lines,
-        };
-        wait_for("readiness", || {
-            (server.get("/health/ready").0 == 200).then_some(())
-        });
-        server
+        }
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until it has logged a line of this level that has the text, and gives it.
+    pub(crate) fn logged(&self, level: &str, text: &str) -> String {
+        let level = format!("\"level\":\"{level}\"");
+        wait_for(text, || {
+            let lines = self.lines.lock().unwrap();
+            let found = lines.iter().find(|l| l.contains(&level) && l.contains(text));
+            found.cloned()
+        })
     }
 
     /// What it has logged.
