@@ -46,13 +46,7 @@ pub(crate) fn show(node: &Node, has_tls: bool, started: &Started, token: &Token)
     }
 }
 
-fn text(
-    api: SocketAddr,
-    has_tls: bool,
-    source: &str,
-    started: &Started,
-    token: &Token,
-) -> String {
+fn text(api: SocketAddr, has_tls: bool, source: &str, started: &Started, token: &Token) -> String {
     let port = api.port();
     let api = url_of(api, has_tls);
     let Started { program, place } = started;

@@ -53,8 +53,10 @@ impl Reloader<'_> {
         let fresh = match self.read() {
             Ok(fresh) => fresh,
             Err(failure) => {
-                let text = "the configuration can't be reloaded, nothing has changed";
-                tracing::error!(cause = %failure, "{text}");
+                tracing::error!(
+                    cause = %failure,
+                    "the configuration can't be reloaded, nothing has changed"
+                );
                 return;
             }
         };
@@ -71,7 +73,8 @@ impl Reloader<'_> {
         let (changed, restart): (Vec<_>, Vec<_>) = changed
             .into_iter()
             .partition(|key| self.reloads(key, &fresh.loaded.config));
-        self.metrics.set_token(&fresh.loaded.config.telemetry.metrics);
+        self.metrics
+            .set_token(&fresh.loaded.config.telemetry.metrics);
         tracing::info!(certificates, ?changed, "configuration reloaded");
         if !restart.is_empty() {
             let settings = restart.join(", ");

@@ -145,7 +145,7 @@ impl Node {
         }
         let source_url = config.source_url(source);
         let mut api = config.api.listen;
-        let api_tls = tls(config.api.tls.as_ref())?;
+        let api_tls = tls(config, "api.tls")?;
         let (mut management, mut listeners) = (None, Vec::new());
         if config.has(Role::Api) {
             let (socket, bound) = listen(api, "--api-listen or api.listen").await?;

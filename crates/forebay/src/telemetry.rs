@@ -57,16 +57,16 @@ pub(crate) fn start_log(output: &LogOutput) -> Result<LogLevel, Failure> {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_span_events(FmtSpan::NONE)
-        .with_filter_reloading();
+        .with_span_events(FmtSpan::NONE);
     let level: Arc<SetFilter>;
     let started = if is_json {
-        let lines = lines.json().flatten_event(true);
+        let lines = lines.json().flatten_event(true).with_filter_reloading();
         let handle = lines.reload_handle();
         level = Arc::new(move |filter| handle.reload(filter));
         lines.try_init()
     } else {
         let lines = lines.compact().with_ansi(terminal::is_colored());
+        let lines = lines.with_filter_reloading();
         let handle = lines.reload_handle();
         level = Arc::new(move |filter| handle.reload(filter));
         lines.try_init()

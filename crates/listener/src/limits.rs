@@ -85,12 +85,7 @@ impl Limits {
             out_of_range("readBufferSize", self.read_buffer_size, kb(8), mb(1)),
             out_of_range("writeBufferSize", self.write_buffer_size, kb(8), mb(1)),
             out_of_range("maxHeaderSize", self.max_header_size, kb(1), mb(1)),
-            out_of_range(
-                "maxUnreadBytes",
-                self.max_unread_bytes,
-                mb(1),
-                mb(4 << 10),
-            ),
+            out_of_range("maxUnreadBytes", self.max_unread_bytes, mb(1), mb(4 << 10)),
         ];
         found.into_iter().flatten().collect()
     }

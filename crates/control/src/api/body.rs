@@ -113,9 +113,8 @@ async fn read_bytes(
     let limit = usize::try_from(api.config.body_limit.0).unwrap_or(usize::MAX);
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|e| {
-            ApiError::bad_request(format!("the request body can't be read: {e}"))
-        })?;
+        let frame = frame
+            .map_err(|e| ApiError::bad_request(format!("the request body can't be read: {e}")))?;
         let Ok(data) = frame.into_data() else {
             continue;
         };

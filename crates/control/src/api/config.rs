@@ -177,12 +177,26 @@ mod tests {
 
     #[test]
     fn addresses_that_no_client_can_call_are_none() {
-        for good in ["http://x", "https://x.example:8443/a/", "http://[::1]:80", "http://u@x:1"] {
+        for good in [
+            "http://x",
+            "https://x.example:8443/a/",
+            "http://[::1]:80",
+            "http://u@x:1",
+        ] {
             assert!(is_http_url(good), "{good}");
         }
         for bad in [
-            "", "x", "ftp://x", "http://", "http://x:99999", "http://x:0", "http://x:", "http://x:a",
-            "http://x?a=b", "http://[::1]:70000", "http://x y",
+            "",
+            "x",
+            "ftp://x",
+            "http://",
+            "http://x:99999",
+            "http://x:0",
+            "http://x:",
+            "http://x:a",
+            "http://x?a=b",
+            "http://[::1]:70000",
+            "http://x y",
         ] {
             assert!(!is_http_url(bad), "{bad}");
         }

@@ -165,7 +165,9 @@ mod tests {
             };
             let request = Request::builder().uri(uri).body(axum::body::Body::empty());
             let response = early(&request.unwrap());
-            let found = response.as_ref().map(|r| r.headers()[header::LOCATION].to_str());
+            let found = response
+                .as_ref()
+                .map(|r| r.headers()[header::LOCATION].to_str());
             assert_eq!(found.transpose().unwrap(), location, "{path}");
         }
     }

@@ -109,7 +109,11 @@ fn source_list(
         project_id: call.branch.project.0,
         branch_id: call.branch.branch.0,
         page: Page::new(&call.query, listing.total, last),
-        sources: listing.items.iter().map(|s| view(api, &call.who, s)).collect(),
+        sources: listing
+            .items
+            .iter()
+            .map(|s| view(api, &call.who, s))
+            .collect(),
     }
 }
 

@@ -57,7 +57,9 @@ impl WrongTokens {
             return Ok(());
         }
         // Looks whether there is room for one, and leaves it there.
-        bucket.take(self.now(), 1).map_err(|wait| self.refusal(wait))?;
+        bucket
+            .take(self.now(), 1)
+            .map_err(|wait| self.refusal(wait))?;
         bucket.give_back(1);
         Ok(())
     }

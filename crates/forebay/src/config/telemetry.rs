@@ -72,9 +72,7 @@ impl TelemetrySection {
         }
         let token = self.metrics.token.as_ref().map(Secret::expose);
         if token.is_some_and(|t| t.is_empty() || !t.bytes().all(|b| b.is_ascii_graphic())) {
-            problems.push(
-                "metrics.token must be one word of visible ASCII characters".to_owned(),
-            );
+            problems.push("metrics.token must be one word of visible ASCII characters".to_owned());
         }
         problems
     }

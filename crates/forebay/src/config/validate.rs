@@ -83,7 +83,9 @@ fn overall(config: &Config) -> Vec<String> {
             problems.push("token is empty".to_owned());
         } else if !token.bytes().all(|b| b.is_ascii_graphic()) {
             let allowed = "allowed is one word of visible ASCII characters";
-            problems.push(format!("token has spaces or special characters in it, {allowed}"));
+            problems.push(format!(
+                "token has spaces or special characters in it, {allowed}"
+            ));
         }
     }
     if let Some(url) = &config.source.http.public_url

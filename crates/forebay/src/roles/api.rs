@@ -10,7 +10,7 @@ use forebay_control::auth::{ConfiguredTokens, StoredTokens};
 use forebay_flow::dead_letter::DeadLetters;
 use forebay_flow::import::Tables;
 use forebay_flow::pipeline::Appender;
-use forebay_listener::{Listener, LoadedTls, Meters, Options, RouterService, Tls, TlsConfig};
+use forebay_listener::{Listener, LoadedTls, Meters, Options, RouterService, Tls};
 use forebay_model::{TableBackend, TableId};
 use forebay_record::Limits;
 use tokio::net::TcpListener;
@@ -126,9 +126,12 @@ pub(super) fn serve(
     Listener::start(socket, options, service)
 }
 
-/// Reads the certificate of a listener, if it has one.
-pub(super) fn tls(config: Option<&TlsConfig>) -> Result<Option<Arc<Tls>>, Failure> {
-    let loaded = config.map(LoadedTls::read).transpose();
-    let loaded = loaded.map_err(|e| Failure::new(format_args!("api.tls: {e}")))?;
-    Ok(loaded.map(Tls::new))
+/// Reads the certificate that a section names, if this process has a listener for it.
+pub(super) fn tls(config: &Config, section: &str) -> Result<Option<Arc<Tls>>, Failure> {
+    let Some((_, named)) = config.all_tls().find(|(key, _)| *key == section) else {
+        return Ok(None);
+    };
+    let loaded = LoadedTls::read(named);
+    let loaded = loaded.map_err(|e| Failure::new(format_args!("{section}: {e}")))?;
+    Ok(Some(Tls::new(loaded)))
 }

@@ -40,7 +40,12 @@ impl Memory {
     #[track_caller]
     fn has_grown_by_at_most(&self, max: u64) {
         let grown = self.read("VmHWM:").saturating_sub(self.before);
-        assert!(grown <= max, "grown by {} MB, allowed {} MB", grown / MB, max / MB);
+        assert!(
+            grown <= max,
+            "grown by {} MB, allowed {} MB",
+            grown / MB,
+            max / MB
+        );
     }
 }
 
@@ -57,8 +62,12 @@ fn allow_descriptors() -> usize {
 fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_nodelay(true).unwrap();
-    stream.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream
+        .set_write_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .unwrap();
     stream
 }
 
@@ -69,7 +78,9 @@ fn push(stream: &mut TcpStream, bytes: &[u8]) {
         Err(e) => assert!(
             matches!(
                 e.kind(),
-                ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::WouldBlock
+                ErrorKind::BrokenPipe
+                    | ErrorKind::ConnectionReset
+                    | ErrorKind::WouldBlock
                     | ErrorKind::TimedOut
             ),
             "{e}"
@@ -145,7 +156,11 @@ fn unread_responses(pid: u32, address: SocketAddr, path: &str, max: u64) {
     wait_for("a response for somebody else", || {
         (status(address, path) == Some(200)).then_some(())
     });
-    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        begun.elapsed()
+    );
     for _ in 0..20 {
         assert!(matches!(status(address, path), Some(200 | 503)));
     }
@@ -162,7 +177,9 @@ fn half_heads(pid: u32, address: SocketAddr, path: &str, max: u64) {
         .collect();
     memory.has_grown_by_at_most(max);
     // Their time is up: there is room for others again.
-    wait_for("an end of the heads", || (status(address, path) == Some(200)).then_some(()));
+    wait_for("an end of the heads", || {
+        (status(address, path) == Some(200)).then_some(())
+    });
     let slow = open.last_mut().unwrap();
     assert!(is_closed(slow));
 }
@@ -191,19 +208,28 @@ fn slow_bodies(server: &Server, max: u64) {
     }
     memory.has_grown_by_at_most(max);
     let refused = slow.iter_mut().filter_map(|stream| {
-        stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_millis(50)))
+            .unwrap();
         let mut line = String::new();
-        BufReader::new(stream).read_line(&mut line).ok().map(|_| line)
+        BufReader::new(stream)
+            .read_line(&mut line)
+            .ok()
+            .map(|_| line)
     });
     let refused: Vec<_> = refused.collect();
     assert!(refused.len() > 70, "{refused:?}");
-    assert!(refused.iter().all(|l| l.starts_with("HTTP/1.1 429 ")), "{refused:?}");
+    assert!(
+        refused.iter().all(|l| l.starts_with("HTTP/1.1 429 ")),
+        "{refused:?}"
+    );
     drop(slow);
     wait_for("room for a body", || {
         let body = br#"{"type":"http","name":"After"}"#;
         let token = server.token();
         let headers = [("X-StorageApi-Token", token.as_str())];
-        let response = Client::new(server.api).send("POST", "/v1/branches/default/sources", &headers, body);
+        let response =
+            Client::new(server.api).send("POST", "/v1/branches/default/sources", &headers, body);
         (response.unwrap().status == 202).then_some(())
     });
 }
@@ -221,9 +247,16 @@ fn the_source_holds_no_more_than_it_may() {
 fn listeners_close_what_is_idle_and_have_a_limit() {
     let dir = tempfile::tempdir().unwrap();
     let args = [
-        "--set", "api.maxConnections=50", "--set", "api.idleTimeout=1s",
-        "--set", "source.http.maxConnections=50", "--set", "source.http.idleTimeout=1s",
-        "--set", "telemetry.metrics.listen=127.0.0.1:0",
+        "--set",
+        "api.maxConnections=50",
+        "--set",
+        "api.idleTimeout=1s",
+        "--set",
+        "source.http.maxConnections=50",
+        "--set",
+        "source.http.idleTimeout=1s",
+        "--set",
+        "telemetry.metrics.listen=127.0.0.1:0",
     ];
     let server = Server::spawn(dir.path(), &args);
     let metrics = server.logged("INFO", "\"metrics\"");
@@ -278,7 +311,10 @@ fn wrong_tokens_are_slowed_and_right_ones_are_not() {
     let counts: Vec<_> = floods.into_iter().map(|f| f.join().unwrap()).collect();
     let looked_at: usize = counts.iter().map(|c| c.0).sum();
     let allowed = 50 + 5 * (usize::try_from(begun.elapsed().as_secs()).unwrap() + 1);
-    assert!(looked_at <= allowed, "{looked_at} of 4000, allowed {allowed}");
+    assert!(
+        looked_at <= allowed,
+        "{looked_at} of 4000, allowed {allowed}"
+    );
     assert_eq!(server.get(path).0, 200);
 }
 
@@ -308,7 +344,10 @@ fn lookup(dir: &Path, more: &str) -> Lookup {
     command.stderr(Stdio::piped()).stdout(Stdio::null());
     let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let ready = lines.by_ref().map(Result::unwrap).find(|l| l.contains("\"ready\""));
+    let ready = lines
+        .by_ref()
+        .map(Result::unwrap)
+        .find(|l| l.contains("\"ready\""));
     let ready: Value = serde_json::from_str(&ready.expect("it is ready")).unwrap();
     // So that it never waits for somebody to read.
     std::thread::spawn(move || lines.for_each(drop));
@@ -334,7 +373,10 @@ fn a_client_that_sends_all_of_a_body_that_is_refused_reads_why() {
     let server = Server::start(dir.path());
     let source = server.define();
     let token = server.token();
-    let targets = [(server.source, source.as_str()), (server.api, "/v1/branches/default/sources")];
+    let targets = [
+        (server.source, source.as_str()),
+        (server.api, "/v1/branches/default/sources"),
+    ];
     for (address, path) in targets {
         for _ in 0..10 {
             let mut stream = connect(address);

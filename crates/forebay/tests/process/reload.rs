@@ -6,7 +6,9 @@ use std::time::Duration;
 use crate::server::{Server, forebay, run, wait_for};
 
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures")
+        .join(name)
 }
 
 fn put(dir: &Path, which: &str) {
@@ -89,7 +91,14 @@ fn certificates_are_replaced_while_connections_stay() {
     let api = format!("https://{}", server.api);
     let list = |more: &[&str]| {
         let mut command = forebay();
-        command.args(["source", "ls", "--api", &api, "--data-dir", data.to_str().unwrap()]);
+        command.args([
+            "source",
+            "ls",
+            "--api",
+            &api,
+            "--data-dir",
+            data.to_str().unwrap(),
+        ]);
         run(command.args(more))
     };
     let ca = fixture("second.cert.pem");
@@ -131,9 +140,15 @@ fn settings_are_reloaded_all_or_none_and_what_needs_a_restart_is_named() {
     write(dir.path(), &good);
     server.signal("HUP");
     let line = server.logged("INFO", "configuration reloaded");
-    assert!(line.contains("api.tokens") && line.contains("telemetry.log.level"), "{line}");
+    assert!(
+        line.contains("api.tokens") && line.contains("telemetry.log.level"),
+        "{line}"
+    );
     let line = server.logged("WARN", "need a restart");
-    assert!(line.contains("api.maxConnections") && !line.contains("api.tokens"), "{line}");
+    assert!(
+        line.contains("api.maxConnections") && !line.contains("api.tokens"),
+        "{line}"
+    );
     assert_eq!(with("another-token"), 200);
     assert_eq!(with("a-third-token"), 401);
     // Such lines are of the level debug.
@@ -141,7 +156,9 @@ fn settings_are_reloaded_all_or_none_and_what_needs_a_restart_is_named() {
     // The token of the server is read again, too.
     std::fs::write(data.join("token"), "fresh-token\n").unwrap();
     server.signal("HUP");
-    wait_for("the fresh token", || (with("fresh-token") == 200).then_some(()));
+    wait_for("the fresh token", || {
+        (with("fresh-token") == 200).then_some(())
+    });
 }
 
 fn sha256(text: &str) -> String {
@@ -152,7 +169,12 @@ fn sha256(text: &str) -> String {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(text.as_bytes())
+        .unwrap();
     let output = child.wait_with_output().unwrap();
     String::from_utf8(output.stdout).unwrap()[..64].to_owned()
 }

@@ -138,7 +138,9 @@ impl Server {
         let level = format!("\"level\":\"{level}\"");
         wait_for(text, || {
             let lines = self.lines.lock().unwrap();
-            let found = lines.iter().find(|l| l.contains(&level) && l.contains(text));
+            let found = lines
+                .iter()
+                .find(|l| l.contains(&level) && l.contains(text));
             found.cloned()
         })
     }

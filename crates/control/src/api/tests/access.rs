@@ -206,7 +206,12 @@ async fn readers_do_not_see_where_a_source_takes_records() {
     ];
     for path in paths {
         let shown = world.call_as("admin", Method::GET, &path, "").await;
-        assert!(shown.text.contains("https://in.example/stream/123/my-source/"), "{path}");
+        assert!(
+            shown
+                .text
+                .contains("https://in.example/stream/123/my-source/"),
+            "{path}"
+        );
         let hidden = world.call_as("reader", Method::GET, &path, "").await;
         assert_eq!(hidden.status.as_u16(), 200, "{hidden:?}");
         assert!(hidden.text.contains("my-source"), "{path}");

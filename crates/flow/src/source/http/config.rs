@@ -148,14 +148,12 @@ impl HttpSourceConfig {
                 mb(64 << 10),
             ),
         ];
-        let numbers = [
-            (
-                "maxRecordsPerBatch",
-                self.max_records_per_batch,
-                1,
-                1_000_000,
-            ),
-        ];
+        let numbers = [(
+            "maxRecordsPerBatch",
+            self.max_records_per_batch,
+            1,
+            1_000_000,
+        )];
         let spans = self.spans().into_iter();
         let mut problems: Vec<_> = spans.filter_map(out_of_range).collect();
         problems.extend(self.limits().violations());
