@@ -48,7 +48,7 @@ mod api;
 mod open;
 mod work;
 
-use api::{listen, serve, tls};
+use api::Management;
 use work::bind_source;
 
 /// How long the templates' processes may take to end.
@@ -144,38 +144,20 @@ impl Node {
             base.coordinate(config, &mut tasks);
         }
         let source_url = config.source_url(source);
-        let mut api = config.api.listen;
-        let api_tls = tls(config, "api.tls")?;
-        let (mut management, mut listeners) = (None, Vec::new());
-        if config.has(Role::Api) {
-            let (socket, bound) = listen(api, "--api-listen or api.listen").await?;
-            api = bound;
-            let built = base.api(config, auth, (api, source_url.clone()), &appender, topics);
-            let mut router = built.router().merge(health.router());
-            if let Some(metrics) = metrics.filter(|_| config.telemetry.metrics.listen.is_none()) {
-                router = router.merge(metrics.beside(built.clone()));
-            }
-            listeners.push(serve("api", socket, router, config, api_tls.clone()));
-            management = Some(built);
-        }
-        if let (Some(metrics), Some(address)) = (metrics, config.telemetry.metrics.listen) {
-            let (socket, bound) = listen(address, "telemetry.metrics.listen").await?;
-            tracing::info!(address = %bound, "metrics");
-            let router = metrics.alone();
-            listeners.push(serve("metrics", socket, router, config, api_tls.clone()));
-        }
+        let build = |address, url| base.api(config, auth, (address, url), &appender, topics);
+        let management = Management::start(config, &source_url, build, health, metrics).await?;
         let source_tls = http.as_ref().and_then(HttpSource::tls);
-        let all_tls = [("api.tls", api_tls), ("source.http.tls", source_tls)];
+        let all_tls = [("api.tls", management.tls), ("source.http.tls", source_tls)];
         let all_tls = all_tls.into_iter();
         Ok(Self {
-            api,
+            api: management.address,
             source,
             source_url,
             repo: base.repo,
             tls: all_tls.filter_map(|(key, tls)| Some((key, tls?))).collect(),
             http,
-            listeners,
-            management,
+            listeners: management.listeners,
+            management: management.api,
             pipelines,
             templates: base.templates,
             log: base.log,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::common::Server;
+use super::source;
 use crate::api::{ApiClient, SOURCES, block_on};
 use crate::config::Environment;
 use crate::definitions::{Change, Definitions, Plan};

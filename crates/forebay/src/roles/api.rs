@@ -16,12 +16,13 @@ use forebay_record::Limits;
 use tokio::net::TcpListener;
 
 use super::Base;
-use crate::config::Config;
+use crate::config::{Config, Role};
 use crate::failure::Failure;
+use crate::health::Health;
 use crate::letters::NodeLetters;
 use crate::mapper::RecordMapper;
 use crate::random;
-use crate::telemetry::{CONNECTIONS, CONNECTIONS_REFUSED};
+use crate::telemetry::{CONNECTIONS, CONNECTIONS_REFUSED, Metrics};
 use crate::topics::NodeTopics;
 
 impl Base {
@@ -94,8 +95,71 @@ impl DropTables for DroppedTables {
     }
 }
 
-/// Opens the listener of the API, or that of metrics.
-pub(super) async fn listen(
+/// What a node is managed and watched by.
+pub(super) struct Management {
+    /// Where the API listens, or would.
+    pub(super) address: SocketAddr,
+    pub(super) api: Option<Api>,
+    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) listeners: Vec<Listener>,
+}
+
+impl Management {
+    /// Starts the listeners of the API and of metrics. `build` makes the API for the address that it
+    /// has got, and for that of the source.
+    pub(super) async fn start(
+        config: &Config,
+        source_url: &str,
+        build: impl FnOnce(SocketAddr, String) -> Api,
+        health: Health,
+        metrics: Option<&Metrics>,
+    ) -> Result<Self, Failure> {
+        let mut started = Self {
+            address: config.api.listen,
+            api: None,
+            tls: tls(config, "api.tls")?,
+            listeners: Vec::new(),
+        };
+        let alone = config.telemetry.metrics.listen;
+        if config.has(Role::Api) {
+            let (socket, bound) = listen(config.api.listen, "--api-listen or api.listen").await?;
+            started.address = bound;
+            let api = build(bound, source_url.to_owned());
+            let mut router = api.router().merge(health.router());
+            if let Some(metrics) = metrics.filter(|_| alone.is_none()) {
+                router = router.merge(metrics.beside(api.clone()));
+            }
+            started.serve("api", socket, router, config);
+            started.api = Some(api);
+        }
+        if let (Some(metrics), Some(address)) = (metrics, alone) {
+            let (socket, bound) = listen(address, "telemetry.metrics.listen").await?;
+            tracing::info!(address = %bound, "metrics");
+            started.serve("metrics", socket, metrics.alone(), config);
+        }
+        Ok(started)
+    }
+
+    /// Serves routes on a listener, with the limits of the API.
+    fn serve(&mut self, name: &'static str, socket: TcpListener, router: Router, config: &Config) {
+        let limits = config.api.limits();
+        let options = Options {
+            limits,
+            tls: self.tls.clone(),
+            exempt: None,
+            has_date: true,
+            meters: Meters {
+                connections: metrics::gauge!(CONNECTIONS, "listener" => name),
+                refused: metrics::counter!(CONNECTIONS_REFUSED, "listener" => name),
+            },
+        };
+        let service = RouterService::new(router, "stream.api.", &limits);
+        let listener = Listener::start(socket, options, service);
+        self.listeners.push(listener);
+    }
+}
+
+async fn listen(
     address: SocketAddr,
     hint: &'static str,
 ) -> Result<(TcpListener, SocketAddr), Failure> {
@@ -103,31 +167,8 @@ pub(super) async fn listen(
     bound.map_err(|e| Failure::new(e).hint(format_args!("choose another address with {hint}")))
 }
 
-/// Serves routes on a listener, with the limits of the API.
-pub(super) fn serve(
-    name: &'static str,
-    socket: TcpListener,
-    router: Router,
-    config: &Config,
-    tls: Option<Arc<Tls>>,
-) -> Listener {
-    let limits = config.api.limits();
-    let options = Options {
-        limits,
-        tls,
-        exempt: None,
-        has_date: true,
-        meters: Meters {
-            connections: metrics::gauge!(CONNECTIONS, "listener" => name),
-            refused: metrics::counter!(CONNECTIONS_REFUSED, "listener" => name),
-        },
-    };
-    let service = RouterService::new(router, "stream.api.", &limits);
-    Listener::start(socket, options, service)
-}
-
 /// Reads the certificate that a section names, if this process has a listener for it.
-pub(super) fn tls(config: &Config, section: &str) -> Result<Option<Arc<Tls>>, Failure> {
+fn tls(config: &Config, section: &str) -> Result<Option<Arc<Tls>>, Failure> {
     let Some((_, named)) = config.all_tls().find(|(key, _)| *key == section) else {
         return Ok(None);
     };
