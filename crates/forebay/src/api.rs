@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use reqwest::Certificate;
+use forebay_remote::http::{Answer, HttpClient, HttpClientConfig, Request, secret_header};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Certificate, Method, StatusCode, Url};
 use serde_json::Value;
 
 use crate::command::common::Server;
@@ -21,6 +23,8 @@ const POLL: Duration = Duration::from_millis(50);
 const AGAIN_MAX: u32 = 5;
 /// The longest wait before that.
 const WAIT_MAX: Duration = Duration::from_secs(10);
+/// An answer of the API is at most this long.
+const ANSWER_BYTES_MAX: usize = 256 << 20;
 /// Items on a page of a list.
 const PAGE: usize = 100;
 
@@ -30,9 +34,8 @@ pub(crate) const SOURCES: &str = "/v1/branches/default/sources";
 /// The management API of a server, with a token.
 #[derive(Debug)]
 pub(crate) struct ApiClient {
-    http: reqwest::Client,
+    http: HttpClient,
     base: String,
-    token: reqwest::header::HeaderValue,
 }
 
 impl ApiClient {
@@ -67,26 +70,26 @@ impl ApiClient {
     }
 
     fn trusting(base: &str, token: &str, authorities: Vec<Certificate>) -> Result<Self, Failure> {
-        let valid = reqwest::Url::parse(base)
-            .is_ok_and(|u| matches!(u.scheme(), "http" | "https") && u.has_host());
+        let valid =
+            Url::parse(base).is_ok_and(|u| matches!(u.scheme(), "http" | "https") && u.has_host());
         if !valid {
             return Err(Failure::usage(format_args!(
                 "\"{base}\" is not an address like http://127.0.0.1:8000"
             )));
         }
-        let mut token = reqwest::header::HeaderValue::from_str(token)
-            .map_err(|_| Failure::usage("the token has characters that no header takes"))?;
-        token.set_sensitive(true);
-        let http = reqwest::Client::builder()
-            .timeout(TIMEOUT)
-            .tls_certs_merge(authorities)
-            .user_agent(concat!("forebay/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|e| Failure::new(format_args!("can't set up HTTP: {}", causes(&e))))?;
+        let token =
+            secret_header(token).map_err(|e| Failure::usage(format_args!("the token: {e}")))?;
+        let mut headers = HeaderMap::new();
+        headers.insert("x-storageapi-token", token);
+        let http = HttpClient::new(HttpClientConfig {
+            headers,
+            timeout: TIMEOUT,
+            answer_max: ANSWER_BYTES_MAX,
+            authorities,
+        });
         Ok(Self {
-            http,
+            http: http.map_err(Failure::new)?,
             base: base.trim_end_matches('/').to_owned(),
-            token,
         })
     }
 
@@ -95,7 +98,7 @@ impl ApiClient {
     /// # Errors
     /// When the server can't be reached or refuses.
     pub(crate) async fn get(&self, path: &str) -> Result<Value, Failure> {
-        self.call(reqwest::Method::GET, path, None).await
+        self.call(Method::GET, path, None).await
     }
 
     /// What is at a path, `None` for a 404.
@@ -103,19 +106,19 @@ impl ApiClient {
     /// # Errors
     /// As [`Self::get`].
     pub(crate) async fn find(&self, path: &str) -> Result<Option<Value>, Failure> {
-        let response = self.send(reqwest::Method::GET, path, None).await?;
-        if response.status() == reqwest::StatusCode::NOT_FOUND {
-            let body: Value = response.json().await.unwrap_or_default();
+        let answer = self.send(Method::GET, path, None).await?;
+        if answer.status == StatusCode::NOT_FOUND {
+            let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
             let name = body
                 .get("error")
                 .and_then(Value::as_str)
                 .unwrap_or_default();
             return match name {
                 "stream.api.sourceNotFound" | "stream.api.sinkNotFound" => Ok(None),
-                _ => Err(refused(reqwest::StatusCode::NOT_FOUND, &body)),
+                _ => Err(refused(StatusCode::NOT_FOUND, &body)),
             };
         }
-        answer(response).await.map(Some)
+        value(&answer).map(Some)
     }
 
     /// All items of a list.
@@ -176,7 +179,7 @@ impl ApiClient {
     /// When the server can't be reached, refuses, or the task fails.
     pub(crate) async fn task(
         &self,
-        method: reqwest::Method,
+        method: Method,
         path: &str,
         body: Option<&Value>,
     ) -> Result<(), Failure> {
@@ -207,26 +210,26 @@ impl ApiClient {
     /// When the server can't be reached or refuses.
     pub(crate) async fn call(
         &self,
-        method: reqwest::Method,
+        method: Method,
         path: &str,
         body: Option<&Value>,
     ) -> Result<Value, Failure> {
-        answer(self.send(method, path, body).await?).await
+        value(&self.send(method, path, body).await?)
     }
 
     /// Sends a request; one that came too early again, a few times, when the server says.
     async fn send(
         &self,
-        method: reqwest::Method,
+        method: Method,
         path: &str,
         body: Option<&Value>,
-    ) -> Result<reqwest::Response, Failure> {
+    ) -> Result<Answer, Failure> {
         for _ in 0..AGAIN_MAX {
-            let response = self.send_once(method.clone(), path, body).await?;
-            if response.status() != reqwest::StatusCode::TOO_MANY_REQUESTS {
-                return Ok(response);
+            let answer = self.send_once(method.clone(), path, body).await?;
+            if answer.status != StatusCode::TOO_MANY_REQUESTS {
+                return Ok(answer);
             }
-            let wait = response.headers().get(reqwest::header::RETRY_AFTER);
+            let wait = answer.headers.get(reqwest::header::RETRY_AFTER);
             let wait = wait.and_then(|v| v.to_str().ok()?.parse().ok());
             let wait = Duration::from_secs(wait.unwrap_or(1)).min(WAIT_MAX);
             tokio::time::sleep(wait).await;
@@ -236,69 +239,49 @@ impl ApiClient {
 
     async fn send_once(
         &self,
-        method: reqwest::Method,
+        method: Method,
         path: &str,
         body: Option<&Value>,
-    ) -> Result<reqwest::Response, Failure> {
+    ) -> Result<Answer, Failure> {
         let url = format!("{}{path}", self.base);
-        let mut request = self
-            .http
-            .request(method, url)
-            .header("X-StorageApi-Token", self.token.clone());
+        let url = Url::parse(&url)
+            .map_err(|e| Failure::usage(format_args!("\"{url}\" is not an address: {e}")))?;
+        let mut request = Request {
+            method,
+            ..Request::get(url)
+        };
         if let Some(body) = body {
-            request = request.json(body);
+            let json = HeaderValue::from_static("application/json");
+            request.headers.insert(CONTENT_TYPE, json);
+            request.body = Some(body.to_string().into());
         }
-        request.send().await.map_err(|e| {
-            Failure::new(format_args!(
-                "can't reach Forebay at {}: {}",
-                self.base,
-                causes(&e)
-            ))
-            .hint(unreachable(&self.base, &e))
+        self.http.send(request).await.map_err(|e| {
+            if e.is_redirect() {
+                return Failure::new(format_args!("Forebay at {} answered {e}", self.base))
+                    .hint("--api names the address that takes the changes");
+            }
+            Failure::new(format_args!("can't reach Forebay at {}: {e}", self.base))
+                .hint(unreachable(&self.base, &e.to_string()))
         })
     }
 }
 
-/// Certificates of a file.
-fn authorities(file: &Path) -> Result<Vec<Certificate>, Failure> {
-    let named = |e: &dyn std::fmt::Display| {
-        let file = file.display();
-        Failure::usage(format_args!("can't read the certificates of {file}: {e}"))
-            .hint("--api-ca names a PEM file with the certificates that the server's is signed by")
-    };
-    let text = std::fs::read(file).map_err(|e| named(&e))?;
-    let found = Certificate::from_pem_bundle(&text).map_err(|e| named(&causes(&e)))?;
-    if found.is_empty() {
-        return Err(named(&"there is none in it"));
+fn value(answer: &Answer) -> Result<Value, Failure> {
+    if answer.is_cut {
+        return Err(Failure::new(format_args!(
+            "the answer is longer than {ANSWER_BYTES_MAX} bytes"
+        )));
     }
-    Ok(found)
-}
-
-/// What may help against a server that can't be reached.
-fn unreachable(base: &str, error: &reqwest::Error) -> &'static str {
-    let cause = causes(error).to_lowercase();
-    if base.starts_with("https:") && cause.contains("certificate") {
-        "--api-ca names a file with the certificates that the server's is signed by"
-    } else {
-        "is it running? `forebay serve` starts it; --api names another address"
-    }
-}
-
-async fn answer(response: reqwest::Response) -> Result<Value, Failure> {
-    let status = response.status();
-    let body = response.bytes().await;
-    let body =
-        body.map_err(|e| Failure::new(format_args!("the answer broke off: {}", causes(&e))))?;
-    let value: Value = serde_json::from_slice(&body).unwrap_or_default();
-    if status.is_success() {
+    let value: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    if answer.status.is_success() {
         Ok(value)
     } else {
-        Err(refused(status, &value))
+        Err(refused(answer.status, &value))
     }
 }
 
 /// What a refusal says, in the words of the server.
-fn refused(status: reqwest::StatusCode, body: &Value) -> Failure {
+fn refused(status: StatusCode, body: &Value) -> Failure {
     let message = body.get("message").and_then(Value::as_str);
     let failure = match message {
         Some(message) => Failure::new(message),
@@ -311,13 +294,28 @@ fn refused(status: reqwest::StatusCode, body: &Value) -> Failure {
     }
 }
 
-/// An error with what caused it, innermost last; the library's outermost text alone says little.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut at = error;
-    while let Some(source) = at.source() {
-        at = source;
+/// Certificates of a file.
+fn authorities(file: &Path) -> Result<Vec<Certificate>, Failure> {
+    let named = |e: &dyn std::fmt::Display| {
+        let file = file.display();
+        Failure::usage(format_args!("can't read the certificates of {file}: {e}"))
+            .hint("--api-ca names a PEM file with the certificates that the server's is signed by")
+    };
+    let text = std::fs::read(file).map_err(|e| named(&e))?;
+    let found = Certificate::from_pem_bundle(&text).map_err(|e| named(&e))?;
+    if found.is_empty() {
+        return Err(named(&"there is none in it"));
     }
-    at.to_string()
+    Ok(found)
+}
+
+/// What may help against a server that can't be reached.
+fn unreachable(base: &str, cause: &str) -> &'static str {
+    if base.starts_with("https:") && cause.to_lowercase().contains("certificate") {
+        "--api-ca names a file with the certificates that the server's is signed by"
+    } else {
+        "is it running? `forebay serve` starts it; --api names another address"
+    }
 }
 
 /// Runs a future to its end on a runtime of its own.

@@ -9,6 +9,7 @@ use forebay_flow::topic::{Connect, Topics};
 use forebay_model::{HttpMethod, Sink, TopicKind, TopicSink, TopicStatistics};
 use forebay_remote::provider::http::{Body, HttpConfig, HttpProvider, Method};
 
+use crate::clock::SystemClock;
 use crate::config::{Config, ProviderSection, ProviderType};
 use crate::failure::Failure;
 
@@ -26,6 +27,8 @@ pub(crate) struct Providers(BTreeMap<String, Declared>);
 struct Declared {
     kind: TopicKind,
     of: Provide,
+    /// That it sets on each request.
+    headers: Vec<String>,
 }
 
 impl Providers {
@@ -76,9 +79,12 @@ fn http(section: &ProviderSection) -> Result<Declared, String> {
     if let Some(timeout) = section.timeout {
         config.timeout = timeout.0;
     }
-    // What the library says of a value may have the value in it.
-    let endpoint = HttpProvider::new(config);
-    let endpoint = endpoint.map_err(|e| format!("{} is not valid", e.field))?;
+    let endpoint = HttpProvider::new(config, Arc::new(SystemClock));
+    // The value may hold a secret; of a header it is its name.
+    let endpoint = endpoint.map_err(|e| match e.field {
+        "headers" => format!("header \"{}\": {}", e.value, e.problem),
+        field => format!("{field} is not valid: {}", e.problem),
+    })?;
     let of = move |topic: &TopicSink| -> Arc<dyn Provider> {
         let body = match topic.batches {
             true => Body::Ndjson,
@@ -94,6 +100,7 @@ fn http(section: &ProviderSection) -> Result<Declared, String> {
     Ok(Declared {
         kind: TopicKind::Http,
         of: Arc::new(of),
+        headers: section.headers.keys().cloned().collect(),
     })
 }
 
@@ -115,6 +122,7 @@ fn kafka(section: &ProviderSection) -> Result<Declared, String> {
     Ok(Declared {
         kind: TopicKind::Kafka,
         of: Arc::new(move |_| Arc::clone(&provider)),
+        headers: Vec::new(),
     })
 }
 
@@ -136,6 +144,11 @@ impl forebay_control::api::Topics for NodeTopics {
         }
         let declared = self.providers.0.iter().filter(|(_, d)| d.kind == kind);
         Ok(declared.map(|(name, _)| name.clone()).collect())
+    }
+
+    fn headers(&self, provider: &str) -> Vec<String> {
+        let declared = self.providers.0.get(provider);
+        declared.map(|d| d.headers.clone()).unwrap_or_default()
     }
 
     fn statistics(&self, sink: &Sink) -> TopicStatistics {

@@ -37,5 +37,6 @@ pub use task::{Task, TaskEnd};
 pub use time::{Clock, ManualClock, Timestamp, TimestampText};
 pub use topic::{
     HttpMethod, MessageMapping, MessageValue, TopicKind, TopicSink, TopicState, TopicStatistics,
+    is_own_http_header, is_reserved_http_header,
 };
 pub use units::{ByteSize, Span, out_of_range};

@@ -209,19 +209,39 @@ fn not_http(header: &Column) -> Option<String> {
             "header \"{name}\" is none of HTTP, allowed are a-z, A-Z, 0-9 and !#$%&'*+-.^_`|~"
         ));
     }
-    let own = [
+    is_reserved_http_header(name).then(|| format!("header \"{name}\" is set by the server itself"))
+}
+
+/// Whether a header of HTTP is none that a person configures for all requests: each has its own, or
+/// its connection needs it.
+#[must_use]
+pub fn is_own_http_header(name: &str) -> bool {
+    let may_be_set = ["authorization", "host", "proxy-authorization"];
+    is_reserved_http_header(name) && !may_be_set.iter().any(|n| n.eq_ignore_ascii_case(name))
+}
+
+/// Whether a header of HTTP is set by the delivery itself or belongs to the connection: no message
+/// has it.
+#[must_use]
+pub fn is_reserved_http_header(name: &str) -> bool {
+    let reserved = [
         "authorization",
         "connection",
         "content-length",
+        "expect",
         "host",
         "idempotency-key",
+        "keep-alive",
         "message-key",
         "message-topic",
         "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
         "transfer-encoding",
+        "upgrade",
     ];
-    own.contains(&name.to_ascii_lowercase().as_str())
-        .then(|| format!("header \"{name}\" is set by the server itself"))
+    reserved.iter().any(|r| r.eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]

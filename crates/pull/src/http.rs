@@ -4,23 +4,22 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use forebay_model::Timestamp;
+use forebay_remote::http::{self as calls, HttpClient, HttpClientConfig, HttpError, Request};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use reqwest::redirect::Policy;
 use reqwest::{Method, Url};
 
 use crate::definition::Auth;
 
 /// Characters of an answer that an error quotes.
 const QUOTED: usize = 200;
-/// Redirects that are followed.
-const REDIRECTS: usize = 5;
 
 /// A client of one API.
 #[derive(Clone)]
 pub(crate) struct Client {
-    inner: reqwest::Client,
+    inner: HttpClient,
     max_body: usize,
 }
 
@@ -28,7 +27,24 @@ pub(crate) struct Client {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) headers: HeaderMap,
+    /// Where it came from, behind all redirects.
+    pub(crate) url: Url,
     pub(crate) body: Bytes,
+    /// The body is longer than what was read of it.
+    is_cut: bool,
+}
+
+#[cfg(test)]
+impl Answer {
+    /// One that a test has made up.
+    pub(crate) fn of(url: Url, headers: HeaderMap, body: Bytes) -> Self {
+        Self {
+            headers,
+            url,
+            body,
+            is_cut: false,
+        }
+    }
 }
 
 /// Why a call did not succeed.
@@ -42,14 +58,10 @@ pub(crate) struct CallError {
     pub(crate) text: String,
 }
 
-impl CallError {
-    fn new(text: String) -> Self {
-        Self {
-            status: None,
-            retry_after: None,
-            text,
-        }
-    }
+/// The request of a page, one redirect after another.
+pub(crate) struct PageCall {
+    call: calls::Call,
+    max_body: usize,
 }
 
 impl Client {
@@ -74,44 +86,33 @@ impl Client {
         if let Some(auth) = auth {
             let token = auth.token.expose();
             let (name, value) = if auth.header.eq_ignore_ascii_case("bearer") {
-                (http::header::AUTHORIZATION, format!("Bearer {token}"))
+                (AUTHORIZATION, format!("Bearer {token}"))
             } else {
                 let name = HeaderName::try_from(&auth.header).map_err(|e| e.to_string())?;
                 (name, token.to_owned())
             };
-            // Its error would quote the token.
-            let mut value = HeaderValue::try_from(value)
-                .map_err(|_| "the token has a character that no header can have".to_owned())?;
-            value.set_sensitive(true);
-            map.insert(name, value);
+            let value = calls::secret_header(&value);
+            map.insert(name, value.map_err(|e| format!("the token: {e}"))?);
         }
-        let inner = reqwest::Client::builder()
-            .default_headers(map)
-            .timeout(timeout)
-            .connect_timeout(timeout)
-            .redirect(Policy::custom(|attempt| {
-                // The token is for this host and no other.
-                let from = attempt.previous().first().and_then(Url::host_str);
-                if attempt.previous().len() > REDIRECTS || attempt.url().host_str() != from {
-                    attempt.stop()
-                } else {
-                    attempt.follow()
-                }
-            }))
-            .user_agent(concat!("forebay/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|e| cause(&e))?;
-        Ok(Self {
-            inner,
-            max_body: usize::try_from(max_body).unwrap_or(usize::MAX),
-        })
+        let max_body = usize::try_from(max_body).unwrap_or(usize::MAX);
+        let inner = HttpClient::new(HttpClientConfig {
+            headers: map,
+            timeout,
+            answer_max: max_body,
+            authorities: Vec::new(),
+        })?;
+        Ok(Self { inner, max_body })
     }
 
     /// Asks for a page.
-    pub(crate) async fn get(&self, url: Url, now: Timestamp) -> Result<Answer, CallError> {
-        let request = self.inner.request(Method::GET, url);
-        let request = request.header(http::header::ACCEPT, "application/json");
-        self.call(request, now).await
+    pub(crate) fn page(&self, url: Url) -> PageCall {
+        let mut request = Request::get(url);
+        let json = HeaderValue::from_static("application/json");
+        request.headers.insert(ACCEPT, json);
+        PageCall {
+            call: self.inner.call(request),
+            max_body: self.max_body,
+        }
     }
 
     /// Posts a record. The key is the same for each attempt, so that an API that knows the header
@@ -123,51 +124,87 @@ impl Client {
         key: &str,
         now: Timestamp,
     ) -> Result<Answer, CallError> {
-        let request = self
-            .inner
-            .request(Method::POST, url)
-            .header(http::header::CONTENT_TYPE, "application/json")
-            .header("idempotency-key", key)
-            .body(body);
-        self.call(request, now).await
+        let mut headers = HeaderMap::new();
+        let json = HeaderValue::from_static("application/json");
+        headers.insert(CONTENT_TYPE, json);
+        let key = HeaderValue::try_from(key).map_err(|e| CallError::without_answer(e.to_string()));
+        headers.insert("idempotency-key", key?);
+        let request = Request {
+            method: Method::POST,
+            url,
+            headers,
+            body: Some(body),
+        };
+        let answer = self.inner.send(request).await;
+        answered(answer.map_err(|e| CallError::of(e, now))?, now)
     }
 
-    async fn call(
-        &self,
-        request: reqwest::RequestBuilder,
-        now: Timestamp,
-    ) -> Result<Answer, CallError> {
-        let failed = |e: reqwest::Error| CallError::new(cause(&e.without_url()));
-        let mut response = request.send().await.map_err(failed)?;
-        let status = response.status();
-        let headers = std::mem::take(response.headers_mut());
-        let mut body = BytesMut::new();
-        let at_status = |text: String| CallError {
+    /// The whole body of an answer.
+    ///
+    /// # Errors
+    /// When it is longer than what was read of it.
+    pub(crate) fn whole(&self, answer: Answer) -> Result<Answer, CallError> {
+        whole(answer, self.max_body)
+    }
+}
+
+impl PageCall {
+    /// Makes one request. Nothing when the API has redirected: the next one goes there.
+    pub(crate) async fn hop(&mut self, now: Timestamp) -> Result<Option<Answer>, CallError> {
+        let answer = self.call.hop().await;
+        match answer.map_err(|e| CallError::of(e, now))? {
+            None => Ok(None),
+            Some(answer) => whole(answered(answer, now)?, self.max_body).map(Some),
+        }
+    }
+}
+
+/// An answer, if it says that all went well.
+fn answered(answer: calls::Answer, now: Timestamp) -> Result<Answer, CallError> {
+    let status = answer.status;
+    if !status.is_success() {
+        return Err(CallError {
             status: Some(status),
-            retry_after: retry_after(&headers, now),
+            retry_after: calls::retry_after(&answer.headers, now),
+            text: format!("the answer is {status}{}", quote(&answer.body)),
+        });
+    }
+    Ok(Answer {
+        headers: answer.headers,
+        url: answer.url,
+        body: answer.body,
+        is_cut: answer.is_cut,
+    })
+}
+
+fn whole(answer: Answer, max_body: usize) -> Result<Answer, CallError> {
+    if answer.is_cut {
+        let text = format!("the answer is longer than {max_body} bytes");
+        return Err(CallError::without_answer(text));
+    }
+    Ok(answer)
+}
+
+impl CallError {
+    pub(crate) fn without_answer(text: String) -> Self {
+        Self {
+            status: None,
+            retry_after: None,
             text,
+        }
+    }
+
+    fn of(error: HttpError, now: Timestamp) -> Self {
+        let prefix = if error.is_redirect() {
+            "the answer is "
+        } else {
+            ""
         };
-        loop {
-            match response.chunk().await {
-                Ok(Some(chunk)) if body.len() + chunk.len() > self.max_body => {
-                    return Err(at_status(format!(
-                        "the answer is longer than {} bytes",
-                        self.max_body
-                    )));
-                }
-                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-                Ok(None) => break,
-                Err(e) => return Err(at_status(cause(&e.without_url()))),
-            }
+        Self {
+            status: error.status,
+            retry_after: calls::retry_after(&error.headers, now),
+            text: format!("{prefix}{error}"),
         }
-        if !status.is_success() {
-            let quoted = quote(&body);
-            return Err(at_status(format!("the answer is {status}{quoted}")));
-        }
-        Ok(Answer {
-            body: body.freeze(),
-            headers,
-        })
     }
 }
 
@@ -185,57 +222,9 @@ pub(crate) fn quote(body: &[u8]) -> String {
     }
 }
 
-/// An error with its causes: the library's own text ends before the interesting part.
-fn cause(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(error) = next {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        next = error.source();
-    }
-    text
-}
-
-/// How long `Retry-After` asks to wait: seconds, or a date.
-fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let text = headers
-        .get(http::header::RETRY_AFTER)?
-        .to_str()
-        .ok()?
-        .trim();
-    if let Ok(seconds) = text.parse::<u32>() {
-        return Some(Duration::from_secs(u64::from(seconds)));
-    }
-    let date = jiff::fmt::rfc2822::parse(text).ok()?;
-    let until = Timestamp::from_millis(date.timestamp().as_millisecond());
-    Some(until.since(now))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn retry_after_is_read_as_seconds_and_as_a_date() {
-        let now: Timestamp = "2026-11-21T08:00:00.000Z".parse().unwrap();
-        let read = |text: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert("retry-after", text.parse().unwrap());
-            retry_after(&headers, now)
-        };
-        assert_eq!(read("7"), Some(Duration::from_secs(7)));
-        assert_eq!(
-            read("Sat, 21 Nov 2026 08:01:30 GMT"),
-            Some(Duration::from_secs(90))
-        );
-        let past = read("Sat, 21 Nov 2026 07:00:00 GMT");
-        assert_eq!(past, Some(Duration::ZERO));
-        assert_eq!(read("soon"), None);
-        assert_eq!(read("-3"), None);
-    }
 
     #[test]
     fn a_quote_is_short_and_on_one_line() {

@@ -12,11 +12,13 @@ use crate::definition::HttpStage;
 use crate::engine::Run;
 use crate::engine::outcome::{Failure, add};
 use crate::engine::queue::{Giver, Taker};
-use crate::http::{CallError, Client, quote};
+use crate::http::{Answer, CallError, Client, quote};
 use crate::record::{Batch, Dead, Record, Stage};
 
 /// An answer of a processing API is at most this long.
-const ANSWER_BYTES_MAX: u64 = 64 << 20;
+const RECORD_BYTES_MAX: u64 = 64 << 20;
+/// Of an answer of a storage API so much is read; what comes behind it changes nothing.
+const ANSWER_BYTES_MAX: u64 = 64 << 10;
 
 /// An API that records are posted to.
 pub(crate) struct Poster {
@@ -41,11 +43,15 @@ impl Poster {
             Stage::Parse | Stage::Processing => Failure::Source(text),
             Stage::Storage => Failure::Destination(text),
         };
+        let answer_max = match stage {
+            Stage::Parse | Stage::Processing => RECORD_BYTES_MAX,
+            Stage::Storage => ANSWER_BYTES_MAX,
+        };
         let client = Client::new(
             config.auth.as_ref(),
             &config.headers,
             config.timeout.0,
-            ANSWER_BYTES_MAX,
+            answer_max,
         )
         .map_err(refuse)?;
         let url = Url::parse(&config.url).map_err(|e| refuse(format!("{}: {e}", config.url)))?;
@@ -102,7 +108,7 @@ impl Poster {
             let now = self.run.clock.now();
             let body = record.body.clone();
             let answer = self.client.post(self.url.clone(), body, &key, now).await;
-            let error = match answer.and_then(|answer| self.check(answer.body)) {
+            let error = match answer.and_then(|answer| self.check(answer)) {
                 Ok(body) => return Posted::Answered(body),
                 Err(error) => error,
             };
@@ -119,17 +125,17 @@ impl Poster {
     }
 
     /// An answer of a processing API is the record from then on, so it has to be one.
-    fn check(&self, body: Bytes) -> Result<Bytes, CallError> {
+    fn check(&self, answer: Answer) -> Result<Bytes, CallError> {
         if self.stage == Stage::Storage {
-            return Ok(body);
+            return Ok(answer.body);
         }
+        let body = self.client.whole(answer)?.body;
         match Document::parse(body.clone()) {
             Ok(_) => Ok(body),
-            Err(e) => Err(CallError {
-                status: None,
-                retry_after: None,
-                text: format!("the answer is {}{}", not_json(&e), quote(&body)),
-            }),
+            Err(e) => {
+                let text = format!("the answer is {}{}", not_json(&e), quote(&body));
+                Err(CallError::without_answer(text))
+            }
         }
     }
 

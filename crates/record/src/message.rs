@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use forebay_model::{ColumnKind, MessageMapping, MessageValue};
+use forebay_model::{ColumnKind, MessageMapping, MessageValue, TopicKind, TopicSink};
 
 use crate::context::RecordContext;
 use crate::error::{RecordError, TemplateError};
@@ -17,6 +17,52 @@ pub struct CompiledMessage {
     /// What each of its columns becomes, in order.
     parts: Vec<Part>,
     is_object: bool,
+    content_type: ContentType,
+}
+
+/// What says what a message's value is, as a header of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ContentType {
+    /// Nothing.
+    Unsaid,
+    /// It is JSON.
+    Json,
+    /// The value is the record's body: what the record says of that.
+    OfRecord,
+}
+
+impl ContentType {
+    const NAME: &str = "content-type";
+    const JSON: &[u8] = b"application/json";
+
+    /// For messages that are requests of their own, unless the mapping has the header.
+    fn of(topic: &TopicSink) -> Self {
+        let mut headers = topic.message.headers.iter();
+        let is_said = headers.any(|h| h.name.eq_ignore_ascii_case(Self::NAME));
+        if topic.kind != TopicKind::Http || topic.batches || is_said {
+            return Self::Unsaid;
+        }
+        match &topic.message.value {
+            MessageValue::Object(_) => Self::Json,
+            MessageValue::Part(ColumnKind::Body) => Self::OfRecord,
+            MessageValue::Part(kind) if is_json(kind) => Self::Json,
+            MessageValue::Part(_) => Self::Unsaid,
+        }
+    }
+
+    fn value(self, record: &RecordContext) -> Option<Vec<u8>> {
+        match self {
+            Self::Unsaid => None,
+            Self::Json => Some(Self::JSON.to_vec()),
+            // One of a batch is JSON, whatever the batch says of itself.
+            Self::OfRecord if record.is_of_batch() => Some(Self::JSON.to_vec()),
+            Self::OfRecord => {
+                let headers = record.request().headers.map();
+                let value = headers.get(http::header::CONTENT_TYPE)?;
+                Some(value.as_bytes().to_vec())
+            }
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -66,6 +112,16 @@ impl CompiledMessage {
             mapping: Arc::new(CompiledMapping::compile_checked(&message.columns(), limits)),
             parts,
             is_object,
+            content_type: ContentType::Unsaid,
+        }
+    }
+
+    /// The messages of a topic, with what the topic itself says of them: over HTTP a `Content-Type`.
+    #[must_use]
+    pub fn of_topic(topic: &TopicSink, limits: &Limits) -> Self {
+        Self {
+            content_type: ContentType::of(topic),
+            ..Self::compile_checked(&topic.message, limits)
         }
     }
 
@@ -105,6 +161,9 @@ impl CompiledMessage {
             })?;
         if self.is_object {
             message.value.push(b'}');
+        }
+        if let Some(value) = self.content_type.value(record) {
+            message.headers.push((Arc::from(ContentType::NAME), value));
         }
         Ok(message)
     }
@@ -194,6 +253,63 @@ mod tests {
             rendered.headers,
             [(Arc::from("h"), b"{\"b\":[1]}".to_vec())]
         );
+    }
+
+    #[test]
+    fn over_http_a_message_says_what_its_value_is() {
+        let limits = Limits {
+            row_size: ByteSize(60),
+        };
+        let said =
+            |value: MessageValue, headers: &[&str], kind, batches, record: &RecordContext| {
+                let topic = TopicSink {
+                    kind,
+                    provider: "p".to_owned(),
+                    topic: "t".to_owned(),
+                    batches,
+                    method: forebay_model::HttpMethod::Post,
+                    message: MessageMapping {
+                        value,
+                        key: None,
+                        headers: headers.iter().map(|h| column(h, ColumnKind::Ip)).collect(),
+                    },
+                };
+                let none: [Result<Vec<u8>, TemplateError>; 0] = [];
+                let message = CompiledMessage::of_topic(&topic, &limits);
+                let message = message.render(record, &none, &mut || 0).unwrap();
+                let headers = message.headers.into_iter();
+                let headers = headers.map(|(n, v)| format!("{n}: {}", String::from_utf8_lossy(&v)));
+                headers.collect::<Vec<_>>().join(", ")
+            };
+        let plain = http::HeaderValue::from_static("text/plain; charset=UTF-8");
+        let headers: http::HeaderMap = [(http::header::CONTENT_TYPE, plain)].into_iter().collect();
+        let request = Arc::new(RequestInfo {
+            received: Timestamp::from_millis(0),
+            client_ip: std::net::Ipv4Addr::LOCALHOST.into(),
+            headers: headers.into(),
+        });
+        let text = RecordContext::new(Arc::clone(&request), b"x".to_vec().into());
+        let part = crate::body::Part {
+            line: Some(1),
+            body: b"{}".to_vec().into(),
+        };
+        let of_batch = RecordContext::of_batch(request, part);
+        let (http, kafka, json) = (TopicKind::Http, TopicKind::Kafka, record("{\"a\":1}"));
+        let body = || MessageValue::Part(ColumnKind::Body);
+        let fields = || MessageValue::Object(vec![column("a", path("a", false))]);
+        let as_json = "content-type: application/json";
+        assert_eq!(said(fields(), &[], http, false, &json), as_json);
+        assert_eq!(said(body(), &[], http, false, &json), as_json);
+        assert_eq!(said(body(), &[], http, false, &of_batch), as_json);
+        let path_of = |raw| MessageValue::Part(path("a", raw));
+        assert_eq!(said(path_of(false), &[], http, false, &json), as_json);
+        assert_eq!(said(path_of(true), &[], http, false, &json), "");
+        let as_sent = "content-type: text/plain; charset=UTF-8";
+        assert_eq!(said(body(), &[], http, false, &text), as_sent);
+        let own = said(fields(), &["Content-Type"], http, false, &json);
+        assert_eq!(own, "Content-Type: 127.0.0.1");
+        assert_eq!(said(fields(), &[], http, true, &json), "");
+        assert_eq!(said(fields(), &[], kafka, false, &json), "");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //!
 //! | module | what is behind it | feature |
 //! | --- | --- | --- |
+//! | `http` | the client of HTTP servers that providers, jobs and the command line share | `http` |
 //! | [`provider`] | where messages of the buffer go: Kafka, HTTP, a file | `kafka`, `http` |
 //! | [`staging`] | a local folder | always |
 //! | [`staging`] | S3-compatible storage | `s3` |
@@ -17,6 +18,8 @@
 //! values; nothing here reads the environment.
 
 pub mod cache;
+#[cfg(feature = "http")]
+pub mod http;
 pub mod keyed;
 pub mod provider;
 pub mod staging;

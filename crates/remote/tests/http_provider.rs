@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use forebay_buffer::{Buffer, BufferConfig, Closing, Event, Message};
+use forebay_model::ManualClock;
 use forebay_remote::provider::http::{Body, HttpConfig, HttpProvider};
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -86,7 +87,11 @@ fn open(dir: &tempfile::TempDir, config: HttpConfig) -> Buffer {
         backoff: Duration::from_millis(5),
         ..BufferConfig::new(dir.path())
     };
-    Buffer::open(settings, HttpProvider::new(config).unwrap()).unwrap()
+    Buffer::open(
+        settings,
+        HttpProvider::new(config, Arc::new(ManualClock::default())).unwrap(),
+    )
+    .unwrap()
 }
 
 #[test]
@@ -168,7 +173,7 @@ fn an_address_that_can_not_be_is_refused() {
         ("nonsense", "relative URL"),
         ("ftp://host/", "http:// and https://"),
     ] {
-        let error = HttpProvider::new(HttpConfig::new(url))
+        let error = HttpProvider::new(HttpConfig::new(url), Arc::new(ManualClock::default()))
             .err()
             .unwrap()
             .to_string();

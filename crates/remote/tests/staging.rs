@@ -181,6 +181,8 @@ mod s3 {
     use forebay_remote::services;
     use forebay_remote::services::proxy::{Cut, Proxy};
     use forebay_remote::staging::S3Staging;
+    use std::io::{BufRead, BufReader, Write};
+    use std::sync::{Arc, Mutex};
     use std::time::Duration;
 
     fn open(config: S3Staging) -> Staging {
@@ -308,6 +310,51 @@ mod s3 {
         assert!(!proxy.is_armed());
         assert!(bytes == joined(chunks(BIG, 1)).await);
         staging.delete("big").await.unwrap();
+    }
+
+    /// Answers each request for the bucket with a redirect, and everything else as a page with 200.
+    fn redirecting(requests: Arc<Mutex<Vec<String>>>) -> String {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut head = String::new();
+                let mut lines = BufReader::new(stream.try_clone().unwrap());
+                while !head.ends_with("\r\n\r\n") && lines.read_line(&mut head).unwrap() > 0 {}
+                let line = head.lines().next().unwrap_or_default().to_owned();
+                let is_bucket = line.contains(" /b");
+                let status = match is_bucket {
+                    true => "302 Found\r\nlocation: /page",
+                    false => "200 OK\r\netag: \"page\"",
+                };
+                requests.lock().unwrap().push(line);
+                let end = "connection: close\r\ncontent-length: 0\r\n\r\n";
+                let answer = format!("HTTP/1.1 {status}\r\n{end}");
+                // Whoever sends on has heard enough.
+                drop(stream.write_all(answer.as_bytes()));
+            }
+        });
+        format!("http://{address}")
+    }
+
+    #[tokio::test]
+    async fn what_is_redirected_is_not_stored() {
+        let requests = Arc::default();
+        let config = S3Staging::new("b", "us-east-1")
+            .at(redirecting(Arc::clone(&requests)))
+            .with_keys("id", "secret");
+        let staging = open(impatient(config));
+        for error in [
+            staging.put("x", chunks(5, 1)).await.unwrap_err(),
+            staging.put("x", chunks(BIG, 1)).await.unwrap_err(),
+            staging.delete("x").await.unwrap_err(),
+        ] {
+            assert!(error.is_retryable(), "{error}");
+            assert!(error.to_string().contains("302"), "{error}");
+        }
+        let requests = requests.lock().unwrap().clone();
+        assert!(!requests.iter().any(|r| r.contains("GET")), "{requests:?}");
     }
 
     #[tokio::test]

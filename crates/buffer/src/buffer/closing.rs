@@ -10,7 +10,11 @@ use super::{Buffer, Inner};
 use crate::deliver::Next;
 use crate::error::WriteError;
 use crate::lane::LaneCore;
+use crate::stats::ProviderState;
 use crate::sync::lock;
+
+/// Lanes whose errors are told when not everything could be delivered.
+const LANES_TOLD: usize = 3;
 
 /// What becomes of messages that wait when a buffer is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +50,7 @@ impl Buffer {
         if done.await {
             Ok(())
         } else {
-            Err(not_delivered(limit))
+            Err(self.not_delivered(limit))
         }
     }
 
@@ -65,12 +69,12 @@ impl Buffer {
             }
             let left = until.saturating_sub(shared.env.elapsed());
             if left.is_zero() {
-                return Err(not_delivered(limit));
+                return Err(self.not_delivered(limit));
             }
             if shared.config.manual {
                 // Time moves on only when somebody moves it: what can't be done now never will.
                 if !self.step().is_zero() && !waiting.is_done() {
-                    return Err(not_delivered(limit));
+                    return Err(self.not_delivered(limit));
                 }
             } else {
                 shared
@@ -105,6 +109,21 @@ impl Buffer {
         drained
     }
 
+    /// Says why, as far as the lanes know.
+    fn not_delivered(&self, waited: Duration) -> WriteError {
+        let mut what = "not everything was delivered".to_owned();
+        let mut told = 0;
+        for lane in self.inner.shared.all_lanes() {
+            if let ProviderState::Down { error, .. } = &*lock(&lane.state)
+                && told < LANES_TOLD
+            {
+                told += 1;
+                what.push_str(&format!("; {}: {error}", lane.name));
+            }
+        }
+        WriteError::Timeout { waited, what }
+    }
+
     /// As a flush, but for what is taken and not committed, too.
     fn flush_taken(&self, limit: Duration) -> Result<(), WriteError> {
         let shared = &self.inner.shared;
@@ -121,7 +140,7 @@ impl Buffer {
                 return self.flush_blocking(left);
             }
             if left.is_zero() {
-                return Err(not_delivered(limit));
+                return Err(self.not_delivered(limit));
             }
             if shared.config.manual {
                 self.step();
@@ -131,13 +150,6 @@ impl Buffer {
                     .wait(seen, left.min(Duration::from_millis(20)));
             }
         }
-    }
-}
-
-fn not_delivered(waited: Duration) -> WriteError {
-    WriteError::Timeout {
-        waited,
-        what: "not everything was delivered".to_owned(),
     }
 }
 

@@ -20,6 +20,10 @@ pub trait Topics: Send + Sync {
     /// Why this server can have none.
     fn providers(&self, kind: TopicKind) -> Result<Vec<String>, String>;
 
+    /// Names of the headers that a provider of HTTP sets on each request: no message of a sink
+    /// sets them.
+    fn headers(&self, provider: &str) -> Vec<String>;
+
     /// What is known of a topic's messages.
     fn statistics(&self, sink: &Sink) -> TopicStatistics;
 }
@@ -114,6 +118,15 @@ fn check(api: &Inner, topic: &TopicSink) -> Result<(), ApiError> {
                 format!("provider \"{given}\" of type {kind} is not known, {allowed}"),
             );
         }
+    }
+    if topic.kind == TopicKind::Http {
+        let configured = api.topics.headers(&topic.provider);
+        let taken = |name: &str| configured.iter().any(|c| c.eq_ignore_ascii_case(name));
+        let headers = topic.message.headers.iter().filter(|h| taken(&h.name));
+        problems.extend(headers.map(|header| {
+            let (name, provider) = (&header.name, &topic.provider);
+            format!("header \"{name}\" is set by the provider \"{provider}\"")
+        }));
     }
     if problems.is_empty() {
         Ok(())

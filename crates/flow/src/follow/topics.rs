@@ -79,7 +79,7 @@ impl TopicPipelines {
             }
             None => return true,
         };
-        let message = CompiledMessage::compile_checked(&topic.message, &deps.limits);
+        let message = CompiledMessage::of_topic(topic, &deps.limits);
         let shared = Arc::clone(&deps.pipelines);
         let pipeline = Pipeline::of_topic(&topic.topic, message, &settings, stream, shared);
         routes

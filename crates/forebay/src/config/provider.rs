@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use forebay_model::{Span, TopicKind};
+use forebay_model::{Span, TopicKind, is_own_http_header};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -112,6 +112,11 @@ pub(super) fn problems(providers: &[ProviderSection]) -> Vec<String> {
                 "{i}.{stranger} is set, but it is not for type {kind}"
             ));
         }
+        for header in provider.headers.keys().filter(|h| is_own_http_header(h)) {
+            ranges.say(&format!(
+                "{i}.headers has \"{header}\", which each request has of its own"
+            ));
+        }
         if let Some(timeout) = provider.timeout {
             let name = format!("{i}.timeout");
             ranges.check(&name, timeout, Span::millis(100), Span::mins(15));
@@ -135,7 +140,7 @@ mod tests {
         );
         assert_eq!(problems(&fine), Vec::<String>::new());
         let bad = read(
-            "- {name: a b, type: kafka, url: 'http://x'}\n- {name: a b, type: http, url: 'http://x', timeout: 1ms}",
+            "- {name: a b, type: kafka, url: 'http://x'}\n- {name: a b, type: http, url: 'http://x', timeout: 1ms, headers: {Message-key: x}}",
         );
         let said = problems(&bad).join("\n");
         for part in [
@@ -143,6 +148,7 @@ mod tests {
             "0.brokers is missing",
             "0.url is set, but it is not for type kafka",
             "1.name is \"a b\", which another has already",
+            "1.headers has \"Message-key\", which each request has of its own",
             "1.timeout is 1ms, allowed is 100ms to 15m",
         ] {
             assert!(said.contains(part), "{part}: {said}");

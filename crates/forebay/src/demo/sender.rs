@@ -4,6 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use forebay_remote::http::{HttpClient, HttpClientConfig, Request};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Method, StatusCode, Url};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -18,6 +21,8 @@ const IN_FLIGHT_MAX: usize = 128;
 const TICK: Duration = Duration::from_millis(10);
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// So much of it is read.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
 
 /// What has been sent and answered so far.
 #[derive(Debug, Default)]
@@ -52,8 +57,17 @@ pub(crate) async fn send(
     counts: Arc<Counts>,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
-    let client = reqwest::Client::builder().timeout(TIMEOUT).build();
-    let client = client.map_err(|e| Failure::new(format_args!("can't set up HTTP: {e}")))?;
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let client = HttpClient::new(HttpClientConfig {
+        headers,
+        timeout: TIMEOUT,
+        answer_max: ANSWER_BYTES_MAX,
+        authorities: Vec::new(),
+    });
+    let client = client.map_err(Failure::new)?;
+    let url = Url::parse(&load.url);
+    let url = url.map_err(|e| Failure::new(format_args!("\"{}\": {e}", load.url)))?;
     let places = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
     let mut requests = JoinSet::new();
     let begun = Instant::now();
@@ -68,9 +82,9 @@ pub(crate) async fn send(
                 break;
             };
             counts.sent.fetch_add(1, Relaxed);
-            let (client, url, counts) = (client.clone(), load.url.clone(), Arc::clone(&counts));
+            let (client, url, counts) = (client.clone(), url.clone(), Arc::clone(&counts));
             requests.spawn(async move {
-                post(&client, &url, &counts).await;
+                post(&client, url, &counts).await;
                 drop(place);
             });
             while requests.try_join_next().is_some() {}
@@ -85,14 +99,22 @@ fn due(rate: u32, after: Duration) -> u64 {
     u64::try_from(u128::from(rate) * after.as_millis() / 1000).unwrap_or(u64::MAX)
 }
 
-async fn post(client: &reqwest::Client, url: &str, counts: &Counts) {
+async fn post(client: &HttpClient, url: Url, counts: &Counts) {
     let event = event(&mut rand::rng());
-    let counter = match client.post(url).json(&event).send().await {
-        Ok(answer) if answer.status() == reqwest::StatusCode::OK => &counts.acknowledged,
+    let request = Request {
+        method: Method::POST,
+        body: Some(event.to_string().into()),
+        ..Request::get(url)
+    };
+    let counter = match client.send(request).await {
+        Ok(answer) if answer.status == StatusCode::OK => &counts.acknowledged,
         Ok(answer) => {
-            let status = answer.status();
-            let body = answer.text().await.unwrap_or_default();
-            tracing::warn!(%status, body, "an event was refused");
+            let body = String::from_utf8_lossy(&answer.body);
+            tracing::warn!(status = %answer.status, %body, "an event was refused");
+            &counts.refused
+        }
+        Err(error) if error.is_redirect() => {
+            tracing::warn!(%error, "an event was refused");
             &counts.refused
         }
         Err(error) => {

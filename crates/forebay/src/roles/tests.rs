@@ -76,6 +76,10 @@ async fn define(api: &ApiClient) -> String {
     source["http"]["url"].as_str().unwrap().to_owned()
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a sender as others have it, not one of ours"
+)]
 async fn post(url: &str, records: u64) {
     let http = reqwest::Client::new();
     for n in 0..records {

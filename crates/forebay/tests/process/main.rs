@@ -26,6 +26,7 @@ mod log;
 mod openapi;
 mod query;
 mod quotas;
+mod redirects;
 mod reload;
 mod server;
 mod services;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forebay_model::{ByteSize, Span};
+use forebay_model::{ByteSize, Span, is_own_http_header};
 use http::{HeaderName, HeaderValue};
 
 use super::{
@@ -52,6 +52,10 @@ impl Found {
         for (name, value) in headers {
             if HeaderName::try_from(name).is_err() {
                 self.add(format!("{at}.{name} is not the name of a header"));
+            } else if is_own_http_header(name) {
+                self.add(format!(
+                    "{at}.{name} can't be set: each request has its own"
+                ));
             }
             if HeaderValue::try_from(value).is_err() {
                 self.add(format!("{at}.{name} has a value that no header can have"));
@@ -63,6 +67,11 @@ impl Found {
         let Some(auth) = auth else { return };
         if HeaderName::try_from(&auth.header).is_err() {
             self.add(format!("{at}.header is not the name of a header"));
+        } else if is_own_http_header(&auth.header) {
+            let header = &auth.header;
+            self.add(format!(
+                "{at}.header is {header}, which each request has of its own"
+            ));
         }
         if auth.token.expose().is_empty() {
             self.add(format!("{at}.token is empty"));

@@ -12,13 +12,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
+use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
 use crate::definition::HttpApi;
 use crate::engine::outcome::{Failure, add};
 use crate::engine::queue::Giver;
 use crate::engine::{Run, retry};
-use crate::http::{CallError, Client};
+use crate::http::{Answer, CallError, Client};
 use crate::limit::RateLimit;
 use crate::record::{Batch, Origin, Position, Record};
 
@@ -205,33 +206,44 @@ impl ApiSource {
     /// The next page, tried until it is there. Nothing when the run ends.
     async fn request(&mut self) -> Result<Option<Page>, Failure> {
         loop {
-            let permit = tokio::select! {
-                permit = self.limit.acquire() => permit,
-                () = self.run.control.stop.cancelled() => return Ok(None),
-            };
             let url = self.pages.url(&self.place.at).map_err(Failure::Source)?;
-            self.run.progress.requests.fetch_add(1, Ordering::Relaxed);
-            let answer = tokio::select! {
-                answer = self.client.get(url, self.run.clock.now()) => answer,
-                () = self.run.control.stop.cancelled() => return Ok(None),
+            let Some(answer) = self.answer(url).await else {
+                return Ok(None);
             };
-            drop(permit);
-            let error = match answer {
-                Ok(answer) => match self.pages.read(&self.place.at, answer) {
-                    Ok(page) => {
-                        self.failures = 0;
-                        return Ok(Some(page));
-                    }
-                    Err(text) => CallError {
-                        status: None,
-                        retry_after: None,
-                        text,
-                    },
-                },
+            let page = answer.and_then(|answer| {
+                let page = self.pages.read(&self.place.at, answer);
+                page.map_err(CallError::without_answer)
+            });
+            let error = match page {
+                Ok(page) => {
+                    self.failures = 0;
+                    return Ok(Some(page));
+                }
                 Err(error) => error,
             };
             if !self.wait_after(&error).await? {
                 return Ok(None);
+            }
+        }
+    }
+
+    /// What the API answers, behind redirects: each is a request, and waits for its turn as one.
+    /// Nothing when the run ends.
+    async fn answer(&self, url: Url) -> Option<Result<Answer, CallError>> {
+        let mut call = self.client.page(url);
+        loop {
+            let permit = tokio::select! {
+                permit = self.limit.acquire() => permit,
+                () = self.run.control.stop.cancelled() => return None,
+            };
+            self.run.progress.requests.fetch_add(1, Ordering::Relaxed);
+            let answer = tokio::select! {
+                answer = call.hop(self.run.clock.now()) => answer,
+                () = self.run.control.stop.cancelled() => return None,
+            };
+            drop(permit);
+            if let Some(answer) = answer.transpose() {
+                return Some(answer);
             }
         }
     }

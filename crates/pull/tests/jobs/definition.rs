@@ -52,6 +52,8 @@ fn what_fits_no_schema_is_said_too() {
         (http("http://x', auth: { token: '${NOPE}' }"), "source.auth.token: the variable NOPE is not set"),
         (http("http://x', auth: { token: '' }"), "source.auth.token is empty"),
         (http("http://x', headers: { 'a b': c }"), "a b is not the name of a header"),
+        (http("http://x', headers: { Idempotency-Key: c }"), "headers.Idempotency-Key can't be set"),
+        (http("http://x', auth: { token: t, header: Content-Length }"), "auth.header is Content-Length"),
         ("source: [".to_owned(), "line"),
         ("- a".to_owned(), "has to be a mapping"),
         ("source: { type: files, paths: ['gs://b/x'] }\ndestination: { type: http, url: 'http://x/' }".to_owned(), "allowed is s3://"),

@@ -16,6 +16,7 @@ mod paging;
 mod pieces;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod redirects;
 mod s3;
 #[cfg(any(feature = "cassandra", feature = "postgres", feature = "redis"))]
 mod switch;

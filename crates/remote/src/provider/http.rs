@@ -3,18 +3,34 @@
 //! One request at a time is under way in each lane, so messages stay in order. The header
 //! `Idempotency-Key` is the same each time that the same messages are sent: an endpoint that
 //! remembers it takes nothing twice.
+//!
+//! 2xx takes a message, and nothing else does. Redirects are as [`crate::http`] says: 301, 302 and
+//! 303 are failures that are tried again, 307 and 308 go on with method and body on the same origin.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use forebay_buffer::{Batch, Connection, Delivery, Done, Lane, Provider, SendError};
-use reqwest::header::{
-    AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
-};
-use reqwest::{Client, StatusCode, Url};
+use forebay_model::{Clock, is_own_http_header};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::runtime::Runtime;
 
 use super::file::json_line;
+use crate::http::{HttpClient, HttpClientConfig, HttpError, Request, retry_after, secret_header};
+
+/// Of an answer so much is read; what comes behind it changes nothing.
+const ANSWER_BYTES_MAX: usize = 64 << 10;
+/// The longest wait that an endpoint may ask for.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
+/// The same for each repeat of the same messages.
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// The key of a message, in base64url.
+const MESSAGE_KEY: HeaderName = HeaderName::from_static("message-key");
+/// The topic of a message.
+const MESSAGE_TOPIC: HeaderName = HeaderName::from_static("message-topic");
 
 /// What a request holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,7 +76,7 @@ pub struct HttpConfig {
     pub method: Method,
     /// Sent as `Authorization: Bearer …`.
     pub token: Option<SecretString>,
-    /// Further headers.
+    /// Further headers; they replace those of messages.
     pub headers: Vec<(String, String)>,
     /// How long a request may take. Default 30 s.
     pub timeout: Duration,
@@ -90,8 +106,9 @@ impl HttpConfig {
 pub struct HttpProvider {
     name: String,
     url: Url,
-    client: Client,
+    client: HttpClient,
     config: HttpConfig,
+    clock: Arc<dyn Clock>,
 }
 
 /// A setting that can't be.
@@ -111,41 +128,30 @@ impl HttpProvider {
     ///
     /// # Errors
     /// Which setting is wrong.
-    pub fn new(config: HttpConfig) -> Result<Self, HttpConfigError> {
-        let wrong = |field, value: &str, problem: String| HttpConfigError {
-            field,
-            value: value.to_owned(),
+    pub fn new(config: HttpConfig, clock: Arc<dyn Clock>) -> Result<Self, HttpConfigError> {
+        let wrong = |problem: String| HttpConfigError {
+            field: "url",
+            value: config.url.clone(),
             problem,
         };
-        let url = Url::parse(&config.url).map_err(|e| wrong("url", &config.url, e.to_string()))?;
+        let mut url = Url::parse(&config.url).map_err(|e| wrong(e.to_string()))?;
         if !matches!(url.scheme(), "http" | "https") {
-            let problem = "allowed are http:// and https://".to_owned();
-            return Err(wrong("url", &config.url, problem));
+            return Err(wrong("allowed are http:// and https://".to_owned()));
         }
-        let mut headers = HeaderMap::new();
-        for (name, value) in &config.headers {
-            let name =
-                HeaderName::try_from(name).map_err(|e| wrong("headers", name, e.to_string()))?;
-            let value =
-                HeaderValue::try_from(value).map_err(|e| wrong("headers", value, e.to_string()))?;
-            headers.append(name, value);
-        }
-        if let Some(token) = &config.token {
-            let value = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()));
-            let mut value = value.map_err(|e| wrong("token", "(secret)", e.to_string()))?;
-            value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
-        }
-        let client = Client::builder()
-            .default_headers(headers)
-            .timeout(config.timeout)
-            .build();
-        let client = client.map_err(|e| wrong("url", &config.url, e.to_string()))?;
+        let client = HttpClient::new(HttpClientConfig {
+            headers: configured(&config)?,
+            timeout: config.timeout,
+            answer_max: ANSWER_BYTES_MAX,
+            authorities: Vec::new(),
+        });
+        let mut client = client.map_err(wrong)?;
+        client.take_credentials(&mut url);
         Ok(Self {
             name: format!("{}://{}", url.scheme(), url.authority()),
             url,
             client,
             config,
+            clock,
         })
     }
 
@@ -156,6 +162,39 @@ impl HttpProvider {
         (other.config.body, other.config.method) = (body, method);
         other
     }
+}
+
+/// The operator's headers.
+fn configured(config: &HttpConfig) -> Result<HeaderMap, HttpConfigError> {
+    let wrong = |field, value: &str, problem: String| HttpConfigError {
+        field,
+        value: value.to_owned(),
+        problem,
+    };
+    let mut headers = HeaderMap::new();
+    for (name, value) in &config.headers {
+        let parsed = HeaderName::try_from(name);
+        let parsed = parsed.map_err(|e| wrong("headers", name, e.to_string()))?;
+        if is_own_http_header(name) {
+            let problem = "each request has its own".to_owned();
+            return Err(wrong("headers", name, problem));
+        }
+        let value = secret_header(value);
+        let value = value.map_err(|e| wrong("headers", name, e.to_owned()))?;
+        headers.append(parsed, value);
+    }
+    if let Some(token) = &config.token {
+        let value = secret_header(&format!("Bearer {}", token.expose_secret()));
+        let value = value.map_err(|e| wrong("token", "(secret)", e.to_owned()))?;
+        headers.insert(AUTHORIZATION, value);
+    }
+    Ok(headers)
+}
+
+/// Whether a message can have a header.
+fn may_have(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    !is_own_http_header(name) && name != HOST.as_str()
 }
 
 impl Provider for HttpProvider {
@@ -169,9 +208,7 @@ impl Provider for HttpProvider {
             .build();
         Ok(Box::new(HttpConnection {
             runtime: runtime.map_err(|e| SendError::retry(e.to_string()))?,
-            client: self.client.clone(),
-            url: self.url.clone(),
-            config: self.config.clone(),
+            provider: self.clone(),
             id: format!("{:016x}-{}", lane.buffer, lane.name),
         }))
     }
@@ -179,15 +216,13 @@ impl Provider for HttpProvider {
 
 struct HttpConnection {
     runtime: Runtime,
-    client: Client,
-    url: Url,
-    config: HttpConfig,
+    provider: HttpProvider,
     id: String,
 }
 
 impl Connection for HttpConnection {
     fn send(&mut self, batch: &Batch, done: Done) {
-        match self.config.body {
+        match self.provider.config.body {
             Body::Ndjson => match self.send_lines(batch) {
                 Ok(()) => done.taken(),
                 Err(error) => done.failed(&error),
@@ -214,37 +249,31 @@ impl HttpConnection {
     fn send_one(&self, delivery: &Delivery) -> Result<(), SendError> {
         use base64::Engine;
         let message = &delivery.message;
-        let mut request = self
-            .client
-            .request(self.config.method.into(), self.url.clone())
-            .header(
-                "Idempotency-Key",
-                format!("{}-{}", self.id, delivery.sequence),
-            )
-            .header("Message-Topic", &*delivery.topic)
-            .body(message.payload.clone().unwrap_or_default());
-        let mut has_type = false;
+        let mut headers = HeaderMap::new();
         for (name, value) in &message.headers {
             let value = value.as_deref().unwrap_or_default();
-            let (Ok(name), Ok(value)) = (
-                HeaderName::try_from(&**name),
-                HeaderValue::from_bytes(value),
-            ) else {
+            let header = HeaderName::try_from(&**name)
+                .ok()
+                .filter(may_have)
+                .zip(HeaderValue::from_bytes(value).ok());
+            let Some((name, value)) = header else {
                 return Err(SendError::rejected(format!(
                     "header {name:?} of the message can't be one of HTTP"
                 )));
             };
-            has_type |= name == CONTENT_TYPE;
-            request = request.header(name, value);
+            headers.append(name, value);
         }
-        if !has_type {
-            request = request.header(CONTENT_TYPE, "application/octet-stream");
-        }
+        headers
+            .entry(CONTENT_TYPE)
+            .or_insert(HeaderValue::from_static("application/octet-stream"));
+        headers.insert(MESSAGE_TOPIC, own(&delivery.topic)?);
         if let Some(key) = &message.key {
             let key = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(key);
-            request = request.header("Message-Key", key);
+            headers.insert(MESSAGE_KEY, own(&key)?);
         }
-        self.answer(request)
+        let key = format!("{}-{}", self.id, delivery.sequence);
+        let body = message.payload.clone().unwrap_or_default();
+        self.request(&key, headers, body)
     }
 
     fn send_lines(&self, batch: &Batch) -> Result<(), SendError> {
@@ -256,52 +285,56 @@ impl HttpConnection {
         }
         let first = messages.first().map_or(0, |m| m.sequence);
         let key = format!("{}-{first}-{}", self.id, batch.next_sequence());
-        let request = self
-            .client
-            .request(self.config.method.into(), self.url.clone())
-            .header("Idempotency-Key", key)
-            .header(CONTENT_TYPE, "application/x-ndjson")
-            .body(body);
-        self.answer(request)
+        let mut headers = HeaderMap::new();
+        let ndjson = HeaderValue::from_static("application/x-ndjson");
+        headers.insert(CONTENT_TYPE, ndjson);
+        self.request(&key, headers, body.into())
     }
 
-    fn answer(&self, request: reqwest::RequestBuilder) -> Result<(), SendError> {
-        let answered = self.runtime.block_on(async {
-            let response = request.send().await?;
-            let (status, wait) = (response.status(), retry_after(response.headers()));
-            // Read to its end, so that the connection can be used again.
-            let body = response.bytes().await?;
-            Ok::<_, reqwest::Error>((status, wait, body))
-        });
-        let (status, wait, body) = answered.map_err(|e| SendError::retry(describe(&e)))?;
-        if status.is_success() {
+    fn request(&self, key: &str, mut headers: HeaderMap, body: Bytes) -> Result<(), SendError> {
+        headers.insert(IDEMPOTENCY_KEY, own(key)?);
+        let provider = &self.provider;
+        let request = Request {
+            method: provider.config.method.into(),
+            url: provider.url.clone(),
+            headers,
+            body: Some(body),
+        };
+        let sent = self.runtime.block_on(provider.client.send(request));
+        let answer = sent.map_err(|e| self.unanswered(&e))?;
+        if answer.status.is_success() {
             return Ok(());
         }
-        let text = said(status, &body);
-        if self.config.refused.contains(&status.as_u16()) {
+        let text = said(answer.status, &answer.body);
+        if provider.config.refused.contains(&answer.status.as_u16()) {
             return Err(SendError::rejected(text));
         }
-        Err(match wait {
-            Some(wait) => SendError::retry_after(text, wait),
+        Err(self.again(text, &answer.headers))
+    }
+
+    /// No answer, or one that leads elsewhere: an endpoint may come back or be put right.
+    fn unanswered(&self, error: &HttpError) -> SendError {
+        let refused = &self.provider.config.refused;
+        if error.status.is_some_and(|s| refused.contains(&s.as_u16())) {
+            return SendError::rejected(error.text.clone());
+        }
+        self.again(error.text.clone(), &error.headers)
+    }
+
+    fn again(&self, text: String, headers: &HeaderMap) -> SendError {
+        // Without a wait of its own, as with a date that is past, it is asked as seldom as any other.
+        let wait = retry_after(headers, self.provider.clock.now());
+        match wait.filter(|wait| !wait.is_zero()) {
+            Some(wait) => SendError::retry_after(text, wait.min(RETRY_AFTER_MAX)),
             None => SendError::retry(text),
-        })
+        }
     }
 }
 
-/// The error and what caused it, without the address: that may hold a secret.
-fn describe(error: &reqwest::Error) -> String {
-    let mut text = if error.is_timeout() {
-        "timed out".to_owned()
-    } else {
-        "can't send".to_owned()
-    };
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
+/// The value of a header of our own.
+fn own(text: &str) -> Result<HeaderValue, SendError> {
+    HeaderValue::try_from(text)
+        .map_err(|_| SendError::rejected(format!("{text:?} can't be in a header of HTTP")))
 }
 
 /// The status, and the beginning of what came with it.
@@ -309,16 +342,4 @@ fn said(status: StatusCode, body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let beginning: String = text.trim().chars().take(200).collect();
     format!("{status}: {beginning}")
-}
-
-/// `Retry-After` in seconds; the form with a date is for caches.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers
-        .get(RETRY_AFTER)?
-        .to_str()
-        .ok()?
-        .trim()
-        .parse()
-        .ok()?;
-    Some(Duration::from_secs(seconds).min(Duration::from_secs(3_600)))
 }

@@ -8,6 +8,10 @@ use object_store::path::Path;
 use object_store::{BackoffConfig, Certificate, ClientOptions, ObjectStore, RetryConfig};
 use secrecy::ExposeSecret;
 
+mod requests;
+
+use requests::Connector;
+
 use crate::staging::{Place, S3Staging, Staging, StagingError};
 
 /// A bucket as the library's own store, for who reads other objects than staged ones; and its name
@@ -99,6 +103,11 @@ fn build(config: &S3Staging) -> Result<AmazonS3, object_store::Error> {
         .with_region(&config.region)
         .with_virtual_hosted_style_request(!config.path_style)
         .with_client_options(client)
+        .with_http_connector(Connector {
+            connect_timeout: config.connect_timeout,
+            read_timeout: config.request_timeout,
+            ca_pem: config.ca_pem.clone(),
+        })
         .with_retry(retry);
     if let Some(endpoint) = &config.endpoint {
         builder = builder

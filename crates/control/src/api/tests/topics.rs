@@ -105,6 +105,10 @@ async fn what_is_wrong_with_a_topic_is_said() {
             "Header \"Host\" is set by the server itself.",
         ),
         (
+            part(json!({ "headers": [{ "type": "ip", "name": "x-tenant" }] })),
+            "Header \"x-tenant\" is set by the provider \"hook\".",
+        ),
+        (
             part(
                 json!({ "fields": [{ "type": "ip", "name": "a" }, { "type": "ip", "name": "A" }] }),
             ),

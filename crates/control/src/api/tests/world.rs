@@ -372,6 +372,12 @@ impl Topics for OneProvider {
         }
     }
 
+    fn headers(&self, provider: &str) -> Vec<String> {
+        let names = [("hook", "X-Tenant")].into_iter();
+        let of_it = names.filter(|(of, _)| *of == provider);
+        of_it.map(|(_, name)| name.to_owned()).collect()
+    }
+
     fn statistics(&self, sink: &Sink) -> TopicStatistics {
         TopicStatistics {
             accepted: 10,

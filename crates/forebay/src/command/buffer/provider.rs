@@ -11,6 +11,7 @@ use forebay_remote::provider::kafka::{
     Identity, KafkaConfig, KafkaProvider, Mechanism, Pem, Sasl, Security, Tls,
 };
 
+use crate::clock::SystemClock;
 use crate::config::Environment;
 #[cfg(feature = "kafka")]
 use crate::config::substitute;
@@ -112,7 +113,8 @@ pub(super) fn build(
         if let Some(file) = &options.token_file {
             config.token = Some(read(file)?.into());
         }
-        return Ok(Arc::new(HttpProvider::new(config).map_err(Failure::usage)?));
+        let provider = HttpProvider::new(config, Arc::new(SystemClock));
+        return Ok(Arc::new(provider.map_err(Failure::usage)?));
     }
     if let Some(file) = &target.file {
         let opened = FileProvider::append(file);

@@ -26,6 +26,8 @@ use crate::terminal;
 
 /// Messages that are handed over together, at most.
 const TOGETHER: usize = 1_000;
+/// How often the status is noted.
+const STATUS_EVERY: Duration = Duration::from_secs(1);
 /// Batches that are handed over and not yet accepted.
 const UNDER_WAY: usize = 64;
 
@@ -174,8 +176,28 @@ impl Common {
         Ok((buffer, provider))
     }
 
-    fn close(&self, buffer: &Buffer) -> Result<(), Failure> {
-        let closed = buffer.close(Closing::Drain(self.drain.0));
+    /// Delivers what waits, and notes the status each second meanwhile.
+    fn close(&self, buffer: &Buffer, provider: &str) -> Result<(), Failure> {
+        let dir = &self.place.dir;
+        let (end, ended) = mpsc::sync_channel::<()>(0);
+        let closed = std::thread::scope(|scope| {
+            scope.spawn(move || {
+                let mut before = None;
+                loop {
+                    let now = buffer.stats();
+                    Status::of(provider, &now, before.as_ref()).write(dir);
+                    before = Some(now);
+                    let waited = ended.recv_timeout(STATUS_EVERY);
+                    if waited != Err(mpsc::RecvTimeoutError::Timeout) {
+                        return;
+                    }
+                }
+            });
+            let closed = buffer.close(Closing::Drain(self.drain.0));
+            drop(end);
+            closed
+        });
+        Status::remove(dir);
         closed.map_err(|e| {
             Failure::new(e).hint("what is left is on disk: `forebay buffer drain` delivers it")
         })
@@ -203,8 +225,7 @@ pub(crate) fn run(args: Args, env: &Environment) -> Result<(), Failure> {
     if let End::Signal(signal) = &end {
         terminal::note(format_args!("{signal}: delivering what waits"));
     }
-    let closed = args.common.close(&buffer);
-    Status::remove(&args.common.place.dir);
+    let closed = args.common.close(&buffer, &name);
     match end {
         End::Input(Err(failure)) => Err(failure),
         _ => closed,
@@ -213,9 +234,9 @@ pub(crate) fn run(args: Args, env: &Environment) -> Result<(), Failure> {
 
 /// Runs `drain`.
 pub(crate) fn drain(args: &Drain, env: &Environment) -> Result<(), Failure> {
-    let (buffer, _provider) = args.common.open(env)?;
+    let (buffer, provider) = args.common.open(env)?;
     let before: u64 = buffer.stats().lanes.iter().map(|l| l.waiting).sum();
-    args.common.close(&buffer)?;
+    args.common.close(&buffer, provider.name())?;
     terminal::note(format_args!("{before} messages delivered or set aside"));
     Ok(())
 }
@@ -259,7 +280,7 @@ fn until_the_end(
     let runtime = runtime.map_err(|e| Failure::new(format_args!("can't start a runtime: {e}")))?;
     runtime.block_on(async {
         let mut signals = StopSignals::catch()?;
-        let mut tick = tokio::time::interval(Duration::from_secs(1));
+        let mut tick = tokio::time::interval(STATUS_EVERY);
         let mut before = None;
         let mut done = done;
         loop {

@@ -111,7 +111,9 @@ impl Pages {
     /// # Errors
     /// When it is not what was asked for; quotes its beginning.
     pub(super) fn read(&self, at: &At, answer: Answer) -> Result<Page, String> {
-        let Answer { headers, body } = answer;
+        let Answer {
+            headers, url, body, ..
+        } = answer;
         let kind = content_type(&headers);
         let document = Document::parse(body.clone()).map_err(|e| {
             let (error, quoted) = (not_json(&e), quote(&body));
@@ -141,7 +143,7 @@ impl Pages {
                 // An empty page is asked for again: it may fill.
                 Some(At::Page(if records.is_empty() { this } else { this + 1 }))
             }
-            Paging::Link => self.link(at, &headers)?.map(At::Url),
+            Paging::Link => self.link(&url, &headers)?.map(At::Url),
         };
         Ok(Page { records, next })
     }
@@ -166,10 +168,9 @@ impl Pages {
         }
     }
 
-    /// The address with `rel="next"`, seen from that of this page; on the same host only, as the
-    /// token is for that one.
-    fn link(&self, at: &At, headers: &HeaderMap) -> Result<Option<String>, String> {
-        let here = self.url(at)?;
+    /// The address with `rel="next"`, seen from where the answer came from; on the same server only,
+    /// as the token is for that one.
+    fn link(&self, here: &Url, headers: &HeaderMap) -> Result<Option<String>, String> {
         for value in headers.get_all(header::LINK) {
             let Ok(value) = value.to_str() else { continue };
             let Some(target) = next_of(value) else {
@@ -242,10 +243,8 @@ mod tests {
         if let Some(link) = link {
             headers.insert(header::LINK, link.parse().unwrap());
         }
-        Answer {
-            headers,
-            body: Bytes::from(body.to_owned()),
-        }
+        let url = "http://api.example/v1/messages".parse().unwrap();
+        Answer::of(url, headers, Bytes::from(body.to_owned()))
     }
 
     #[test]

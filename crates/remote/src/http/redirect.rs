@@ -1,0 +1,268 @@
+//! What a status of 3xx means for the request that it answers.
+//!
+//! | request | 301, 302, 303 | 307, 308 | other 3xx |
+//! | --- | --- | --- | --- |
+//! | `GET` or `HEAD` without a body | followed on the same origin | the same | a failure |
+//! | any other | a failure | followed on the same origin, as it is | a failure |
+//!
+//! Most clients answer 301, 302 and 303 with a GET without the body, whose 200 says nothing of the
+//! record. To follow to another origin would hand it the record and the configured headers.
+
+use reqwest::header::{HeaderMap, LOCATION};
+use reqwest::{Method, StatusCode, Url};
+
+/// Characters of a `Location` that are shown.
+const SHOWN: usize = 200;
+/// A step of our own address that is so long may be a secret, as in the addresses of web hooks.
+const SECRET_STEP: usize = 16;
+
+/// What comes after an answer's head.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// It is the answer.
+    Answer,
+    /// The same request goes there.
+    Follow(Url),
+    /// It redirects to where the request does not go; in words, with the status and the `Location`.
+    Stop(String),
+}
+
+/// Decides.
+pub(super) fn next(
+    method: &Method,
+    has_body: bool,
+    from: &Url,
+    status: StatusCode,
+    headers: &HeaderMap,
+) -> Next {
+    if !status.is_redirection() {
+        return Next::Answer;
+    }
+    let only_reads = !has_body && matches!(*method, Method::GET | Method::HEAD);
+    let may_follow = match status.as_u16() {
+        307 | 308 => true,
+        301..=303 => only_reads,
+        _ => false,
+    };
+    let location = match location(headers, from) {
+        Ok(location) => location,
+        Err(problem) => return Next::Stop(format!("{status} {problem}")),
+    };
+    let shown = shown(&location, from);
+    let stop = |why: &str| Next::Stop(format!("{status}, Location: {shown}: not followed, {why}"));
+    if !may_follow && only_reads {
+        return stop("it is no redirect of a request");
+    }
+    if !may_follow {
+        return stop(&format!("{method} is sent on by 307 and 308 only"));
+    }
+    if location.origin() != from.origin() {
+        return stop("it is another server");
+    }
+    let user = |url: &Url| (url.username().to_owned(), url.password().map(str::to_owned));
+    let names_user = user(&location) != (String::new(), None);
+    if names_user && user(&location) != user(from) {
+        return stop("it names a user");
+    }
+    let mut location = location;
+    location.set_fragment(None);
+    // Who we are stays the same on the same origin. Neither fails for an address with a host.
+    let (name, password) = user(from);
+    let kept = location.set_username(&name).is_ok();
+    if kept && location.set_password(password.as_deref()).is_ok() {
+        Next::Follow(location)
+    } else {
+        stop("it is no address")
+    }
+}
+
+/// The one place that an answer names.
+fn location(headers: &HeaderMap, from: &Url) -> Result<Url, String> {
+    let mut values = headers.get_all(LOCATION).iter();
+    let Some(value) = values.next() else {
+        return Err("without a Location".to_owned());
+    };
+    if values.any(|other| other != value) {
+        return Err("with more than one Location".to_owned());
+    }
+    let text = std::str::from_utf8(value.as_bytes())
+        .map_err(|_| "with a Location that is not UTF-8".to_owned())?;
+    match from.join(text) {
+        Ok(url) if url.has_host() => Ok(url),
+        _ => Err(format!(
+            "with a Location that is no address: {}",
+            clean(text.split(['?', '#']).next().unwrap_or_default())
+        )),
+    }
+}
+
+/// A place as it is shown: of our own origin the path alone, as people who may see this need not
+/// know our address; never user, password and query; and no long step of our own path.
+fn shown(location: &Url, from: &Url) -> String {
+    let own: Vec<&str> = from.path().split('/').collect();
+    let step = |step: &str| {
+        let is_secret = step.len() >= SECRET_STEP && own.contains(&step);
+        if is_secret { "…" } else { step }.to_owned()
+    };
+    let steps: Vec<String> = location.path().split('/').map(step).collect();
+    let mut text = steps.join("/");
+    if location.origin() != from.origin() {
+        let port = location
+            .port()
+            .map_or_else(String::new, |p| format!(":{p}"));
+        let host = location.host_str().unwrap_or_default();
+        text = format!("{}://{host}{port}{text}", location.scheme());
+    }
+    if location.query().is_some() {
+        text.push_str("?…");
+    }
+    clean(&text)
+}
+
+/// On one line, and short.
+fn clean(text: &str) -> String {
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    text.chars().map(plain).take(SHOWN).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FROM: &str = "http://u:p@host.example:8080/in/T0123456789abcdef?key=hush";
+
+    fn decide(method: &Method, has_body: bool, status: u16, locations: &[&str]) -> Next {
+        let mut headers = HeaderMap::new();
+        for location in locations {
+            let value = reqwest::header::HeaderValue::from_bytes(location.as_bytes()).unwrap();
+            headers.append(LOCATION, value);
+        }
+        let status = StatusCode::from_u16(status).unwrap();
+        let from = Url::parse(FROM).unwrap();
+        next(method, has_body, &from, status, &headers)
+    }
+
+    fn followed(next: Next) -> Option<String> {
+        match next {
+            Next::Follow(url) => Some(url.to_string()),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn every_status_of_every_kind_of_request_is_decided_as_the_table_says() {
+        for status in 100..=999 {
+            for (method, has_body) in [
+                (Method::GET, false),
+                (Method::HEAD, false),
+                (Method::GET, true),
+                (Method::POST, true),
+                (Method::POST, false),
+                (Method::PUT, true),
+                (Method::PATCH, true),
+                (Method::DELETE, false),
+            ] {
+                let decided = decide(&method, has_body, status, &["/x"]);
+                let only_reads = !has_body && [Method::GET, Method::HEAD].contains(&method);
+                let at = format!("{method} {has_body} {status} {decided:?}");
+                match status {
+                    307 | 308 => assert!(matches!(decided, Next::Follow(_)), "{at}"),
+                    301..=303 if only_reads => assert!(matches!(decided, Next::Follow(_)), "{at}"),
+                    300..=399 => assert!(matches!(decided, Next::Stop(_)), "{at}"),
+                    _ => assert_eq!(decided, Next::Answer, "{at}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn places_of_the_same_origin_are_followed_as_who_we_are() {
+        for (location, to) in [
+            ("/x", "http://u:p@host.example:8080/x"),
+            ("x", "http://u:p@host.example:8080/in/x"),
+            (
+                "?a=b",
+                "http://u:p@host.example:8080/in/T0123456789abcdef?a=b",
+            ),
+            ("//host.example:8080/x#f", "http://u:p@host.example:8080/x"),
+            (
+                "HTTP://HOST.example:8080/ü",
+                "http://u:p@host.example:8080/%C3%BC",
+            ),
+            (
+                "http://u:p@host.example:8080/x",
+                "http://u:p@host.example:8080/x",
+            ),
+        ] {
+            let decided = decide(&Method::POST, true, 308, &[location]);
+            assert_eq!(followed(decided).as_deref(), Some(to), "{location}");
+        }
+    }
+
+    #[test]
+    fn everything_else_is_a_failure_that_names_the_place_and_no_secret() {
+        for (locations, said) in [
+            (&[][..], "308 Permanent Redirect without a Location"),
+            (&["/a", "/b"], "more than one Location"),
+            (&["http://"], "no address: http://"),
+            (&["mailto:x@y"], "no address: mailto:x@y"),
+            (
+                &["\u{ff}\u{fe}http://[::1"],
+                "is another server|is no address",
+            ),
+            (
+                &["https://host.example:8080/x"],
+                "https://host.example:8080/x: not followed, it is another server",
+            ),
+            (
+                &["http://host.example/x"],
+                "http://host.example/x: not followed, it is another",
+            ),
+            (&["http://host.example:8081/x"], "it is another server"),
+            (
+                &["//evil.example/x?t=hush"],
+                "http://evil.example/x?…: not followed",
+            ),
+            (
+                &["/\\evil.example/x"],
+                "http://evil.example/x: not followed",
+            ),
+            (
+                &["http://a:hush@evil.example/"],
+                "http://evil.example/: not followed",
+            ),
+            (
+                &["http://other:hush@host.example:8080/"],
+                "Location: /: not followed, it names a user",
+            ),
+            (
+                &["https://host.example/in/T0123456789abcdef"],
+                "https://host.example/in/…: not followed",
+            ),
+        ] {
+            let Next::Stop(text) = decide(&Method::PUT, true, 308, locations) else {
+                assert!(said.contains('|'), "{locations:?}");
+                continue;
+            };
+            let fits = said.split('|').any(|s| text.contains(s));
+            assert!(fits, "{locations:?}: {text}");
+            assert!(!text.contains("hush") && !text.contains("T0123"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_is_short_and_on_one_line() {
+        let long = format!("/{}", "a".repeat(5_000));
+        let Next::Stop(text) = decide(&Method::POST, true, 302, &[&long]) else {
+            panic!("followed");
+        };
+        assert!(text.len() < 400, "{text}");
+        let Next::Stop(text) = decide(&Method::POST, true, 302, &["/a\tb"]) else {
+            panic!("followed");
+        };
+        assert_eq!(
+            text,
+            "302 Found, Location: /ab: not followed, POST is sent on by 307 and 308 only"
+        );
+    }
+}
