@@ -126,7 +126,7 @@ fn one(
     });
     let parts = body::split(batch, BodyMode::Ndjson, RECORDS).map_err(|e| anyhow!("{e}"))?;
     let templates: [Result<Vec<u8>, forebay_record::TemplateError>; 0] = [];
-    for part in parts {
+    for part in parts.iter() {
         let record = RecordContext::of_batch(Arc::clone(&info), part);
         mapping
             .render(&record, &templates, &mut || 7, rows)

@@ -7,6 +7,7 @@ mod batch;
 mod delivery;
 mod forebay;
 mod http;
+mod large;
 mod limit;
 mod load;
 mod log;
@@ -102,6 +103,8 @@ enum Bench {
     LookupLimit(pull_lookup::LimitOptions),
     /// A project beside another one that is at a hundred times its quota.
     Quota(quota::Options),
+    /// A quiet source beside one whose bodies inflate a thousand times.
+    Large(large::Options),
     /// Requests that nobody waits for (started by the bench).
     #[command(hide = true)]
     Noise {
@@ -138,6 +141,7 @@ async fn main() -> anyhow::Result<()> {
         Bench::Pull(options) => pull::run(&options).await,
         Bench::LookupLimit(options) => pull_lookup::serve_limit(options).await,
         Bench::Quota(options) => quota::run(&options).await,
+        Bench::Large(options) => large::run(&options).await,
         Bench::Noise {
             target,
             path,

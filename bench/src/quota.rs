@@ -115,9 +115,9 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
 
 /// What a run has seen, milliseconds.
 #[derive(Clone, Copy, Debug)]
-struct Seen {
-    p50: f64,
-    p99: f64,
+pub struct Seen {
+    pub p50: f64,
+    pub p99: f64,
 }
 
 fn median(mut all: Vec<Seen>) -> Seen {
@@ -133,7 +133,7 @@ fn median(mut all: Vec<Seen>) -> Seen {
 
 /// Posts at a steady rate. A request that is late because the one before was slow counts from when
 /// it was due.
-async fn steady(
+pub async fn steady(
     address: SocketAddr,
     request: &[u8],
     rate: u32,

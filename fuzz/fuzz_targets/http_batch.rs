@@ -103,7 +103,7 @@ fuzz_target!(|data: &[u8]| {
     };
     assert!(parts.len() <= RECORDS_MAX);
     let inside = body.as_ptr_range();
-    for part in parts {
+    for part in parts.iter() {
         let range = part.body.as_ptr_range();
         assert!(part.body.is_empty() || (inside.start <= range.start && range.end <= inside.end));
         let record = RecordContext::of_batch(Arc::clone(&info), part);

@@ -11,7 +11,7 @@ fuzz_target!(|data: &[u8]| {
     let body = Bytes::copy_from_slice(data);
     if let Ok(parts) = split(&body, BodyMode::Ndjson, 100) {
         let mut line = 0;
-        for part in &parts {
+        for part in parts.iter() {
             assert!(part.line > Some(line) && !part.body.contains(&b'\n'));
             line = part.line.unwrap_or_default();
         }
@@ -24,7 +24,7 @@ fuzz_target!(|data: &[u8]| {
         }
     }
     if let Ok(parts) = split(&body, BodyMode::JsonArray, 100) {
-        for part in parts {
+        for part in parts.iter() {
             Document::parse(part.body).expect("an element is a document");
         }
     }

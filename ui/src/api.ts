@@ -87,8 +87,15 @@ export interface Slice extends Retry {
   uploadedAt?: string;
   statistics: Level;
 }
+/** Whether the provider of a topic takes messages, and why not. */
+export interface Provider {
+  name: string;
+  state: string;
+  error?: string;
+  since?: string;
+}
 export interface AggregatedSink extends Sink {
-  statistics: { total: Level; levels: Levels; balance: Balance; files: File[] };
+  statistics: { total: Level; levels: Levels; balance: Balance; files: File[]; provider?: Provider };
 }
 export interface AggregatedSource extends Source {
   sinks: AggregatedSink[];

@@ -51,6 +51,16 @@ export function troubles(files: File[], slices: Slice[] = []): Trouble[] {
   return [...found.values()];
 }
 
+/** Why a sink delivers nothing: what its files or, of a topic, its provider says. */
+export function causes(sink: AggregatedSink): Trouble[] {
+  const { files, provider } = sink.statistics;
+  const found = troubles(files);
+  if (provider?.error) found.push({ what: `Delivery to ${provider.name}`, reason: provider.error, attempt: 1 });
+  return found;
+}
+
+export const isFailing = (sink: AggregatedSink) => !sink.disabled && causes(sink).length > 0;
+
 /** What a person may do about a cause, where its text tells. */
 export function advice(reason: string): string {
   const text = reason.toLowerCase();
@@ -72,7 +82,7 @@ export function advice(reason: string): string {
 export function sinkStatus(sink: AggregatedSink, source: { disabled?: unknown }, accepting: boolean): Status {
   if (sink.disabled || source.disabled) return { tone: "off", text: "Disabled" };
   if (sink.paused) return { tone: "warn", text: "Paused" };
-  if (troubles(sink.statistics.files).length > 0) return { tone: "bad", text: "Failing" };
+  if (isFailing(sink)) return { tone: "bad", text: "Failing" };
   if (accepting) return { tone: "ok", text: "Receiving" };
   if (inFlight(sink.statistics.levels) > 0) return { tone: "ok", text: "Delivering" };
   return { tone: "idle", text: "Idle" };
@@ -81,7 +91,7 @@ export function sinkStatus(sink: AggregatedSink, source: { disabled?: unknown },
 export function sourceStatus(source: AggregatedSource, accepting: boolean): Status {
   if (source.disabled) return { tone: "off", text: "Disabled" };
   if (source.sinks.length === 0) return { tone: "warn", text: "No sink" };
-  const failing = source.sinks.filter((s) => !s.disabled && troubles(s.statistics.files).length > 0).length;
+  const failing = source.sinks.filter(isFailing).length;
   if (failing > 0) {
     return { tone: "bad", text: source.sinks.length > 1 ? `${failing} of ${source.sinks.length} failing` : "Failing" };
   }

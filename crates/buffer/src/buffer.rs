@@ -224,7 +224,7 @@ impl Buffer {
             lock(&self.inner.manual).push(deliverer);
         } else {
             let thread = worker::deliver(deliverer)
-                .map_err(|e| WriteError::Disk(format!("can't start a thread: {e}")))?;
+                .map_err(|e| WriteError::Scarce(format!("can't start a thread: {e}")))?;
             lock(&self.inner.threads).push(thread);
         }
         lanes.insert(name.clone(), lane.clone());

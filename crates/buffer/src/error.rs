@@ -81,6 +81,10 @@ pub enum WriteError {
     /// The disk failed before; the buffer takes nothing until it is opened anew.
     #[error("{0}")]
     Disk(String),
+    /// The system had no file descriptor, thread or memory for it. Nothing is wrong with the disk:
+    /// the next message is tried as usual.
+    #[error("not taken, the system is short of something: {0}")]
+    Scarce(String),
     /// The buffer is closed.
     #[error("the buffer is closed")]
     Closed,

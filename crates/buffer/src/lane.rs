@@ -236,6 +236,7 @@ impl LaneCore {
                 waiting: self.shared.total_bytes.load(Ordering::Acquire),
                 allowed: self.shared.total_bytes.load(Ordering::Acquire),
             },
+            CommitError::Scarce(cause) => WriteError::Scarce(cause.to_string()),
             CommitError::Shutdown => WriteError::Closed,
             other => {
                 let error = other.to_string();

@@ -12,6 +12,7 @@ mod call;
 mod cascade;
 mod config;
 mod dashboard;
+mod definitions;
 mod document;
 mod error;
 mod former;
@@ -28,6 +29,7 @@ mod params;
 mod quotas;
 mod random;
 mod refused;
+mod retry;
 mod settings;
 mod sinks;
 mod sources;
@@ -53,7 +55,7 @@ use axum::routing::get;
 use forebay_meta::Repo;
 use forebay_model::quota::Quotas;
 use forebay_model::{Clock, NodeId, TableBackend};
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -69,6 +71,7 @@ use crate::auth::Authenticate;
 use crate::task::Tasks;
 use dashboard::Dashboard;
 use document::Documents;
+use error::ApiError;
 use in_flight::BodyLimiter;
 use operation::Operations;
 use pace::Pace;
@@ -102,6 +105,17 @@ pub struct ApiDeps {
     pub topics: Arc<dyn Topics>,
     /// Addresses and limits.
     pub config: ApiConfig,
+}
+
+/// Why a request is refused that has to be an operator's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Status of the response.
+    pub status: StatusCode,
+    /// For people.
+    pub message: String,
+    /// Seconds after which it may be sent again.
+    pub retry_after: Option<u32>,
 }
 
 /// The management API of a node. Cheap to clone.
@@ -167,6 +181,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(versions::rollback_source))
         .routes(routes!(aggregation::aggregation))
         .routes(routes!(aggregation::one))
+        .routes(routes!(definitions::validate))
         .routes(routes!(sinks::create, sinks::list))
         .routes(routes!(sinks::list_deleted))
         .routes(routes!(sinks::get, sinks::update, sinks::delete))
@@ -176,6 +191,8 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(statistics::slices))
         .routes(routes!(statistics::balance))
         .routes(routes!(statistics::delivery))
+        .routes(routes!(retry::retry_sink))
+        .routes(routes!(retry::reject_file))
         .routes(routes!(letters::list))
         .routes(routes!(letters::get))
         .routes(routes!(letters::replay))
@@ -257,8 +274,37 @@ impl Api {
     /// Whether a request has a token that may administer all projects of the server. For what is
     /// served beside the API.
     pub async fn is_operator(&self, headers: &HeaderMap, from: Option<IpAddr>) -> bool {
+        self.admit_operator(headers, from).await.is_ok()
+    }
+
+    /// The same, with the reason to refuse it. Wrong tokens count as those of the API do.
+    ///
+    /// # Errors
+    /// When it has no such token.
+    pub async fn admit_operator(
+        &self,
+        headers: &HeaderMap,
+        from: Option<IpAddr>,
+    ) -> Result<(), Refused> {
+        let refused = |e: ApiError| {
+            let status = e.name.status();
+            let mut message = e.message;
+            if status.is_server_error() {
+                tracing::warn!(cause = message, "a token can't be looked up");
+                message = "the token can't be looked up now".to_owned();
+            }
+            Refused {
+                status,
+                message,
+                retry_after: e.retry_after,
+            }
+        };
         let who = call::identify(&self.0, headers, from).await;
-        who.is_ok_and(|who| who.operator)
+        if who.map_err(refused)?.operator {
+            return Ok(());
+        }
+        let text = "only a token of an operator opens this";
+        Err(refused(ApiError::forbidden(text)))
     }
 
     /// Takes no more tasks and waits for those that run, up to `grace`; what is left then ends with

@@ -9,6 +9,7 @@
 
 mod letter;
 mod read;
+mod rows;
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,12 +18,14 @@ use forebay_log::Log;
 use forebay_meta::repo::letters::{Finished, LetterEnd, LetterError};
 use forebay_meta::stored::letters::LetterCounts;
 use forebay_meta::{FileError, Repo, StoreError};
-use forebay_model::{Clock, Compression, SinkKey, SliceKey, Statistics, Timestamp, VolumeId};
-use forebay_record::{CompiledMapping, Encoder, Limits, RecordContext, SealedBlock};
+use forebay_model::{
+    Clock, Compression, Mapping, SinkKey, SliceKey, Statistics, Timestamp, VolumeId,
+};
+use forebay_record::{CompiledMapping, Encoder, Limits, RecordContext, SealedBlock, csv};
 use tokio::sync::Mutex;
 
-pub use letter::Letter;
 pub(crate) use letter::write_block;
+pub use letter::{Letter, RefusedRow};
 pub use read::{AT_A_TIME_MAX, Kept, Which};
 use read::{Found, read};
 
@@ -153,6 +156,7 @@ impl DeadLetters {
     /// [`DeadLetterError`]; no letter is replayed then, unless the store did not say so.
     pub async fn replay(&self, sink: &SinkKey, which: Which) -> Result<Replayed, DeadLetterError> {
         let _turn = self.turn.lock().await;
+        self.refuse_while_moving(sink).await?;
         let mut attempt = 0;
         loop {
             attempt += 1;
@@ -161,7 +165,8 @@ impl DeadLetters {
             let (slice, file) = self.repo.replay_slice(sink, &self.volume, now).await?;
             let mapping = CompiledMapping::compile_checked(&file.table.mapping, &self.limits);
             let compression = file.settings.compression();
-            let rendered = self.render(&mapping, compression, &found.letters).await?;
+            let by = (&mapping, &file.table.mapping);
+            let rendered = self.render(by, compression, &found.letters).await?;
             let done = Replayed {
                 replayed: rendered.letters.len() as u64,
                 refused: rendered.refused,
@@ -208,6 +213,7 @@ impl DeadLetters {
     /// [`DeadLetterError`]; no letter is dropped then, unless the store did not say so.
     pub async fn discard(&self, sink: &SinkKey, which: Which) -> Result<Dropped, DeadLetterError> {
         let _turn = self.turn.lock().await;
+        self.refuse_while_moving(sink).await?;
         let found = self.find(sink, which).await?;
         let letters: Vec<u64> = found.letters.iter().map(|k| k.number).collect();
         let dropped = letters.len() as u64;
@@ -232,27 +238,42 @@ impl DeadLetters {
 
     async fn render(
         &self,
-        mapping: &CompiledMapping,
+        (mapping, columns): (&CompiledMapping, &Mapping),
         compression: Compression,
         kept: &[Kept],
     ) -> Result<Rendered, DeadLetterError> {
-        let records: Vec<RecordContext> = kept.iter().map(|k| k.letter.record()).collect();
+        let of_records = kept.iter().filter(|k| k.letter.row.is_none());
+        let records: Vec<RecordContext> = of_records.map(|k| k.letter.record()).collect();
         let cells = match &self.templates {
             Some(pool) => pool.evaluate_batch(mapping.templates(), &records).await,
             None => Vec::new(),
         };
         let mut blocks = Blocks::new(compression)?;
         let (mut letters, mut refused) = (Vec::new(), Vec::new());
-        for (i, (kept, record)) in kept.iter().zip(&records).enumerate() {
-            let cells = cells.get(i).map(Vec::as_slice).unwrap_or_default();
-            let mut random = || (self.random)();
-            let rendered = mapping.render(record, cells, &mut random, &mut blocks.rows);
-            match rendered {
-                Ok(()) => {
-                    letters.push(kept.number);
-                    blocks.count(record.request().received)?;
+        let mut records = records.iter().enumerate();
+        for kept in kept {
+            let rendered = match &kept.letter.row {
+                Some(row) => {
+                    let rows = write_row(row, columns, &mut blocks.rows);
+                    rows.map(|()| kept.letter.request.received)
                 }
-                Err(error) => refused.push((kept.number, error.to_string())),
+                None => {
+                    let Some((i, record)) = records.next() else {
+                        break;
+                    };
+                    let cells = cells.get(i).map(Vec::as_slice).unwrap_or_default();
+                    let mut random = || (self.random)();
+                    let rendered = mapping.render(record, cells, &mut random, &mut blocks.rows);
+                    let received = record.request().received;
+                    rendered.map(|()| received).map_err(|e| e.to_string())
+                }
+            };
+            match rendered {
+                Ok(received) => {
+                    letters.push(kept.number);
+                    blocks.count(received)?;
+                }
+                Err(error) => refused.push((kept.number, error)),
             }
         }
         Ok(Rendered {
@@ -334,6 +355,18 @@ impl DeadLetters {
             tracing::warn!(%slice, %error, "the stream of a replay that failed is left");
         }
     }
+}
+
+/// A row that its table could not take, as one of the sink's table now.
+fn write_row(row: &RefusedRow, mapping: &Mapping, out: &mut Vec<u8>) -> Result<(), String> {
+    if !mapping.takes_rows_of(&row.table.mapping) {
+        return Err(
+            "it is a row that was made by other columns than the sink has now, and its record is not kept"
+                .to_owned(),
+        );
+    }
+    csv::write_row(row.cells.iter().map(|c| &c[..]), out);
+    Ok(())
 }
 
 /// Rows on their way into blocks.

@@ -3,6 +3,7 @@
 //! What can be done at once is done at once: a sink never waits for another sink's templates, for
 //! another's slice to be opened, or for another's room.
 
+mod large;
 mod outcome;
 mod rows;
 mod table;
@@ -10,16 +11,22 @@ mod table;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use forebay_model::Timestamp;
 use forebay_record::{CompiledMapping, RecordContext};
 use futures::future::join_all;
 use tokio::time::{Instant, timeout_at};
 
-pub use outcome::{Failure, Fate, Kept, REFUSALS_MAX, Refusal, Refused, SinkResult};
+pub use large::Large;
+pub use outcome::{
+    BrokenRecord, BrokenRecords, Failure, Fate, Kept, Progress, REFUSALS_MAX, Refusal, Refused,
+    SinkResult,
+};
 pub use rows::Random;
 use rows::{Evaluated, Put, Rendered, Rows, put};
 pub use table::{BranchRoute, SinkRoute, Table, Target};
 
 use crate::budget::Charge;
+use crate::lane::Lane;
 use crate::metrics::{ROWS_ACCEPTED, ROWS_DEAD, ROWS_FAILED, ROWS_REFUSED};
 use crate::pipeline::{BlockTicket, Pipeline, Wait};
 use crate::template::TemplatePool;
@@ -43,6 +50,12 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// When it came.
+    fn received(&self) -> Timestamp {
+        let first = self.records.first();
+        first.map_or(Timestamp::from_millis(0), |r| r.request().received)
+    }
+
     /// The records that sinks get, with their indices.
     fn good(&self) -> impl Iterator<Item = (usize, &RecordContext)> {
         let all = self.records.iter().enumerate();
@@ -56,7 +69,15 @@ pub struct Dispatcher {
     templates: Option<Arc<TemplatePool>>,
     random: Random,
     meters: Meters,
+    /// For reading and rendering large requests: few at a time, so that the threads that answer
+    /// small ones have the rest of the machine, and few indices of large bodies are in memory.
+    large: Arc<Lane>,
+    /// For large requests whose templates are being evaluated.
+    templated: Arc<Lane>,
 }
+
+/// Large requests whose templates are evaluated at a time: enough to keep the workers busy.
+const TEMPLATED_MAX: usize = 4;
 
 struct Meters {
     accepted: metrics::Counter,
@@ -86,7 +107,23 @@ impl Dispatcher {
     /// that have some are refused as unavailable.
     #[must_use]
     pub fn new(templates: Option<Arc<TemplatePool>>, random: Random) -> Arc<Self> {
+        Self::with_workers(templates, random, 0)
+    }
+
+    /// The same with so many threads for large requests; 0 is one for every two cores.
+    #[must_use]
+    pub fn with_workers(
+        templates: Option<Arc<TemplatePool>>,
+        random: Random,
+        workers: usize,
+    ) -> Arc<Self> {
+        let workers = match workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from) / 2,
+            workers => workers,
+        };
         Arc::new(Self {
+            large: Lane::new(workers),
+            templated: Lane::new(TEMPLATED_MAX),
             table: RwLock::default(),
             templates,
             random,
@@ -119,23 +156,44 @@ impl Dispatcher {
         table.find(project, source, secret).cloned()
     }
 
+    /// Where large requests have to wait for their turn.
+    #[must_use]
+    pub fn large(&self) -> &Arc<Lane> {
+        &self.large
+    }
+
     /// Writes the records to all sinks of the target and waits for what each sink promises. The
-    /// results are in the order of [`Target::sinks`].
-    pub async fn dispatch(&self, target: &Target, batch: Batch) -> Vec<SinkResult> {
+    /// results are in the order of [`Target::sinks`]; `progress` says when there is no way back.
+    ///
+    /// The records are few and small: they are read where they are.
+    pub async fn dispatch(
+        &self,
+        target: &Target,
+        mut batch: Batch,
+        progress: &Progress,
+    ) -> Vec<SinkResult> {
         let size: usize = batch.records.iter().map(|r| r.body().len()).sum();
         let mut steps: Vec<Step> = target
             .sinks()
             .map(|sink| match sink.pipeline() {
-                Some(pipeline) if size <= AT_ONCE_MAX => self.at_once(&pipeline, &batch),
+                Some(pipeline) if size <= AT_ONCE_MAX => self.at_once(&pipeline, &batch, progress),
                 _ => Step::Todo,
             })
             .collect();
         if steps.iter().any(|s| matches!(s, Step::Todo)) {
+            for record in &mut batch.records {
+                *record = record.unparsed();
+            }
             // Rare, and large: on the heap, so that the usual request stays small.
-            Box::pin(self.rest(target, &mut steps, &batch)).await;
+            Box::pin(self.rest(target, &mut steps, &batch, progress)).await;
         }
         let good = batch.records.len() - batch.broken.len();
         drop(batch);
+        self.finish(steps, good).await
+    }
+
+    /// Waits for the disk.
+    async fn finish(&self, steps: Vec<Step>, good: usize) -> Vec<SinkResult> {
         let mut results = Vec::with_capacity(steps.len());
         for step in steps {
             let result = match step {
@@ -178,7 +236,7 @@ impl Dispatcher {
     }
 
     /// The usual way: render, and into the open block.
-    fn at_once(&self, pipeline: &Arc<Pipeline>, batch: &Batch) -> Step {
+    fn at_once(&self, pipeline: &Arc<Pipeline>, batch: &Batch, progress: &Progress) -> Step {
         if !pipeline.mapping().templates().is_empty() {
             return Step::Todo;
         }
@@ -187,7 +245,7 @@ impl Dispatcher {
             for record in batch.good() {
                 rendered.render(pipeline, record, &[], &self.random, rows);
             }
-            match put(pipeline, rows, &mut rendered, batch) {
+            match put(pipeline, rows, &mut rendered, batch.received(), progress) {
                 Put::Done(step) => step,
                 Put::Full | Put::Retired => Step::Todo,
             }
@@ -195,7 +253,7 @@ impl Dispatcher {
     }
 
     /// Everything that has to wait for something, all of it at the same time.
-    async fn rest(&self, target: &Target, steps: &mut [Step], batch: &Batch) {
+    async fn rest(&self, target: &Target, steps: &mut [Step], batch: &Batch, progress: &Progress) {
         let todo: Vec<_> = steps
             .iter()
             .zip(target.sinks())
@@ -207,11 +265,9 @@ impl Dispatcher {
             p.as_ref()
                 .is_some_and(|p| !p.mapping().templates().is_empty())
         });
-        let plain = join_all(
-            plain
-                .into_iter()
-                .map(|(i, sink, _)| async move { (i, self.patiently(sink, batch, None).await) }),
-        );
+        let plain = join_all(plain.into_iter().map(|(i, sink, _)| async move {
+            (i, self.patiently(sink, batch, None, progress).await)
+        }));
         let templated = async {
             let mappings = templated
                 .iter()
@@ -220,10 +276,8 @@ impl Dispatcher {
             let evaluated = self.evaluate(&mappings, &batch.records).await;
             join_all(templated.iter().zip(mappings).zip(evaluated).map(
                 |(((i, sink, _), mapping), cells)| async move {
-                    (
-                        *i,
-                        self.patiently(sink, batch, Some((mapping, cells))).await,
-                    )
+                    let evaluated = Some((mapping, cells));
+                    (*i, self.patiently(sink, batch, evaluated, progress).await)
                 },
             ))
             .await
@@ -265,6 +319,7 @@ impl Dispatcher {
         sink: &SinkRoute,
         batch: &Batch,
         mut evaluated: Option<(Arc<CompiledMapping>, Vec<Vec<Evaluated>>)>,
+        progress: &Progress,
     ) -> Step {
         let deadline = Instant::now() + SLICE_WAIT;
         loop {
@@ -289,7 +344,7 @@ impl Dispatcher {
             }
             let cells = evaluated.as_ref().map(|(_, cells)| cells.as_slice());
             let rows = Rows::render(&pipeline, batch, cells, &self.random).await;
-            match rows.put(&pipeline, batch).await {
+            match rows.put(&pipeline, batch.received(), progress).await {
                 Step::Todo => {}
                 step => return step,
             }

@@ -2,26 +2,35 @@
 //!
 //! The rows and the ledger's entry are one transaction of the table, and the entry's name is a
 //! function of the file's key: an import that is repeated, after whatever has been killed, does
-//! nothing. Files of a sink are imported one at a time, oldest first (`docs/adr/0002-…`).
+//! nothing. Files of a sink are imported one at a time, oldest first (`docs/adr/0002-…`). One that its
+//! table can't take follows the sink's definition, and does not hold back later ones for ever
+//! (`docs/adr/1372-…`).
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use forebay_meta::{FileError, Mirror, Revised, keys};
+use forebay_meta::keys::{self, Key};
+use forebay_meta::{DefinitionError, FileError, Mirror};
 use forebay_model::failpoint::{self, Point};
-use forebay_model::{File, FileKey, FileState, SinkKey, Slice};
+use forebay_model::{File, FileKey, FileState, Sink, SinkKey, Slice, TableBackend, TableSink};
 use forebay_remote::staging::Staging;
 use forebay_remote::table::{Import, TableError};
 use tokio_util::sync::CancellationToken;
 
+mod queue;
 mod rows;
 mod tables;
 
 pub use tables::Tables;
 
+use crate::dead_letter::DeadLetters;
 use crate::deliver::{AttemptError, Delivery, WorkConfig, work};
 use crate::metrics;
 use crate::upload::Uploader;
+
+/// What a file is imported by, in the words of a failure.
+const AS_OPENED: &str = "as the sink was when the file was opened";
+const IN_FORCE: &str = "as the sink is now";
 
 /// Imports files. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -33,6 +42,8 @@ pub struct Importer {
     uploader: Uploader,
     cluster_id: Arc<str>,
     config: WorkConfig,
+    /// Where rows go that somebody has given up.
+    dead_letters: Option<DeadLetters>,
 }
 
 impl From<TableError> for AttemptError {
@@ -63,22 +74,36 @@ impl Importer {
             uploader,
             cluster_id: cluster_id.into(),
             config,
+            dead_letters: None,
         }
+    }
+
+    /// With where rows go that somebody has given up; without it they wait.
+    #[must_use]
+    pub fn with_dead_letters(mut self, dead_letters: DeadLetters) -> Self {
+        self.dead_letters = Some(dead_letters);
+        self
     }
 
     /// Imports until `stop`; what is under way then is finished.
     pub async fn run(self, stop: CancellationToken) {
-        let (files, fill) =
-            Mirror::<File>::new(Arc::clone(self.delivery.repo.store()), keys::FILES);
+        let store = self.delivery.repo.store();
+        let (files, fill) = Mirror::<File>::new(Arc::clone(store), keys::FILES);
         let filling = tokio::spawn(fill.run(stop.clone()));
+        let (sinks, fill) = Mirror::<Sink>::new(Arc::clone(store), keys::SINKS);
+        let filling_sinks = tokio::spawn(fill.run(stop.clone()));
         let changes = tokio::sync::Mutex::new(files.changes());
         let due = |busy: &HashSet<FileKey>| {
-            let snapshot = files.snapshot();
-            let waiting = snapshot
+            let (files, sinks) = (files.snapshot(), sinks.snapshot());
+            let defined = |sink: &SinkKey| {
+                let sink = sinks.entries.get(&Key::Sink(sink).to_string());
+                sink.map(|s| s.revision)
+            };
+            let closed = files
                 .entries
                 .values()
                 .filter(|f| f.state > FileState::Writing);
-            self.oldest_of_each_sink(waiting, busy)
+            queue::next_of_each_sink(closed, busy, defined, self.delivery.clock.now())
         };
         let changed = || async { changes.lock().await.next().await.is_ok() };
         let act = |key: FileKey| {
@@ -86,32 +111,11 @@ impl Importer {
             async move { this.attempt(&key).await }
         };
         work(&stop, &self.config, changed, due, act).await;
-        if let Err(error) = filling.await {
-            tracing::error!(%error, "the mirror of files ended");
-        }
-    }
-
-    /// The oldest closed file of each sink, if it is in staging, due, and no file of the sink is
-    /// being imported. One whose slices are not all uploaded holds back the later ones.
-    fn oldest_of_each_sink<'f>(
-        &self,
-        waiting: impl Iterator<Item = &'f Revised<Arc<File>>>,
-        busy: &HashSet<FileKey>,
-    ) -> Vec<crate::deliver::Due<FileKey>> {
-        let mut oldest: BTreeMap<&SinkKey, &Revised<Arc<File>>> = BTreeMap::new();
-        for file in waiting {
-            let first = oldest.entry(&file.key.sink).or_insert(file);
-            if file.key.opened_at < first.key.opened_at {
-                *first = file;
+        for filling in [filling, filling_sinks] {
+            if let Err(error) = filling.await {
+                tracing::error!(%error, "a mirror of the importer ended");
             }
         }
-        let busy: HashSet<&SinkKey> = busy.iter().map(|k| &k.sink).collect();
-        let now = self.delivery.clock.now();
-        let due = oldest
-            .values()
-            .filter(|f| f.state == FileState::Importing && f.retry.is_due(now))
-            .filter(|f| !busy.contains(&f.key.sink));
-        due.map(|f| (f.key.clone(), f.revision)).collect()
     }
 
     /// One attempt, and its outcome in the store.
@@ -125,12 +129,17 @@ impl Importer {
                 return;
             }
         };
+        if file.dead_rows.is_some() {
+            self.reject(&file).await;
+            return;
+        }
         let imported = self.config.within("import", self.import(&file)).await;
         let now = self.delivery.clock.now();
         let noted = match imported {
-            Ok(rows) => {
+            Ok((rows, by)) => {
                 metrics::imported(rows);
-                let noted = self.delivery.repo.file_imported(key, rows, now).await;
+                let repo = &self.delivery.repo;
+                let noted = repo.file_imported_by(key, rows, Some(&by), now).await;
                 failpoint::at(Point::ImportNoted);
                 noted
             }
@@ -147,44 +156,206 @@ impl Importer {
         }
     }
 
-    /// Brings the file's rows into its table, once. Returns how many it has.
-    async fn import(&self, file: &File) -> Result<u64, AttemptError> {
-        let table = self.tables.get(file.table.backend).ok_or_else(|| {
+    /// Whether a ledger knows the file after all, which is noted then.
+    async fn was_imported(&self, file: &File) -> Result<bool, AttemptError> {
+        if file.dead_rows.as_ref().is_some_and(|d| d.moved > 0) {
+            return Ok(false);
+        }
+        let id = import_id(&self.cluster_id, &file.key);
+        let own = Some(file.table.clone());
+        let in_force = self.in_force(file).await?;
+        for by in own.into_iter().chain(in_force) {
+            // One that is not here can't be asked, and whoever gives the file up knows that.
+            let Some(table) = self.tables.get(by.backend) else {
+                continue;
+            };
+            if let Some(rows) = table.settled(&id).await? {
+                let (repo, by) = (&self.delivery.repo, resolved(&by, table.backend()));
+                let now = self.delivery.clock.now();
+                let noted = repo.file_imported_by(&file.key, rows, Some(&by), now);
+                noted.await.map_err(AttemptError::retryable)?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Makes the file's rows dead letters.
+    async fn reject(&self, file: &File) {
+        let rejecting = self.config.within("move to the dead letters", async {
+            let dead_letters = self
+                .dead_letters
+                .as_ref()
+                .ok_or_else(|| AttemptError::retryable("this node keeps no dead letters"))?;
+            if self.was_imported(file).await? {
+                return Ok(());
+            }
+            let slices = self.slices(&file.key).await?;
+            // What is in a letter is in no transaction that could be undone.
+            let damaged = rows::damaged(&self.staging, &slices).await;
+            if let Some(slice) = damaged.map_err(AttemptError::retryable)? {
+                let found = TableError::Retryable(format!(
+                    "the staged slice {} is not as it was uploaded",
+                    slice.staging_path
+                ));
+                return Err(self.write_again(&slice, &found).await?);
+            }
+            let columns = file.table.mapping.columns.len();
+            let (rows, _) = rows::rows(self.staging.clone(), slices, columns);
+            dead_letters.take_rows(file, rows).await
+        });
+        let Err(error) = rejecting.await else {
+            return;
+        };
+        tracing::warn!(file = %file.key, %error, "rows could not be made dead letters");
+        let failure = self.delivery.failure(error);
+        let repo = &self.delivery.repo;
+        let noted = repo.file_failed(&file.key, &failure, self.delivery.clock.now());
+        if let Err(error) = noted.await {
+            tracing::warn!(file = %file.key, %error, "the outcome could not be noted");
+        }
+    }
+
+    /// Brings the file's rows into its table, once: by the definition that it was opened with, or,
+    /// if the table can't take them so, by the one in force. Returns how many rows it has, and what
+    /// they were imported by.
+    async fn import(&self, file: &File) -> Result<(u64, TableSink), AttemptError> {
+        let slices = self.slices(&file.key).await?;
+        let mut tried: Vec<(&str, TableSink)> = Vec::new();
+        let mut failure = String::new();
+        if file.retry.attempt > 0 {
+            let in_force = self.in_force(file).await?;
+            tried.extend(in_force.map(|by| (IN_FORCE, by)));
+        }
+        let own = (AS_OPENED, file.table.clone());
+        if file.retry.parked {
+            // Somebody has changed it since, most likely because of this file.
+            tried.push(own);
+        } else {
+            tried.insert(0, own);
+        }
+        let mut next = 0;
+        while let Some((what, by)) = tried.get(next).cloned() {
+            if file.retry.attempt > 0 || next > 0 {
+                if let Some(done) = self.done_before(file, &tried).await? {
+                    return Ok(done);
+                }
+            }
+            match self.import_by(file, &by, &slices).await {
+                Err(error) if error.is_terminal() => {
+                    let divider = if failure.is_empty() { "" } else { "; " };
+                    failure += &format!("{divider}{what}: {error}");
+                }
+                other => return other,
+            }
+            next += 1;
+            if next == tried.len()
+                && next == 1
+                && let Some(by) = self.in_force(file).await?
+            {
+                tried.push((IN_FORCE, by));
+            }
+        }
+        if tried.len() == 1 {
+            let prefix = format!("{AS_OPENED}: ");
+            failure = failure.trim_start_matches(&prefix).to_owned();
+        }
+        Err(AttemptError::terminal(failure))
+    }
+
+    /// The sink's definition, if it is another one than the file was opened with and the file's
+    /// rows are rows of it.
+    async fn in_force(&self, file: &File) -> Result<Option<TableSink>, AttemptError> {
+        let sink = match self.delivery.repo.sink(&file.key.sink).await {
+            Ok(sink) => sink,
+            Err(DefinitionError::SinkNotFound(_)) => return Ok(None),
+            Err(e) => return Err(AttemptError::retryable(e)),
+        };
+        let own = &file.table;
+        let table = sink
+            .target
+            .table()
+            .filter(|table| *table != own && table.mapping.takes_rows_of(&own.mapping));
+        Ok(table.cloned())
+    }
+
+    /// What the ledgers say of an import whose answer did not get here, or that was made before the
+    /// table became one that can't take it. No ledger may be left out: rows that are in one table
+    /// must not go into another.
+    async fn done_before(
+        &self,
+        file: &File,
+        tried: &[(&str, TableSink)],
+    ) -> Result<Option<(u64, TableSink)>, AttemptError> {
+        let id = import_id(&self.cluster_id, &file.key);
+        for (_, by) in tried {
+            let Some(table) = self.tables.get(by.backend) else {
+                if tried.iter().all(|(_, other)| other.backend == by.backend) {
+                    return Ok(None);
+                }
+                let backend = by.backend.name();
+                return Err(AttemptError::terminal(format!(
+                    "the table backend \"{backend}\" is not configured on this node: its ledger has to say whether the file was imported there"
+                )));
+            };
+            if let Some(rows) = table.settled(&id).await? {
+                return Ok(Some((rows, resolved(by, table.backend()))));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Brings the file's rows into a table, once.
+    async fn import_by(
+        &self,
+        file: &File,
+        by: &TableSink,
+        slices: &[Slice],
+    ) -> Result<(u64, TableSink), AttemptError> {
+        let table = self.tables.get(by.backend).ok_or_else(|| {
             AttemptError::terminal(format!(
                 "the table backend \"{}\" is not configured on this node",
-                file.table.backend.name()
+                by.backend.name()
             ))
         })?;
         let import = Import {
             id: import_id(&self.cluster_id, &file.key),
-            table: file.table.table.clone(),
-            mapping: file.table.mapping.clone(),
+            table: by.table.clone(),
+            mapping: by.mapping.clone(),
         };
-        let slices = self.slices(&file.key).await?;
         table.prepare(&import.table, &import.mapping).await?;
         failpoint::at(Point::TablePrepared);
         let columns = import.mapping.columns.len();
-        let (rows, unreadable) = rows::rows(self.staging.clone(), slices, columns);
+        let (rows, unreadable) = rows::rows(self.staging.clone(), slices.to_vec(), columns);
         match table.import(&import, rows).await {
             Ok(done) => {
                 if done.replaced_cells > 0 {
                     let cells = done.replaced_cells;
                     tracing::warn!(file = %file.key, cells, "cells had bytes that no table can hold, they were replaced");
                 }
-                Ok(done.rows)
+                Ok((done.rows, resolved(by, table.backend())))
             }
             Err(error) => {
-                let Some(slice) = unreadable.take() else {
-                    return Err(error.into());
-                };
-                self.write_again(&slice, &error).await
+                let mut unreadable = unreadable.take();
+                if unreadable.is_none() && !error.is_retryable() {
+                    let found = rows::damaged(&self.staging, slices).await;
+                    unreadable = found.map_err(AttemptError::retryable)?;
+                }
+                match unreadable {
+                    None => Err(error.into()),
+                    Some(slice) => Err(self.write_again(&slice, &error).await?),
+                }
             }
         }
     }
 
     /// An object is missing in staging, or is not what was written. The log still has the slice:
     /// the object is written anew and the import tried again, soon.
-    async fn write_again(&self, slice: &Slice, error: &TableError) -> Result<u64, AttemptError> {
+    async fn write_again(
+        &self,
+        slice: &Slice,
+        error: &TableError,
+    ) -> Result<AttemptError, AttemptError> {
         tracing::warn!(slice = %slice.key, %error, "the slice is uploaded again");
         let uploaded = self
             .uploader
@@ -194,13 +365,13 @@ impl Importer {
         // The log may have lost records since: the next attempt must not look for them.
         let repo = &self.delivery.repo;
         let noted = repo
-            .slice_uploaded_again(&slice.key, uploaded.bytes, uploaded.lost_records)
+            .slice_uploaded_again(&slice.key, uploaded.staged, uploaded.lost_records)
             .await;
         let reason = match noted {
             Ok(_) => format!("{error}; it was uploaded again"),
             Err(e) => format!("{error}; it was uploaded again, which could not be noted: {e}"),
         };
-        Err(AttemptError::retryable(reason))
+        Ok(AttemptError::retryable(reason))
     }
 
     /// The file's slices in the order in which they were opened.
@@ -219,6 +390,14 @@ impl Importer {
             (a.key.opened_at, &a.key.volume).cmp(&(b.key.opened_at, &b.key.volume))
         });
         Ok(slices)
+    }
+}
+
+/// A definition with the backend that its own stands for here.
+fn resolved(by: &TableSink, backend: TableBackend) -> TableSink {
+    TableSink {
+        backend,
+        ..by.clone()
     }
 }
 

@@ -5,17 +5,14 @@
 //! newer metadata of the same sink. Otherwise it may be the only copy of something: it is kept and
 //! reported (`docs/adr/0004-…`).
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
-use forebay_log::Log;
+use forebay_log::{Item, Log, ReadError, StreamId};
 use forebay_meta::repo::letters::LetterOwner;
 use forebay_meta::{FileError, Mirror, keys};
 use forebay_model::failpoint::{self, Point};
-use forebay_model::{
-    File, FileKey, SinkKey, Slice, SliceKey, Span, TableBackend, Timestamp, VolumeId, out_of_range,
-};
+use forebay_model::{SinkKey, Slice, SliceKey, Span, Timestamp, VolumeId, out_of_range};
 use forebay_remote::staging::Staging;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,14 +20,14 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::deliver::Delivery;
-use crate::import::{Tables, import_id};
+use crate::import::Tables;
 use crate::metrics;
 use crate::pipeline::letter_sink;
 use crate::topic::topic_sink;
 
-/// A file's ledger entry is kept so long after the file was imported: no import of it can be under
-/// way any more then.
-const LEDGER_KEPT: Duration = Duration::from_secs(20);
+mod ledger;
+
+use ledger::Ledgers;
 
 /// How often things are taken away.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -39,6 +36,9 @@ pub struct JanitorConfig {
     /// How often everything is looked through. What was just imported is taken away at once.
     /// 1s to 1h.
     pub interval: Span,
+    /// How often all imports that are remembered are looked up in the ledgers of their tables; the
+    /// newest one is every `interval`. 1s to 24h.
+    pub ledger_interval: Span,
 }
 
 impl JanitorConfig {
@@ -46,7 +46,9 @@ impl JanitorConfig {
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         let interval = out_of_range("interval", self.interval, Span::secs(1), Span::hours(1));
-        interval.into_iter().collect()
+        let (least, most) = (Span::secs(1), Span::hours(24));
+        let ledger = out_of_range("ledgerInterval", self.ledger_interval, least, most);
+        interval.into_iter().chain(ledger).collect()
     }
 }
 
@@ -54,6 +56,7 @@ impl Default for JanitorConfig {
     fn default() -> Self {
         Self {
             interval: Span::secs(20),
+            ledger_interval: Span::mins(10),
         }
     }
 }
@@ -65,12 +68,10 @@ pub struct Janitor {
     log: Log,
     volume: VolumeId,
     staging: Staging,
-    tables: Tables,
-    cluster_id: Arc<str>,
+    ledgers: Ledgers,
     config: JanitorConfig,
     /// Slices whose stream and object are gone, of files that are still remembered.
     cleaned: HashSet<SliceKey>,
-    forgotten: HashSet<FileKey>,
 }
 
 impl Janitor {
@@ -85,18 +86,25 @@ impl Janitor {
         cluster_id: &str,
         config: JanitorConfig,
     ) -> Self {
-        let (cleaned, forgotten) = (HashSet::new(), HashSet::new());
-        let cluster_id = cluster_id.into();
+        let ledgers = Ledgers {
+            delivery: delivery.clone(),
+            log: log.clone(),
+            volume: volume.clone(),
+            staging: staging.clone(),
+            tables,
+            cluster_id: cluster_id.into(),
+            interval: config.ledger_interval,
+            next: None,
+            reopened: HashSet::new(),
+        };
         Self {
             delivery,
             log,
             volume,
             staging,
-            tables,
-            cluster_id,
+            ledgers,
             config,
-            cleaned,
-            forgotten,
+            cleaned: HashSet::new(),
         }
     }
 
@@ -139,12 +147,14 @@ impl Janitor {
         let known: HashSet<&SliceKey> = imported.iter().map(|s| &s.key).collect();
         self.cleaned.retain(|key| known.contains(key));
         for slice in imported {
-            if self.cleaned.contains(&slice.key) {
+            if self.cleaned.contains(&slice.key) || self.is_reopened(&slice.key).await {
                 continue;
             }
             failpoint::at(Point::TrimBegun);
-            if slice.key.volume == self.volume {
-                self.delete_stream(&slice.key.to_string()).await;
+            match self.has_more(slice).await {
+                Some(true) => {}
+                Some(false) => self.delete_stream(&slice.key.to_string()).await,
+                None => continue,
             }
             if !slice.is_empty
                 && let Err(error) = self.staging.delete(&slice.staging_path).await
@@ -154,6 +164,51 @@ impl Janitor {
             }
             failpoint::at(Point::ObjectDeleted);
             self.cleaned.insert(slice.key.clone());
+        }
+    }
+
+    /// Whether a slice's stream has records that were not imported. What the store has counted as
+    /// lost may turn up again when the right disk is mounted. `None` when it can't be told now.
+    async fn has_more(&self, slice: &Slice) -> Option<bool> {
+        let stream = self.log.find(&slice.key.to_string());
+        let Some(stats) = stream.and_then(|id| self.log.stats(id)) else {
+            return Some(false);
+        };
+        let imported = slice.statistics.records;
+        if stats.records <= imported {
+            return Some(false);
+        }
+        // What was found damaged may still be counted: only what can be read is a reason to keep it.
+        let log = self.log.clone();
+        let count = tokio::task::spawn_blocking(move || readable(&log, stats.id));
+        let counted = count.await.map_err(|e| e.to_string());
+        let counted = counted.and_then(|count| count.map_err(|e| e.to_string()));
+        let in_log = match counted {
+            Ok(in_log) => in_log,
+            Err(error) => {
+                tracing::warn!(slice = %slice.key, error, "a stream could not be read, it is kept for now");
+                return None;
+            }
+        };
+        if in_log > imported {
+            tracing::error!(
+                stream = stats.name,
+                in_log,
+                imported,
+                "a stream has records that were counted as lost when its slice was imported; it is kept, `forebay log deliver` brings them into a sink"
+            );
+        }
+        Some(in_log > imported)
+    }
+
+    /// Whether its file is to be imported again, which needs all that would be taken away here.
+    async fn is_reopened(&mut self, slice: &SliceKey) -> bool {
+        if !self.ledgers.reopened.contains(slice) {
+            return false;
+        }
+        match self.delivery.repo.imported_file(&slice.file).await {
+            Ok(_) => !self.ledgers.reopened.remove(slice),
+            Err(_) => true,
         }
     }
 
@@ -172,12 +227,26 @@ impl Janitor {
     }
 
     async fn look_through(&mut self, imported: &[Arc<Slice>]) {
+        if let Err(error) = self.delivered_streams().await {
+            tracing::warn!(%error, "streams that were delivered could not be listed");
+        }
         if let Err(error) = self.unknown_streams(imported).await {
             tracing::warn!(%error, "streams could not be compared with the store");
         }
-        if let Err(error) = self.forget_imports().await {
-            tracing::warn!(%error, "old ledger entries could not be listed");
+        if let Err(error) = self.ledgers.look().await {
+            tracing::warn!(%error, "imported files could not be listed");
         }
+    }
+
+    /// Streams that `forebay log deliver` has brought in, where it did not come to delete them.
+    async fn delivered_streams(&self) -> Result<(), FileError> {
+        for mark in self.delivery.repo.delivered_streams(&self.volume).await? {
+            self.delete_stream(&mark.stream).await;
+            if self.log.find(&mark.stream).is_none() {
+                self.delivery.repo.forget_delivered(&mark).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Streams whose slice is neither on its way nor imported.
@@ -223,7 +292,7 @@ impl Janitor {
                 unknown += 1;
                 tracing::warn!(
                     stream = name,
-                    "the store does not know this stream, it is kept"
+                    "the store does not know this stream, it is kept; `forebay log deliver` brings it into a sink"
                 );
             }
         }
@@ -252,43 +321,15 @@ impl Janitor {
             }
         }
     }
+}
 
-    /// Ledger entries of files that nobody will ever import again.
-    async fn forget_imports(&mut self) -> Result<(), FileError> {
-        let files = self.delivery.repo.imported_files(None).await?;
-        let now = self.delivery.clock.now();
-        self.forgotten
-            .retain(|key| files.iter().any(|f| f.key == *key));
-        let is_old = |file: &File| {
-            file.imported_at
-                .is_some_and(|at| now.since(at) >= LEDGER_KEPT)
-        };
-        let mut by_backend: BTreeMap<TableBackend, Vec<&FileKey>> = BTreeMap::new();
-        for file in files
-            .iter()
-            .filter(|f| is_old(f) && !self.forgotten.contains(&f.key))
-        {
-            by_backend
-                .entry(file.table.backend)
-                .or_default()
-                .push(&file.key);
+/// Records of a stream that can be read.
+fn readable(log: &Log, stream: StreamId) -> Result<u64, ReadError> {
+    let mut records = 0;
+    for item in log.reader(stream, 0)? {
+        if let Item::Block(block) = item? {
+            records += u64::from(block.records);
         }
-        for (backend, keys) in by_backend {
-            let Some(table) = self.tables.get(backend) else {
-                continue;
-            };
-            let ids: Vec<String> = keys
-                .iter()
-                .map(|k| import_id(&self.cluster_id, k))
-                .collect();
-            match table.forget(&ids).await {
-                Ok(()) => {
-                    failpoint::at(Point::LedgerForgotten);
-                    self.forgotten.extend(keys.into_iter().cloned());
-                }
-                Err(error) => tracing::warn!(%error, "old ledger entries could not be removed"),
-            }
-        }
-        Ok(())
     }
+    Ok(records)
 }

@@ -53,6 +53,9 @@ pub const IMPORTED_ROWS: &str = "forebay_imported_rows_total";
 /// Attempts to import that failed.
 pub const IMPORTS_FAILED: &str = "forebay_imports_failed_total";
 
+/// Rows that tables had confirmed and that their ledgers lack.
+pub const VANISHED_ROWS: &str = "forebay_vanished_rows_total";
+
 /// Messages of a topic that were acknowledged, by `sink`.
 pub const TOPIC_ACCEPTED: &str = "forebay_topic_accepted_total";
 /// Messages that its provider has confirmed, by `sink`.
@@ -133,6 +136,11 @@ pub(crate) fn imported(rows: u64) {
 /// An import failed.
 pub(crate) fn import_failed() {
     metrics::counter!(IMPORTS_FAILED).increment(1);
+}
+
+/// A table has lost rows that it had confirmed.
+pub(crate) fn vanished(rows: u64) {
+    metrics::counter!(VANISHED_ROWS).increment(rows);
 }
 
 /// Tells the recorder what each name means.
@@ -233,5 +241,10 @@ fn describe_delivery() {
         IMPORTS_FAILED,
         Unit::Count,
         "Attempts to import a file that failed."
+    );
+    describe_counter!(
+        VANISHED_ROWS,
+        Unit::Count,
+        "Rows that tables had confirmed and that their ledgers lack: imported again, or lost."
     );
 }

@@ -5,14 +5,15 @@
 //! are as many as the log has counted.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 use forebay_log::Log;
 use forebay_meta::{FileError, Mirror, keys};
 use forebay_model::failpoint::{self, Point};
-use forebay_model::{Slice, SliceKey, SliceState, VolumeId};
+use forebay_model::{Slice, SliceKey, SliceState, Staged, VolumeId};
 use forebay_remote::staging::{Staging, StagingErrorKind};
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -27,8 +28,8 @@ const CHUNKS: usize = 4;
 /// A slice's object in staging.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Uploaded {
-    /// Its size.
-    pub bytes: u64,
+    /// As it was written.
+    pub staged: Staged,
     /// Records that the log had counted and that are damaged by now.
     pub lost_records: u64,
 }
@@ -71,11 +72,12 @@ impl Uploader {
         let due = |_: &std::collections::HashSet<SliceKey>| {
             let now = self.delivery.clock.now();
             let snapshot = slices.snapshot();
-            let ours = snapshot.entries.values().filter(|s| {
-                s.state == SliceState::Uploading
-                    && s.key.volume == self.volume
-                    && s.retry.is_due(now)
-            });
+            // Of whatever volume: the store has one node. What was written when the log's volume had
+            // another id is in this log, or nowhere.
+            let ours = snapshot
+                .entries
+                .values()
+                .filter(|s| s.state == SliceState::Uploading && s.retry.is_due(now));
             ours.map(|s| (s.key.clone(), s.revision)).collect()
         };
         let changed = || async { changes.lock().await.next().await.is_ok() };
@@ -105,11 +107,11 @@ impl Uploader {
         let noted = match uploaded {
             Ok(object) => {
                 failpoint::at(Point::UploadWritten);
-                metrics::uploaded(object.bytes);
+                metrics::uploaded(object.staged.bytes);
                 let noted = self
                     .delivery
                     .repo
-                    .slice_uploaded(key, object.bytes, object.lost_records, now)
+                    .slice_uploaded(key, object.staged, object.lost_records, now)
                     .await;
                 failpoint::at(Point::UploadNoted);
                 noted
@@ -147,7 +149,16 @@ impl Uploader {
         let compression = slice.compression;
         let reading =
             tokio::task::spawn_blocking(move || blocks::read(reader, compression, &sender));
-        let chunks = futures::stream::poll_fn(move |context| receiver.poll_recv(context)).boxed();
+        let chunks = futures::stream::poll_fn(move |context| receiver.poll_recv(context));
+        let sum = Arc::new(AtomicU32::new(0));
+        let chunks = chunks.inspect_ok({
+            let sum = Arc::clone(&sum);
+            move |bytes| {
+                let before = sum.load(Ordering::Relaxed);
+                sum.store(crc32c::crc32c_append(before, bytes), Ordering::Relaxed);
+            }
+        });
+        let chunks = chunks.boxed();
         let put = self.staging.put(&slice.staging_path, chunks).await;
         let read = reading.await.map_err(AttemptError::retryable)?;
         let bytes = put.map_err(|e| match (e.kind(), &read) {
@@ -164,8 +175,9 @@ impl Uploader {
             )));
         }
         let lost_records = read.lost.saturating_sub(slice.statistics.lost_records);
+        let crc32c = sum.load(Ordering::Relaxed);
         Ok(Uploaded {
-            bytes,
+            staged: Staged { bytes, crc32c },
             lost_records,
         })
     }

@@ -9,23 +9,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use forebay_flow::dead_letter::{DeadLetters, Which};
 use forebay_flow::deliver::{Delivery, WorkConfig};
 use forebay_flow::import::{Importer, Tables};
 use forebay_flow::janitor::{Janitor, JanitorConfig};
+use forebay_flow::pipeline::LocalLog;
 use forebay_flow::upload::Uploader;
 use forebay_log::{Log, LogConfig, NewBlock, StdEnv};
 use forebay_meta::{EmbeddedOptions, EmbeddedStore, Repo, SinkContent, SourceContent};
 use forebay_model::{
     Backoff, BranchId, BranchKey, By, Column, ColumnKind, Compression, FileKey, ManualClock,
     Mapping, ProjectId, SinkId, SinkKey, SinkSettings, Slice, SliceState, SourceId, SourceKey,
-    SourceKind, Stamp, Statistics, TableBackend, TableSink, Timestamp, VolumeId,
+    SourceKind, Span, Stamp, Statistics, TableBackend, TableSink, Timestamp, VolumeId,
 };
-use forebay_record::{Encoder, csv};
+use forebay_record::{Encoder, Limits, csv};
 use forebay_remote::staging::{LocalStaging, Staging, StagingConfig};
 use forebay_remote::table::sqlite::{SqliteConfig, SqliteTable};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+const COMPRESSION: &str = "storage.level.local.encoding.compression.type";
 
 struct World {
     dir: TempDir,
@@ -78,6 +82,11 @@ fn sink_key() -> SinkKey {
 impl World {
     /// A store with one sink and its open file, an empty log, staging and a database.
     async fn new() -> Self {
+        Self::with("gzip").await
+    }
+
+    /// The same with another compression.
+    async fn with(compression: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = EmbeddedStore::open(dir.path(), EmbeddedOptions::default()).unwrap();
         let repo = Repo::new(Arc::new(store), SinkSettings::default());
@@ -105,7 +114,7 @@ impl World {
             name: "snk".into(),
             description: String::new(),
             target: table.into(),
-            settings: [].into(),
+            settings: [(COMPRESSION.to_owned(), compression.into())].into(),
         };
         repo.create_sink(&key, sink, "New sink.", &[volume()], &stamp())
             .await
@@ -136,7 +145,6 @@ impl World {
     async fn append(&self, blocks: u32, rows: u32) {
         let stream = self.log.stream(&self.slice.key.to_string()).unwrap();
         let mut encoder = Encoder::new(self.slice.compression).unwrap();
-        assert!(matches!(self.slice.compression, Compression::Gzip { .. }));
         for block in 0..blocks {
             let mut raw = Vec::new();
             for row in 0..rows {
@@ -151,7 +159,11 @@ impl World {
             let new = NewBlock {
                 stream,
                 records: rows,
-                codec: 1,
+                codec: match self.slice.compression {
+                    Compression::None => 0,
+                    Compression::Gzip { .. } => 1,
+                    Compression::Zstd { .. } => 2,
+                },
                 raw_len,
                 first_at_ms: 1,
                 last_at_ms: 2,
@@ -190,6 +202,67 @@ impl World {
         }
     }
 
+    fn letters(&self) -> DeadLetters {
+        DeadLetters {
+            repo: self.repo.clone(),
+            log: self.log.clone(),
+            volume: volume(),
+            appender: Arc::new(LocalLog::new(self.log.clone(), volume())),
+            clock: self.clock.clone(),
+            templates: None,
+            random: Arc::new(|| 0),
+            limits: Limits::default(),
+            turn: Arc::default(),
+        }
+    }
+
+    /// The sink with columns of other names, or other ones.
+    async fn define(&self, columns: &[&str], table: &str) {
+        let column = |name: &&str| Column {
+            name: (*name).to_owned(),
+            primary_key: false,
+            kind: ColumnKind::Body,
+        };
+        let target = TableSink {
+            backend: TableBackend::Keboola,
+            table: table.parse().unwrap(),
+            mapping: Mapping {
+                columns: columns.iter().map(column).collect(),
+            },
+        };
+        let change = |content: &mut SinkContent| {
+            content.target = target.clone().into();
+            Ok(())
+        };
+        self.repo
+            .update_sink(&sink_key(), "Changed.", &[volume()], &stamp(), change)
+            .await
+            .unwrap();
+    }
+
+    fn sql(&self, sql: &str) {
+        let db = rusqlite::Connection::open(sqlite(self.dir.path()).path).unwrap();
+        db.busy_timeout(Duration::from_secs(5)).unwrap();
+        db.execute_batch(sql).unwrap();
+    }
+
+    /// In staging and ready for its import.
+    async fn upload(&self) {
+        let complete = self.repo.slice(&self.slice.key).await.unwrap();
+        let object = self.uploader().upload(&complete).await.unwrap();
+        let now = self.clock.now_plus(1);
+        self.repo
+            .slice_uploaded(&self.slice.key, object.staged, 0, now)
+            .await
+            .unwrap();
+        self.repo.file_importing(&self.file, now).await.unwrap();
+    }
+
+    async fn failure(&self) -> Option<String> {
+        let file = self.repo.file(&self.file).await.ok()?;
+        file.value.retry.reason
+    }
+
     fn uploader(&self) -> Uploader {
         Uploader::new(
             self.delivery(),
@@ -213,7 +286,8 @@ impl World {
             uploader.clone(),
             "cluster",
             WorkConfig::default(),
-        );
+        )
+        .with_dead_letters(self.letters());
         let janitor = Janitor::new(
             self.delivery(),
             self.log.clone(),
@@ -221,7 +295,10 @@ impl World {
             staging,
             tables,
             "cluster",
-            JanitorConfig::default(),
+            JanitorConfig {
+                interval: Span::secs(1),
+                ledger_interval: Span::secs(1),
+            },
         );
         tasks.spawn(uploader.run(stop.clone()));
         tasks.spawn(importer.run(stop.clone()));
@@ -260,6 +337,15 @@ impl World {
             bytes[at] ^= 0xff;
         }
         std::fs::write(&path, bytes).unwrap();
+    }
+
+    /// No rows when there is no table.
+    fn rows_or_none(&self) -> Vec<(String, String)> {
+        let db = rusqlite::Connection::open(sqlite(self.dir.path()).path).unwrap();
+        if db.table_exists(None, "in.b.t").unwrap() {
+            return self.rows();
+        }
+        Vec::new()
     }
 
     fn rows(&self) -> Vec<(String, String)> {
@@ -346,7 +432,7 @@ async fn an_object_that_staging_has_lost_or_damaged_is_written_again() {
     assert_eq!(object.lost_records, 0);
     world
         .repo
-        .slice_uploaded(&world.slice.key, object.bytes, 0, world.clock.now_plus(1))
+        .slice_uploaded(&world.slice.key, object.staged, 0, world.clock.now_plus(1))
         .await
         .unwrap();
     let path = world
@@ -402,7 +488,7 @@ async fn what_staging_and_log_have_both_lost_is_counted_and_the_rest_is_imported
     let object = world.uploader().upload(&complete).await.unwrap();
     world
         .repo
-        .slice_uploaded(&world.slice.key, object.bytes, 0, world.clock.now_plus(1))
+        .slice_uploaded(&world.slice.key, object.staged, 0, world.clock.now_plus(1))
         .await
         .unwrap();
     world
@@ -474,4 +560,213 @@ async fn an_import_that_was_done_before_a_crash_is_not_done_again() {
     assert!(again.already_done);
     assert_eq!(again.rows, 20);
     assert_eq!(world.rows(), world_before);
+}
+
+/// Done to an object in staging, and whether it can still be read as rows.
+type Damage = (&'static str, fn(&mut Vec<u8>));
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_with_other_bytes_than_were_uploaded_is_never_imported() {
+    let damages: [Damage; 5] = [
+        ("a cell has another letter", |b| {
+            let at = b
+                .iter()
+                .position(|b| *b == b'x' || *b == b't')
+                .unwrap_or(40);
+            b[at] ^= 1;
+        }),
+        ("cut", |b| b.truncate(b.len() / 2)),
+        ("without its last row", |b| {
+            let end = b.len() - 1;
+            let at = b[..end].iter().rposition(|b| *b == b'\n').unwrap_or(end);
+            b.truncate(at + 1);
+        }),
+        ("longer", |b| b.extend_from_within(..)),
+        ("empty", Vec::clear),
+    ];
+    for compression in ["none", "gzip", "zstd"] {
+        for (what, damage) in damages {
+            let world = World::with(compression).await;
+            world.append(1, 50).await;
+            world.close(50, csv_bytes(50)).await;
+            world.upload().await;
+            let path = world.dir.path().join("staging");
+            let path = path.join(&world.slice.staging_path);
+            let mut bytes = std::fs::read(&path).unwrap();
+            let before = bytes.clone();
+            damage(&mut bytes);
+            assert_ne!(bytes, before);
+            std::fs::write(&path, &bytes).unwrap();
+            world
+                .run_until(|| async { world.failure().await.is_some() })
+                .await;
+            let why = world.failure().await.unwrap();
+            assert!(
+                why.contains("uploaded again"),
+                "{compression}, {what}: {why}"
+            );
+            assert_eq!(std::fs::read(&path).unwrap(), before);
+            world.clock.advance(Duration::from_secs(3));
+            world.run_until(|| world.is_imported()).await;
+            let rows = world.rows();
+            assert_eq!(rows.len(), 50, "{compression}, {what}");
+            assert!(
+                rows.iter()
+                    .all(|(_, text)| text == "a \"text\"\nof two lines")
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_its_table_has_lost_is_done_again_while_somebody_has_the_rows() {
+    let world = World::new().await;
+    world.append(2, 10).await;
+    world.close(20, csv_bytes(20)).await;
+    world.upload().await;
+    // The importer alone, so that nothing is taken away: the process dies right after it.
+    let table = world.tables.get(TableBackend::Sqlite).unwrap();
+    let id = format!("cluster/{}", world.file);
+    let now = world.clock.now_plus(1);
+    world
+        .repo
+        .file_imported(&world.file, 20, now)
+        .await
+        .unwrap();
+    assert_eq!(table.imported(&id).await.unwrap(), None);
+    world
+        .run_until(|| async { world.is_imported().await && world.log.streams().is_empty() })
+        .await;
+    assert!(matches!(table.imported(&id).await, Ok(Some(20) | None)));
+    let balance = world.repo.balance(&sink_key()).await.unwrap();
+    assert!(balance.holds());
+    let rows = world.rows_or_none().len() as u64;
+    assert_eq!((balance.imported, balance.lost), (rows, 20 - rows));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_a_table_has_lost_count_as_lost_until_it_has_them_again() {
+    let world = World::new().await;
+    world.append(2, 10).await;
+    world.close(20, csv_bytes(20)).await;
+    world
+        .run_until(|| async { world.is_imported().await && world.log.streams().is_empty() })
+        .await;
+    let lost = |n: u64| {
+        let repo = &world.repo;
+        move || async move {
+            let b = repo.balance(&sink_key()).await.unwrap();
+            assert!(b.holds(), "{b:?}");
+            (b.accepted, b.imported, b.lost) == (20, 20 - n, n)
+        }
+    };
+    world.sql("CREATE TABLE kept AS SELECT * FROM _forebay_imports; DELETE FROM _forebay_imports;");
+    world.run_until(lost(20)).await;
+    // The right database is back.
+    world.sql("INSERT INTO _forebay_imports SELECT * FROM kept");
+    world.run_until(lost(0)).await;
+    // What is removed stays counted as it was.
+    world.sql("DELETE FROM _forebay_imports");
+    world.run_until(lost(20)).await;
+    world.repo.remove_imported(&world.file).await.unwrap();
+    assert!(lost(20)().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_of_a_file_that_was_removed_is_forgotten_and_no_other() {
+    let world = World::new().await;
+    world.append(1, 10).await;
+    world.close(10, csv_bytes(10)).await;
+    world.run_until(|| world.is_imported()).await;
+    let table = world.tables.get(TableBackend::Sqlite).unwrap();
+    let id = format!("cluster/{}", world.file);
+    assert_eq!(table.imported(&id).await.unwrap(), Some(10));
+    world.sql("INSERT INTO _forebay_imports SELECT 'cluster/1/1/src/snk/2099-01-01T00:00:00.000Z', table_id, rows, replaced_cells, imported_at FROM _forebay_imports");
+    world.repo.remove_imported(&world.file).await.unwrap();
+    world
+        .run_until(|| async { table.imported(&id).await.unwrap().is_none() })
+        .await;
+    let later = "cluster/1/1/src/snk/2099-01-01T00:00:00.000Z";
+    assert_eq!(table.imported(later).await.unwrap(), Some(10));
+    assert_eq!(world.rows().len(), 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parked_file_follows_its_sink() {
+    for (columns, table) in [(["id", "note"], "in.b.t"), (["id", "text"], "in.b.other")] {
+        let world = World::new().await;
+        world.sql("CREATE TABLE \"in.b.t\" (id TEXT, text INTEGER)");
+        world.append(1, 10).await;
+        world.close(10, csv_bytes(10)).await;
+        let parked = || async {
+            let file = world.repo.file(&world.file).await;
+            file.is_ok_and(|f| f.retry.parked)
+        };
+        world.run_until(parked).await;
+        let why = world.failure().await.unwrap();
+        assert!(why.contains("has type INTEGER"), "{why}");
+        // Columns that its rows are not rows of change nothing.
+        world.define(&["id", "text", "more"], "in.b.t").await;
+        world.clock.advance(Duration::from_secs(400));
+        world.run_until(parked).await;
+        world.define(&columns, table).await;
+        world.run_until(|| world.is_imported()).await;
+        let sql = format!(
+            "CREATE TABLE seen AS SELECT {} AS x FROM \"{table}\"",
+            columns[1]
+        );
+        world.sql(&sql);
+        let db = rusqlite::Connection::open(sqlite(world.dir.path()).path).unwrap();
+        let sql = "SELECT count(*) FROM seen WHERE x LIKE 'a \"text\"%'";
+        let n: i64 = db.query_row(sql, [], |r| r.get(0)).unwrap();
+        assert_eq!(n, 10, "{table}");
+        assert!(world.repo.balance(&sink_key()).await.unwrap().holds());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_a_table_can_not_take_become_dead_letters_once_and_can_be_replayed() {
+    let world = World::new().await;
+    world.sql("CREATE TABLE \"in.b.t\" (id TEXT, text TEXT CHECK (id <> '3'))");
+    world.append(3, 10).await;
+    world.close(30, csv_bytes(30)).await;
+    let parked = || async {
+        let file = world.repo.file(&world.file).await;
+        file.is_ok_and(|f| f.retry.parked)
+    };
+    assert!(
+        world.repo.reject_file(&world.file, &stamp()).await.is_err(),
+        "only a parked one"
+    );
+    world.run_until(parked).await;
+    world.repo.reject_file(&world.file, &stamp()).await.unwrap();
+    world.run_until(|| world.is_imported()).await;
+    let counts = || async {
+        let b = world.repo.balance(&sink_key()).await.unwrap();
+        assert!(b.holds(), "{b:?}");
+        (b.accepted, b.imported, b.dead, b.in_flight)
+    };
+    assert_eq!(counts().await, (30, 0, 30, 0));
+    assert_eq!(world.rows(), []);
+    let letters = world.letters();
+    let kept = letters
+        .list(&sink_key(), Which::From(0, 100))
+        .await
+        .unwrap();
+    assert_eq!(kept.len(), 30);
+    let shown = std::str::from_utf8(&kept[3].letter.body).unwrap();
+    assert_eq!(shown, r#"{"id": "3", "text": "a \"text\"\nof two lines"}"#);
+    assert!(
+        kept[3].letter.message.contains("constraint"),
+        "{:?}",
+        kept[3].letter
+    );
+    // All but the one, into the file that is open now.
+    let good: Vec<u64> = kept.iter().map(|k| k.number).filter(|n| *n != 3).collect();
+    let replayed = letters
+        .replay(&sink_key(), Which::These(good))
+        .await
+        .unwrap();
+    assert_eq!((replayed.replayed, replayed.refused), (29, Vec::new()));
+    assert_eq!(counts().await, (30, 0, 1, 29));
 }

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::command::common::Server;
 use crate::config::Environment;
+use crate::endpoints::Endpoints;
 use crate::failure::Failure;
 use crate::token;
 
@@ -50,7 +51,12 @@ impl ApiClient {
         let loaded = server.place.load(env, Vec::new())?;
         let config = &loaded.config;
         let token = token::of_client(config, server.token_file.as_deref())?;
-        let base = given.unwrap_or_else(|| config.api.url(config.api.listen));
+        // A data directory that can't be read belongs to somebody else: then the address is the
+        // configured one.
+        let published = Endpoints::find(&config.data_dir).ok().flatten();
+        let base = given
+            .or_else(|| published?.api)
+            .unwrap_or_else(|| config.api.url(config.api.listen));
         let authorities = match (&ca, &config.api.tls) {
             (Some(file), _) => authorities(file)?,
             // A certificate that signs itself is trusted by whoever has the server's configuration;

@@ -47,7 +47,6 @@ pub(crate) fn show(node: &Node, has_tls: bool, started: &Started, token: &Token)
 }
 
 fn text(api: SocketAddr, has_tls: bool, source: &str, started: &Started, token: &Token) -> String {
-    let port = api.port();
     let api = url_of(api, has_tls);
     let Started { program, place } = started;
     let mut out = format!(
@@ -56,17 +55,12 @@ fn text(api: SocketAddr, has_tls: bool, source: &str, started: &Started, token: 
          \n\
          A source with a table, a record, a query; in another terminal:\n\
          \n\
-         {program} source create 'My events' --sink in.demo.events{place}{server} \\\n    \
+         {program} source create 'My events' --sink in.demo.events{place} \\\n    \
          --column id=uuid --column at=datetime --column user=path:user.id\n\
          curl -d '{{\"user\":{{\"id\":\"ada\"}}}}' -H 'Content-Type: application/json' \\\n    \
-         \"$({program} source show my-events --url{place}{server})\"\n\
+         \"$({program} source show my-events --url{place})\"\n\
          {program} query 'SELECT * FROM \"in.demo.events\"'{place}\n",
         version = version::VERSION,
-        server = if port == 8000 && !has_tls {
-            String::new()
-        } else {
-            format!(" --api {api}")
-        },
     );
     if let Some(file) = &token.file {
         let made = if token.is_new {
@@ -118,8 +112,8 @@ mod tests {
             &token,
         );
         for part in [
-            "forebay source create 'My events' --sink in.demo.events --data-dir './my data' --api http://127.0.0.1:8001 \\\n",
-            "\"$(forebay source show my-events --url --data-dir './my data' --api http://127.0.0.1:8001)\"\n",
+            "forebay source create 'My events' --sink in.demo.events --data-dir './my data' \\\n",
+            "\"$(forebay source show my-events --url --data-dir './my data')\"\n",
             "forebay query 'SELECT * FROM \"in.demo.events\"' --data-dir './my data'\n",
             "$(cat './my data/token')",
         ] {
@@ -129,7 +123,8 @@ mod tests {
         let address = ([127, 0, 0, 1], 8000).into();
         let shown = text(address, true, "https://x", &started, &token);
         assert!(shown.contains("at https://127.0.0.1:8000,"), "{shown}");
-        assert!(shown.contains("--api https://127.0.0.1:8000 "), "{shown}");
+        assert!(shown.contains(" https://127.0.0.1:8000/v1/"), "{shown}");
+        assert!(!shown.contains("--api"), "{shown}");
     }
 
     #[test]

@@ -49,6 +49,9 @@ enum Command {
     #[command(subcommand)]
     Quota(command::quota::Command),
     Query(command::query::Args),
+    Backup(command::backup::Args),
+    Restore(command::restore::Args),
+    Retry(command::retry::Args),
     #[command(subcommand)]
     Dead(command::dead::Command),
     #[command(subcommand)]
@@ -72,6 +75,9 @@ enum Command {
 
 /// Parses the arguments and runs the command.
 pub(crate) fn main() -> ExitCode {
+    // Records, tokens and definitions are for their owner only, whatever the shell's umask is: all
+    // directories that are made are 0700, all files 0600.
+    _ = rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -104,6 +110,9 @@ fn run(command: Command, env: Environment) -> Result<(), Failure> {
         Command::Token(command) => command::token::run(command, env),
         Command::Quota(command) => command::quota::run(command, env),
         Command::Query(args) => command::query::run(&args, env),
+        Command::Backup(args) => command::backup::run(args, env),
+        Command::Restore(args) => command::restore::run(&args, env),
+        Command::Retry(args) => command::retry::run(args, env),
         Command::Dead(command) => command::dead::run(command, env),
         Command::Job(command) => command::job::run(command, env),
         Command::Lookup(args) => command::lookup::run(&args, &env),

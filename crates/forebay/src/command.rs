@@ -1,6 +1,7 @@
 //! One module a command.
 
 pub(crate) mod apply;
+pub(crate) mod backup;
 pub(crate) mod buffer;
 pub(crate) mod common;
 pub(crate) mod completions;
@@ -13,6 +14,8 @@ pub(crate) mod lookup;
 pub(crate) mod query;
 pub(crate) mod quota;
 pub(crate) mod reference;
+pub(crate) mod restore;
+pub(crate) mod retry;
 pub(crate) mod serve;
 pub(crate) mod source;
 pub(crate) mod token;

@@ -17,10 +17,11 @@ use serde_json::Value;
 mod api;
 pub(crate) mod catalog;
 mod changes;
-mod document;
+pub(crate) mod document;
 pub(crate) mod environment;
 mod layers;
 mod log;
+mod metadata;
 mod nearest;
 mod problem;
 pub(crate) mod profile;
@@ -43,6 +44,7 @@ pub(crate) use api::{ApiSection, url_of};
 pub(crate) use changes::Assignments;
 pub(crate) use environment::Environment;
 pub(crate) use layers::Origin;
+pub(crate) use metadata::OnLatch;
 pub(crate) use nearest::nearest;
 pub(crate) use problem::Problem;
 pub(crate) use provider::{ProviderSection, ProviderType};
@@ -53,6 +55,7 @@ pub(crate) use telemetry::{LogFormat, LogOutput, MetricsSection};
 
 use layers::{Assigned, Layers};
 use log::LogSection;
+use metadata::{HealthSection, MetadataSection};
 use profile::Profile;
 use quota::QuotaSection;
 use staging::StagingSection;
@@ -104,6 +107,7 @@ pub(crate) struct Config {
     pub(crate) source: SourceSection,
     pub(crate) quota: QuotaSection,
     pub(crate) log: LogSection,
+    pub(crate) metadata: MetadataSection,
     pub(crate) staging: StagingSection,
     pub(crate) table: TableSection,
     pub(crate) storage: StorageSection,
@@ -121,6 +125,7 @@ pub(crate) struct Config {
     pub(crate) providers: Vec<ProviderSection>,
     pub(crate) templates: TemplatesSection,
     pub(crate) telemetry: TelemetrySection,
+    pub(crate) health: HealthSection,
     pub(crate) shutdown: ShutdownSection,
 }
 
@@ -144,6 +149,7 @@ impl Default for Config {
             source: SourceSection::default(),
             quota: QuotaSection::default(),
             log: LogSection::default(),
+            metadata: MetadataSection::default(),
             staging: StagingSection::default(),
             table: TableSection::default(),
             storage: StorageSection::default(),
@@ -155,6 +161,7 @@ impl Default for Config {
             providers: Vec::new(),
             templates: TemplatesSection::default(),
             telemetry: TelemetrySection::default(),
+            health: HealthSection::default(),
             shutdown: ShutdownSection::default(),
         }
     }
@@ -241,6 +248,7 @@ pub(crate) fn load(sources: &Sources) -> Result<Loaded, Vec<Problem>> {
     let (config, mut problems) = typed(&layers.assigned);
     problems.splice(0..0, layers.problems);
     let assignments = Assignments::new(&layers.assigned);
+    let secrets = layers.secrets;
     let origins: BTreeMap<String, Origin> = layers
         .assigned
         .into_iter()
@@ -263,7 +271,10 @@ pub(crate) fn load(sources: &Sources) -> Result<Loaded, Vec<Problem>> {
                 assignments,
             })
         }
-        _ => Err(problems),
+        _ => {
+            problems.iter_mut().for_each(|p| p.mask(&secrets));
+            Err(problems)
+        }
     }
 }
 
@@ -288,7 +299,7 @@ fn typed(assigned: &BTreeMap<&'static str, Assigned>) -> (Option<Config>, Vec<Pr
         for one in &unit {
             set(&mut alone, &one.key.path, one.value.clone());
         }
-        match serde_json::from_value::<Config>(alone) {
+        match serde_path_to_error::deserialize::<_, Config>(alone) {
             Ok(_) => {
                 for one in &unit {
                     set(&mut tree, &one.key.path, one.value.clone());
@@ -321,28 +332,38 @@ fn units(assigned: &BTreeMap<&'static str, Assigned>) -> Vec<Vec<Assigned>> {
 }
 
 /// Says why a value does not fit.
-fn misfit(one: &Assigned, error: &serde_json::Error) -> Problem {
-    let message = error.to_string();
+fn misfit(one: &Assigned, error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
+    let key = one.key;
+    let message = error.inner().to_string();
     let message = message.trim_end_matches('.');
-    if message.starts_with("Invalid \"") || one.key.secret {
-        // The registry of settings has said all of it already; of a secret nothing is said.
-        let text = if one.key.secret {
-            format!("{} must be a text", one.key.path)
-        } else {
-            message.to_owned()
-        };
-        return Problem::new(text).at(&one.origin);
-    }
-    let allowed = one.key.kind.allowed();
-    let problem = match (&one.key.whole, allowed) {
-        (None, Some(allowed)) => Problem::value(one.key, &one.value, Some(&allowed)),
-        (Some(whole), _) => Problem::new(format!("{whole} is not complete: {message}")),
-        (None, None) => {
-            let shown = problem::shown(one.key, &one.value);
-            Problem::new(format!("{} is {shown}: {message}", one.key.path))
-        }
+    let text = if key.secret {
+        format!("{} must be a text", key.path)
+    } else if message.starts_with("Invalid \"") {
+        // The registry of settings has said all of it already.
+        message.to_owned()
+    } else if let Some(whole) = &key.whole {
+        format!("{whole} is not complete: {}", without_value(message))
+    } else if key.holds_secrets {
+        format!("{}: {}", error.path(), without_value(message))
+    } else if let Some(allowed) = key.kind.allowed() {
+        return Problem::value(key, &one.value, Some(&allowed)).at(&one.origin);
+    } else {
+        let shown = problem::shown(key, &one.value);
+        format!("{} is {shown}: {message}", key.path)
     };
-    problem.at(&one.origin)
+    Problem::new(text).at(&one.origin)
+}
+
+/// What serde says of a value, but for the value: names of fields and what is expected.
+fn without_value(message: &str) -> String {
+    let names_a_field = ["unknown field", "missing field", "duplicate field"];
+    if names_a_field.iter().any(|start| message.starts_with(start)) {
+        return message.to_owned();
+    }
+    match message.rsplit_once(", expected ") {
+        Some((_, expected)) => format!("expected {expected}"),
+        None => "the value is not valid; it is not shown, since a secret may be in it".to_owned(),
+    }
 }
 
 /// Puts a value into a tree, making the mappings on the way.
@@ -359,7 +380,15 @@ fn set(tree: &mut Value, path: &str, value: Value) {
 
 /// The configuration as it stands, secrets masked, and the keys that somebody has set.
 pub(crate) fn effective(loaded: &Loaded) -> Value {
-    serde_json::to_value(&loaded.config).unwrap_or_default()
+    let mut config = serde_json::to_value(&loaded.config).unwrap_or_default();
+    let tokens = config
+        .pointer_mut("/api/tokens")
+        .and_then(Value::as_array_mut);
+    for token in tokens.into_iter().flatten() {
+        // A weak token can be found by its hash.
+        token["sha256"] = Value::from(secret::MASK);
+    }
+    config
 }
 
 /// Whether a path may be used as a configuration file: it is said early and plainly.

@@ -3,9 +3,10 @@
 mod apply;
 mod column;
 mod file;
+mod place;
 mod topic;
 
-pub(crate) use apply::{Change, Plan};
+pub(crate) use apply::{Change, Plan, Step, refused};
 pub(crate) use column::{ColumnDefinition, parse_column};
-pub(crate) use file::{Definitions, SinkDefinition, SourceDefinition};
+pub(crate) use file::{Definitions, SinkDefinition, SourceDefinition, listed};
 pub(crate) use topic::TopicDefinition;

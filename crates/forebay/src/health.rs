@@ -48,12 +48,26 @@ impl Health {
     /// Everything because of which the node should get no traffic now.
     async fn causes(&self) -> Vec<Value> {
         let mut causes = Vec::new();
-        if let Err(error) = self.repo.nodes().await {
+        if let Err(error) = self.repo.store().health() {
+            let cause = format!(
+                "{error}; records are still taken, but nothing moves on: restart the process once the disk is mended"
+            );
+            causes.push(json!({"part": "store", "cause": cause}));
+        } else if let Err(error) = self.repo.nodes().await {
             causes.push(json!({"part": "store", "cause": error.to_string()}));
         }
         if let Err(latched) = self.log.health() {
             let cause = format!("{latched}; restart the process once the disk is mended");
             causes.push(json!({"part": "log", "cause": cause}));
+        } else {
+            let stats = self.log.volume_stats();
+            if let Some(full) = crate::volume::full(&stats) {
+                let volume = format!("{:016x}", stats.volume);
+                causes.push(
+                    json!({"part": "log", "volume": volume, "cause": full.to_string(),
+                    "availableBytes": full.available, "neededBytes": full.needed}),
+                );
+            }
         }
         if self.progress.as_ref().is_some_and(|p| p.borrow().is_none()) {
             causes.push(json!({"part": "source", "cause": "definitions are being loaded"}));

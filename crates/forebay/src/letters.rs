@@ -63,7 +63,11 @@ impl NodeLetters {
         KeptLetter {
             id: self.id(kept.number),
             received_at: letter.request.received,
-            client_ip: letter.request.client_ip.to_canonical().to_string(),
+            // A row is no request's any more.
+            client_ip: match &letter.row {
+                Some(_) => String::new(),
+                None => letter.request.client_ip.to_canonical().to_string(),
+            },
             headers: letter.request.headers.entries().to_vec(),
             line: letter.line,
             body: letter.body.clone(),

@@ -3,13 +3,17 @@
 use std::process::ExitCode;
 
 mod api;
+mod backup;
 mod banner;
 mod cli;
 mod clock;
 mod command;
 mod config;
+mod data_dir;
 mod definitions;
 mod demo;
+mod descriptors;
+mod endpoints;
 mod failure;
 mod health;
 mod letters;
@@ -17,13 +21,16 @@ mod mapper;
 mod query;
 mod random;
 mod reload;
+mod reserve;
 mod roles;
 mod signals;
+mod standby;
 mod telemetry;
 mod terminal;
 mod token;
 mod topics;
 mod version;
+mod volume;
 
 fn main() -> ExitCode {
     #[cfg(feature = "failpoints")]

@@ -3,6 +3,8 @@
 //! | role | task | needs | when it fails |
 //! |---|---|---|---|
 //! | every | session | store | others think that the node is gone: it stops |
+//! | every | keeper of the disk | log, store | it stops, if `health.onLatch` says so |
+//! | api | backup | log, store, tables | goes on by itself |
 //! | api | listener | store, mapper | goes on by itself |
 //! | source | listener | dispatcher | goes on by itself |
 //! | source | follower | store, log, dispatcher | it stops: it would write into closed slices |
@@ -31,7 +33,7 @@ use forebay_flow::source::http::{Deps, HttpSource};
 use forebay_flow::template::TemplatePool;
 use forebay_listener::{Listener, Tls};
 use forebay_log::Log;
-use forebay_meta::Repo;
+use forebay_meta::{EmbeddedStore, Repo};
 use forebay_model::quota::Quotas;
 use forebay_model::{Clock, NodeId, VolumeId};
 use forebay_remote::staging::Staging;
@@ -43,13 +45,18 @@ use crate::failure::Failure;
 use crate::health::Health;
 use crate::random;
 use crate::telemetry::Metrics;
+use crate::volume::Watched;
 
 mod api;
 mod open;
+mod restored;
 mod work;
 
 use api::Management;
+pub(crate) use api::{api_tls, listen, listen_at, serve};
+pub(crate) use open::{OpenedData, OpenedStore, open_store};
 use work::bind_source;
+pub(crate) use work::source_refused;
 
 /// How long the templates' processes may take to end.
 const TEMPLATES_GRACE: Duration = Duration::from_secs(2);
@@ -72,6 +79,7 @@ pub(crate) struct Node {
     pipelines: Arc<PipelineShared>,
     templates: Arc<TemplatePool>,
     log: Log,
+    store: Arc<EmbeddedStore>,
     /// Ends the tasks.
     stop: CancellationToken,
     tasks: JoinSet<Ended>,
@@ -83,6 +91,7 @@ type Ended = (&'static str, Result<(), String>);
 /// What the tasks share.
 struct Base {
     repo: Repo,
+    store: Arc<EmbeddedStore>,
     node: NodeId,
     volume: VolumeId,
     clock: Arc<dyn Clock>,
@@ -104,13 +113,41 @@ impl Node {
         auth: ConfiguredTokens,
         metrics: Option<&Metrics>,
     ) -> Result<Self, Failure> {
-        let base = Base::open(config, environment, clock).await?;
+        let store = open_store(config, false).map_err(|e| e.failure(config))?;
+        Box::pin(Self::start_on(
+            store,
+            config,
+            environment,
+            clock,
+            auth,
+            metrics,
+        ))
+        .await
+    }
+
+    /// The same with a store that is open.
+    pub(crate) async fn start_on(
+        store: OpenedStore,
+        config: &Config,
+        environment: &Environment,
+        clock: Arc<dyn Clock>,
+        auth: ConfiguredTokens,
+        metrics: Option<&Metrics>,
+    ) -> Result<Self, Failure> {
+        let base = Base::open(store.0, config, environment, clock).await?;
         let mut tasks = JoinSet::new();
         let lease = base.register(config, &mut tasks).await?;
+        base.close_what_was_open(config).await?;
+        base.keep_disk(config, &mut tasks);
         let appender: Arc<dyn Appender> =
             Arc::new(LocalLog::new(base.log.clone(), base.volume.clone()));
+        let letters = base.dead_letters(&appender);
         let topics = base.topics(config)?;
-        let dispatcher = Dispatcher::new(Some(Arc::clone(&base.templates)), random::wide());
+        let dispatcher = Dispatcher::with_workers(
+            Some(Arc::clone(&base.templates)),
+            random::wide(),
+            config.source.http.large_requests,
+        );
         let budget = Budget::new(config.source.http.max_bytes_in_flight.0);
         let pipelines = PipelineShared::new(Arc::clone(&budget));
         let mut health = Health::new(base.repo.clone(), base.log.clone());
@@ -137,15 +174,21 @@ impl Node {
             http = Some(bound);
         }
         if config.has(Role::Storage) {
-            base.deliver(config, &mut tasks);
+            base.deliver(config, &letters, &mut tasks);
             base.deliver_topics(&topics, &mut tasks);
         }
         if config.has(Role::Coordinator) {
             base.coordinate(config, &mut tasks);
         }
         let source_url = config.source_url(source);
-        let build = |address, url| base.api(config, auth, (address, url), &appender, topics);
-        let management = Management::start(config, &source_url, build, health, metrics).await?;
+        let build = |address| {
+            let url = source_url.clone();
+            let api = base.api(config, auth, (address, url), letters, topics);
+            let backup = base.backup(config, api.clone(), &mut tasks);
+            let router = api.router().merge(health.router());
+            (api, router.merge(backup.router()))
+        };
+        let management = Management::start(config, build, metrics).await?;
         let source_tls = http.as_ref().and_then(HttpSource::tls);
         let all_tls = [("api.tls", management.tls), ("source.http.tls", source_tls)];
         let all_tls = all_tls.into_iter();
@@ -161,14 +204,18 @@ impl Node {
             pipelines,
             templates: base.templates,
             log: base.log,
+            store: base.store,
             stop: base.stop,
             tasks,
         })
     }
 
-    /// The log, for its figures.
-    pub(crate) fn log(&self) -> Log {
-        self.log.clone()
+    /// Log and store, for their figures.
+    pub(crate) fn watched(&self) -> Watched {
+        Watched {
+            log: self.log.clone(),
+            store: Arc::clone(&self.store),
+        }
     }
 
     /// Waits until a task has ended that should not have; says which and why.

@@ -11,7 +11,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use forebay_control::api::Api;
 use forebay_control::auth::ConfiguredTokens;
-use forebay_log::Log;
 use metrics::{Unit, describe_counter, describe_gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::fmt::format::FmtSpan;
@@ -20,6 +19,11 @@ use tracing_subscriber::{EnvFilter, reload};
 use crate::config::{LogFormat, LogOutput, MetricsSection, Secret};
 use crate::failure::Failure;
 use crate::terminal;
+use crate::volume::Watched;
+
+mod stderr;
+
+pub(crate) use stderr::FlushGuard;
 
 /// How often the recorder tidies up, so that it does not grow while nobody asks for metrics.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -41,11 +45,12 @@ const BYTES: [f64; 8] = [
 /// ...and rows.
 const ROWS: [f64; 8] = [1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 10000.0];
 
-/// Log lines go to standard error from now on, and so do panics.
+/// Writes log lines and panics to standard error from now on, through a queue that the guard
+/// flushes: a standard error that is full, closed or not read never stops the process.
 ///
 /// # Errors
-/// When the level makes no sense.
-pub(crate) fn start_log(output: &LogOutput) -> Result<LogLevel, Failure> {
+/// When the level is not a filter.
+pub(crate) fn start_log(output: &LogOutput) -> Result<LogLines, Failure> {
     let filter = EnvFilter::builder()
         .parse(&output.level)
         .map_err(|e| Failure::usage(format_args!("telemetry.log.level: {e}")))?;
@@ -54,9 +59,13 @@ pub(crate) fn start_log(output: &LogOutput) -> Result<LogLevel, Failure> {
         LogFormat::Text => false,
         LogFormat::Auto => !terminal::is_attended(),
     };
+    let failed = |e: &dyn std::fmt::Display| Failure::new(format_args!("can't start logging: {e}"));
+    let (queue, guard) = stderr::queue(std::io::stderr()).map_err(|e| failed(&e))?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        // Its own report of a failed write would be a panic where standard error is closed.
+        .log_internal_errors(false)
+        .with_writer(queue)
         .with_span_events(FmtSpan::NONE);
     let level: Arc<SetFilter>;
     let started = if is_json {
@@ -71,14 +80,25 @@ pub(crate) fn start_log(output: &LogOutput) -> Result<LogLevel, Failure> {
         level = Arc::new(move |filter| handle.reload(filter));
         lines.try_init()
     };
-    started.map_err(|e| Failure::new(format_args!("can't start logging: {e}")))?;
+    started.map_err(|e| failed(&e))?;
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
         let text = panic.payload_as_str().unwrap_or("no message");
         let backtrace = std::backtrace::Backtrace::capture();
         tracing::error!(place, %backtrace, "panic: {text}");
     }));
-    Ok(LogLevel(level))
+    Ok(LogLines {
+        flush: guard,
+        level: LogLevel(level),
+    })
+}
+
+/// The log lines of the process.
+pub(crate) struct LogLines {
+    /// Writes what waits when it is dropped.
+    pub(crate) flush: FlushGuard,
+    /// Which are written.
+    pub(crate) level: LogLevel,
 }
 
 type SetFilter = dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync;
@@ -111,7 +131,7 @@ const PRIVATE_LABELS: [&str; 3] = ["project=", "source=", "sink="];
 #[derive(Clone)]
 pub(crate) struct Metrics {
     handle: PrometheusHandle,
-    log: Arc<OnceLock<Log>>,
+    watched: Arc<OnceLock<Watched>>,
     /// SHA-256 of the token without which there are no metrics.
     token: Arc<RwLock<Option<String>>>,
 }
@@ -134,7 +154,7 @@ impl Metrics {
         describe();
         let metrics = Self {
             handle,
-            log: Arc::default(),
+            watched: Arc::default(),
             token: Arc::default(),
         };
         metrics.set_token(config);
@@ -148,10 +168,10 @@ impl Metrics {
         *token = config.token.as_ref().map(hash);
     }
 
-    /// Shows the log's figures from now on.
-    pub(crate) fn watch(&self, log: Log) {
-        // A process has one log; a second one would not be shown.
-        _ = self.log.set(log);
+    /// Shows the figures of log and metadata store from now on.
+    pub(crate) fn watch(&self, watched: Watched) {
+        // A process has one of each; a second one would not be shown.
+        _ = self.watched.set(watched);
     }
 
     /// `GET /metrics` beside the API: without a token of its own what names projects is for operators.
@@ -194,8 +214,8 @@ impl Metrics {
 
     /// All metrics, as text.
     pub(crate) fn render(&self) -> String {
-        if let Some(log) = self.log.get() {
-            measure(log);
+        if let Some(watched) = self.watched.get() {
+            measure(watched);
         }
         self.handle.render()
     }
@@ -249,6 +269,8 @@ const LOG_BLOCKS: &str = "forebay_log_blocks_total";
 const LOG_WRITTEN_BYTES: &str = "forebay_log_written_bytes_total";
 const LOG_SYNCS: &str = "forebay_log_syncs_total";
 const LOG_SYNC_TIME: &str = "forebay_log_sync_microseconds_total";
+/// Counted by [`stderr`].
+const LINES_DROPPED: &str = "forebay_telemetry_log_lines_dropped_total";
 const BUILD_INFO: &str = "forebay_build_info";
 
 fn describe() {
@@ -294,13 +316,20 @@ fn describe() {
         Unit::Microseconds,
         "Time that syncs of the log have taken."
     );
+    describe_counter!(
+        LINES_DROPPED,
+        "Log lines that standard error did not take: it was full, closed, or not read."
+    );
+    metrics::counter!(LINES_DROPPED).increment(0);
     describe_gauge!(BUILD_INFO, "1, with the version as a label.");
+    Watched::describe();
     metrics::gauge!(BUILD_INFO, "version" => crate::version::VERSION).set(1.0);
 }
 
 #[allow(clippy::cast_precision_loss, reason = "metrics are floating point")]
-fn measure(log: &Log) {
-    let stats = log.volume_stats();
+fn measure(watched: &Watched) {
+    let stats = watched.log.volume_stats();
+    watched.measure(&stats);
     let gauge = |name: &'static str, value: u64| metrics::gauge!(name).set(value as f64);
     gauge(LOG_LIVE_BYTES, stats.live_bytes);
     gauge(LOG_FILE_BYTES, stats.file_bytes);

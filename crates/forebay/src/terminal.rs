@@ -1,21 +1,26 @@
 //! The terminal: the one place that writes to it. Data goes to standard output, everything else to
 //! standard error.
+//!
+//! Senders choose what is in records, names and errors, and a terminal acts on control characters.
+//! So no text reaches an output with one in it: [`data`], [`line`] and [`note`] escape them, and
+//! [`Output`], which passes bytes through to files and pipes, escapes them when a terminal reads.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{ErrorKind, IsTerminal, Write};
 
 use crate::failure::Failure;
 
-/// Writes data to standard output, as it is.
+/// Writes text to standard output, control characters escaped.
 ///
 /// # Errors
 /// When it can't be written. A reader that has gone away (`| head`) ends the command without an
 /// error.
 pub(crate) fn data(text: impl fmt::Display) -> Result<(), Failure> {
-    bytes(text.to_string().as_bytes())
+    write(escaped(&text.to_string()).as_bytes())
 }
 
-/// Writes a line of data to standard output.
+/// Writes a line of text to standard output, control characters escaped.
 ///
 /// # Errors
 /// As [`data`].
@@ -23,16 +28,90 @@ pub(crate) fn line(text: impl fmt::Display) -> Result<(), Failure> {
     data(format_args!("{text}\n"))
 }
 
-/// Writes bytes to standard output.
+/// Writes bytes to standard output: as they are, or escaped when a terminal reads them.
 ///
 /// # Errors
 /// As [`data`].
 pub(crate) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
+    let mut output = Output::stdout();
+    output
+        .write_all(bytes)
+        .and_then(|()| output.flush())
+        .map_err(|e| output_failed(&e))
+}
+
+/// Writes a page over the one before, from the upper left corner of the terminal.
+///
+/// # Errors
+/// As [`data`].
+pub(crate) fn repaint(page: &str) -> Result<(), Failure> {
+    // Home, each line with nothing behind it, nothing below the last one.
+    let lines = escaped(page).replace('\n', "\u{1b}[K\n");
+    write(format!("\u{1b}[H{lines}\u{1b}[J").as_bytes())
+}
+
+fn write(bytes: &[u8]) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();
     stdout
         .write_all(bytes)
         .and_then(|()| stdout.flush())
         .map_err(|e| output_failed(&e))
+}
+
+/// Standard output for programs: bytes as they are, unless a terminal reads them.
+#[derive(Debug)]
+pub(crate) struct Output {
+    stdout: std::io::Stdout,
+    is_escaped: bool,
+}
+
+impl Output {
+    /// Standard output.
+    pub(crate) fn stdout() -> Self {
+        let stdout = std::io::stdout();
+        let is_escaped = stdout.is_terminal();
+        Self { stdout, is_escaped }
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if !self.is_escaped {
+            return self.stdout.write(bytes);
+        }
+        let text = String::from_utf8_lossy(bytes);
+        self.stdout.write_all(escaped(&text).as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.stdout.flush()
+    }
+}
+
+/// `text` without a character that a terminal acts on, or that changes the order of what it shows:
+/// such a character is written as JSON writes it, so that JSON stays the same JSON. Lines and tabs
+/// stay.
+pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_unsafe) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if is_unsafe(c) {
+            safe.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            safe.push(c);
+        }
+    }
+    Cow::Owned(safe)
+}
+
+fn is_unsafe(c: char) -> bool {
+    let is_control = c.is_control() && !matches!(c, '\n' | '\t');
+    // Marks, embeddings, overrides and isolates of bidirectional text.
+    is_control
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// What an error of standard output means for the command.
@@ -43,10 +122,38 @@ pub(crate) fn output_failed(error: &std::io::Error) -> Failure {
     }
 }
 
-/// Writes a line for the person at the terminal to standard error. When even that can't be written
-/// there is nobody to tell.
+/// Writes a line for the person at the terminal to standard error, control characters escaped. A
+/// line that can't be written, or that goes into a pipe which nobody reads, is dropped.
 pub(crate) fn note(text: impl fmt::Display) {
-    drop(writeln!(std::io::stderr().lock(), "{text}"));
+    note_text(&escaped(&text.to_string()));
+}
+
+fn note_text(text: &str) {
+    /// A pipe that is ready takes as much without waiting (POSIX's PIPE_BUF).
+    const CHUNK: usize = 4096;
+    // Not by way of the standard library's lock: a log line that waits for its reader holds it.
+    let line = format!("{text}\n");
+    let mut rest = line.as_bytes();
+    while !rest.is_empty() && (is_attended() || is_read()) {
+        let chunk = rest.get(..CHUNK).unwrap_or(rest);
+        match rustix::io::write(std::io::stderr(), chunk) {
+            Ok(n) => rest = rest.get(n..).unwrap_or_default(),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// Standard error takes a line within a second.
+fn is_read() -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    const PATIENCE: Timespec = Timespec {
+        tv_sec: 1,
+        tv_nsec: 0,
+    };
+    let stderr = std::io::stderr();
+    let mut stderr = [PollFd::new(&stderr, PollFlags::OUT)];
+    poll(&mut stderr, Some(&PATIENCE)).is_ok_and(|ready| ready > 0)
 }
 
 /// Says why the command ends: the sentence, and the hint below it.
@@ -59,7 +166,8 @@ pub(crate) fn failed(failure: &Failure) {
     } else {
         ("", "")
     };
-    note(format_args!("{on}error:{off} {failure}"));
+    let failure = failure.to_string();
+    note_text(&format!("{on}error:{off} {}", escaped(&failure)));
 }
 
 /// A person is looking at standard error.
@@ -71,4 +179,27 @@ pub(crate) fn is_attended() -> bool {
 /// (<https://no-color.org>).
 pub(crate) fn is_colored() -> bool {
     is_attended() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_character_that_a_terminal_acts_on_is_left() {
+        assert!(matches!(escaped("plain\n\tžluť 日本"), Cow::Borrowed(_)));
+        assert_eq!(
+            escaped("a\u{1b}]0;x\u{7}\u{9b}31m\r\u{7f}\u{202e}b\n"),
+            "a\\u001b]0;x\\u0007\\u009b31m\\u000d\\u007f\\u202eb\n"
+        );
+        for c in (0..=u32::from(char::MAX)).filter_map(char::from_u32) {
+            let text = c.to_string();
+            let safe = escaped(&text);
+            assert!(!safe.contains(is_unsafe), "{c:?}");
+            // What is JSON stays the same JSON.
+            let json = serde_json::to_string(&text).unwrap();
+            let read: String = serde_json::from_str(&escaped(&json)).unwrap();
+            assert_eq!(read, text);
+        }
+    }
 }

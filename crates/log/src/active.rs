@@ -19,6 +19,9 @@ use crate::segment::{FOOT_LEN, HEAD_LEN, Head};
 pub(crate) enum Fail {
     /// No room; nothing that was acknowledged is at risk.
     Full,
+    /// The system had no descriptor or memory for a call that touches no data. Nothing was
+    /// written; later it may succeed.
+    Scarce { path: PathBuf, source: io::Error },
     /// The disk failed. Final.
     Io {
         during: &'static str,
@@ -33,6 +36,28 @@ pub(crate) fn is_full(e: &io::Error) -> bool {
         e.kind(),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
     )
+}
+
+/// Whether the process or the system ran out of something that others give back: the disk has not
+/// failed. Says nothing of a write or a sync of data, of which a part may be done.
+pub(crate) fn is_scarce(e: &io::Error) -> bool {
+    use rustix::io::Errno;
+    const SCARCE: [Errno; 6] = [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOMEM,
+        Errno::INTR,
+        Errno::AGAIN,
+        Errno::NOBUFS,
+    ];
+    let errno = Errno::from_io_error(e);
+    errno.is_some_and(|errno| SCARCE.contains(&errno)) || e.kind() == io::ErrorKind::OutOfMemory
+}
+
+/// Whether the process or the system has as many files open as it may.
+pub(crate) fn is_no_descriptor(e: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(Errno::from_io_error(e), Some(Errno::MFILE | Errno::NFILE))
 }
 
 /// A part of a catalog block is at most this long.
@@ -278,7 +303,10 @@ impl Active {
             if free < to - self.allocated {
                 return Err(Fail::Full);
             }
-            target = target.min(self.allocated + free).max(to);
+            // More than is needed now only of what records may have: else a change, which may take
+            // the last that there is, would leave room behind in which records are taken again.
+            let spare = room.spare.map_or(free, |keep| free.saturating_sub(keep));
+            target = target.min(self.allocated + spare).max(to);
         }
         // Zeroes keep metadata out of the syncs of many small batches. What a large batch is about
         // to write over is not worth writing twice.
@@ -294,6 +322,8 @@ impl Active {
                 Ok(())
             }
             Err(e) if is_full(&e) => Err(Fail::Full),
+            // The space is behind all blocks, so none of them can have been hurt.
+            Err(source) if is_scarce(&source) => Err(self.scarce(source)),
             Err(source) => Err(self.failed("preallocating", source)),
         }
     }
@@ -306,10 +336,15 @@ impl Active {
         let (extents, foot) = index::encode(&self.index, &self.extents, self.id, self.end, now_ms);
         let much = self.allocated - full > self.capacity / 8;
         let len = if much { full } else { self.allocated };
+        if much {
+            let cut = self.file.set_len(len);
+            cut.map_err(|e| match is_scarce(&e) {
+                true => self.scarce(e),
+                false => self.failed("sealing a segment", e),
+            })?;
+            self.allocated = len;
+        }
         let sealed = (|| {
-            if much {
-                self.file.set_len(len)?;
-            }
             let mut tail = [IoSlice::new(&self.index), IoSlice::new(&extents)];
             write_all_vectored(&*self.file, &mut tail, self.end)?;
             write_full(&*self.file, &foot, len - FOOT_LEN as u64)?;
@@ -317,6 +352,13 @@ impl Active {
         })();
         sealed.map_err(|source| self.failed("sealing a segment", source))?;
         Ok((len, std::mem::take(&mut self.extents)))
+    }
+
+    fn scarce(&self, source: io::Error) -> Fail {
+        Fail::Scarce {
+            path: self.path.clone(),
+            source,
+        }
     }
 
     fn failed(&self, during: &'static str, source: io::Error) -> Fail {
@@ -334,6 +376,8 @@ pub(crate) struct Room<'a> {
     pub(crate) dir: &'a std::path::Path,
     pub(crate) step: u64,
     pub(crate) min_free: u64,
+    /// Bytes beside those that are not taken ahead of need.
+    pub(crate) spare: Option<u64>,
 }
 
 impl Room<'_> {

@@ -8,7 +8,7 @@ use crate::commit::{Appended, Drive, Ticket};
 use crate::config::{LogConfig, SyncMode};
 use crate::error::AppendError;
 use crate::log::Log;
-use crate::queue::{NewBlock, Op, Queue, lock};
+use crate::queue::{NewBlock, Op, Queue, StreamId, lock};
 use crate::reserve::Reservation;
 
 impl Log {
@@ -157,6 +157,7 @@ impl Log {
             shared.see_room(queue);
             let available = queue.available(max);
             if available < needed - drawn {
+                queue.space.refuse(needed - drawn);
                 return Err(AppendError::Full { needed, available });
             }
         }
@@ -182,6 +183,7 @@ impl Log {
     fn put(&self, queue: &mut Queue, block: NewBlock, crc: u32) -> Result<Ticket, AppendError> {
         let records = block.records;
         let first_seq = queue.assign(block.stream, records)?;
+        self.declare(queue, block.stream);
         let index = queue.push(Op::Data {
             first_seq,
             crc,
@@ -192,6 +194,13 @@ impl Log {
             next_seq: first_seq + u64::from(records),
         };
         Ok(self.ticket(queue, index, appended))
+    }
+
+    /// Declares a stream whose declaration was refused, before its next operation.
+    pub(crate) fn declare(&self, queue: &mut Queue, stream: StreamId) {
+        if queue.declare(stream) {
+            self.shared().work.notify_one();
+        }
     }
 
     pub(crate) fn ticket(&self, queue: &Queue, index: usize, appended: Appended) -> Ticket {

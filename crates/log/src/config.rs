@@ -52,6 +52,9 @@ pub struct LogConfig {
     pub compact_below_percent: u32,
     /// Streams that may exist at a time. Default 100,000.
     pub max_streams: usize,
+    /// Id of the volume where neither the directory nor a segment in it says one: that of a directory
+    /// which is lost. Default: none, a new one is drawn.
+    pub volume: Option<u64>,
     /// Start no threads: whoever waits for a ticket, or calls `Log::step`, does the work on its
     /// own thread. For simulations, where the order of everything comes from a seed.
     pub manual: bool,
@@ -72,6 +75,7 @@ impl Default for LogConfig {
             preallocate_step: 4 << 20,
             compact_below_percent: 25,
             max_streams: 100_000,
+            volume: None,
             manual: false,
         }
     }

@@ -4,12 +4,15 @@
 //! a disk below it that loses, tears, reorders and fails (`MemEnv`, feature `sim`).
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, IoSlice};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
-use std::sync::Arc;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::queue::lock;
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,6 +205,9 @@ pub(crate) fn write_zeroes<F: File + ?Sized>(file: &F, from: u64, to: u64) -> io
 #[derive(Debug)]
 pub struct StdEnv {
     started: Instant,
+    /// Directories that were synced, kept open: one has to be synced also where no further file can
+    /// be opened. As many as there are logs.
+    dirs: Mutex<BTreeMap<PathBuf, Arc<fs::File>>>,
 }
 
 impl StdEnv {
@@ -214,7 +220,24 @@ impl StdEnv {
     pub fn new() -> Self {
         Self {
             started: Instant::now(),
+            dirs: Mutex::default(),
         }
+    }
+}
+
+impl StdEnv {
+    /// The directory that has this path now; another one may have had it before.
+    fn dir(&self, path: &Path) -> io::Result<Arc<fs::File>> {
+        let mut dirs = lock(&self.dirs);
+        if let Some(dir) = dirs.get(path) {
+            let (open, named) = (dir.metadata()?, fs::metadata(path)?);
+            if (open.dev(), open.ino()) == (named.dev(), named.ino()) {
+                return Ok(Arc::clone(dir));
+            }
+        }
+        let dir = Arc::new(fs::File::open(path)?);
+        dirs.insert(path.to_owned(), Arc::clone(&dir));
+        Ok(dir)
     }
 }
 
@@ -229,12 +252,18 @@ impl Env for StdEnv {
         if dir.is_dir() {
             return Ok(());
         }
-        fs::create_dir_all(dir)?;
-        // Without this a power cut may take the new directory together with all that is in it.
-        match dir.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => self.sync_dir(parent),
-            _ => Ok(()),
+        let missing: Vec<&Path> = dir.ancestors().take_while(|d| !d.is_dir()).collect();
+        // What the log holds is for its owner only, whatever the umask lets through.
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)?;
+        // Without this a power cut may take a new directory together with all that is in it.
+        for parent in missing.iter().filter_map(|d| d.parent()) {
+            let is_here = parent.as_os_str().is_empty();
+            fs::File::open(if is_here { Path::new(".") } else { parent })?.sync_all()?;
         }
+        Ok(())
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
@@ -249,7 +278,7 @@ impl Env for StdEnv {
 
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>> {
         let mut options = fs::OpenOptions::new();
-        options.read(true).mode(0o640);
+        options.read(true).mode(0o600);
         match access {
             Access::Read => {}
             Access::Write => {
@@ -271,7 +300,7 @@ impl Env for StdEnv {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        fs::File::open(dir)?.sync_all()
+        self.dir(dir)?.sync_all()
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<LockGuard>> {
@@ -280,7 +309,7 @@ impl Env for StdEnv {
             .write(true)
             .create(true)
             .truncate(false)
-            .mode(0o640)
+            .mode(0o600)
             .open(path)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Box::new(file))),

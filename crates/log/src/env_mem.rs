@@ -86,6 +86,11 @@ impl MemEnv {
         });
     }
 
+    /// As long as it is set, opening or making a file fails with it: no descriptor is left.
+    pub fn set_shortage(&self, errno: Option<i32>) {
+        lock(&self.disk).shortage = errno;
+    }
+
     /// Makes the write number `n` from now (the first is 0) go wrong, and succeed.
     pub fn lie(&self, lie: Lie, n: u64) {
         lock(&self.disk).lies.push((lie, n));
@@ -103,6 +108,7 @@ impl MemEnv {
         disk.faults.clear();
         disk.lies.clear();
         disk.power = None;
+        disk.shortage = None;
     }
 
     /// Calls made so far.

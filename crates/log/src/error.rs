@@ -105,6 +105,10 @@ pub enum CommitError {
     /// There was no room; the block was not written, and never will be.
     #[error("not written: the volume is full")]
     Full,
+    /// The system had no file descriptor or memory to open the next segment with; the block was not
+    /// written, and never will be. The volume is well: the next block is tried as usual.
+    #[error("not written: the system has no room for one more open file or for memory ({0})")]
+    Scarce(Arc<str>),
     /// The log was dropped before the block was written; it never will be.
     #[error("not written: the log is shut down")]
     Shutdown,

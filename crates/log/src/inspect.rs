@@ -75,7 +75,7 @@ impl VerifyReport {
 /// Figures of a directory as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DirStats {
-    /// The volume's id, if the file `volume` is sound.
+    /// The volume's id, if the file `volume` or a segment tells it.
     pub volume: Option<u64>,
     /// Streams.
     pub streams: usize,
@@ -97,8 +97,8 @@ impl Inspection {
     /// # Errors
     /// See [`OpenError`]: no log there, newer, can't be read.
     pub fn open(env: Arc<dyn Env>, dir: &Path) -> Result<Self, OpenError> {
-        let volume = volume::read(&*env, dir)?;
-        let recovered = match recover::load(&*env, dir, Access::Read) {
+        let found = volume::read(&*env, dir)?;
+        let recovered = match recover::load(&*env, dir, Access::Read, found) {
             Err(OpenError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                 return Err(OpenError::NoLog {
                     dir: dir.to_owned(),
@@ -106,19 +106,14 @@ impl Inspection {
             }
             other => other?,
         };
-        let mut report = recovered.report;
-        let volume = match volume {
-            Found::Sound(volume) => Some(volume.id),
-            Found::Missing if report.segments == 0 => {
-                return Err(OpenError::NoLog {
-                    dir: dir.to_owned(),
-                });
-            }
-            Found::Missing | Found::Damaged => {
-                report.volume_file_damaged = true;
-                None
-            }
-        };
+        let report = recovered.report;
+        let empty = report.segments == 0 && report.foreign_segments.is_empty();
+        if found == Found::Missing && empty {
+            return Err(OpenError::NoLog {
+                dir: dir.to_owned(),
+            });
+        }
+        let volume = recovered.volume;
         let len = |id: &u64| env.open(&dir.join(spare_name(*id)), Access::Read)?.len();
         let spare_bytes = recovered.spares.iter().map(|id| len(id).unwrap_or(0)).sum();
         Ok(Self {

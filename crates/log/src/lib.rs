@@ -95,6 +95,7 @@ mod segment;
 mod shared;
 #[cfg(feature = "sim")]
 mod small_disk;
+mod snapshot;
 mod spares;
 mod stats;
 mod stream;
@@ -118,7 +119,8 @@ pub use read::{Block, Gap, Item, Reader};
 pub use reserve::Reservation;
 #[cfg(feature = "sim")]
 pub use small_disk::SmallDisk;
+pub use snapshot::{LogSnapshot, SegmentFile};
 pub use stats::{
-    Damage, DamagedBlock, LostRun, RecoveryReport, SegmentStats, StreamStats, SyncStats,
+    Damage, DamagedBlock, LostRun, RecoveryReport, Refused, SegmentStats, StreamStats, SyncStats,
     VolumeStats,
 };

@@ -115,6 +115,7 @@ impl Log {
             name: name.clone(),
             next_seq: 0,
             closed: false,
+            declared: true,
         };
         queue.names.insert(name.clone(), id);
         queue.streams.insert(id, assigned);
@@ -144,6 +145,7 @@ impl Log {
             .get(&id.0)
             .ok_or(AppendError::UnknownStream)?
             .next_seq;
+        self.declare(&mut queue, id);
         let control = what(&mut queue);
         let index = queue.push(Op::Control(control));
         Ok(self.ticket(
@@ -187,13 +189,36 @@ impl Log {
         })
     }
 
+    /// Says that a stream has taken records up to `end`, as somebody else remembers: those that the
+    /// log does not know any more are lost, are counted and named as such from now on, and their
+    /// sequences are not given again. Nothing happens where the log knows as many.
+    ///
+    /// # Errors
+    /// See [`AppendError`].
+    pub fn note_lost(&self, id: StreamId, end: u64) -> Result<Ticket, AppendError> {
+        self.control(id, |queue| {
+            let mut range = Range { first: end, end };
+            if let Some(assigned) = queue.streams.get_mut(&id.0) {
+                range.first = assigned.next_seq;
+                range.end = end.max(assigned.next_seq);
+                assigned.next_seq = range.end;
+            }
+            Control::Lost {
+                stream: id.0,
+                range,
+            }
+        })
+    }
+
     /// Forgets a stream and frees its blocks. Its number is not used again; its name may be.
     ///
     /// # Errors
     /// See [`AppendError`].
     pub fn delete_stream(&self, id: StreamId) -> Result<Ticket, AppendError> {
         self.control(id, |queue| {
-            if let Some(assigned) = queue.streams.remove(&id.0) {
+            if let Some(assigned) = queue.streams.remove(&id.0)
+                && queue.names.get(&assigned.name) == Some(&id.0)
+            {
                 queue.names.remove(&assigned.name);
             }
             Control::Delete { stream: id.0 }

@@ -18,7 +18,7 @@ use crate::read::Store;
 use crate::recover::{self, Read, Recovered};
 use crate::segment::{FOOT_LEN, segment_name, spare_name};
 use crate::shared::{Meters, Shared};
-use crate::spares::Spares;
+use crate::spares::{Spare, Spares};
 use crate::stats::RecoveryReport;
 use crate::table::Table;
 use crate::volume::{self, Found, Volume, sort};
@@ -34,21 +34,20 @@ pub(crate) fn open(
     env.create_dir(dir).map_err(|e| sort(dir, dir, e))?;
     let guard = volume::lock(&*env, dir)?;
     let found = volume::read(&*env, dir)?;
-    let mut recovered = recover::load(&*env, dir, Access::Write)?;
-    let volume = match found {
-        Found::Sound(volume) => volume,
-        Found::Missing | Found::Damaged => {
-            let fresh = matches!(found, Found::Missing) && recovered.report.segments == 0;
-            recovered.report.volume_file_damaged = !fresh;
-            let volume = Volume {
-                id: env.random(),
-                version: u32::from(FORMAT_VERSION),
-            };
-            volume::write(&*env, dir, &volume)?;
-            volume
-        }
+    let mut recovered = recover::load(&*env, dir, Access::Write, found)?;
+    let volume = Volume {
+        id: recovered
+            .volume
+            .or(config.volume)
+            .unwrap_or_else(|| env.random()),
+        version: u32::from(FORMAT_VERSION),
     };
+    if !matches!(found, Found::Sound(written) if written.id == volume.id) {
+        volume::write(&*env, dir, &volume)?;
+    }
     let spares = mend(&*env, dir, &config, &mut recovered)?;
+    // From here on the directory is open, and can be synced however short of descriptors we get.
+    env.sync_dir(dir).map_err(|e| sort(dir, dir, e))?;
     let Recovered {
         mut table,
         report,
@@ -113,12 +112,17 @@ fn mend(
     let mut ready = Vec::new();
     for id in &recovered.spares {
         let path = dir.join(spare_name(*id));
-        let len = env.open(&path, Access::Read).and_then(|file| file.len());
-        let whole = len.is_ok_and(|len| len == config.segment_size);
-        if whole && ready.len() < config.spare_segments + config.recycled_segments {
-            ready.push(path);
-        } else {
-            remove(env, dir, &spare_name(*id))?;
+        let file = env
+            .open(&path, Access::Write)
+            .and_then(|f| Ok((f.len()?, f)));
+        match file {
+            Ok((len, file))
+                if len == config.segment_size
+                    && ready.len() < config.spare_segments + config.recycled_segments =>
+            {
+                ready.push(Spare { path, file });
+            }
+            _ => remove(env, dir, &spare_name(*id))?,
         }
     }
     let next = recovered.spares.iter().copied().max().unwrap_or(0);

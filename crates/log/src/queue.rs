@@ -10,6 +10,7 @@ use crate::block::block_len;
 use crate::catalog::Control;
 use crate::commit::Group;
 use crate::error::{AppendError, Latched};
+use crate::stats::Refused;
 use crate::table::Table;
 
 /// Locks, also after a panic of somebody else: the data under our locks is changed in single steps
@@ -99,6 +100,9 @@ pub(crate) struct Assigned {
     pub(crate) name: Arc<str>,
     pub(crate) next_seq: u64,
     pub(crate) closed: bool,
+    /// Its declaration is committed or queued. One that was refused is queued again with the next
+    /// operation of the stream: whoever was given its number may go on to use it.
+    pub(crate) declared: bool,
 }
 
 /// Room on the volume.
@@ -112,6 +116,15 @@ pub(crate) struct Space {
     pub(crate) open_left: u64,
     /// Bytes that the file system can still take, as far as we know: preallocated and free.
     pub(crate) room: u64,
+    pub(crate) refused: Refused,
+}
+
+impl Space {
+    /// Notes that so many bytes were refused because the volume is full.
+    pub(crate) fn refuse(&mut self, needed: u64) {
+        self.refused.count += 1;
+        self.refused.needed = needed;
+    }
 }
 
 /// Whether the log takes anything.
@@ -155,19 +168,32 @@ impl Queue {
         queue
     }
 
-    /// Back to what is committed: nothing that was assigned since then was written.
+    /// Back to what is committed: nothing that was assigned since then was written. Streams that
+    /// were made since then stay, as empty ones: their numbers were given away.
     pub(crate) fn reset(&mut self, table: &Table) {
         let assigned = |line: &crate::catalog::StreamLine| Assigned {
             name: line.name.clone(),
             next_seq: line.next_seq,
             closed: line.closed,
+            declared: true,
         };
-        self.streams = table
-            .streams
-            .iter()
-            .map(|(id, s)| (*id, assigned(&s.line)))
-            .collect();
+        let committed = table.streams.iter();
+        let committed = committed.map(|(id, s)| (*id, assigned(&s.line))).collect();
+        let before = std::mem::replace(&mut self.streams, committed);
         self.names.clone_from(&table.names);
+        for (id, assigned) in before {
+            if self.streams.contains_key(&id) {
+                continue;
+            }
+            self.names.insert(assigned.name.clone(), id);
+            let undeclared = Assigned {
+                name: assigned.name,
+                next_seq: 0,
+                closed: false,
+                declared: false,
+            };
+            self.streams.insert(id, undeclared);
+        }
         // Never back: a number that was given away once must not name another stream.
         self.next_stream = self.next_stream.max(table.next_stream).max(1);
     }
@@ -194,6 +220,20 @@ impl Queue {
             .checked_add(u64::from(records))
             .ok_or(AppendError::Invalid("the stream's sequence would overflow"))?;
         Ok(first)
+    }
+
+    /// Queues the declaration of a stream again if it was refused. Whether it did.
+    pub(crate) fn declare(&mut self, stream: StreamId) -> bool {
+        let Some(assigned) = self.streams.get_mut(&stream.0).filter(|s| !s.declared) else {
+            return false;
+        };
+        assigned.declared = true;
+        let name = assigned.name.clone();
+        self.push(Op::Control(Control::Declare {
+            stream: stream.0,
+            name,
+        }));
+        true
     }
 
     /// Puts an operation at the end; its place in the group.

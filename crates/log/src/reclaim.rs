@@ -1,12 +1,11 @@
 //! Giving disk space back: segments that nobody needs go, and stragglers are copied forward.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use crate::active::Fail;
+use crate::active::{Fail, is_scarce};
 use crate::block::Kind;
 use crate::catalog::Control;
 use crate::commit::Group;
@@ -17,6 +16,7 @@ use crate::read::read_entry;
 use crate::scan;
 use crate::segment::segment_name;
 use crate::shared::Shared;
+use crate::spares::Spare;
 use crate::table::{Entry, Segment, Table};
 use crate::writer::Writer;
 
@@ -34,7 +34,9 @@ impl Writer {
             match self.reclaim_some(shared) {
                 Ok(true) => {}
                 // Nothing left to do, or no room to do it in: until the next trim.
-                Ok(false) | Err(Fail::Full) => shared.reclaim.store(false, Ordering::Relaxed),
+                Ok(false) | Err(Fail::Full | Fail::Scarce { .. }) => {
+                    shared.reclaim.store(false, Ordering::Relaxed);
+                }
                 Err(Fail::Io {
                     during,
                     path,
@@ -87,8 +89,7 @@ impl Writer {
         }
         for (id, len, file) in files {
             let reusable = len == shared.config.segment_size && Arc::strong_count(&file) == 1;
-            drop(file);
-            self.free_file(shared, id, reusable)?;
+            self.free_file(shared, id, reusable.then_some(file))?;
         }
         let used = shared.store.read().used();
         let mut queue = lock(&shared.queue);
@@ -99,34 +100,53 @@ impl Writer {
         Ok(())
     }
 
-    /// Keeps the file as a spare, or removes it. A reader that has it open keeps what it reads.
-    fn free_file(&self, shared: &Shared, id: u64, reusable: bool) -> Result<(), Fail> {
+    /// Keeps the file as a spare, if it is given, or removes it. A reader that has it open keeps what
+    /// it reads.
+    fn free_file(
+        &self,
+        shared: &Shared,
+        id: u64,
+        reusable: Option<Arc<dyn File>>,
+    ) -> Result<(), Fail> {
         let path = shared.dir().join(segment_name(id));
-        let spare: Option<PathBuf> = reusable
-            .then(|| shared.spares.adopt(shared.dir(), shared.recycled()))
-            .flatten();
+        let spare = reusable.and_then(|file| {
+            let path = shared.spares.adopt(shared.dir(), shared.recycled())?;
+            Some(Spare { path, file })
+        });
         let done = match &spare {
-            Some(to) => shared.env.rename(&path, to),
+            Some(spare) => shared.env.rename(&path, &spare.path),
             None => shared.env.remove(&path),
         };
-        done.map_err(|source| Fail::Io {
-            during: "removing a segment",
-            path,
-            source,
-        })?;
-        if let Some(spare) = spare {
-            shared.spares.add(spare);
+        match done {
+            Ok(()) => {
+                if let Some(spare) = spare {
+                    shared.spares.add(spare);
+                }
+                Ok(())
+            }
+            // It was given up on disk: the next opening removes it.
+            Err(e) if is_scarce(&e) => Ok(()),
+            Err(source) => Err(Fail::Io {
+                during: "removing a segment",
+                path,
+                source,
+            }),
         }
-        Ok(())
     }
 
     /// Copies some of what is still needed of a segment into the open one.
     fn copy_forward(&mut self, shared: &Shared, id: u64, file: &dyn File) -> Result<(), Fail> {
         let path = shared.dir().join(segment_name(id));
-        let failed = |source| Fail::Io {
-            during: "reading a segment",
-            path: path.clone(),
-            source,
+        let failed = |source| match is_scarce(&source) {
+            true => Fail::Scarce {
+                path: path.clone(),
+                source,
+            },
+            false => Fail::Io {
+                during: "reading a segment",
+                path: path.clone(),
+                source,
+            },
         };
         let scan = scan::segment(file, id).map_err(failed)?;
         let mut ops = Vec::new();

@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::active::is_scarce;
 use crate::block::{HEADER_LEN, Kind};
 use crate::catalog::{Catalog, Control};
 use crate::env::{Access, Env, File, read_full};
@@ -15,10 +16,10 @@ use crate::locate::{Located, locate};
 use crate::place::place;
 use crate::queue::StreamId;
 use crate::scan::{self, Scan};
-use crate::segment::{parse_segment_name, parse_spare_name, segment_name};
+use crate::segment::{HEAD_LEN, Head, parse_segment_name, parse_spare_name, segment_name};
 use crate::stats::{Damage, DamagedBlock, LostRun, RecoveryReport};
 use crate::table::{Entry, Run, Segment, Stream, Table, occupy};
-use crate::volume::sort;
+use crate::volume::{Found, sort};
 
 /// A segment that was read.
 pub(crate) struct Read {
@@ -36,10 +37,17 @@ pub(crate) struct Recovered {
     pub(crate) garbage: Vec<u64>,
     pub(crate) spares: Vec<u64>,
     pub(crate) last_segment: u64,
+    /// The volume, if the directory says which.
+    pub(crate) volume: Option<u64>,
 }
 
-/// Reads all of a directory.
-pub(crate) fn load(env: &dyn Env, dir: &Path, access: Access) -> Result<Recovered, OpenError> {
+/// Reads all of a directory, whose file `volume` was `found`.
+pub(crate) fn load(
+    env: &dyn Env,
+    dir: &Path,
+    access: Access,
+    found: Found,
+) -> Result<Recovered, OpenError> {
     let names = env.list(dir).map_err(|e| sort(dir, dir, e))?;
     let spares: Vec<u64> = names.iter().filter_map(|n| parse_spare_name(n)).collect();
     let mut files = Vec::new();
@@ -54,6 +62,8 @@ pub(crate) fn load(env: &dyn Env, dir: &Path, access: Access) -> Result<Recovere
         files.push((id, path, file));
     }
     files.sort_by_key(|(id, ..)| std::cmp::Reverse(*id));
+    let last = files.first().map_or(0, |(id, ..)| *id);
+    let (volume, foreign) = set_apart(found, &mut files).map_err(|(p, e)| sort(dir, &p, e))?;
     // All there is to know of streams stands in the newest sound catalog and behind it. The
     // segments before it only have blocks, and their extents say where.
     let mut segments = BTreeMap::new();
@@ -66,26 +76,78 @@ pub(crate) fn load(env: &dyn Env, dir: &Path, access: Access) -> Result<Recovere
         let scan = scan.map_err(|e| sort(dir, &path, e))?;
         let read = Read { file, scan };
         if newest.is_none() {
-            newest = catalog(&read).map(|catalog| (id, catalog));
+            let found = catalog(&read).map_err(|e| sort(dir, &path, e))?;
+            newest = found.map(|catalog| (id, catalog));
         }
         segments.insert(id, read);
     }
     let recovered = Replay::new(segments).run(newest);
     let mut recovered = recovered.map_err(|e| sort(dir, dir, e))?;
     recovered.spares = spares;
+    recovered.volume = volume;
+    let report = &mut recovered.report;
+    report.volume_file_damaged = match found {
+        Found::Sound(written) => volume != Some(written.id),
+        Found::Damaged => true,
+        Found::Missing => report.segments > 0 || !foreign.is_empty(),
+    };
+    report.foreign_segments = foreign;
+    // Also those of other volumes keep their names.
+    recovered.last_segment = recovered.last_segment.max(last);
     Ok(recovered)
 }
 
-/// Reads a block's payload; `None` if it is not what its checksum says.
-pub(crate) fn payload(file: &dyn File, line: &Line) -> Option<Vec<u8>> {
+/// Finds out of which volume the directory is, and takes the segments of others out of `files`:
+/// their streams have the same numbers as ours. A segment whose head is damaged is taken for ours. A
+/// head of another number is of what the file was before: it does not say what the directory is.
+fn set_apart(
+    found: Found,
+    files: &mut Vec<SegmentFile>,
+) -> Result<(Option<u64>, Vec<u64>), (PathBuf, io::Error)> {
+    let mut heads = Vec::new();
+    for (id, path, file) in files.iter() {
+        let mut bytes = [0; HEAD_LEN];
+        match read_full(&**file, &mut bytes, 0) {
+            Err(e) if is_scarce(&e) => return Err((path.clone(), e)),
+            // One that can't be read is met again by the scan.
+            Err(_) => {}
+            Ok(_) => {
+                heads.extend(Head::decode(&bytes).map(|head| (*id, head)));
+            }
+        }
+    }
+    let own = heads.iter().filter(|(id, head)| head.segment == *id);
+    let own: Vec<(u64, u64)> = own.map(|(id, head)| (*id, head.volume)).collect();
+    let volume = found.id(&own);
+    let others = heads.iter().filter(|(_, head)| Some(head.volume) != volume);
+    let foreign: Vec<u64> = match volume {
+        Some(_) => others.map(|(id, _)| *id).collect(),
+        None => Vec::new(),
+    };
+    files.retain(|(id, ..)| !foreign.contains(id));
+    Ok((volume, foreign))
+}
+
+/// A segment's number, path and file.
+type SegmentFile = (u64, PathBuf, Arc<dyn File>);
+
+/// Reads a block's payload; `None` if it can't be read, or is not what its checksum says.
+///
+/// # Errors
+/// Where the system is short of something: that says nothing of what is on disk.
+pub(crate) fn payload(file: &dyn File, line: &Line) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = vec![0; line.stored_len as usize];
     let at = u64::from(line.offset) + HEADER_LEN as u64;
-    let n = read_full(file, &mut bytes, at).ok()?;
-    (n == bytes.len() && crc32c::crc32c(&bytes) == line.payload_crc).then_some(bytes)
+    let n = match read_full(file, &mut bytes, at) {
+        Err(e) if is_scarce(&e) => return Err(e),
+        read => read.unwrap_or(0),
+    };
+    let sound = n == bytes.len() && crc32c::crc32c(&bytes) == line.payload_crc;
+    Ok(sound.then_some(bytes))
 }
 
 /// The catalog of a segment. It is written twice; either will do.
-fn catalog(read: &Read) -> Option<Catalog> {
+fn catalog(read: &Read) -> io::Result<Option<Catalog>> {
     let lines = read
         .scan
         .lines
@@ -101,12 +163,17 @@ fn catalog(read: &Read) -> Option<Catalog> {
     }
     let mut bytes = Vec::new();
     for part in 0..parts {
-        let found = copies
-            .iter()
-            .find_map(|c| payload(&*read.file, c.get(&part)?));
-        bytes.extend_from_slice(&found?);
+        let mut found = None;
+        for line in copies.iter().filter_map(|copy| copy.get(&part)) {
+            found = match found {
+                None => payload(&*read.file, line)?,
+                found => found,
+            };
+        }
+        let Some(found) = found else { return Ok(None) };
+        bytes.extend_from_slice(&found);
     }
-    (parts > 0).then(|| Catalog::decode(&bytes)).flatten()
+    Ok((parts > 0).then(|| Catalog::decode(&bytes)).flatten())
 }
 
 /// Builds the table out of segments that were read.
@@ -147,7 +214,7 @@ impl Replay {
             .map(|(id, _)| *id)
             .collect::<Vec<_>>()
         {
-            self.replay(id);
+            self.replay(id)?;
         }
         let garbage = self.garbage(from, listed.as_ref());
         self.note_missing(listed.as_ref());
@@ -160,16 +227,19 @@ impl Replay {
     }
 
     /// Goes through what a segment says after the newest catalog.
-    fn replay(&mut self, id: u64) {
+    fn replay(&mut self, id: u64) -> io::Result<()> {
         let Some(read) = self.segments.get(&id) else {
-            return;
+            return Ok(());
         };
         let file = read.file.clone();
         for line in read.scan.lines.clone() {
             match line.kind {
                 Kind::Data | Kind::Moved => self.replay_block(&line),
                 Kind::Control => {
-                    let bytes = (!line.damaged).then(|| payload(&*file, &line)).flatten();
+                    let bytes = match line.damaged {
+                        true => None,
+                        false => payload(&*file, &line)?,
+                    };
                     if let Some(control) = bytes.and_then(|b| Control::decode(&b)) {
                         self.replay_control(&control);
                     }
@@ -177,6 +247,7 @@ impl Replay {
                 Kind::Catalog => {}
             }
         }
+        Ok(())
     }
 
     fn replay_control(&mut self, control: &Control) {
@@ -355,6 +426,7 @@ impl Replay {
             garbage,
             spares: Vec::new(),
             last_segment: last,
+            volume: None,
         }
     }
 }

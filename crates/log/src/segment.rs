@@ -37,8 +37,8 @@ fn parse(name: &str, prefix: &str) -> Option<u64> {
     all_digits.then(|| digits.parse().ok()).flatten()
 }
 
-/// The head of a segment. Nothing depends on it: blocks say themselves where they belong. It is
-/// there for people who find a lone file.
+/// The head of a segment: of which volume it is. Blocks say themselves where in it they belong, so a
+/// damaged head loses nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) segment: u64,
@@ -59,8 +59,6 @@ impl Head {
         h
     }
 
-    /// Nobody has to read it; the fuzzer checks that it can be read.
-    #[cfg(feature = "sim")]
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let h: &[u8; HEAD_LEN] = bytes.first_chunk()?;
         let mut f = Fields::new(h);

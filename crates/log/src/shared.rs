@@ -63,6 +63,7 @@ impl Shared {
             dir: self.dir(),
             step,
             min_free: self.config.min_free_bytes.max(step),
+            spare: None,
         }
     }
 
@@ -77,9 +78,11 @@ impl Shared {
     /// Room for changes: all that there is. A trim needs a few hundred bytes, and on a full volume
     /// it is the only way to get any.
     pub(crate) fn change_room(&self) -> Room<'_> {
+        let room = self.space_room();
         Room {
             min_free: 0,
-            ..self.space_room()
+            spare: Some(room.min_free),
+            ..room
         }
     }
 
@@ -142,7 +145,11 @@ impl Shared {
         }
         match writer.commit(self, &ops, &group) {
             Ok(()) => {}
-            Err(Fail::Full) => self.refuse(&group),
+            Err(Fail::Full) => self.refuse(&group, &CommitError::Full),
+            Err(Fail::Scarce { path, source }) => {
+                let cause = format!("{}: {source}", path.display());
+                self.refuse(&group, &CommitError::Scarce(cause.into()));
+            }
             Err(Fail::Io {
                 during,
                 path,
@@ -190,19 +197,21 @@ impl Shared {
         latched
     }
 
-    /// The volume is full: nothing that waits was written, and nothing of it will be. Sequences
-    /// that were assigned are taken back, so no gap stays.
-    fn refuse(&self, group: &Group) {
+    /// The volume is full, or the system is short of something: nothing that waits was written, and
+    /// nothing of it will be. Sequences that were assigned are taken back, so no gap stays.
+    fn refuse(&self, group: &Group, error: &CommitError) {
         let table = self.store.read();
         let mut queue = lock(&self.queue);
+        let needed = (queue.writing + queue.bytes) as u64;
         let (_, waiting) = queue.take();
         queue.reset(&table);
         // So the next append looks at the file system anew.
         queue.space.room = 0;
+        queue.space.refuse(needed);
         drop(queue);
         drop(table);
-        group.fail(CommitError::Full);
-        waiting.fail(CommitError::Full);
+        group.fail(error.clone());
+        waiting.fail(error.clone());
     }
 }
 
@@ -233,6 +242,7 @@ impl Shared {
             moved_blocks: meters.moved_blocks,
             reclaimed_segments: meters.reclaimed_segments,
             syncs: meters.syncs,
+            refused: queue.space.refused,
             latched: match &queue.mood {
                 Mood::Latched(latched) => Some(latched.clone()),
                 Mood::Running | Mood::Shutdown => None,

@@ -1,12 +1,19 @@
 //! Segments that are ready before they are needed: preallocated in the background, or reused.
 
 use std::path::PathBuf;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use crate::active::Room;
-use crate::env::{Access, write_zeroes};
+use crate::env::{Access, File, write_zeroes};
 use crate::queue::lock;
 use crate::segment::spare_name;
+
+/// An empty segment. It is kept open: where the system has no descriptor left for anybody, the log
+/// still has that of its next segment.
+pub(crate) struct Spare {
+    pub(crate) path: PathBuf,
+    pub(crate) file: Arc<dyn File>,
+}
 
 /// The empty segments.
 #[derive(Default)]
@@ -17,17 +24,17 @@ pub(crate) struct Spares {
 
 #[derive(Default)]
 struct State {
-    ready: Vec<PathBuf>,
+    ready: Vec<Spare>,
     /// How many there should be.
     want: usize,
     next: u64,
-    /// The disk was full: not again before somebody asks.
+    /// The disk was full, or the system short of something: not again before somebody asks.
     resting: bool,
     stop: bool,
 }
 
 impl Spares {
-    pub(crate) fn new(ready: Vec<PathBuf>, next: u64) -> Self {
+    pub(crate) fn new(ready: Vec<Spare>, next: u64) -> Self {
         let state = State {
             ready,
             next,
@@ -44,7 +51,7 @@ impl Spares {
     }
 
     /// One that is ready; and from now on `want` of them are kept.
-    pub(crate) fn take(&self, want: usize) -> Option<PathBuf> {
+    pub(crate) fn take(&self, want: usize) -> Option<Spare> {
         let mut state = lock(&self.state);
         let spare = state.ready.pop();
         state.want = want;
@@ -63,8 +70,8 @@ impl Spares {
         Some(dir.join(spare_name(state.next)))
     }
 
-    pub(crate) fn add(&self, path: PathBuf) {
-        lock(&self.state).ready.push(path);
+    pub(crate) fn add(&self, spare: Spare) {
+        lock(&self.state).ready.push(spare);
     }
 
     pub(crate) fn stop(&self) {
@@ -95,8 +102,8 @@ impl Spares {
         let Some(path) = self.adopt(room.dir, 0) else {
             return;
         };
-        if self.preallocate(room, &path, size).is_some() {
-            self.add(path);
+        if let Some(file) = self.preallocate(room, &path, size) {
+            self.add(Spare { path, file });
             return;
         }
         lock(&self.state).resting = true;
@@ -104,7 +111,12 @@ impl Spares {
         drop(room.env.remove(&path));
     }
 
-    fn preallocate(&self, room: &Room<'_>, path: &std::path::Path, size: u64) -> Option<()> {
+    fn preallocate(
+        &self,
+        room: &Room<'_>,
+        path: &std::path::Path,
+        size: u64,
+    ) -> Option<Arc<dyn File>> {
         if room.free().is_some_and(|free| free < size) {
             return None;
         }
@@ -120,6 +132,6 @@ impl Spares {
             file.sync_data().ok()?;
             at = to;
         }
-        Some(())
+        Some(file)
     }
 }

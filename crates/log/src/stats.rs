@@ -100,6 +100,15 @@ impl SyncStats {
     }
 }
 
+/// What was refused because the volume is full, since the log was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refused {
+    /// How often.
+    pub count: u64,
+    /// Bytes that the last one would have needed.
+    pub needed: u64,
+}
+
 /// Figures of a volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VolumeStats {
@@ -133,6 +142,8 @@ pub struct VolumeStats {
     pub reclaimed_segments: u64,
     /// Syncs of commits.
     pub syncs: SyncStats,
+    /// What was refused because the volume is full.
+    pub refused: Refused,
     /// The failure after which nothing is taken.
     pub latched: Option<Latched>,
 }
@@ -213,7 +224,10 @@ pub struct RecoveryReport {
     pub missing_segments: Vec<u64>,
     /// Streams whose declaration was lost; they go by the name `unknown-<id>`.
     pub unnamed_streams: Vec<StreamId>,
-    /// The file `volume` was damaged or missing beside segments, and was written anew.
+    /// Segments of other volumes. They are neither read nor removed.
+    pub foreign_segments: Vec<u64>,
+    /// The file `volume` was damaged, missing beside segments, or of another volume than all of them;
+    /// it was written anew, with the id that the segments have.
     pub volume_file_damaged: bool,
 }
 
@@ -225,6 +239,7 @@ impl RecoveryReport {
         self.lost.is_empty()
             && self.missing_segments.is_empty()
             && self.unnamed_streams.is_empty()
+            && self.foreign_segments.is_empty()
             && !self.volume_file_damaged
             && self.damage.iter().all(|d| !d.acknowledged)
     }

@@ -181,6 +181,7 @@ impl Table {
         for run in stream.take(range, hit) {
             vacate(&mut self.segments, &run);
         }
+        stream.line.next_seq = stream.line.next_seq.max(range.end);
         stream.note_lost(range);
     }
 

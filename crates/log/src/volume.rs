@@ -1,5 +1,6 @@
 //! The file `volume`, which says what a data directory is, and the lock on it.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
@@ -21,16 +22,41 @@ pub(crate) struct Volume {
 }
 
 /// What was found in place of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
     Sound(Volume),
     Missing,
     Damaged,
 }
 
+impl Found {
+    /// The volume of a directory, by its file and by the heads of its segments. The file decides
+    /// unless no segment agrees with it: a damaged file must not make another volume of the
+    /// directory, nor a copied one. Where segments of several volumes are mixed, the one that has
+    /// most of them counts, or the one of the newest segment.
+    pub(crate) fn id(self, heads: &[(u64, u64)]) -> Option<u64> {
+        let written = match self {
+            Self::Sound(volume) => Some(volume.id),
+            Self::Missing | Self::Damaged => None,
+        };
+        let mut counts: BTreeMap<u64, (usize, u64)> = BTreeMap::new();
+        for (segment, volume) in heads {
+            let (count, newest) = counts.entry(*volume).or_default();
+            *count += 1;
+            *newest = (*newest).max(*segment);
+        }
+        if written.is_some_and(|id| counts.is_empty() || counts.contains_key(&id)) {
+            return written;
+        }
+        let most = counts.into_iter().max_by_key(|(_, most)| *most);
+        most.map(|(id, _)| id)
+    }
+}
+
 impl Volume {
     /// Text, because people look into it. The last line is a checksum, so that a damaged file is
     /// not taken for one of a newer version.
-    fn encode(&self) -> String {
+    pub(crate) fn encode(&self) -> String {
         let body = format!(
             "forebay-log\nversion {}\nvolume {:016x}\n",
             self.version, self.id
@@ -42,7 +68,7 @@ impl Volume {
     fn decode(text: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(text).ok()?;
         let (body, crc) = text.split_once("crc32c ")?;
-        let crc = u32::from_str_radix(crc.trim(), 16).ok()?;
+        let crc = u32::from_str_radix(crc.strip_suffix('\n')?, 16).ok()?;
         if crc != crc32c::crc32c(body.as_bytes()) {
             return None;
         }

@@ -1,16 +1,18 @@
 //! The one writer of a volume: puts what waits into the open segment, writes it, syncs once, and
 //! publishes it.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::active::{Active, Draft, Fail, Room};
+use crate::active::{Active, Draft, Fail, Room, is_full, is_no_descriptor, is_scarce};
 use crate::block::Kind;
 use crate::bytefields::to_u32;
 use crate::catalog::Control;
 use crate::commit::Group;
 use crate::config::SyncMode;
-use crate::env::Access;
+use crate::env::{Access, File};
 use crate::queue::{Op, lock};
 use crate::segment::{Head, segment_name};
 use crate::shared::Shared;
@@ -21,6 +23,15 @@ pub(crate) struct Writer {
     pub(crate) active: Option<Active>,
     pub(crate) last_segment: u64,
     pub(crate) last_sync: Duration,
+    /// The file of the next segment, which has its name already: something that came after was
+    /// scarce. It is gone on with.
+    prepared: Option<Prepared>,
+}
+
+/// The file of a segment that nothing was written to.
+struct Prepared {
+    file: Arc<dyn File>,
+    allocated: u64,
 }
 
 impl Writer {
@@ -29,6 +40,7 @@ impl Writer {
             active: None,
             last_segment,
             last_sync: Duration::ZERO,
+            prepared: None,
         }
     }
 }
@@ -201,9 +213,13 @@ impl Writer {
     fn new_segment(&mut self, shared: &Shared) -> Result<Active, Fail> {
         let id = self.last_segment + 1;
         let path = shared.dir().join(segment_name(id));
-        let failed = |source| match crate::active::is_full(&source) {
-            true => Fail::Full,
-            false => Fail::Io {
+        let failed = |source| match &source {
+            e if is_full(e) => Fail::Full,
+            e if is_scarce(e) => Fail::Scarce {
+                path: path.clone(),
+                source,
+            },
+            _ => Fail::Io {
                 during: "opening a segment",
                 path: path.clone(),
                 source,
@@ -212,30 +228,25 @@ impl Writer {
         if u32::try_from(id).is_err() {
             return Err(failed(std::io::Error::other("segment numbers are used up")));
         }
-        let spare = shared.spares.take(shared.config.spare_segments);
-        if shared.config.manual {
-            shared
-                .spares
-                .make(&shared.space_room(), shared.config.segment_size);
-        }
-        let access = if spare.is_some() {
-            Access::Write
-        } else {
-            Access::Create
+        let Prepared { file, allocated } = match self.prepared.take() {
+            Some(prepared) => prepared,
+            None => prepare(shared, &path).map_err(failed)?,
         };
-        if let Some(spare) = &spare {
-            shared.env.rename(spare, &path).map_err(failed)?;
-        }
-        let file = shared.env.open(&path, access).map_err(failed)?;
         // Before the first block: a file that a crash gives its old name back must not hold
         // blocks of the new one.
-        shared.env.sync_dir(shared.dir()).map_err(failed)?;
+        if let Err(e) = shared.env.sync_dir(shared.dir()) {
+            // Without a descriptor it could not even be opened, so no sync of it has failed.
+            if !is_no_descriptor(&e) {
+                return Err(Fail::Io {
+                    during: "syncing the directory",
+                    path,
+                    source: e,
+                });
+            }
+            self.prepared = Some(Prepared { file, allocated });
+            return Err(failed(e));
+        }
         self.last_segment = id;
-        let allocated = if spare.is_some() {
-            file.len().map_err(failed)?
-        } else {
-            0
-        };
         let mut table = shared.store.write();
         let head = Head {
             segment: id,
@@ -290,6 +301,35 @@ impl Writer {
     /// What was said to be gone must be gone for good before its segment is removed.
     pub(crate) fn sync_for_reclaim(&mut self) -> Result<(), Fail> {
         self.active.as_mut().map_or(Ok(()), Active::sync)
+    }
+}
+
+/// A file with the name of the next segment: a spare, or else a new one.
+fn prepare(shared: &Shared, path: &Path) -> std::io::Result<Prepared> {
+    let spare = shared.spares.take(shared.config.spare_segments);
+    if shared.config.manual {
+        let room = shared.space_room();
+        shared.spares.make(&room, shared.config.segment_size);
+    }
+    let Some(spare) = spare else {
+        let file = shared.env.open(path, Access::Create)?;
+        return Ok(Prepared { file, allocated: 0 });
+    };
+    let renamed = spare.file.len().and_then(|allocated| {
+        shared.env.rename(&spare.path, path)?;
+        Ok(allocated)
+    });
+    match renamed {
+        Ok(allocated) => Ok(Prepared {
+            file: spare.file,
+            allocated,
+        }),
+        Err(e) => {
+            if is_scarce(&e) {
+                shared.spares.add(spare);
+            }
+            Err(e)
+        }
     }
 }
 

@@ -271,13 +271,139 @@ fn a_missing_segment_is_named_and_what_it_held_is_counted() {
     assert_eq!(stats.records + lost, 120);
 }
 
+/// The file of the volume, in any state, is written anew with the id that its segments have.
 #[test]
 fn damage_in_the_file_volume_is_repaired() {
+    let path = Path::new(DIR).join("volume");
+    let other = volume_file(&MemEnv::new(77));
+    for env in [sealed(), unsealed(), older()] {
+        let sound = volume_file(&env);
+        let mut all = vec![
+            None,
+            Some(Vec::new()),
+            Some(b"version 9".to_vec()),
+            Some(other.clone()),
+        ];
+        all.extend((0..sound.len()).map(|at| {
+            let mut damaged = sound.clone();
+            damaged[at] ^= 1;
+            Some(damaged)
+        }));
+        for damaged in all {
+            let env = env.copy(5);
+            match &damaged {
+                Some(bytes) => env.put(&path, bytes.clone()),
+                None => forebay_log::Env::remove(&env, &path).unwrap(),
+            }
+            let inspected = Inspection::open(Arc::new(env.clone()), Path::new(DIR)).unwrap();
+            let (log, report) = Log::open(Arc::new(env.clone()), Path::new(DIR), config()).unwrap();
+            assert!(report.volume_file_damaged, "{damaged:?}");
+            assert!(read(&log).0.len() >= 9, "{damaged:?}");
+            assert_eq!(inspected.stats().volume, Some(log.volume_stats().volume));
+            assert_eq!(volume_file(&env), sound, "{damaged:?}");
+            log.shutdown();
+            let (_, report) = Log::open(Arc::new(env), Path::new(DIR), config()).unwrap();
+            assert!(report.is_clean(), "it is mended: {report:?}");
+        }
+    }
+}
+
+/// The bytes of the file `volume`; of a new volume if there is none.
+fn volume_file(env: &MemEnv) -> Vec<u8> {
+    let find = || {
+        let mut files = env.files().into_iter();
+        files.find(|(path, _)| path.ends_with("volume"))
+    };
+    if find().is_none() {
+        drop(small_log(env));
+    }
+    find().unwrap().1
+}
+
+/// Streams of another volume have the same numbers: its segments are neither read nor removed.
+#[test]
+fn segments_of_another_volume_are_left_alone_and_named() {
+    let other = MemEnv::new(9);
+    small_log(&other).shutdown();
+    let (_, foreign) = segment(&other);
+    for with_file in [true, false] {
+        let env = older();
+        let all = {
+            let (log, _) = Log::open(Arc::new(env.copy(0)), Path::new(DIR), config()).unwrap();
+            read(&log).0
+        };
+        let place = Path::new(DIR).join("segment-0000000000000007.seg");
+        env.put(&place, foreign.clone());
+        if !with_file {
+            forebay_log::Env::remove(&env, &Path::new(DIR).join("volume")).unwrap();
+        }
+        for _ in 0..2 {
+            let (log, report) = Log::open(Arc::new(env.clone()), Path::new(DIR), config()).unwrap();
+            assert_eq!(report.foreign_segments, [7]);
+            assert!(report.lost.is_empty() && report.missing_segments.is_empty());
+            for (key, payload) in &all {
+                assert_eq!(read(&log).0.get(key), Some(payload));
+            }
+            let stream = log.stream("a").unwrap();
+            log.append(block(stream, "more")).unwrap().wait().unwrap();
+            log.shutdown();
+        }
+        let mut files = env.files().into_iter();
+        let left = files.find(|(path, _)| *path == place).unwrap();
+        assert_eq!(left.1, foreign, "it may be the only copy of something");
+    }
+}
+
+/// Without a directory the volume gets the id that somebody else remembers.
+#[test]
+fn a_lost_directory_gets_the_id_that_is_remembered() {
+    let remembered = LogConfig {
+        volume: Some(0xfeed),
+        ..config()
+    };
+    let env = MemEnv::new(1);
+    let (log, report) = Log::open(Arc::new(env), Path::new(DIR), remembered.clone()).unwrap();
+    assert_eq!(log.volume_stats().volume, 0xfeed);
+    assert!(report.is_clean());
     let env = sealed();
-    env.put(&Path::new(DIR).join("volume"), b"version 9".to_vec());
-    let (log, report) = Log::open(Arc::new(env), Path::new(DIR), config()).unwrap();
-    assert!(report.volume_file_damaged);
-    assert_eq!(read(&log).0.len(), 9);
+    let (log, _) = Log::open(Arc::new(env), Path::new(DIR), remembered).unwrap();
+    assert_ne!(
+        log.volume_stats().volume,
+        0xfeed,
+        "one that is there keeps its id"
+    );
+}
+
+/// What is remembered of a stream elsewhere is named as lost, once, and the sequence goes on.
+#[test]
+fn records_that_somebody_else_remembers_are_named_as_lost() {
+    let env = sealed();
+    let (log, _) = Log::open(Arc::new(env.clone()), Path::new(DIR), config()).unwrap();
+    let (a, gone) = (log.find("a").unwrap(), log.stream("gone").unwrap());
+    log.note_lost(a, 4).unwrap().wait().unwrap();
+    assert_eq!(log.stats(a).unwrap().lost_records, 0, "it has nine");
+    log.note_lost(a, 20).unwrap().wait().unwrap();
+    log.note_lost(gone, 7).unwrap().wait().unwrap();
+    log.note_lost(gone, 7).unwrap().wait().unwrap();
+    let taken = log.append(block(gone, "more")).unwrap().wait().unwrap();
+    assert_eq!((taken.first_seq, taken.next_seq), (7, 10));
+    log.shutdown();
+    for how in 0..2 {
+        let (log, report) = Log::open(Arc::new(env.clone()), Path::new(DIR), config()).unwrap();
+        assert!(report.lost.is_empty(), "it is known: {report:?}");
+        let (a, gone) = (log.find("a").unwrap(), log.find("gone").unwrap());
+        for (stream, records, lost, next) in [(a, 9, 11, 20), (gone, 3, 7, 10)] {
+            let stats = log.stats(stream).unwrap();
+            assert_eq!(
+                (stats.records, stats.lost_records, stats.next_seq),
+                (records, lost, next)
+            );
+        }
+        assert_eq!(read(&log).1, 18);
+        if how == 0 {
+            env.kill();
+        }
+    }
 }
 
 /// The end of a segment that was sealed says how much there was, also when all of it is gone, its

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use forebay_log::{Item, Lie, Log, LogConfig, MemEnv, NewBlock};
+use forebay_log::{Call, Item, Lie, Log, LogConfig, MemEnv, NewBlock};
 
 const DIR: &str = "/data";
 const EIO: i32 = 5;
@@ -79,6 +79,13 @@ impl Model {
         let entry = self.appended.entry(place).or_default();
         entry.0.push(payload);
         entry.1 = ticket.wait().is_ok();
+    }
+
+    fn must_append(&mut self, log: &Log, name: &'static str) {
+        let acked = |model: &Self| model.appended.values().filter(|(_, acked)| *acked).count();
+        let before = acked(self);
+        self.append(log, name);
+        assert_eq!(acked(self), before + 1, "a block was not taken");
     }
 
     fn trim(&mut self, log: &Log, name: &'static str, up_to: u64) {
@@ -199,6 +206,48 @@ fn each_call_fails_once_and_nothing_acknowledged_is_lost() {
                 let log = open(&env);
                 model.check(&log, false);
                 model.append(&log, "red");
+                model.check(&log, false);
+            }
+        }
+    }
+}
+
+/// Each call in turn that touches no data fails for want of a descriptor or of memory: nothing is
+/// latched, nothing acknowledged is lost, and the log goes on.
+#[test]
+fn a_shortage_at_each_call_latches_nothing() {
+    const EINTR: i32 = 4;
+    const EAGAIN: i32 = 11;
+    const ENOMEM: i32 = 12;
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    let calls = [
+        Call::Open,
+        Call::Rename,
+        Call::Remove,
+        Call::Read,
+        Call::SetLen,
+    ];
+    for call in calls {
+        for (i, errno) in [EINTR, EAGAIN, ENOMEM, ENFILE, EMFILE]
+            .into_iter()
+            .enumerate()
+        {
+            for n in 0..40 {
+                let how = (n + i as u64) % 3;
+                let env = MemEnv::new(n);
+                let log = open(&env);
+                env.fail(Some(call), n, errno);
+                let mut model = Model::default();
+                model.work(&log, &mut Random(1));
+                assert_eq!(log.health(), Ok(()), "{call:?} {n}, errno {errno}");
+                env.heal();
+                model.must_append(&log, "red");
+                model.check(&log, false);
+                end(&env, how, log);
+                let log = open(&env);
+                model.check(&log, false);
+                model.must_append(&log, "red");
                 model.check(&log, false);
             }
         }

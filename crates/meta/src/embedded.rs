@@ -2,12 +2,13 @@
 //!
 //! One thread writes (`writer`); reads go to connections of their own and wait for nobody; watches
 //! read a part of memory (`history`). Leases end with the process: their keys are removed when the
-//! store is opened.
+//! store is opened. What it has committed is noted beside it (`mark`), so that it knows when it went
+//! back, and it keeps verified copies of itself (`copies`).
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -20,18 +21,23 @@ use crate::store::{
     WatchError, check_key,
 };
 
+pub mod copies;
 mod history;
 mod lease;
+mod mark;
 mod open;
+mod restore;
 mod rows;
 mod writer;
 
 pub use history::HistoryLimits;
 pub use lease::{Elapsed, ManualElapsed, Monotonic};
-pub use open::OpenError;
+pub use open::{DATABASE_FILE, OpenError};
+pub use restore::{RestoreError, put_copy_in_place};
 
 use history::History;
 use lease::Leases;
+use mark::Mark;
 use open::Lock;
 use writer::{Command, Queued, Writer};
 
@@ -40,9 +46,25 @@ const QUEUE_MAX: usize = 1024;
 /// Reads that run beside each other; more wait.
 const READERS_MAX: usize = 4;
 
+/// What is expected of the directory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Existing {
+    /// A store, or nothing: then one is made, unless something says that there was one.
+    #[default]
+    Optional,
+    /// A store: it is an error when there is none.
+    Required,
+    /// A person has decided to go on with what is there, also if it has lost transactions.
+    MayBeBehind,
+}
+
 /// How the store is opened.
 #[derive(Clone, Debug)]
 pub struct EmbeddedOptions {
+    /// What is expected of the directory.
+    pub existing: Existing,
+    /// Where its copies are; [`copies::COPIES_FOLDER`] in the directory otherwise.
+    pub copies: Option<PathBuf>,
     /// How much of the past can be watched.
     pub history: HistoryLimits,
     /// What the time of leases is measured by.
@@ -52,6 +74,8 @@ pub struct EmbeddedOptions {
 impl Default for EmbeddedOptions {
     fn default() -> Self {
         Self {
+            existing: Existing::default(),
+            copies: None,
             history: HistoryLimits::default(),
             clock: Arc::new(Monotonic::start()),
         }
@@ -64,6 +88,8 @@ pub struct EmbeddedStore {
     history: Arc<History>,
     readers: Arc<Readers>,
     write: Option<Write>,
+    /// The first failure of the disk, see [`Writer::failed`].
+    latched: Arc<OnceLock<StoreError>>,
 }
 
 /// The writer's end of this side; absent when the store was opened to look only.
@@ -96,15 +122,24 @@ impl EmbeddedStore {
     /// See [`OpenError`].
     pub fn open(dir: &Path, options: EmbeddedOptions) -> Result<Self, OpenError> {
         let lock = open::lock(dir)?;
-        let mut db = open::writer(dir)?;
-        let file = dir.join(open::DATABASE_FILE);
+        let folder = options.copies.clone();
+        let folder = folder.unwrap_or_else(|| dir.join(copies::COPIES_FOLDER));
+        let copied = copies::list(&folder).first().map(|copy| copy.revision);
+        let known = mark::read(dir).max(copied);
+        let mut db = open::writer(dir, known, options.existing)?;
+        let file = dir.join(DATABASE_FILE);
         let (head, run) =
             writer::end_all_leases(&mut db).map_err(|e| open::from_sqlite(&file, &e))?;
         let readers = Readers::open(dir)?;
         let history = Arc::new(History::new(head, options.history));
         // The semaphore is the bound; a place more for the word to stop.
         let (queue, receiver) = sync_channel(QUEUE_MAX + 1);
+        let latched = Arc::new(OnceLock::new());
+        let now = options.clock.elapsed();
+        let mut mark = Mark::open(dir, now);
+        mark.note(head, now);
         let writer = Writer {
+            mark,
             db,
             file: file.clone(),
             queue: receiver,
@@ -112,7 +147,7 @@ impl EmbeddedStore {
             leases: Leases::new(run),
             clock: options.clock,
             head,
-            failed: None,
+            failed: Arc::clone(&latched),
         };
         let thread = std::thread::Builder::new()
             .name("meta-writer".to_owned())
@@ -131,6 +166,7 @@ impl EmbeddedStore {
                 thread: Some(thread),
                 _lock: lock,
             }),
+            latched,
         })
     }
 
@@ -141,13 +177,47 @@ impl EmbeddedStore {
     /// See [`OpenError`].
     pub fn open_read_only(dir: &Path) -> Result<Self, OpenError> {
         let first = open::reader(dir)?;
-        open::check(&first, &dir.join(open::DATABASE_FILE))?;
+        open::check(&first, &dir.join(DATABASE_FILE))?;
         Ok(Self {
             dir: dir.to_owned(),
             history: Arc::new(History::new(Revision::default(), HistoryLimits::default())),
             readers: Arc::new(Readers::open(dir)?),
             write: None,
+            latched: Arc::default(),
         })
+    }
+
+    /// Its directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Runs something while no transaction can happen: between the one of the revision that it is
+    /// given and the next. It holds everybody up, so it has to be short.
+    ///
+    /// # Errors
+    /// When the store was closed.
+    pub async fn while_still<T: Send + 'static>(
+        &self,
+        run: impl FnOnce(Revision) -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.ask(|reply| {
+            Command::Still(Box::new(move |head| {
+                // A caller that has gone away does not want to know.
+                drop(reply.send(Ok(run(head))));
+            }))
+        })
+        .await
+    }
+
+    /// Brings what is in the write-ahead log into the database file, so that the loss of the former
+    /// is the loss of little.
+    ///
+    /// # Errors
+    /// When the disk fails, or the store was closed.
+    pub async fn checkpoint(&self) -> Result<(), StoreError> {
+        self.ask(Command::Checkpoint).await
     }
 
     async fn ask<T, E>(
@@ -286,5 +356,9 @@ impl Store for EmbeddedStore {
 
     async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
         self.ask(|reply| Command::Revoke(lease, reply)).await
+    }
+
+    fn health(&self) -> Result<(), StoreError> {
+        self.latched.get().cloned().map_or(Ok(()), Err)
     }
 }

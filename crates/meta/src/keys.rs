@@ -38,6 +38,8 @@ pub const BOOKS: &str = "storage/book/";
 pub const LETTER_BOOKS: &str = "storage/letter/book/";
 /// Counts of dead letters, by sink and volume.
 pub const LETTER_COUNTS: &str = "storage/letter/count/";
+/// Streams that the store did not know and that were brought into a sink, by volume.
+pub const DELIVERED_STREAMS: &str = "storage/delivered/";
 /// Counts of slices that are still written.
 pub const STATISTICS: &str = "storage/stats/";
 /// Volumes that can be written to.
@@ -90,6 +92,8 @@ pub enum Key<'k> {
     LetterBook(&'k SinkKey, &'k VolumeId),
     /// `storage/letter/count/<sink key>/<volume>`: how many dead letters the log has taken.
     LetterCounts(&'k SinkKey, &'k VolumeId),
+    /// `storage/delivered/<volume>/<stream>`: a stream that was brought into a sink.
+    DeliveredStream(&'k VolumeId, &'k str),
     /// `storage/stats/<slice key>/<node>`: counts of a slice that is written, by node.
     Statistics(&'k SliceKey, &'k NodeId),
     /// `storage/volume/writer/<volume>`: a volume that can be written to; on a lease.
@@ -131,6 +135,9 @@ impl fmt::Display for Key<'_> {
             Self::ImportedSlice(key) => write!(f, "{IMPORTED_SLICES}{key}"),
             Self::LetterBook(key, volume) => write!(f, "{LETTER_BOOKS}{key}/{volume}"),
             Self::LetterCounts(key, volume) => write!(f, "{LETTER_COUNTS}{key}/{volume}"),
+            Self::DeliveredStream(volume, stream) => {
+                write!(f, "{DELIVERED_STREAMS}{volume}/{stream}")
+            }
             Self::Statistics(key, node) => write!(f, "{STATISTICS}{key}/{node}"),
             Self::Volume(key) => write!(f, "{VOLUMES}{key}"),
             Self::Task(project, id) => write!(f, "{TASKS}{project}/{id}"),
@@ -166,6 +173,13 @@ pub fn below(prefix: &str, of: &dyn fmt::Display) -> String {
 pub fn parse_statistics(key: &str) -> Option<(SliceKey, NodeId)> {
     let (slice, node) = key.strip_prefix(STATISTICS)?.rsplit_once('/')?;
     Some((slice.parse().ok()?, NodeId(node.to_owned())))
+}
+
+/// The sink and volume of a [`Key::LetterCounts`].
+#[must_use]
+pub fn parse_letter_counts(key: &str) -> Option<(SinkKey, VolumeId)> {
+    let (sink, volume) = key.strip_prefix(LETTER_COUNTS)?.rsplit_once('/')?;
+    Some((sink.parse().ok()?, VolumeId(volume.to_owned())))
 }
 
 /// The project and id of a [`Key::Audit`].

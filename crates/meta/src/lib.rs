@@ -11,10 +11,11 @@ pub mod keys;
 pub mod mirror;
 pub mod repo;
 pub mod session;
+pub mod sqlite_copy;
 pub mod store;
 pub mod stored;
 
-pub use embedded::{EmbeddedOptions, EmbeddedStore, OpenError};
+pub use embedded::{EmbeddedOptions, EmbeddedStore, Existing, OpenError};
 pub use mirror::{Mirror, Snapshot};
 pub use repo::definitions::{Branch, DefinitionError, SinkContent, SourceContent};
 pub use repo::files::{ActiveFile, FileError, OpenedFile, RotatedFile, RotatedSlice};

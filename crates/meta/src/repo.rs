@@ -17,9 +17,12 @@ use crate::stored::Stored;
 
 pub mod audit;
 pub mod cleanup;
+pub mod dead_rows;
 pub mod definitions;
 pub mod files;
+pub mod hurry;
 pub mod imports;
+pub mod kept;
 pub mod letters;
 mod pause;
 pub mod purge;
@@ -33,6 +36,7 @@ pub mod switch;
 pub mod tasks;
 pub mod tokens;
 mod turn;
+pub mod vanished;
 
 /// Volumes of one file at most. With the sinks of a source it makes the largest transaction
 /// ([`crate::store::TXN_OPS_MAX`]).

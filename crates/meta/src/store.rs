@@ -353,6 +353,14 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// Ends a lease and removes its keys, in one transaction. Nothing when it has ended already.
     async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError>;
+
+    /// Whether it can be written to at all. It asks nobody: an answer costs nothing.
+    ///
+    /// # Errors
+    /// The failure after which nothing is written any more.
+    fn health(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 /// Why the store did not do it.

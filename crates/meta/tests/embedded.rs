@@ -27,6 +27,7 @@ impl Embedded {
                 ..HistoryLimits::default()
             },
             clock: clock.clone(),
+            ..EmbeddedOptions::default()
         };
         let store = EmbeddedStore::open(dir.path(), options).unwrap();
         Self {

@@ -44,7 +44,7 @@ async fn upload(repo: &Repo, slice: &SliceKey, records: u64) {
         .await
         .unwrap();
     if records > 0 {
-        repo.slice_uploaded(slice, records * 9, 0, at(101))
+        repo.slice_uploaded(slice, common::staged(records * 9), 0, at(101))
             .await
             .unwrap();
     }
@@ -145,14 +145,19 @@ async fn what_the_log_has_lost_since_the_upload_is_counted_as_lost() {
     let (repo, _dir) = with_sink().await;
     let (file, slices) = open_file(&repo).await;
     let slice = &slices[0];
-    let again = repo.slice_uploaded_again(slice, 10, 2).await;
+    let again = repo
+        .slice_uploaded_again(slice, common::staged(10), 2)
+        .await;
     assert_eq!(again, Err(FileError::SliceNotFound(slice.clone())));
     repo.rotate_file(&file.key, &volumes(1), at(1))
         .await
         .unwrap();
     upload(&repo, slice, 5).await;
     repo.file_importing(&file.key, at(102)).await.unwrap();
-    let again = repo.slice_uploaded_again(slice, 10, 2).await.unwrap();
+    let again = repo
+        .slice_uploaded_again(slice, common::staged(10), 2)
+        .await
+        .unwrap();
     assert_eq!(
         (again.statistics.records, again.statistics.lost_records),
         (3, 2)
@@ -182,7 +187,9 @@ async fn only_the_next_step_is_taken() {
             .unwrap_err()
     ));
     assert!(is_invalid(
-        repo.slice_uploaded(slice, 1, 0, at(1)).await.unwrap_err()
+        repo.slice_uploaded(slice, common::staged(1), 0, at(1))
+            .await
+            .unwrap_err()
     ));
     assert!(is_invalid(
         repo.file_importing(&file.key, at(1)).await.unwrap_err()
@@ -271,7 +278,10 @@ async fn a_failure_is_remembered_until_the_step_is_done() {
         failed.retry.retry_after,
         Some(at(3).plus(Duration::from_secs(2)))
     );
-    let uploaded = repo.slice_uploaded(&slices[0], 9, 0, at(4)).await.unwrap();
+    let uploaded = repo
+        .slice_uploaded(&slices[0], common::staged(9), 0, at(4))
+        .await
+        .unwrap();
     assert_eq!(uploaded.retry, forebay_model::Retry::default());
     repo.file_importing(&file.key, at(5)).await.unwrap();
     let parked = Failure {
@@ -303,7 +313,9 @@ async fn reports_count_until_the_final_counts_are_there() {
     repo.report_statistics(&n1, &report(4)).await.unwrap();
     let local = repo.sink_statistics(&sink()).await.unwrap().local;
     assert_eq!(local, counted(7));
-    repo.slice_uploaded(&slices[0], 9, 0, at(3)).await.unwrap();
+    repo.slice_uploaded(&slices[0], common::staged(9), 0, at(3))
+        .await
+        .unwrap();
     let rotated = repo.rotate_file(&slices[0].file, &volumes(1), at(4)).await;
     let closed = rotated.unwrap().closed.key.clone();
     for file in repo.active_files(Some(&sink())).await.unwrap() {
@@ -380,7 +392,9 @@ async fn lost_records_are_accepted_and_named() {
         (7, 2, 5)
     );
     assert!(balance.holds());
-    repo.slice_uploaded(&slices[0], 1, 0, at(3)).await.unwrap();
+    repo.slice_uploaded(&slices[0], common::staged(1), 0, at(3))
+        .await
+        .unwrap();
     repo.file_importing(&file.key, at(4)).await.unwrap();
     // A table that took fewer rows shows.
     repo.file_imported(&file.key, 4, at(5)).await.unwrap();

@@ -267,7 +267,9 @@ impl Actor {
                     self.tally.lock().unwrap().finals.insert(key, records);
                 }
             }
-            Action::Uploaded => drop(tolerated(repo.slice_uploaded(&key, 9, 0, now).await)),
+            Action::Uploaded => drop(tolerated(
+                repo.slice_uploaded(&key, common::staged(9), 0, now).await,
+            )),
             _ => drop(tolerated(repo.slice_failed(&key, &failure(), now).await)),
         }
     }

@@ -43,7 +43,9 @@ async fn import_all(repo: &Repo, sink: &SinkKey, records: u64) {
             };
             repo.slice_uploading(key, counted, at(50)).await.unwrap();
             if records > 0 {
-                repo.slice_uploaded(key, 9, 0, at(51)).await.unwrap();
+                repo.slice_uploaded(key, common::staged(9), 0, at(51))
+                    .await
+                    .unwrap();
             }
         }
         let key = &file.file.key;

@@ -64,7 +64,25 @@ pub struct TemplateColumn {
     pub raw_string: bool,
 }
 
+impl Mapping {
+    /// Whether rows that were made by `other` are rows of this one: as many columns, and in each
+    /// place the same thing. Names and keys may be others, and what stands in for a missing value.
+    #[must_use]
+    pub fn takes_rows_of(&self, other: &Self) -> bool {
+        let pairs = self.columns.iter().zip(&other.columns);
+        self.columns.len() == other.columns.len()
+            && pairs.into_iter().all(|(a, b)| a.kind.means(&b.kind))
+    }
+}
+
 impl ColumnKind {
+    fn means(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Path(a), Self::Path(b)) => a.path == b.path && a.raw_string == b.raw_string,
+            (a, b) => a == b,
+        }
+    }
+
     /// Its name in the API and in definition files.
     #[must_use]
     pub fn type_name(&self) -> &'static str {

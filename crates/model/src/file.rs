@@ -84,6 +84,22 @@ pub struct File {
     pub is_empty: bool,
     /// Rows that the table took, known once it is imported.
     pub imported_rows: u64,
+    /// When it was noticed that the table's ledger does not know the import any more, though it had
+    /// confirmed it, and that nobody has the rows either: they count as lost as long as this is so.
+    pub lost_at: Option<Timestamp>,
+    /// Its rows become dead letters in place of going into the table; somebody has decided that.
+    pub dead_rows: Option<DeadRows>,
+}
+
+/// How far the rows of a file have come on their way to the dead letters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeadRows {
+    /// Why the table could not take them.
+    pub cause: String,
+    /// The first so many rows of the file are dead letters by now.
+    pub moved: u64,
+    /// Number of the dead letter from which on further ones can be; unknown before the first.
+    pub next_letter: Option<u64>,
 }
 
 /// A step that the states do not have.
@@ -113,7 +129,28 @@ impl File {
             settings,
             is_empty: false,
             imported_rows: 0,
+            lost_at: None,
+            dead_rows: None,
         }
+    }
+
+    /// The table has lost its rows: from `imported` back to `importing`, to be tried now.
+    ///
+    /// # Errors
+    /// When it is not imported; the file is as it was.
+    pub fn import_again(&mut self) -> Result<(), InvalidTransition> {
+        if self.state != FileState::Imported {
+            return Err(InvalidTransition {
+                what: format!("file {}", self.key),
+                from: self.state.name(),
+                to: FileState::Importing.name(),
+            });
+        }
+        self.state = FileState::Importing;
+        self.imported_at = None;
+        self.imported_rows = 0;
+        self.lost_at = None;
+        Ok(())
     }
 
     /// Takes the one step that leads to `to`, and clears the retry state of the step before.

@@ -23,14 +23,14 @@ pub use definition::{
     By, ByKind, Deleted, Disabled, Paused, SettingsPatch, Sink, SinkTarget, Source, SourceKind,
     Stamp, TableSink, Version,
 };
-pub use file::{File, FileState, InvalidTransition};
+pub use file::{DeadRows, File, FileState, InvalidTransition};
 pub use id::{
     BranchId, BranchKey, FileKey, InvalidId, InvalidKey, LetterId, NodeId, ProjectId, SinkId,
     SinkKey, SliceKey, SourceId, SourceKey, VolumeId,
 };
 pub use retry::{Backoff, Retry};
 pub use settings::{Compression, SinkSettings};
-pub use slice::{Slice, SliceState};
+pub use slice::{Slice, SliceState, Staged};
 pub use statistics::{Balance, Statistics};
 pub use table::{InvalidTableId, TableBackend, TableId};
 pub use task::{Task, TaskEnd};

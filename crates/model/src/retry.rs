@@ -76,6 +76,12 @@ impl Retry {
         self.retry_after = Some(now.plus(backoff.delay(attempt, random)));
     }
 
+    /// Somebody wants it to be tried now; waits begin anew after that.
+    pub fn hurry(&mut self) {
+        self.attempt = self.attempt.min(1);
+        self.retry_after = None;
+    }
+
     /// Whether it may be tried now. A clock that went back far behind the last failure does not
     /// hold it up for longer than the wait was meant to be.
     #[must_use]

@@ -135,6 +135,9 @@ pub struct ImportTrigger {
     pub slices: u64,
     /// Age at which even a throttled file is closed.
     pub expiration: Span,
+    /// How long a file that its table can't take holds back later ones, where the order of rows
+    /// matters.
+    pub hold_back: Span,
 }
 
 /// Kept and shown for clients of the compatible API; see [`SinkSettings::inert`].
@@ -177,6 +180,7 @@ impl Default for SinkSettings {
                 interval: Span::secs(2),
                 slices: 100,
                 expiration: Span::mins(30),
+                hold_back: Span::mins(10),
             },
             refused: RefusedSettings {
                 action: OnRefused::Reject,

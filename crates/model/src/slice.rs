@@ -45,6 +45,15 @@ impl SliceState {
     }
 }
 
+/// An object as it was written to staging.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Staged {
+    /// Its size.
+    pub bytes: u64,
+    /// CRC-32C of all its bytes.
+    pub crc32c: u32,
+}
+
 /// Part of a file on one volume.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Slice {
@@ -73,6 +82,9 @@ pub struct Slice {
     pub statistics: Statistics,
     /// Size of the object in staging, bytes; known from `uploaded` on.
     pub staging_bytes: u64,
+    /// CRC-32C of the object in staging; known from `uploaded` on. An import takes no object with
+    /// another one, or with another size.
+    pub staging_crc32c: Option<u32>,
 }
 
 impl Slice {
@@ -93,7 +105,34 @@ impl Slice {
             staging_path,
             statistics: Statistics::default(),
             staging_bytes: 0,
+            staging_crc32c: None,
         }
+    }
+
+    /// The object in staging, as it was written.
+    #[must_use]
+    pub fn staged(&self) -> Option<Staged> {
+        self.staging_crc32c.map(|crc32c| Staged {
+            bytes: self.staging_bytes,
+            crc32c,
+        })
+    }
+
+    /// The table has lost its rows: from `imported` back to `uploaded`.
+    ///
+    /// # Errors
+    /// When it is not imported; the slice is as it was.
+    pub fn import_again(&mut self) -> Result<(), InvalidTransition> {
+        if self.state != SliceState::Imported {
+            return Err(InvalidTransition {
+                what: format!("slice {}", self.key),
+                from: self.state.name(),
+                to: SliceState::Uploaded.name(),
+            });
+        }
+        self.state = SliceState::Uploaded;
+        self.imported_at = None;
+        Ok(())
     }
 
     /// Takes the one step that leads to `to`, and clears the retry state of the step before.

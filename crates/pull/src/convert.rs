@@ -12,6 +12,7 @@ use forebay_remote::keyed::{RowRef, RowWriter, Rows, ValueRef, ValueType};
 use sha2::{Digest, Sha256};
 
 use crate::definition::{Cache, Definition, Destination, TableDestination};
+use crate::engine::outcome::{ColumnPath, Progress};
 use crate::record::Typed;
 
 /// Characters of a value that an error quotes.
@@ -24,6 +25,8 @@ pub(crate) struct Converter {
     columns: Vec<Column>,
     /// A cache asks for the hashes of rows.
     is_hashed: bool,
+    /// Where it is noted which paths are found.
+    progress: Arc<Progress>,
 }
 
 #[derive(Debug)]
@@ -42,10 +45,18 @@ pub(crate) struct Typing<'a> {
     rows: Rows,
     hashes: Vec<(Hash, Hash)>,
     scratch: Vec<u8>,
+    seen: Seen,
+}
+
+/// What was seen of the columns' paths.
+#[derive(Debug)]
+struct Seen {
+    records: u64,
+    not_found: Vec<usize>,
 }
 
 impl Converter {
-    pub(crate) fn new(table: &TableDestination) -> Self {
+    pub(crate) fn new(table: &TableDestination, progress: &Arc<Progress>) -> Self {
         let columns: Vec<Column> = table
             .columns
             .iter()
@@ -57,7 +68,12 @@ impl Converter {
                 is_required: c.required || c.key,
             })
             .collect();
+        progress.set_columns(columns.iter().map(|c| ColumnPath {
+            column: c.name.clone(),
+            path: c.path.clone(),
+        }));
         Self {
+            progress: Arc::clone(progress),
             paths: PathSet::compile(columns.iter().map(|c| c.path.as_str())),
             columns,
             is_hashed: !matches!(table.cache, Cache::None),
@@ -71,13 +87,20 @@ impl Converter {
             rows: Rows::new(self.columns.len()),
             hashes: Vec::new(),
             scratch: Vec::new(),
+            seen: Seen {
+                records: 0,
+                not_found: self.progress.columns_not_found(),
+            },
         }
     }
 
     /// Writes the row of a record.
-    fn write(&self, body: Bytes, out: &mut RowWriter<'_>) -> Result<(), String> {
+    fn write(&self, body: Bytes, seen: &mut Seen, out: &mut RowWriter<'_>) -> Result<(), String> {
         let document = Document::parse(body).map_err(|e| not_json(&e))?;
         let found = self.paths.find(&document);
+        seen.records += 1;
+        seen.not_found
+            .retain(|i| self.paths.get(&found, *i).is_none());
         for (i, column) in self.columns.iter().enumerate() {
             let node = self.paths.get(&found, i);
             let node = node.filter(|n| document.kind(*n) != Kind::Null);
@@ -124,7 +147,8 @@ impl Typing<'_> {
     /// column, the value and what it has to be. Nothing is added then.
     pub(crate) fn add(&mut self, body: Bytes) -> Result<(), String> {
         let converter = self.converter;
-        self.rows.add(|out| converter.write(body, out))?;
+        let seen = &mut self.seen;
+        self.rows.add(|out| converter.write(body, seen, out))?;
         if converter.is_hashed
             && let Some(row) = self.rows.get(self.rows.len().saturating_sub(1))
         {
@@ -136,6 +160,8 @@ impl Typing<'_> {
 
     /// All rows.
     pub(crate) fn end(self) -> Typed {
+        let Seen { records, not_found } = &self.seen;
+        self.converter.progress.note_columns(*records, not_found);
         Typed {
             rows: Arc::new(self.rows),
             hashes: self.hashes,
@@ -157,10 +183,10 @@ fn hash(bytes: &[u8]) -> Hash {
 pub(crate) struct Reader(Option<Arc<Converter>>);
 
 impl Reader {
-    pub(crate) fn new(definition: &Definition) -> Self {
+    pub(crate) fn new(definition: &Definition, progress: &Arc<Progress>) -> Self {
         Self(match &definition.destination {
             Destination::Table(table) if definition.processing.is_none() => {
-                Some(Arc::new(Converter::new(table)))
+                Some(Arc::new(Converter::new(table, progress)))
             }
             Destination::Table(_) | Destination::Http(_) => None,
         })
@@ -177,7 +203,11 @@ impl Reader {
     /// When it is not JSON or no row; says why.
     pub(crate) fn check(&self, line: Bytes) -> Result<(), String> {
         match self.begin() {
-            Some(mut typing) => typing.add(line),
+            Some(mut typing) => {
+                let added = typing.add(line);
+                typing.end();
+                added
+            }
             None => json(line),
         }
     }
@@ -289,7 +319,7 @@ mod tests {
                 { "name": "whole", "type": "json", "path": "" }
             ]
         });
-        Converter::new(&serde_json::from_value(table).unwrap())
+        Converter::new(&serde_json::from_value(table).unwrap(), &Arc::default())
     }
 
     /// The row of a text.
@@ -335,6 +365,34 @@ mod tests {
         assert_eq!(other[0].0, first[0].0, "the same key");
         assert_ne!(other[0].1, first[0].1);
         assert_ne!(hashes(r#"{"id":2,"ok":true,"name":"a"}"#)[0].0, first[0].0);
+    }
+
+    #[test]
+    fn paths_that_no_record_has_are_counted() {
+        let converter = converter();
+        let not_found = || {
+            let summary = converter
+                .progress
+                .summary(std::time::Duration::from_secs(1));
+            let paths = summary.never_found.into_iter().map(|c| c.path);
+            paths.collect::<Vec<_>>()
+        };
+        assert!(not_found().is_empty(), "nothing was looked for");
+        let read = |text: &'static str| {
+            let mut typing = converter.begin();
+            drop(typing.add(Bytes::from(text)));
+            typing.end();
+        };
+        read(r#"{"id":1,"ok":true,"name":null}"#);
+        assert_eq!(
+            not_found(),
+            ["price.amount", "at", "tags"],
+            "null is a value"
+        );
+        // One that is no row has its paths too.
+        read(r#"{"at":1,"price":{"amount":"x"}}"#);
+        read("no JSON");
+        assert_eq!(not_found(), ["tags"]);
     }
 
     #[test]

@@ -12,6 +12,7 @@
 use std::sync::Arc;
 
 use forebay_model::Clock;
+use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -40,6 +41,9 @@ use settle::{Book, FileBook, settle};
 const SETTLED_AHEAD: usize = 256;
 /// Records that go together where they may.
 const UNIT: usize = 500;
+
+/// Bytes of an idempotency key at most; some servers take no longer ones.
+const KEY_MAX: usize = 255;
 
 /// Variables of the environment by name.
 pub type Variables = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
@@ -112,16 +116,32 @@ impl Run {
 
     /// The same for each attempt of a record, and for no other record of any job.
     pub(crate) fn idempotency_key(&self, origin: &Origin) -> String {
-        let text: String = format!("{}-{origin}", self.id)
-            .chars()
-            .map(|c| if c.is_ascii_graphic() { c } else { '-' })
-            .collect();
-        text
+        idempotency_key(&self.id, origin)
     }
 
     pub(crate) fn state_failed(&self) -> impl Fn(StateError) -> Failure + use<> {
         |e| Failure::State(e.to_string())
     }
+}
+
+/// A text that a header can have, and another one for each origin: what it can't have is written as
+/// `%0A`, and what is long as its hash.
+fn idempotency_key(id: &str, origin: &Origin) -> String {
+    let text = origin.to_string();
+    let mut key = format!("{id}-");
+    for byte in text.bytes() {
+        if byte.is_ascii_graphic() && byte != b'%' {
+            key.push(char::from(byte));
+        } else {
+            key.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    if key.len() <= KEY_MAX {
+        return key;
+    }
+    let hash = Sha256::digest(text);
+    let hash: String = hash.iter().map(|b| format!("{b:02x}")).collect();
+    format!("{id}-{hash}")
 }
 
 /// Runs a job to its end, a stop or a failure.
@@ -159,7 +179,7 @@ pub async fn run(definition: &Definition, state: State, around: &Surroundings) -
                 run: Arc::clone(&run),
                 files: files.clone(),
                 book,
-                reader: Reader::new(definition),
+                reader: Reader::new(definition, &around.progress),
                 concurrency: definition.concurrency(),
             };
             let read = async |out| source.read(around, out).await;
@@ -196,7 +216,7 @@ pub async fn replay(
     let replay = Replay {
         selection,
         last,
-        reader: Reader::new(definition),
+        reader: Reader::new(definition, &around.progress),
         max_errors: match &definition.source {
             Source::Files(files) => files.max_errors,
             // Its records are parsed with their pages.
@@ -337,4 +357,24 @@ async fn start(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_origin_has_a_key_of_its_own() {
+        let key = |file: &str, line| idempotency_key("id", &Origin::Line(file.into(), line));
+        assert_eq!(key("a.jsonl", 7), "id-a.jsonl:7");
+        assert_ne!(key("a b", 1), key("a-b", 1));
+        assert_ne!(key("é", 1), key("è", 1));
+        assert_ne!(key("a b", 1), key("a%20b", 1));
+        let (long, other) = ("é".repeat(200), format!("{}e", "é".repeat(199)));
+        assert_ne!(key(&long, 1), key(&other, 1));
+        assert_ne!(key(&long, 1), key(&long, 2));
+        let is_plain =
+            |key: &str| key.len() <= KEY_MAX && key.bytes().all(|b| b.is_ascii_graphic());
+        assert!(is_plain(&key(&long, 1)) && is_plain(&key("\n\t\u{fffd}", 1)));
+    }
 }

@@ -165,7 +165,7 @@ fn batches(bodies: &[Bytes]) {
     let (request, mut out) = (request(), Vec::new());
     bench("NDJSON: split, uuid and 3 paths", count, || {
         out.clear();
-        for part in split(&lines, BodyMode::Ndjson, 1000).unwrap() {
+        for part in split(&lines, BodyMode::Ndjson, 1000).unwrap().iter() {
             let record = RecordContext::of_batch(Arc::clone(&request), part);
             mapping.render(&record, NONE, &mut || 5, &mut out).unwrap();
         }

@@ -5,7 +5,8 @@ use std::io::Read;
 use bytes::Bytes;
 
 use crate::form::{self, FormError};
-use crate::json::{Document, JsonError, Kind};
+use crate::json::{self, Document, JsonError};
+use crate::line::text_of_line;
 
 /// What a body is, from its content type.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,6 +119,57 @@ pub struct Part {
     pub line: Option<usize>,
 }
 
+/// Where the records of a body are. They are made one after the other when they are needed: a
+/// million of them take [`PART_BYTES`] each, whatever they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parts {
+    body: Bytes,
+    spans: Vec<Span>,
+}
+
+/// Bytes that a record of a [`Parts`] takes besides its text.
+pub const PART_BYTES: usize = size_of::<Span>();
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Span {
+    start: u32,
+    end: u32,
+    /// From 1; 0 is no line.
+    line: u32,
+}
+
+impl Parts {
+    /// How many records.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// Record number `index`, from 0.
+    #[must_use]
+    pub fn get(&self, index: usize) -> Option<Part> {
+        Some(self.part(*self.spans.get(index)?))
+    }
+
+    /// All records.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Part> + '_ {
+        self.spans.iter().map(|span| self.part(*span))
+    }
+
+    fn part(&self, span: Span) -> Part {
+        Part {
+            body: self.body.slice(span.start as usize..span.end as usize),
+            line: (span.line > 0).then_some(span.line as usize),
+        }
+    }
+}
+
 /// Why a body can't be divided.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SplitError {
@@ -135,19 +187,29 @@ pub enum SplitError {
 ///
 /// # Errors
 /// If there are more than `max` records, or the body is not the array that it should be.
-pub fn split(body: &Bytes, mode: BodyMode, max: usize) -> Result<Vec<Part>, SplitError> {
-    match mode {
-        BodyMode::Single => Ok(vec![Part {
-            body: body.clone(),
-            line: None,
-        }]),
-        BodyMode::Ndjson => split_lines(body, max),
-        BodyMode::JsonArray => split_array(body, max),
-    }
+pub fn split(body: &Bytes, mode: BodyMode, max: usize) -> Result<Parts, SplitError> {
+    let Ok(len) = u32::try_from(body.len()) else {
+        return Err(JsonError::too_large().into());
+    };
+    let spans = match mode {
+        BodyMode::Single => vec![Span {
+            start: 0,
+            end: len,
+            line: 0,
+        }],
+        BodyMode::Ndjson => split_lines(body, max)?,
+        BodyMode::JsonArray => split_array(body, max)?,
+    };
+    let body = body.clone();
+    Ok(Parts { body, spans })
 }
 
-fn split_lines(body: &Bytes, max: usize) -> Result<Vec<Part>, SplitError> {
-    let mut parts = Vec::new();
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the body is shorter than 4 GiB"
+)]
+fn split_lines(body: &[u8], max: usize) -> Result<Vec<Span>, SplitError> {
+    let mut spans = Vec::new();
     let mut start = if body.starts_with(b"\xEF\xBB\xBF") {
         3
     } else {
@@ -162,37 +224,36 @@ fn split_lines(body: &Bytes, max: usize) -> Result<Vec<Part>, SplitError> {
         if let Some(without) = line.strip_suffix(b"\r") {
             line = without;
         }
-        if !line.iter().all(|b| matches!(b, b' ' | b'\t' | b'\r')) {
-            if parts.len() == max {
+        if !text_of_line(line).is_empty() {
+            if spans.len() == max {
                 return Err(SplitError::TooMany(max));
             }
-            parts.push(Part {
-                body: body.slice(start..start + line.len()),
-                line: Some(number),
+            spans.push(Span {
+                start: start as u32,
+                end: (start + line.len()) as u32,
+                line: number,
             });
         }
         start += len + 1;
     }
-    Ok(parts)
+    Ok(spans)
 }
 
-fn split_array(body: &Bytes, max: usize) -> Result<Vec<Part>, SplitError> {
-    let document = Document::parse(body.clone())?;
-    let root = document.root();
-    if document.kind(root) != Kind::Array {
-        return Err(JsonError::not_an_array(body, document.offset(root)).into());
-    }
-    let mut parts = Vec::new();
-    for element in document.members(root) {
-        if parts.len() == max {
-            return Err(SplitError::TooMany(max));
+fn split_array(body: &[u8], max: usize) -> Result<Vec<Span>, SplitError> {
+    let mut spans = Vec::new();
+    let whole = json::elements(body, |start, end| {
+        let room = spans.len() < max;
+        if room {
+            let line = 0;
+            spans.push(Span { start, end, line });
         }
-        parts.push(Part {
-            body: document.slice(element),
-            line: None,
-        });
+        room
+    })?;
+    if whole {
+        Ok(spans)
+    } else {
+        Err(SplitError::TooMany(max))
     }
-    Ok(parts)
 }
 
 /// Why a compressed body can't be taken.

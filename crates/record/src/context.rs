@@ -65,6 +65,21 @@ impl RecordContext {
         }
     }
 
+    /// The same record before anything has been read of it: the index of its body takes up to eight
+    /// times the body, so whoever waits does not keep it.
+    #[must_use]
+    pub fn unparsed(&self) -> Self {
+        Self {
+            line: self.line,
+            of_batch: self.of_batch,
+            ..Self::with_format(
+                Arc::clone(&self.request),
+                self.body.clone(),
+                self.format.clone(),
+            )
+        }
+    }
+
     /// What it has in common with the request's other records.
     #[must_use]
     pub fn request(&self) -> &Arc<RequestInfo> {

@@ -10,6 +10,10 @@ use std::fmt;
 
 use crate::json::{MAX_DEPTH, write_string};
 
+/// Names and parts of names in brackets that a form may have: each takes some 200 bytes while the
+/// form is read, of as few as three bytes of the body.
+pub const FIELDS_MAX: usize = 200_000;
+
 /// A body that is not a form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FormError {
@@ -53,8 +57,8 @@ struct Tree {
 /// Translates a form into the text of a JSON object.
 ///
 /// # Errors
-/// If a percent sign is not followed by two hex digits, a decoded name or value is not UTF-8, or a
-/// name nests deeper than [`MAX_DEPTH`].
+/// If a percent sign is not followed by two hex digits, a decoded name or value is not UTF-8, a
+/// name nests deeper than [`MAX_DEPTH`], or there are more than [`FIELDS_MAX`] of them.
 pub fn to_json(body: &[u8]) -> Result<Vec<u8>, FormError> {
     let mut tree = Tree::default();
     let top = tree.new_branch();
@@ -130,6 +134,9 @@ impl Tree {
         let mut at = 0;
         for (level, key) in keys.iter().enumerate() {
             at = self.child(at, key, level > 0);
+        }
+        if self.nodes.len() > FIELDS_MAX + 1 {
+            return Err("more than 200000 names");
         }
         self.nodes[at] = FormNode::Leaf(value);
         Ok(())

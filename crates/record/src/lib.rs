@@ -19,13 +19,14 @@ pub mod form;
 pub mod headers;
 pub mod json;
 pub mod jsonnet;
+pub mod line;
 pub mod message;
 pub mod path;
 pub mod row;
 pub mod uuid;
 
 pub use block::{Decoder, Encoder, OpenBlock, SealedBlock};
-pub use body::{BodyError, BodyFormat, BodyMode, InflateError, Part, SplitError};
+pub use body::{BodyError, BodyFormat, BodyMode, InflateError, Part, Parts, SplitError};
 pub use context::{RecordContext, RequestInfo};
 pub use csv_read::{CsvError, CsvReader, CsvRecord};
 pub use error::{ColumnError, RecordError, RecordErrorKind, TemplateError};

@@ -28,7 +28,7 @@ const CODECS: [Compression; 5] = [
 fn bodies(body: &str, mode: BodyMode) -> Vec<String> {
     let parts = split(&Bytes::copy_from_slice(body.as_bytes()), mode, 1000).unwrap();
     let text = |p: forebay_record::Part| String::from_utf8(p.body.to_vec()).unwrap();
-    parts.into_iter().map(text).collect()
+    parts.iter().map(text).collect()
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn a_broken_line_is_its_own_records_error_and_says_which_line() {
     let parts = split(&body, BodyMode::Ndjson, 10).unwrap();
     let request = request(&[("content-type", "application/x-ndjson")]);
     let results: Vec<_> = parts
-        .into_iter()
+        .iter()
         .map(|part| RecordContext::of_batch(request.clone(), part))
         .map(|record| cell(path("a", None, false), &record))
         .collect();
@@ -84,6 +84,13 @@ fn arrays_are_split_only_when_asked() {
             split(&Bytes::from_static(body.as_bytes()), BodyMode::JsonArray, 9).unwrap_err();
         assert_eq!(error.to_string(), expected);
     }
+}
+
+#[test]
+fn what_comes_behind_the_last_record_that_fits_is_not_looked_at() {
+    let body = Bytes::from_static(b"[1,2,3,broken");
+    let error = split(&body, BodyMode::JsonArray, 2).unwrap_err();
+    assert_eq!(error, SplitError::TooMany(2));
 }
 
 #[test]
@@ -321,6 +328,19 @@ proptest! {
     }
 
     #[test]
+    fn elements_are_those_of_the_whole_document(value in "[\\[\\]{}1,\" :a]{0,24}") {
+        let body = Bytes::from(format!("[{value}]"));
+        let whole = forebay_record::json::Document::parse(body.clone());
+        let parts = split(&body, BodyMode::JsonArray, 100);
+        prop_assert_eq!(whole.is_ok(), parts.is_ok());
+        if let (Ok(whole), Ok(parts)) = (whole, parts) {
+            let expected: Vec<_> = whole.members(whole.root()).map(|m| whole.slice(m)).collect();
+            let found: Vec<_> = parts.iter().map(|p| p.body).collect();
+            prop_assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
     fn lines_cover_the_batch(lines in proptest::collection::vec("[ -~\r]{0,12}", 0..10)) {
         let body = lines.join("\n");
         let parts = split(&Bytes::from(body), BodyMode::Ndjson, 100).unwrap();
@@ -330,6 +350,7 @@ proptest! {
             .map(|(i, l)| (Some(i + 1), l.strip_suffix('\r').unwrap_or(l)))
             .filter(|(_, l)| !l.trim_matches([' ', '\t', '\r']).is_empty())
             .collect();
+        let parts: Vec<_> = parts.iter().collect();
         let found: Vec<_> = parts
             .iter()
             .map(|p| (p.line, std::str::from_utf8(&p.body).unwrap()))

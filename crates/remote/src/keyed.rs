@@ -50,13 +50,15 @@ pub trait KeyedTable: Send + Sync {
     /// Terminal when the store refuses a row, and will again.
     async fn upsert(&self, shape: &Shape, rows: &Batch) -> Result<(), TableError>;
 
-    /// The shape of a table that is there.
+    /// The shape of a table that is there. A column whose type is not one of [`ValueType`] is one of
+    /// text that is [`Column::foreign`].
     ///
     /// # Errors
-    /// When the store can't be asked, or a column has a type that is not one of [`ValueType`].
+    /// When the store can't be asked.
     async fn describe(&self, table: &str) -> Result<Option<Shape>, TableError>;
 
-    /// The row of a key; its values are in the order of the shape's columns.
+    /// The row of a key; its values are in the order of the shape's columns, foreign ones as the text
+    /// that the store has for them. A key that its column can't hold has no row.
     ///
     /// # Errors
     /// When the store can't be asked.

@@ -11,6 +11,8 @@ use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt, PutPayload};
 
 mod config;
 mod error;
+#[cfg(feature = "s3")]
+pub mod keys;
 mod local;
 #[cfg(feature = "s3")]
 mod s3;

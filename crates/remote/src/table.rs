@@ -79,6 +79,28 @@ pub trait Table: Send + Sync {
     /// When the ledger can't be read.
     async fn imported(&self, import_id: &str) -> Result<Option<u64>, TableError>;
 
+    /// As [`Self::imported`], once no transaction of that import can be under way any more: what
+    /// this says of an import stays so unless someone imports it.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    async fn settled(&self, import_id: &str) -> Result<Option<u64>, TableError> {
+        self.imported(import_id).await
+    }
+
+    /// Those of the imports that the ledger does not have.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    async fn lacking(&self, imports: &[String]) -> Result<Vec<String>, TableError>;
+
+    /// A page of the ids that the ledger has, after `after` (empty for the beginning), in an order
+    /// of the backend's own; an empty one is the end.
+    ///
+    /// # Errors
+    /// When the ledger can't be read.
+    async fn ledger(&self, after: &str, limit: u32) -> Result<Vec<String>, TableError>;
+
     /// Whether the backend can be reached and written, for health checks.
     ///
     /// # Errors

@@ -105,6 +105,117 @@ async fn smaller_numbers_of_a_table_that_is_there_are_written_or_refused() {
     assert_eq!(found, None);
 }
 
+const OTHERS: &str =
+    "id int PRIMARY KEY, name text, tags set<text>, n decimal, u uuid, d date, b blob,
+    m map<text, decimal>, l list<int>, i inet, v varint, t time, e duration, w tuple<int, text>,
+    f vector<float, 2>, z set<uuid>";
+const VALUES: &str = "(id, name, tags, n, u, d, b, m, l, i, v, t, e, w, f) VALUES (1, 'one',
+    {'a', 'it''s'}, -123.450, 7f9c2a56-0c1a-4e4e-9d1e-6a3f1c2b3d4e, '2026-11-29', 0xcafe,
+    {'a': 0.50}, [1, 2], '10.0.0.1', -12345678901234567890123, '08:30:00.5', 1mo2d3h,
+    (1, null), [0.5, 1])";
+const TEXTS: &[(&str, &str)] = &[
+    ("tags", "{'a', 'it''s'}"),
+    ("n", "-123.450"),
+    ("u", "7f9c2a56-0c1a-4e4e-9d1e-6a3f1c2b3d4e"),
+    ("d", "2026-11-29"),
+    ("b", "0xcafe"),
+    ("m", "{'a': 0.50}"),
+    ("l", "[1, 2]"),
+    ("i", "10.0.0.1"),
+    ("v", "-12345678901234567890123"),
+    ("t", "08:30:00.500000000"),
+    ("e", "1mo2d10800000000000ns"),
+    ("w", "(1, null)"),
+    ("f", "[0.5, 1]"),
+];
+
+#[tokio::test]
+async fn other_types_are_left_alone_and_read_as_text() {
+    let Some(node) = services::cassandra("other_types_are_left_alone_and_read_as_text") else {
+        return;
+    };
+    let keyspace = format!("others{}", std::process::id());
+    make(&node, &keyspace, OTHERS).await;
+    let session = SessionBuilder::new()
+        .known_node(&node)
+        .build()
+        .await
+        .unwrap();
+    let insert = format!("INSERT INTO {keyspace}.t {VALUES}");
+    session.query_unpaged(insert, ()).await.unwrap();
+    let store = CassandraKeyed::new(CassandraConfig::new(vec![node.clone()]));
+    let table = format!("{keyspace}.t");
+    let there = store.describe(&table).await.unwrap().unwrap();
+    let shared = Arc::new(there.clone());
+    let row = store.get(&shared, &[Value::Integer(1)]).await.unwrap();
+    let row = row.unwrap();
+    let value = |name: &str| {
+        let place = there.columns.iter().position(|c| c.name == name);
+        row.0[place.unwrap()].clone()
+    };
+    for (name, text) in TEXTS {
+        assert_eq!(value(name), Value::Text((*text).to_owned()), "{name}");
+    }
+    assert_eq!(value("z"), Value::Null);
+    // A job that does not name them is not kept from its own columns.
+    let wanted = |name: &str| {
+        let mut shape = there.clone();
+        shape.columns.retain(|c| c.name == "id" || c.name == name);
+        shape.columns.iter_mut().for_each(|c| c.foreign = None);
+        shape
+    };
+    let shape = wanted("name");
+    store.prepare(&shape).await.unwrap();
+    let new = Row(vec![Value::Integer(1), Value::Text("new".to_owned())]);
+    store.upsert(&shape, &[new].into()).await.unwrap();
+    let row = store.get(&shared, &[Value::Integer(1)]).await.unwrap();
+    let tags = Value::Text(TEXTS[0].1.to_owned());
+    assert!(row.unwrap().0.contains(&tags));
+    let error = store.prepare(&wanted("tags")).await.unwrap_err();
+    let said = error.to_string();
+    assert!(said.contains("of type set<text>, which"), "{said}");
+}
+
+#[tokio::test]
+async fn keys_of_other_types_are_given_as_text() {
+    let Some(node) = services::cassandra("keys_of_other_types_are_given_as_text") else {
+        return;
+    };
+    let keyspace = format!("otherkeys{}", std::process::id());
+    make(&node, &keyspace, "id int PRIMARY KEY").await;
+    let session = SessionBuilder::new()
+        .known_node(&node)
+        .build()
+        .await
+        .unwrap();
+    let store = CassandraKeyed::new(CassandraConfig::new(vec![node.clone()]));
+    for (typ, key) in [
+        ("uuid", "7f9c2a56-0c1a-4e4e-9d1e-6a3f1c2b3d4e"),
+        ("inet", "10.0.0.1"),
+        ("varint", "-12345678901234567890123"),
+        ("date", "2026-11-29"),
+    ] {
+        let quote = if matches!(typ, "inet" | "date") {
+            "'"
+        } else {
+            ""
+        };
+        let name = format!("{keyspace}.k_{typ}");
+        for statement in [
+            format!("CREATE TABLE {name} (k {typ} PRIMARY KEY, name text)"),
+            format!("INSERT INTO {name} (k, name) VALUES ({quote}{key}{quote}, 'x')"),
+        ] {
+            session.query_unpaged(statement, ()).await.unwrap();
+        }
+        let shape = Arc::new(store.describe(&name).await.unwrap().unwrap());
+        // What is none of that type has no row.
+        for (text, is_there) in [(key, true), ("no such thing", false)] {
+            let found = store.get(&shape, &[Value::Text(text.to_owned())]).await;
+            assert_eq!(found.unwrap().is_some(), is_there, "{typ} {text}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn connections_are_encrypted_and_certificates_checked() {
     let test = "connections_are_encrypted_and_certificates_checked";

@@ -311,6 +311,55 @@ async fn what_needs_a_person_says_so() {
 }
 
 #[tokio::test]
+async fn tables_that_a_crash_empties_are_refused() {
+    let Some(service) = services::postgres("unlogged tables of PostgreSQL") else {
+        return;
+    };
+    let bench = Postgres::new(&service).await;
+    let mapping = mapping(&["id"]);
+    let table = bench.fresh_table();
+    let name = bench.sql_name(&table);
+    bench.execute(&bench.before_create(&table)).await;
+    bench
+        .execute(&format!("CREATE UNLOGGED TABLE {name} (id text)"))
+        .await;
+    let refusal = [&table.to_string() as &str, "UNLOGGED", "SET LOGGED"];
+    terminal(bench.table.prepare(&table, &mapping).await, &refusal);
+    bench
+        .execute(&format!("ALTER TABLE {name} SET LOGGED"))
+        .await;
+    bench.table.prepare(&table, &mapping).await.unwrap();
+    // Later, while nobody looks.
+    bench
+        .execute(&format!("ALTER TABLE {name} SET UNLOGGED"))
+        .await;
+    let first = import(&table, 1, &mapping);
+    let result = bench.table.import(&first, rows(&[vec!["1"]])).await;
+    terminal(result, &refusal);
+    // One partition is enough.
+    let parted = bench.fresh_table();
+    let name = bench.sql_name(&parted);
+    bench
+        .execute(&format!(
+            "CREATE TABLE {name} (id text) PARTITION BY LIST (id);
+             CREATE UNLOGGED TABLE \"{}\".part PARTITION OF {name} DEFAULT",
+            parted.bucket_id().replace('"', "\"\"")
+        ))
+        .await;
+    terminal(bench.table.prepare(&parted, &mapping).await, &["UNLOGGED"]);
+    // The ledger is no less.
+    let ledger = format!("\"ledger {}\".imports", bench.run);
+    bench
+        .execute(&format!("ALTER TABLE {ledger} SET UNLOGGED"))
+        .await;
+    let other = bench.fresh_table();
+    terminal(
+        bench.table.prepare(&other, &mapping).await,
+        &["ledger", "UNLOGGED"],
+    );
+}
+
+#[tokio::test]
 async fn names_that_postgres_can_not_keep_are_refused() {
     let Some(service) = services::postgres("names in PostgreSQL") else {
         return;

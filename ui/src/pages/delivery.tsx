@@ -1,5 +1,5 @@
 // How the delivery of a sink into a topic is: whether its provider takes messages, and why not.
-import { now, type Sink } from "../api";
+import { now, type Provider, type Sink } from "../api";
 import { useFeed } from "../feed";
 import { ago, count, plural, size, span, time } from "../format";
 import { advice, type Status } from "../health";
@@ -10,7 +10,7 @@ interface Delivered {
   inFlight: number;
   retries: number;
   lag: { records: number; bytes: number; oldestAt?: string };
-  provider: { name: string; state: string; error?: string; since?: string };
+  provider: Provider;
 }
 
 const STATES: Record<string, Status> = {

@@ -69,7 +69,7 @@ export function SinkPage({ source: sourceId, id }: { source: string; id: string 
           <Troubles files={sink.statistics.files} slices={slices.data?.slices ?? []} />
           <Figures sink={sink} known={known} />
           <RateChart rates={known} />
-          <Books balance={sink.statistics.balance} />
+          <Books balance={sink.statistics.balance} parts={sink.topic ? TOPIC_PARTS : PARTS} />
           {sink.topic && <Delivery sink={sink} path={path} />}
           {sink.table && <Files files={sink.statistics.files} slices={slices.data?.slices ?? []} />}
           <Letters path={path} dead={sink.statistics.balance.dead} topic={!sink.table} source={sourceId} sink={id} onChange={feed.refresh} />
@@ -135,9 +135,9 @@ function Figures({ sink, known }: { sink: AggregatedSink; known: Rates }) {
         name="Accepted"
         value={known.known ? rate(known.acceptedNow) : "–"}
         unit="records/s"
-        note={total.lastRecordAt ? `last one ${ago(total.lastRecordAt, present)}` : "none yet"}
+        note={total.lastRecordAt ? `last one ${ago(total.lastRecordAt, present)}` : balance.accepted > 0 ? `${short(balance.accepted)} in all` : "none yet"}
       />
-      <Tile name="Imported" value={known.known ? rate(known.importedNow) : "–"} unit="rows/s" note={`${short(balance.imported)} in all`} />
+      <Tile name={sink.topic ? "Delivered" : "Imported"} value={known.known ? rate(known.importedNow) : "–"} unit={sink.topic ? "messages/s" : "rows/s"} note={`${short(balance.imported)} in all`} />
       <Tile name="On their way" value={short(inFlight(levels))} unit="records" note={waiting(sink)} />
       <Tile name="Lag" value={late === undefined ? "none" : span(late)} note="age of the oldest such record" />
       <Tile name="Dead letters" value={short(dead)} note={dead > 0 ? `refused by the ${sink.table ? "mapping" : "provider"}, kept` : "none kept"} {...(dead > 0 ? { tone: "warn" as const } : {})} />
@@ -159,15 +159,20 @@ const PARTS: { key: Exclude<keyof Balance, "accepted" | "holds">; name: string; 
   { key: "lost", name: "Lost", says: "by a damaged disk" },
 ];
 
+const TOPIC_PARTS: typeof PARTS = PARTS.map((part) => {
+  if (part.key === "imported") return { ...part, name: "Delivered", says: "confirmed by the provider" };
+  return part.key === "inFlight" ? { ...part, says: "on disk or with the provider" } : part;
+});
+
 /** Everything that was accepted, by where it is. */
-function Books({ balance }: { balance: Balance }) {
+function Books({ balance, parts }: { balance: Balance; parts: typeof PARTS }) {
   const total = Math.max(1, balance.accepted);
   let at = 0;
   return (
     <Section id="books" title="Where the records are" note={`${count(balance.accepted)} accepted`}>
       <svg class="books" viewBox="0 0 1000 12" preserveAspectRatio="none" aria-hidden="true" focusable="false">
         <rect class="nothing" width="1000" height="12" />
-        {PARTS.map(({ key }) => {
+        {parts.map(({ key }) => {
           const width = (balance[key] / total) * 1000;
           const part = width > 0 && <rect key={key} class={key} x={at} width={Math.max(width, 3)} height="12" />;
           at += width;
@@ -175,7 +180,7 @@ function Books({ balance }: { balance: Balance }) {
         })}
       </svg>
       <dl class="legend">
-        {PARTS.map(({ key, name, says }) => (
+        {parts.map(({ key, name, says }) => (
           <div key={key}>
             <dt class={`key ${key}`}>{name}</dt>
             <dd>

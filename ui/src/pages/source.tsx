@@ -3,7 +3,7 @@ import { useState } from "preact/hooks";
 import { now, sourcePath, type AggregatedSink, type AggregatedSource } from "../api";
 import { useFeed } from "../feed";
 import { ago, plural, rate, short, span } from "../format";
-import { advice, inFlight, lag, sinkStatus, sourceStatus, troubles } from "../health";
+import { advice, causes, inFlight, lag, sinkStatus, sourceStatus } from "../health";
 import { Badge, Code, Copy, Loading, Problem, Section } from "../parts/basics";
 import { Spark } from "../parts/chart";
 import { Deleted } from "../parts/deleted";
@@ -73,7 +73,7 @@ function SinkCard({ source, sink }: { source: AggregatedSource; sink: Aggregated
   const known = rates(rateKey(source.sourceId, sink.sinkId));
   const present = now();
   const late = lag(sink.statistics.levels, present);
-  const causes = troubles(sink.statistics.files);
+  const failures = causes(sink);
   const last = sink.statistics.total.lastRecordAt;
   return (
     <li class="card">
@@ -94,7 +94,7 @@ function SinkCard({ source, sink }: { source: AggregatedSource; sink: Aggregated
           </dd>
         </div>
         <div>
-          <dt>Imported</dt>
+          <dt>{sink.topic ? "Delivered" : "Imported"}</dt>
           <dd>
             <span class="figure">{known.known ? rate(known.importedNow) : "–"}</span>
             <span class="unit">/s</span>
@@ -108,12 +108,14 @@ function SinkCard({ source, sink }: { source: AggregatedSource; sink: Aggregated
           <dt>Lag</dt>
           <dd>{late === undefined ? "–" : span(late)}</dd>
         </div>
-        <div>
-          <dt>Last record</dt>
-          <dd>{last ? ago(last, present) : "never"}</dd>
-        </div>
+        {sink.table && (
+          <div>
+            <dt>Last record</dt>
+            <dd>{last ? ago(last, present) : "never"}</dd>
+          </div>
+        )}
       </dl>
-      {causes.map((cause) => (
+      {failures.map((cause) => (
         <div class="cause" key={cause.reason}>
           <p>
             <strong>{cause.what} fails:</strong> {cause.reason}

@@ -2,7 +2,7 @@
 import { now, SOURCES, ORIGIN, type AggregatedSource, type Page } from "../api";
 import { useFeed } from "../feed";
 import { plural, rate, short, span } from "../format";
-import { inFlight, lag, sourceStatus, troubles } from "../health";
+import { inFlight, isFailing, lag, sourceStatus } from "../health";
 import { Badge, Code, Loading, Problem, Scroll, Tile } from "../parts/basics";
 import { Spark } from "../parts/chart";
 import { Deleted } from "../parts/deleted";
@@ -68,7 +68,7 @@ function Summary({ sources }: { sources: AggregatedSource[] }) {
   const outgoing = sum(sinks).importedNow;
   const waiting = sources.flatMap((s) => s.sinks).reduce((all, s) => all + inFlight(s.statistics.levels), 0);
   const lags = sources.map((s) => lagOf(s, present)).filter((l) => l !== undefined);
-  const failing = sources.flatMap((s) => (s.disabled ? [] : s.sinks)).filter((s) => troubles(s.statistics.files).length > 0);
+  const failing = sources.flatMap((s) => (s.disabled ? [] : s.sinks)).filter(isFailing);
   return (
     <dl class="tiles" aria-label="All sources together">
       <Tile name="Coming in" value={incoming.known ? rate(incoming.acceptedNow) : "–"} unit="records/s" note={plural(sources.length, "source")} />
@@ -161,7 +161,7 @@ function Row({ source, present }: { source: AggregatedSource; present: number })
           {source.sinks.slice(0, 4).map((s) => (
             <li key={s.sinkId}>
               <a href={`${to}/sinks/${encodeURIComponent(s.sinkId)}`}>{s.name}</a>
-              {!s.disabled && troubles(s.statistics.files).length > 0 && (
+              {isFailing(s) && (
                 <span class="badge bad">
                   <span class="visually-hidden">fails</span>
                 </span>

@@ -9,6 +9,7 @@ use super::params::{BranchPath, ListQuery, SourcePath};
 use super::types::aggregation::{AggregatedSink, AggregatedSource, Aggregation, Report};
 use super::types::common::Page;
 use super::types::statistics::{Balance, Total};
+use super::types::topic::Provider;
 use super::{Inner, Shared, sources, statistics};
 
 /// Sources with their sinks and what those hold.
@@ -65,7 +66,7 @@ async fn sinks(
     let sinks = api.repo.sinks(&source.key, "", max).await?.items;
     let mut shown = Vec::with_capacity(sinks.len());
     for sink in &sinks {
-        if sink.target.topic().is_some() {
+        if let Some(topic) = sink.target.topic() {
             let counts = api.topics.statistics(sink);
             let total = Total::of_topic(&counts);
             shown.push(AggregatedSink {
@@ -75,6 +76,7 @@ async fn sinks(
                     levels: total.levels,
                     balance: Balance::of_topic(&counts),
                     files: Vec::new(),
+                    provider: Some(Provider::new(topic, counts.state)),
                 },
             });
             continue;
@@ -89,6 +91,7 @@ async fn sinks(
                 levels: (&total).into(),
                 balance: total.balance().into(),
                 files: files.map(Into::into).collect(),
+                provider: None,
             },
         });
     }

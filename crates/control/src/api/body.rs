@@ -66,18 +66,24 @@ impl<T: DeserializeOwned + Send> Body for Json<T> {
         if bytes.is_empty() {
             return Err(ApiError::of(ErrorName::MissingPayload, &[]));
         }
-        let value = parse(&bytes)?;
-        api.operations.schemas.check_body(schema, &value)?;
-        let value = match value {
-            Value::Null => Value::Object(serde_json::Map::new()),
-            other => other,
-        };
-        // The schema has let it pass, so a refusal is a difference between it and the type.
-        let typed = serde_json::from_value(value);
-        let typed =
-            typed.map_err(|e| ApiError::new(ErrorName::DecodePayload, format!("json: {e}")))?;
-        Ok(Self(typed))
+        typed(api, schema, parse(&bytes)?).map(Self)
     }
+}
+
+/// The body of an operation, checked against its schema.
+pub(super) fn typed<T: DeserializeOwned>(
+    api: &Inner,
+    schema: &str,
+    value: Value,
+) -> Result<T, ApiError> {
+    api.operations.schemas.check_body(schema, &value)?;
+    let value = match value {
+        Value::Null => Value::Object(serde_json::Map::new()),
+        other => other,
+    };
+    // The schema has let it pass, so a refusal is a difference between it and the type.
+    serde_json::from_value(value)
+        .map_err(|e| ApiError::new(ErrorName::DecodePayload, format!("json: {e}")))
 }
 
 /// As in the compatible service, everything that is not plainly another format is read as JSON.

@@ -16,8 +16,8 @@ use super::body::{Body, Nothing};
 use super::error::{self, ApiError, ErrorName};
 use super::pace::PaceShown;
 use super::params::{
-    BranchPath, LetterPath, ProjectPath, SinkPath, SinkVersionPath, SourcePath, SourceVersionPath,
-    TaskPath, TokenPath,
+    BranchPath, FilePath, LetterPath, ProjectPath, SinkPath, SinkVersionPath, SourcePath,
+    SourceVersionPath, TaskPath, TokenPath,
 };
 use super::refused::Caller;
 use super::{Inner, Shared};
@@ -217,9 +217,9 @@ macro_rules! addresses {
     };
 }
 
-addresses!(in a branch: BranchPath, SourcePath, SourceVersionPath, SinkPath, SinkVersionPath, LetterPath);
-addresses!(in a source: SourcePath, SourceVersionPath, SinkPath, SinkVersionPath, LetterPath);
-addresses!(in a sink: SinkPath, SinkVersionPath, LetterPath);
+addresses!(in a branch: BranchPath, SourcePath, SourceVersionPath, SinkPath, SinkVersionPath, LetterPath, FilePath);
+addresses!(in a source: SourcePath, SourceVersionPath, SinkPath, SinkVersionPath, LetterPath, FilePath);
+addresses!(in a sink: SinkPath, SinkVersionPath, LetterPath, FilePath);
 
 impl<P: InSource, Q, B> Call<P, Q, B> {
     /// The source of the address. One with a `/` would be another key: there is none.
@@ -238,7 +238,7 @@ impl<P: InSink, Q, B> Call<P, Q, B> {
     }
 }
 
-fn source_key(branch: BranchKey, id: &str) -> Result<SourceKey, ApiError> {
+pub(super) fn source_key(branch: BranchKey, id: &str) -> Result<SourceKey, ApiError> {
     if id.contains('/') {
         return Err(error::source_not_found(id));
     }

@@ -185,7 +185,7 @@ impl From<DefinitionError> for ApiError {
     }
 }
 
-fn limit_reached(what: &'static str, max: usize) -> ApiError {
+pub(super) fn limit_reached(what: &'static str, max: usize) -> ApiError {
     match what {
         "source count" => ApiError::of(ErrorName::SourceCountLimitReached, &[&max]),
         "sink count" => ApiError::of(ErrorName::SinkCountLimitReached, &[&max]),

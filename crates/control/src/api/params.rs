@@ -42,6 +42,25 @@ pub(super) struct SinkPath {
     pub(super) sink_id: String,
 }
 
+/// `…/files/{openedAt}`
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Path)]
+pub(super) struct FilePath {
+    /// Number of a branch, or `default`.
+    #[param(example = "default")]
+    pub(super) branch_id: String,
+    /// Id of a source.
+    #[param(min_length = 1, max_length = 48, example = "my-source")]
+    pub(super) source_id: String,
+    /// Id of a sink.
+    #[param(min_length = 1, max_length = 48, example = "my-sink")]
+    pub(super) sink_id: String,
+    /// When the file was opened, as it stands in the list of files.
+    #[param(example = "2026-11-21T05:01:49.120Z")]
+    pub(super) opened_at: String,
+}
+
 /// `…/dead-letters/{letterId}`
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]

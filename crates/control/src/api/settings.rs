@@ -165,7 +165,7 @@ fn may_change(who: &Identity, setting: &Known) -> bool {
 }
 
 /// New values by key; null for those that return to what they were without it.
-type Changes = BTreeMap<String, Value>;
+pub(super) type Changes = BTreeMap<String, Value>;
 
 fn apply(changes: &Changes, settings: &mut SettingsPatch) {
     for (key, value) in changes {
@@ -178,7 +178,11 @@ fn apply(changes: &Changes, settings: &mut SettingsPatch) {
 }
 
 /// Keys first, then who may change them, then values.
-fn check(scope: Scope, who: &Identity, requested: Vec<SettingChange>) -> Result<Changes, ApiError> {
+pub(super) fn check(
+    scope: Scope,
+    who: &Identity,
+    requested: Vec<SettingChange>,
+) -> Result<Changes, ApiError> {
     let mut changes = Changes::new();
     let mut twice = BTreeSet::new();
     for change in requested {

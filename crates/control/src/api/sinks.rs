@@ -6,7 +6,8 @@ use axum::extract::State;
 use forebay_meta::repo::definitions::Refusal;
 use forebay_meta::{DefinitionError, Listing, SinkContent};
 use forebay_model::{
-    Mapping, SettingsPatch, SinkId, SinkKey, SinkTarget, TableBackend, TableId, TableSink, VolumeId,
+    Mapping, SettingsPatch, SinkId, SinkKey, SinkTarget, SourceKey, TableBackend, TableId,
+    TableSink, VolumeId,
 };
 
 use super::answer::Answer;
@@ -39,27 +40,10 @@ pub(super) async fn create(
     State(api): State<Shared>,
     call: Call<SourcePath, Nothing, Json<SinkCreate>>,
 ) -> Result<Answer<Task>, ApiError> {
-    let source = call.source_key()?;
-    let body = call.body.0;
-    let given = body.sink_id.as_deref().unwrap_or(&body.name);
-    let sink = SinkId::from_name(given).map_err(|e| invalid_id("sinkId", &e))?;
-    refuse_reserved("sinkId", sink.as_str())?;
-    let key = SinkKey { source, sink };
-    let target = target(&api, key.sink.as_str(), body.r#type, body.table, body.topic).await?;
-    let content = SinkContent {
-        name: body.name,
-        description: body.description.unwrap_or_default(),
-        target,
-        settings: SettingsPatch::new(),
-    };
-    api.repo.source(&key.source).await?;
-    match api.repo.sink(&key).await {
-        Err(DefinitionError::SinkNotFound(_)) => {}
-        Ok(_) => return Err(error::sink_exists(key.sink.as_str())),
-        Err(e) => return Err(e.into()),
-    }
-    let kind = body.r#type;
-    former::refuse_other_type(&api, &key, kind).await?;
+    let new = NewSink::of(&api, call.source_key()?, call.body.0).await?;
+    api.repo.source(&new.key.source).await?;
+    new.check_free(&api).await?;
+    let NewSink { key, content, kind } = new;
     let stamp = call.who.stamp(api.clock.now());
     let (inner, subject) = (Arc::clone(&api), subject(&key));
     tasks::start(&api, "api.create.sink", subject, async move {
@@ -73,6 +57,45 @@ pub(super) async fn create(
         ))
     })
     .await
+}
+
+/// A sink that can be made, as far as its definition says.
+pub(super) struct NewSink {
+    pub(super) key: SinkKey,
+    content: SinkContent,
+    kind: SinkType,
+}
+
+impl NewSink {
+    /// Checks a request.
+    pub(super) async fn of(
+        api: &Inner,
+        source: SourceKey,
+        body: SinkCreate,
+    ) -> Result<Self, ApiError> {
+        let given = body.sink_id.as_deref().unwrap_or(&body.name);
+        let sink = SinkId::from_name(given).map_err(|e| invalid_id("sinkId", &e))?;
+        refuse_reserved("sinkId", sink.as_str())?;
+        let kind = body.r#type;
+        let content = SinkContent {
+            target: target(api, sink.as_str(), kind, body.table, body.topic).await?,
+            name: body.name,
+            description: body.description.unwrap_or_default(),
+            settings: SettingsPatch::new(),
+        };
+        let key = SinkKey { source, sink };
+        Ok(Self { key, content, kind })
+    }
+
+    /// Refuses an id that a sink has, or that one of another type had of which something is left.
+    pub(super) async fn check_free(&self, api: &Inner) -> Result<(), ApiError> {
+        match api.repo.sink(&self.key).await {
+            Err(DefinitionError::SinkNotFound(_)) => {}
+            Ok(_) => return Err(error::sink_exists(self.key.sink.as_str())),
+            Err(e) => return Err(e.into()),
+        }
+        former::refuse_other_type(api, &self.key, self.kind).await
+    }
 }
 
 /// Where the records of a new sink go.
@@ -188,19 +211,7 @@ pub(super) async fn update(
 ) -> Result<Answer<Task>, ApiError> {
     let key = call.sink_key()?;
     let mut body = call.body.0;
-    let changes = Changes {
-        r#type: body.r#type,
-        table: match body.table.take() {
-            Some(request) => Some(TableChange::of(&api, request).await?),
-            None => None,
-        },
-        topic: match body.topic.take() {
-            Some(request) => Some(TopicChange::of(&api, request).await?),
-            None => None,
-        },
-    };
-    let mut now = existing(&api, &key).await?;
-    changes.apply(&api, &mut now.target)?;
+    let changes = Changes::of(&api, &key, &mut body).await?;
     let stamp = call.who.stamp(api.clock.now());
     let (inner, subject) = (Arc::clone(&api), subject(&key));
     tasks::start(&api, "api.update.sink", subject, async move {
@@ -244,13 +255,35 @@ impl TableChange {
 }
 
 /// Checked changes of where records go.
-struct Changes {
+pub(super) struct Changes {
     r#type: Option<SinkType>,
     table: Option<TableChange>,
     topic: Option<TopicChange>,
 }
 
 impl Changes {
+    /// Those of a request, if they can be made to the sink as it is now.
+    pub(super) async fn of(
+        api: &Inner,
+        key: &SinkKey,
+        body: &mut SinkUpdate,
+    ) -> Result<Self, ApiError> {
+        let changes = Self {
+            r#type: body.r#type,
+            table: match body.table.take() {
+                Some(request) => Some(TableChange::of(api, request).await?),
+                None => None,
+            },
+            topic: match body.topic.take() {
+                Some(request) => Some(TopicChange::of(api, request).await?),
+                None => None,
+            },
+        };
+        let mut now = existing(api, key).await?;
+        changes.apply(api, &mut now.target)?;
+        Ok(changes)
+    }
+
     /// Makes them, if they are of what is there.
     fn apply(&self, api: &Inner, target: &mut SinkTarget) -> Result<(), ApiError> {
         let is = target.type_name();

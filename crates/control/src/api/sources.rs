@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use forebay_meta::{DefinitionError, Listing, Revision, SourceContent};
-use forebay_model::{InvalidId, SettingsPatch, SourceId, SourceKey, SourceKind};
+use forebay_model::{BranchKey, InvalidId, SettingsPatch, SourceId, SourceKey, SourceKind};
 
 use super::answer::Answer;
 use super::body::{Json, Nothing};
@@ -32,18 +32,7 @@ pub(super) async fn create(
     call: Call<BranchPath, Nothing, Json<SourceCreate>>,
 ) -> Result<Answer<Task>, ApiError> {
     let body = call.body.0;
-    let given = body.source_id.as_deref().unwrap_or(&body.name);
-    let source = SourceId::from_name(given).map_err(|e| invalid_id("sourceId", &e))?;
-    refuse_reserved("sourceId", source.as_str())?;
-    let key = SourceKey {
-        branch: call.branch,
-        source,
-    };
-    match api.repo.source(&key).await {
-        Err(DefinitionError::SourceNotFound(_)) => {}
-        Ok(_) => return Err(error::source_exists(key.source.as_str())),
-        Err(e) => return Err(e.into()),
-    }
+    let key = check_new(&api, call.branch, &body).await?;
     let content = SourceContent {
         kind: SourceKind::Http {
             secret: api.random.secret(),
@@ -66,6 +55,23 @@ pub(super) async fn create(
         ))
     })
     .await
+}
+
+/// The key of a new source, if it can be made.
+pub(super) async fn check_new(
+    api: &Inner,
+    branch: BranchKey,
+    body: &SourceCreate,
+) -> Result<SourceKey, ApiError> {
+    let given = body.source_id.as_deref().unwrap_or(&body.name);
+    let source = SourceId::from_name(given).map_err(|e| invalid_id("sourceId", &e))?;
+    refuse_reserved("sourceId", source.as_str())?;
+    let key = SourceKey { branch, source };
+    match api.repo.source(&key).await {
+        Err(DefinitionError::SourceNotFound(_)) => Ok(key),
+        Ok(_) => Err(error::source_exists(key.source.as_str())),
+        Err(e) => Err(e.into()),
+    }
 }
 
 /// Sources of a branch.

@@ -4,6 +4,7 @@
 pub(super) mod admin;
 pub(super) mod aggregation;
 pub(super) mod common;
+pub(super) mod definitions;
 pub(super) mod letter;
 pub(super) mod quota;
 pub(super) mod settings;

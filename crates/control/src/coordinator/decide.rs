@@ -97,6 +97,14 @@ pub(super) fn file_rotation(
     }
 }
 
+/// How many of the files that are on their way before a file hold up its import. A parked one does
+/// not that was opened under another definition: its sink was changed since, most likely because of
+/// it, and this file need not fail as it did.
+pub(super) fn in_the_way(file: &File, before: &[&File]) -> usize {
+    let is_past = |other: &&&File| other.retry.parked && other.table != file.table;
+    before.len() - before.iter().filter(is_past).count()
+}
+
 /// Whether all of a closing file is in staging, so that its import can begin.
 pub(super) fn ready_for_import<'s>(
     file: &File,

@@ -119,13 +119,14 @@ impl Views {
                 .or_default()
                 .push((&slice.value, slice.revision));
         }
-        let mut on_their_way: HashMap<&SinkKey, usize> = HashMap::new();
+        let mut on_their_way: HashMap<&SinkKey, Vec<&File>> = HashMap::new();
         for file in files
             .entries
             .values()
             .filter(|f| f.state != FileState::Writing)
         {
-            *on_their_way.entry(&file.key.sink).or_default() += 1;
+            let of_sink = on_their_way.entry(&file.key.sink).or_default();
+            of_sink.push(&file.value);
         }
         let context = Context {
             config,
@@ -136,7 +137,9 @@ impl Views {
         let mut steps = Vec::new();
         for file in files.entries.values() {
             let slices = by_file.remove(&file.key).unwrap_or_default();
-            let on_their_way = on_their_way.get(&file.key.sink).copied().unwrap_or(0);
+            let of_sink = on_their_way.get(&file.key.sink);
+            let before = of_sink.map_or(&[][..], Vec::as_slice);
+            let on_their_way = decide::in_the_way(&file.value, before);
             context.file(&file.value, &slices, on_their_way, &mut steps);
         }
         steps

@@ -2,13 +2,14 @@
 //! have in common and one for each of them, compressed as rows are. Described in
 //! `docs/formats/dead-letter.md`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use forebay_model::Timestamp;
+use forebay_meta::stored::table::TableForm;
+use forebay_model::{FileKey, TableSink, Timestamp};
 use forebay_record::{BodyFormat, Headers, RecordContext, RecordError, RequestInfo};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,31 @@ pub struct Letter {
     pub error: String,
     /// Why, with the column's name.
     pub message: String,
+    /// It is a row: its mapping took the record, and the table did not take the row.
+    pub row: Option<RefusedRow>,
+}
+
+/// A row that a table could not take.
+#[derive(Clone, Debug)]
+pub struct RefusedRow {
+    /// What it was made by.
+    pub table: Arc<TableSink>,
+    /// Its cells, one of each column of that.
+    pub cells: Vec<Bytes>,
+}
+
+/// Rows of a file that become letters together.
+pub(crate) struct RowsToKeep<'r> {
+    /// The file.
+    pub(crate) file: &'r FileKey,
+    /// Number of the first row in the file.
+    pub(crate) first: u64,
+    /// What they were made by.
+    pub(crate) table: &'r TableSink,
+    /// Why the table could not take them.
+    pub(crate) cause: &'r str,
+    /// When the first record of the file came.
+    pub(crate) received: Timestamp,
 }
 
 /// What letters of a block have in common.
@@ -40,6 +66,51 @@ struct RequestForm {
     client_ip: IpAddr,
     /// Canonical names, sorted, first values.
     headers: Vec<(String, String)>,
+    /// Of rows that a table could not take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rows: Option<RowsForm>,
+}
+
+/// What rows of a block have in common.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RowsForm {
+    file: String,
+    /// Number of the first row in the file.
+    first: u64,
+    /// What they were made by.
+    table: TableForm,
+    /// Why the table could not take them.
+    cause: String,
+}
+
+/// A cell.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum CellForm {
+    Text(String),
+    Bytes { base64: String },
+}
+
+impl CellForm {
+    fn new(cell: &[u8]) -> Self {
+        match std::str::from_utf8(cell) {
+            Ok(text) => Self::Text(text.to_owned()),
+            Err(_) => Self::Bytes {
+                base64: STANDARD.encode(cell),
+            },
+        }
+    }
+
+    fn read(self) -> Result<Bytes, String> {
+        match self {
+            Self::Text(text) => Ok(text.into()),
+            Self::Bytes { base64 } => {
+                let bytes = STANDARD.decode(base64).map_err(|e| e.to_string())?;
+                Ok(bytes.into())
+            }
+        }
+    }
 }
 
 /// A letter.
@@ -73,7 +144,35 @@ impl Letter {
             column: error.column.clone(),
             error: error.kind.name().to_owned(),
             message: error.to_string(),
+            row: None,
         }
+    }
+
+    /// Of a row, which is shown as an object of its columns.
+    fn of_row(
+        request: &Arc<RequestInfo>,
+        table: &Arc<TableSink>,
+        cause: &str,
+        cells: Vec<CellForm>,
+    ) -> Result<Self, String> {
+        let cells: Result<Vec<Bytes>, String> = cells.into_iter().map(CellForm::read).collect();
+        let cells = cells?;
+        if cells.len() != table.mapping.columns.len() {
+            return Err("a row has not one cell for each column".to_owned());
+        }
+        Ok(Self {
+            request: Arc::clone(request),
+            of_batch: false,
+            line: None,
+            body: shown(table, &cells).into(),
+            column: String::new(),
+            error: ROW_REFUSED.to_owned(),
+            message: cause.to_owned(),
+            row: Some(RefusedRow {
+                table: Arc::clone(table),
+                cells,
+            }),
+        })
     }
 
     /// The record as it was received.
@@ -115,6 +214,7 @@ impl Letter {
             column: form.column,
             error: form.error,
             message: form.message,
+            row: None,
         })
     }
 }
@@ -132,6 +232,7 @@ pub(crate) fn write_block(
         received: request.received,
         client_ip: request.client_ip,
         headers: request.headers.entries().to_vec(),
+        rows: None,
     };
     serde_json::to_writer(&mut out, &common)?;
     out.push(b'\n');
@@ -142,14 +243,71 @@ pub(crate) fn write_block(
     Ok(out)
 }
 
+/// Name of the error of a row that its table could not take.
+const ROW_REFUSED: &str = "rowRefused";
+
+/// A row as a JSON object, its columns in their order.
+fn shown(table: &TableSink, cells: &[Bytes]) -> String {
+    let text = |text: &str| serde_json::Value::from(text).to_string();
+    let columns = table.mapping.columns.iter().zip(cells);
+    let pairs: Vec<String> = columns
+        .map(|(column, cell)| {
+            let cell = String::from_utf8_lossy(cell);
+            format!("{}: {}", text(&column.name), text(&cell))
+        })
+        .collect();
+    format!("{{{}}}", pairs.join(", "))
+}
+
+/// A block of rows of a file that its table could not take; `rows` are cells, row by row.
+///
+/// # Errors
+/// None that is known: serialising texts into memory does not fail.
+pub(crate) fn write_rows<'c>(
+    keep: &RowsToKeep<'_>,
+    rows: impl Iterator<Item = Vec<&'c [u8]>>,
+) -> serde_json::Result<Vec<u8>> {
+    let mut out = Vec::new();
+    let common = RequestForm {
+        received: keep.received,
+        client_ip: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        headers: Vec::new(),
+        rows: Some(RowsForm {
+            file: keep.file.to_string(),
+            first: keep.first,
+            table: keep.table.into(),
+            cause: keep.cause.to_owned(),
+        }),
+    };
+    serde_json::to_writer(&mut out, &common)?;
+    out.push(b'\n');
+    for row in rows {
+        let cells: Vec<CellForm> = row.into_iter().map(CellForm::new).collect();
+        serde_json::to_writer(&mut out, &cells)?;
+        out.push(b'\n');
+    }
+    Ok(out)
+}
+
+fn line<T: DeserializeOwned>(line: &[u8]) -> Result<T, String> {
+    serde_json::from_slice(line).map_err(|e| e.to_string())
+}
+
+/// Whose rows the letters of a block are, and the number of the first, if they are rows.
+///
+/// # Errors
+/// When it is none of ours, for people.
+pub(crate) fn file_of_block(text: &[u8]) -> Result<Option<(String, u64)>, String> {
+    let common = text.split_inclusive(|b| *b == b'\n').next();
+    let common: RequestForm = line(common.unwrap_or_default())?;
+    Ok(common.rows.map(|rows| (rows.file, rows.first)))
+}
+
 /// The letters of a block.
 ///
 /// # Errors
 /// When it is none of ours, for people.
 pub(crate) fn read_block(text: &[u8]) -> Result<Vec<Letter>, String> {
-    fn line<T: DeserializeOwned>(line: &[u8]) -> Result<T, String> {
-        serde_json::from_slice(line).map_err(|e| e.to_string())
-    }
     let mut lines = text.split_inclusive(|b| *b == b'\n');
     let common: RequestForm = line(lines.next().unwrap_or_default())?;
     let request = Arc::new(RequestInfo {
@@ -157,7 +315,14 @@ pub(crate) fn read_block(text: &[u8]) -> Result<Vec<Letter>, String> {
         client_ip: common.client_ip,
         headers: Headers::from_entries(common.headers),
     });
-    lines.map(|l| Letter::of(&request, line(l)?)).collect()
+    let Some(rows) = common.rows else {
+        return lines.map(|l| Letter::of(&request, line(l)?)).collect();
+    };
+    let table = TableSink::try_from(rows.table).map_err(|e| e.to_string())?;
+    let table = Arc::new(table);
+    lines
+        .map(|l| Letter::of_row(&request, &table, &rows.cause, line(l)?))
+        .collect()
 }
 
 #[cfg(test)]
@@ -178,6 +343,7 @@ mod tests {
             column: "x".to_owned(),
             error: "pathNotFound".to_owned(),
             message: "Column \"x\": path \"a\" not found in the body.".to_owned(),
+            row: None,
         }
     }
 
@@ -204,6 +370,51 @@ mod tests {
             let headers = |r: &RequestInfo| r.headers.entries().to_vec();
             assert_eq!(headers(record.request()), headers(&letter.request));
         }
+    }
+
+    #[test]
+    fn rows_come_back_with_what_they_were_made_by() {
+        use forebay_model::{Column, ColumnKind, Mapping, TableBackend};
+        let column = |name: &str| Column {
+            name: name.to_owned(),
+            primary_key: false,
+            kind: ColumnKind::Body,
+        };
+        let table = TableSink {
+            backend: TableBackend::Sqlite,
+            table: "in.b.t".parse().unwrap(),
+            mapping: Mapping {
+                columns: vec![column("b"), column("a\"")],
+            },
+        };
+        let file: FileKey = "1/2/src/snk/2026-11-21T05:01:49.120Z".parse().unwrap();
+        let keep = RowsToKeep {
+            file: &file,
+            first: 7,
+            table: &table,
+            cause: "too long",
+            received: Timestamp::from_millis(1_700_000_000_123),
+        };
+        let rows: [Vec<&[u8]>; 2] = [vec![b"1", b"\xff\0"], vec![b"", "ž\n".as_bytes()]];
+        let block = write_rows(&keep, rows.iter().cloned()).unwrap();
+        let first = file_of_block(&block).unwrap();
+        assert_eq!(first, Some((file.to_string(), 7)));
+        let read = read_block(&block).unwrap();
+        assert_eq!(read.len(), 2);
+        for (letter, row) in read.iter().zip(&rows) {
+            let refused = letter.row.as_ref().unwrap();
+            assert_eq!(*refused.table, table);
+            let cells: Vec<&[u8]> = refused.cells.iter().map(|c| &c[..]).collect();
+            assert_eq!(cells, *row);
+            assert_eq!(letter.message, "too long");
+        }
+        assert_eq!(
+            &read[1].body[..],
+            "{\"b\": \"\", \"a\\\"\": \"ž\\n\"}".as_bytes()
+        );
+        let other = letter(b"x");
+        let block = write_block(&other.request, std::slice::from_ref(&other)).unwrap();
+        assert_eq!(file_of_block(&block).unwrap(), None);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! What became of a request's records, sink by sink.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use forebay_record::RecordError;
+use forebay_record::{RecordContext, RecordError};
 
 use crate::pipeline::{AppendError, Outcome};
 
@@ -89,6 +90,67 @@ impl Refused {
     pub fn status(&self) -> u16 {
         let all = self.first.iter().map(|r| r.error.kind.status());
         all.max().unwrap_or(200)
+    }
+}
+
+/// Records of a batch that no sink gets, because they are none.
+#[derive(Debug, Default)]
+pub struct BrokenRecords {
+    /// Indices of all of them, ascending.
+    pub indices: Vec<usize>,
+    /// The first of them, at most [`REFUSALS_MAX`].
+    pub first: Vec<BrokenRecord>,
+}
+
+/// A record of a batch that is no record.
+#[derive(Debug)]
+pub struct BrokenRecord {
+    /// Its place in the batch, from 0.
+    pub index: usize,
+    /// Its line, from 1, where the batch has lines.
+    pub line: Option<usize>,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+impl BrokenRecords {
+    /// Looks into a record; notes it, and returns `false`, if it is none.
+    pub fn check(&mut self, index: usize, record: &RecordContext) -> bool {
+        let Err(error) = record.document() else {
+            return true;
+        };
+        self.indices.push(index);
+        if self.first.len() < REFUSALS_MAX {
+            self.first.push(BrokenRecord {
+                index,
+                line: record.line(),
+                message: format!("{error}."),
+            });
+        }
+        false
+    }
+
+    /// Whether record number `index` is one of them.
+    #[must_use]
+    pub fn has(&self, index: usize) -> bool {
+        !self.indices.is_empty() && self.indices.binary_search(&index).is_ok()
+    }
+}
+
+/// Whether anything of a request may be stored.
+#[derive(Debug, Default)]
+pub struct Progress(AtomicBool);
+
+impl Progress {
+    /// Its first rows are on their way.
+    pub(super) fn begin(&self) {
+        self.0.store(true, Relaxed);
+    }
+
+    /// Whether some are. As long as they are not, nothing of it is stored, or will be.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.0.load(Relaxed)
     }
 }
 

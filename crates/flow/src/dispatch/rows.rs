@@ -3,10 +3,12 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use forebay_model::Timestamp;
 use forebay_record::{RecordContext, RecordErrorKind};
 
-use super::outcome::{Failure, Fate, Kept, Refusal, Refused, SinkResult};
+use super::outcome::{Failure, Fate, Kept, Progress, Refusal, Refused, SinkResult};
 use super::{Batch, Step};
+use crate::budget::Charge;
 use crate::dead_letter::Letter;
 use crate::pipeline::{Append, BlockTicket, Pipeline};
 pub(super) use crate::template::Evaluated;
@@ -44,7 +46,14 @@ pub(super) struct Rendered {
     /// Refused, and to be kept.
     kept: Refused,
     letters: Vec<Letter>,
+    /// Bytes that refused records take.
+    refused_bytes: u64,
 }
+
+/// What a refused record takes: its index.
+const REFUSED_BYTES: u64 = size_of::<usize>() as u64;
+/// What a letter takes besides its texts.
+const LETTER_BYTES: u64 = 256;
 
 impl Rendered {
     /// So many rows that were not even rendered.
@@ -71,8 +80,13 @@ impl Rendered {
         };
         // A template that can't be run at the moment says nothing about the record.
         let keep = pipeline.keeps_refused() && error.kind != RecordErrorKind::Unavailable;
+        self.refused_bytes += REFUSED_BYTES;
         let list = if keep {
-            self.letters.push(Letter::new(record, &error));
+            let letter = Letter::new(record, &error);
+            // It is written as JSON, which has the body once more.
+            let texts = letter.message.len() + letter.column.len() + 2 * letter.body.len();
+            self.refused_bytes += LETTER_BYTES + texts as u64;
+            self.letters.push(letter);
             &mut self.kept
         } else {
             &mut self.refused
@@ -128,18 +142,21 @@ pub(super) fn put(
     pipeline: &Arc<Pipeline>,
     rows: &[u8],
     rendered: &mut Rendered,
-    batch: &Batch,
+    received: Timestamp,
+    progress: &Progress,
 ) -> Put {
-    let first = batch.records.first().filter(|_| rendered.rows > 0);
-    let wait = match first {
-        None => None,
-        Some(first) => match pipeline.append(rows, rendered.rows, first.request().received) {
+    let wait = match rendered.rows {
+        0 => None,
+        count => match pipeline.append(rows, count, received) {
             Append::Full => return Put::Full,
             Append::Retired => return Put::Retired,
             Append::Taken(wait) => Some(wait),
         },
     };
     // From here on this attempt is the last one.
+    if wait.is_some() || !rendered.letters.is_empty() {
+        progress.begin();
+    }
     let mut rendered = std::mem::take(rendered);
     let letters = rendered.keep(pipeline);
     if wait.is_none() && letters.is_none() {
@@ -162,41 +179,102 @@ pub(super) enum Put {
     Retired,
 }
 
-/// Rows that may have to wait for room.
+/// Rows that may have to wait for room in their pipeline.
+#[derive(Debug)]
 pub(super) struct Rows {
     bytes: Vec<u8>,
     rendered: Rendered,
+    /// For the rows, and for what is kept of refused records.
+    charge: Option<Charge>,
 }
 
 impl Rows {
-    /// Renders all records, in turns with other requests.
+    /// None yet.
+    pub(super) fn new() -> Self {
+        Self {
+            bytes: Vec::new(),
+            rendered: Rendered::default(),
+            charge: None,
+        }
+    }
+
+    /// Bytes that they take.
+    pub(super) fn held(&self) -> u64 {
+        self.bytes.len() as u64 + self.rendered.refused_bytes
+    }
+
+    /// Pays for them from now on.
+    pub(super) fn charged(mut self, charge: Charge) -> Self {
+        self.charge = Some(charge);
+        self
+    }
+
+    /// Renders one more record; returns how many bytes that has taken.
+    pub(super) fn add(
+        &mut self,
+        pipeline: &Pipeline,
+        record: (usize, &RecordContext),
+        cells: &[Evaluated],
+        random: &Random,
+    ) -> u64 {
+        let before = self.held();
+        self.rendered
+            .render(pipeline, record, cells, random, &mut self.bytes);
+        self.held() - before
+    }
+
+    /// Renders all records of a small request, in turns with other requests. What is read of a
+    /// record is forgotten with its row.
     pub(super) async fn render(
         pipeline: &Pipeline,
         batch: &Batch,
         cells: Option<&[Vec<Evaluated>]>,
         random: &Random,
     ) -> Self {
-        let mut this = Self {
-            bytes: Vec::new(),
-            rendered: Rendered::default(),
-        };
+        let mut this = Self::new();
         for (index, record) in batch.good() {
             let cells = cells.and_then(|c| c.get(index)).map(Vec::as_slice);
-            let cells = cells.unwrap_or_default();
-            this.rendered
-                .render(pipeline, (index, record), cells, random, &mut this.bytes);
+            let record = record.unparsed();
+            this.add(
+                pipeline,
+                (index, &record),
+                cells.unwrap_or_default(),
+                random,
+            );
             if index % TURN == TURN - 1 {
                 tokio::task::yield_now().await;
             }
         }
-        this
+        let charge = batch.charge.budget().rows(this.held());
+        this.charged(charge)
+    }
+
+    /// Puts them into a block, or says why not.
+    pub(super) fn try_put(
+        &mut self,
+        pipeline: &Arc<Pipeline>,
+        received: Timestamp,
+        progress: &Progress,
+    ) -> Put {
+        put(
+            pipeline,
+            &self.bytes,
+            &mut self.rendered,
+            received,
+            progress,
+        )
     }
 
     /// Waits for room; [`Step::Todo`] when the slice was closed meanwhile.
-    pub(super) async fn put(mut self, pipeline: &Arc<Pipeline>, batch: &Batch) -> Step {
+    pub(super) async fn put(
+        mut self,
+        pipeline: &Arc<Pipeline>,
+        received: Timestamp,
+        progress: &Progress,
+    ) -> Step {
         loop {
             let changed = pipeline.changed();
-            match put(pipeline, &self.bytes, &mut self.rendered, batch) {
+            match self.try_put(pipeline, received, progress) {
                 Put::Done(step) => return step,
                 Put::Retired => return Step::Todo,
                 Put::Full => changed.await,

@@ -69,6 +69,13 @@ impl Pipelines {
             .collect()
     }
 
+    /// What is to be left, of whatever volume: the store has one node, and what was written when its
+    /// volume had another id is left by nobody else.
+    fn closing(view: &View) -> Vec<&Revised<Arc<Slice>>> {
+        let slices = view.slices.entries.values();
+        slices.filter(|s| s.state == SliceState::Closing).collect()
+    }
+
     /// Gives each sink the slice that is written now. Returns whether all could be opened.
     pub(super) async fn open(&mut self, view: &View, routes: &mut Routes) -> bool {
         let writing = self.own(view, SliceState::Writing);
@@ -142,7 +149,7 @@ impl Pipelines {
     /// Begins to leave what is to be left. At the start of the process that is also what an
     /// earlier one has not finished: closing a stream twice changes nothing.
     pub(super) fn leave(&mut self, view: &View) {
-        let closing = self.own(view, SliceState::Closing);
+        let closing = Self::closing(view);
         for slice in &closing {
             if self.leaving.contains_key(&slice.key) {
                 continue;
@@ -218,7 +225,7 @@ impl Pipelines {
 
     /// The revision up to which all closed slices are left.
     pub(super) fn processed(&self, view: &View) -> Revision {
-        let closing = self.own(view, SliceState::Closing);
+        let closing = Self::closing(view);
         let not_left = closing
             .iter()
             .filter(|s| self.leaving.get(&s.key) != Some(&Leaving::Done));

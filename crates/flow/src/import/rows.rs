@@ -1,11 +1,12 @@
 //! From objects in staging to rows: fetched, decompressed and parsed on a thread of its own, in
 //! batches of bounded size, and counted. A slice that has another number of rows than the log
-//! counted ends the stream with an error, and so the import without a row.
+//! counted, or an object with other bytes than were uploaded, ends the stream with an error, and so
+//! the import without a row.
 
 use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use forebay_model::Slice;
+use forebay_model::{Slice, Staged};
 use forebay_record::block::Decoder;
 use forebay_record::csv_read::{CsvError, CsvReader, CsvRecord};
 use forebay_remote::staging::{DownloadStream, Staging, StagingError, StagingErrorKind};
@@ -118,49 +119,149 @@ async fn read_on_a_thread(
 }
 
 fn read(reader: impl Read, slice: &Slice, columns: usize, sender: &Sender) -> Result<(), RowError> {
+    let mut reader = Tally::new(reader);
+    match send_rows(&mut reader, slice, columns, sender) {
+        Ok(true) => reader.check(slice),
+        // Nobody wants the rest.
+        Ok(false) => Ok(()),
+        // What came is not what was written, unless it did not all come: decompressors use any kind
+        // of error.
+        Err(e) => Err(RowError {
+            retryable: reader.has_failed,
+            ..e
+        }),
+    }
+}
+
+/// Sends all rows; `false` when nobody listens any more.
+fn send_rows(
+    reader: impl Read,
+    slice: &Slice,
+    columns: usize,
+    sender: &Sender,
+) -> Result<bool, RowError> {
     let name = &slice.staging_path;
     let expected = slice.statistics;
-    let decoder =
-        Decoder::new(reader, slice.compression, expected.uncompressed_bytes).map_err(|e| {
-            RowError {
-                retryable: true,
-                message: format!("{name}: {e}"),
-            }
-        })?;
+    let decoder = Decoder::new(reader, slice.compression, expected.uncompressed_bytes);
+    let decoder = decoder.map_err(|e| unread(name, &e))?;
     let mut csv = CsvReader::new(decoder);
     let mut record = CsvRecord::default();
     let mut batch = RowBatch::new(columns);
     let mut count = 0;
     while csv.read(&mut record).map_err(|e| from_csv(name, &e))? {
         if record.len() != columns {
-            return Err(broken(
-                name,
-                &format!(
-                    "row {} has {} cells instead of {columns}",
-                    count + 1,
-                    record.len()
-                ),
-            ));
+            let (row, cells) = (count + 1, record.len());
+            let problem = format!("row {row} has {cells} cells instead of {columns}");
+            return Err(broken(name, &problem));
         }
         batch.push_row(record.iter());
         count += 1;
         if batch.bytes() >= BATCH_BYTES {
             let full = std::mem::replace(&mut batch, RowBatch::new(columns));
             if sender.blocking_send(Ok(full)).is_err() {
-                return Ok(());
+                return Ok(false);
             }
         }
     }
     if count != expected.records {
-        return Err(broken(
-            name,
-            &format!("it has {count} rows, the log counted {}", expected.records),
-        ));
+        let problem = format!("it has {count} rows, the log counted {}", expected.records);
+        return Err(broken(name, &problem));
     }
-    if !batch.is_empty() && sender.blocking_send(Ok(batch)).is_err() {
-        return Ok(());
+    Ok(batch.is_empty() || sender.blocking_send(Ok(batch)).is_ok())
+}
+
+/// Sums up what is read of an object.
+struct Tally<R> {
+    reader: R,
+    sum: Staged,
+    /// The transfer broke off.
+    has_failed: bool,
+}
+
+impl<R: Read> Tally<R> {
+    fn new(reader: R) -> Self {
+        Self {
+            reader,
+            sum: Staged::default(),
+            has_failed: false,
+        }
     }
-    Ok(())
+
+    /// Reads what is left, which is nothing of an object that is as it was, and compares.
+    fn check(mut self, slice: &Slice) -> Result<(), RowError> {
+        let name = &slice.staging_path;
+        let mut rest = vec![0; 64 << 10];
+        while self.sum.bytes <= slice.staging_bytes {
+            if self.read(&mut rest).map_err(|e| unread(name, &e))? == 0 {
+                break;
+            }
+        }
+        match difference(slice, self.sum) {
+            None => Ok(()),
+            Some(problem) => Err(broken(name, &problem)),
+        }
+    }
+}
+
+impl<R: Read> Read for Tally<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.reader.read(buffer).inspect_err(|e| {
+            self.has_failed |= e.kind() != std::io::ErrorKind::Interrupted;
+        })?;
+        self.sum.bytes += n as u64;
+        self.sum.crc32c = crc32c::crc32c_append(self.sum.crc32c, &buffer[..n]);
+        Ok(n)
+    }
+}
+
+/// How an object differs from what was uploaded.
+fn difference(slice: &Slice, is: Staged) -> Option<String> {
+    let Some(was) = slice.staged() else {
+        return Some("its checksum was not noted".to_owned());
+    };
+    if is == was {
+        return None;
+    }
+    if is.bytes > was.bytes {
+        return Some(format!("it has more than {} bytes", was.bytes));
+    }
+    let (bytes, crc32c) = (is.bytes, is.crc32c);
+    Some(format!(
+        "it has {bytes} bytes with CRC-32C {crc32c:08x}, uploaded were {} with {:08x}",
+        was.bytes, was.crc32c
+    ))
+}
+
+/// The first slice whose object is missing or not as it was uploaded. A table that refuses a row may
+/// have been given a row that nobody has sent.
+pub(super) async fn damaged(
+    staging: &Staging,
+    slices: &[Slice],
+) -> Result<Option<Slice>, StagingError> {
+    for slice in slices.iter().filter(|s| s.statistics.records > 0) {
+        let mut object = match staging.get(&slice.staging_path).await {
+            Ok(object) => object,
+            Err(e) if e.kind() == StagingErrorKind::Missing => return Ok(Some(slice.clone())),
+            Err(e) => return Err(e),
+        };
+        let mut sum = Staged::default();
+        while let Some(chunk) = object.try_next().await? {
+            sum.bytes += chunk.len() as u64;
+            sum.crc32c = crc32c::crc32c_append(sum.crc32c, &chunk);
+        }
+        if difference(slice, sum).is_some() {
+            return Ok(Some(slice.clone()));
+        }
+    }
+    Ok(None)
+}
+
+/// An object that could not be read, for now.
+fn unread(name: &str, e: &std::io::Error) -> RowError {
+    RowError {
+        retryable: true,
+        message: format!("{name}: {e}"),
+    }
 }
 
 /// An object that reads the same way each time: repeating helps only after it was written anew.
@@ -172,17 +273,5 @@ fn broken(name: &str, problem: &str) -> RowError {
 }
 
 fn from_csv(name: &str, e: &CsvError) -> RowError {
-    use std::io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
-    match e {
-        // Of the transfer, which can be repeated. What the decompressor says is of these kinds.
-        CsvError::Io { error, .. }
-            if !matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof) =>
-        {
-            RowError {
-                retryable: true,
-                message: format!("{name}: {e}"),
-            }
-        }
-        other => broken(name, &other.to_string()),
-    }
+    broken(name, &e.to_string())
 }

@@ -239,6 +239,10 @@ async fn resolve(ticket: Ticket) -> Outcome {
         Err(CommitError::Full) => Outcome::Refused(AppendError::Full(
             "it filled up on the way to the disk".into(),
         )),
+        Err(e @ CommitError::Scarce(_)) => {
+            tracing::warn!(error = %e, "a block was refused; the log takes the next one as usual");
+            Outcome::Refused(AppendError::Other(e.to_string().into()))
+        }
         Err(CommitError::Shutdown) => {
             Outcome::Refused(AppendError::Failed("the log was shut down".into()))
         }

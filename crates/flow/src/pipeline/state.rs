@@ -76,6 +76,10 @@ pub(super) struct Ready {
 }
 
 /// What became of rows.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart where it is returned"
+)]
 #[derive(Debug)]
 pub(super) enum Put {
     /// They are in the open block.
@@ -175,7 +179,7 @@ impl State {
         open.times = Some((first.min(at), last.max(at)));
         let parcel = open.parcel.get_or_insert_with(|| Parcel {
             completion: Completion::new(),
-            charge: budget.charge(0),
+            charge: budget.rows(0),
         });
         parcel.charge.force(rows.len() as u64);
         Wait::new(&parcel.completion)

@@ -4,6 +4,7 @@ mod answer;
 mod body;
 mod client;
 mod config;
+mod large;
 mod meters;
 mod receive;
 mod refuse;
@@ -107,6 +108,16 @@ impl HttpSource {
     #[must_use]
     pub fn tls(&self) -> Option<Arc<Tls>> {
         self.tls.clone()
+    }
+
+    /// Tries what [`Self::bind`] would need, and takes nothing.
+    ///
+    /// # Errors
+    /// As [`Self::bind`].
+    pub async fn probe(config: &HttpSourceConfig) -> Result<(), BindError> {
+        config.tls.as_ref().map(LoadedTls::read).transpose()?;
+        forebay_listener::bind(config.listen).await?;
+        Ok(())
     }
 
     /// The address that is listened on.

@@ -162,10 +162,26 @@ pub(super) struct Needs {
     pub(super) headers: bool,
 }
 
+/// Bytes that [`encode_record`] makes of a record, or a few more.
+pub(super) fn record_size(record: &RecordContext, needs: Needs) -> usize {
+    let mut size = 64;
+    if needs.body {
+        size += record.body().len();
+    }
+    if let BodyFormat::Other(text) = record.format() {
+        size += text.len();
+    }
+    if needs.headers {
+        let entries = record.request().headers.entries().iter();
+        size += entries.map(|(n, v)| n.len() + v.len() + 8).sum::<usize>();
+    }
+    size
+}
+
 /// A record without the list of templates that a [`RECORD`] frame starts with.
 pub(super) fn encode_record(record: &RecordContext, needs: Needs) -> Vec<u8> {
     let body = if needs.body { record.body() } else { &[][..] };
-    let mut out = Vec::with_capacity(body.len() + 64);
+    let mut out = Vec::with_capacity(record_size(record, needs));
     let request = record.request();
     out.extend_from_slice(&request.received.as_millis().to_le_bytes());
     match request.client_ip {

@@ -232,12 +232,13 @@ impl TemplatePool {
                 replies.push(Err(TemplateError::unavailable(full)));
                 continue;
             }
-            let encoded = frame::encode_record(record, needs);
-            let Some(bytes) = self.permit(encoded.len(), &mut tasks, &door).await else {
+            let size = frame::record_size(record, needs);
+            let Some(bytes) = self.permit(size, &mut tasks, &door).await else {
                 let closed = "the template pool is closed";
                 replies.push(Err(TemplateError::unavailable(closed)));
                 continue;
             };
+            let encoded = frame::encode_record(record, needs);
             let room = Room::take(bytes, [Arc::clone(&load), Arc::clone(&self.queued)]);
             let (sender, receiver) = oneshot::channel();
             tasks.push(Task::new(encoded, templates.to_vec(), sender, room));

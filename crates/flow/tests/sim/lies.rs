@@ -50,6 +50,33 @@ pub(crate) fn lie(disk: &MemEnv, random: &mut Random) -> Option<String> {
     ))
 }
 
+/// Takes away what a person may take away by mistake; says what, and whether records may be gone
+/// with it of which nothing tells any more.
+pub(crate) fn lose(disk: &MemEnv, random: &mut Random) -> (&'static str, bool) {
+    let all = disk.files();
+    let is_volume = |path: &Path| path.file_name().is_some_and(|name| name == "volume");
+    let (what, gone, records): (_, fn(&Path) -> bool, _) = match random.below(4) {
+        0 => ("the file of the volume is gone", is_volume, false),
+        1 => {
+            if let Some((path, bytes)) = all.iter().find(|(path, _)| is_volume(path)) {
+                let mut bytes = bytes.clone();
+                let at = random.below(bytes.len().max(1));
+                bytes.iter_mut().skip(at).take(1).for_each(|b| *b ^= 4);
+                disk.put(path, bytes);
+            }
+            return ("the file of the volume is damaged", false);
+        }
+        2 => ("all segments are gone", is_segment, true),
+        _ => ("the directory of the log is gone", |_| true, true),
+    };
+    for (path, _) in all.iter().filter(|(path, _)| gone(path)) {
+        // It is there: it was listed.
+        forebay_log::Env::remove(disk, path).unwrap();
+    }
+    forebay_log::Env::sync_dir(disk, Path::new("/log")).unwrap();
+    (what, records)
+}
+
 fn is_segment(path: &Path) -> bool {
     let name = path.file_name().and_then(|n| n.to_str());
     name.is_some_and(|n| n.starts_with("segment-"))

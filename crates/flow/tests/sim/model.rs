@@ -53,8 +53,9 @@ impl Model {
     }
 
     /// Checks what must be true of the rows of the table at any time: nothing foreign, nothing
-    /// altered, nothing that was refused, nothing twice, and in the order of acknowledgement.
-    pub(crate) fn check_rows(&self, rows: &[Row]) -> Result<Missing, String> {
+    /// altered, nothing that was refused, nothing twice, and, if `ordered`, in the order of
+    /// acknowledgement.
+    pub(crate) fn check_rows(&self, rows: &[Row], ordered: bool) -> Result<Missing, String> {
         let mut seen: BTreeMap<u64, u64> = BTreeMap::new();
         let mut in_order: Vec<(u64, &Record)> = Vec::new();
         for row in rows {
@@ -77,7 +78,7 @@ impl Model {
         // From the last row backwards: nothing before it may have been sent after its answer.
         let mut first_answer = (u64::MAX, 0);
         for (id, record) in in_order.into_iter().rev() {
-            if record.sent > first_answer.0 {
+            if ordered && record.sent > first_answer.0 {
                 let later = first_answer.1;
                 return Err(format!(
                     "record {id} is before record {later}, which was acknowledged before {id} was sent"

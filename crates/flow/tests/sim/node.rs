@@ -13,6 +13,7 @@ use forebay_flow::dispatch::Dispatcher;
 use forebay_flow::follow::{FollowDeps, Follower};
 use forebay_flow::import::{Importer, Tables};
 use forebay_flow::janitor::{Janitor, JanitorConfig};
+use forebay_flow::losses::{LossError, name_losses, remembered_volume};
 use forebay_flow::pipeline::{Appender, LocalLog, PipelineShared};
 use forebay_flow::report::Reporter;
 use forebay_flow::upload::Uploader;
@@ -161,13 +162,21 @@ impl Node {
     pub(crate) async fn start(around: &Around) -> Result<Self, String> {
         around.clock.begin();
         let dir = Path::new("/log");
-        let (log, report) = Log::open(Arc::clone(&around.disk), dir, log_config())
-            .map_err(|e| format!("the log: {e}"))?;
-        let volume = VolumeId(format!("{:016x}", log.volume_stats().volume));
         let elapsed = Arc::new(Monotonic::start());
         let store = SimStore::open(&around.meta, elapsed, around.gates.clone());
         let store: Arc<dyn Store> = Arc::new(store);
         let repo = Repo::new(Arc::clone(&store), settings());
+        let losses = |e: LossError| e.to_string();
+        let config = LogConfig {
+            volume: remembered_volume(&repo).await.map_err(losses)?,
+            ..log_config()
+        };
+        let (log, report) = Log::open(Arc::clone(&around.disk), dir, config)
+            .map_err(|e| format!("the log: {e}"))?;
+        let volume = VolumeId(format!("{:016x}", log.volume_stats().volume));
+        name_losses(&repo, &log, &volume, around.clock.now())
+            .await
+            .map_err(losses)?;
         let counter = Arc::new(AtomicU64::new(0));
         let wide = Arc::clone(&counter);
         let budget = Budget::new(64 << 20);

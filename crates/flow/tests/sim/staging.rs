@@ -81,7 +81,8 @@ impl SimStaging {
         all
     }
 
-    /// Takes an object away, cuts it or turns a bit of it; says what it did.
+    /// Takes an object away, cuts it, turns a bit of it, adds to it or puts another in its place; says
+    /// what it did.
     pub(crate) async fn damage(&self, random: &mut Random) -> Option<String> {
         let all = self.all().await;
         let names: Vec<&String> = all.keys().collect();
@@ -91,7 +92,7 @@ impl SimStaging {
         let name = *random.pick(&names);
         let path = Path::parse(name).unwrap();
         let mut bytes = all[name].to_vec();
-        let how = if bytes.is_empty() { 0 } else { random.below(3) };
+        let how = if bytes.is_empty() { 0 } else { random.below(5) };
         let what = match how {
             0 => {
                 self.objects.delete(&path).await.unwrap();
@@ -100,6 +101,14 @@ impl SimStaging {
             1 => {
                 bytes.truncate(random.below(bytes.len()));
                 "cut"
+            }
+            2 => {
+                bytes.extend_from_slice(&all[*random.pick(&names)]);
+                "longer"
+            }
+            3 => {
+                bytes = all[*random.pick(&names)].to_vec();
+                "another"
             }
             _ => {
                 let at = random.below(bytes.len());

@@ -33,7 +33,11 @@ pub(crate) enum Fault {
 struct Kept {
     rows: BTreeMap<String, Vec<Row>>,
     ledger: BTreeMap<String, u64>,
+    /// What was committed: import, table, rows.
+    commits: Vec<(String, String, usize)>,
     outage: bool,
+    /// It does not take what it is given, until a person changes that.
+    refuses: bool,
 }
 
 /// The database. Clones are the same; it outlives every process.
@@ -56,6 +60,22 @@ impl SimTable {
 
     pub(crate) fn set_outage(&self, outage: bool) {
         self.lock().outage = outage;
+    }
+
+    pub(crate) fn set_refuses(&self, refuses: bool) {
+        self.lock().refuses = refuses;
+    }
+
+    /// The database forgets the last transaction that it has confirmed, as one does whose write-ahead
+    /// log is lost; says which import that was.
+    pub(crate) fn lose_the_last(&self) -> Option<String> {
+        let mut kept = self.lock();
+        let (import, table, rows) = kept.commits.pop()?;
+        kept.ledger.remove(&import)?;
+        let table = kept.rows.get_mut(&table)?;
+        let left = table.len() - rows;
+        table.truncate(left);
+        Some(import)
     }
 
     /// The rows of a table, in the order in which they were imported.
@@ -96,8 +116,9 @@ impl SimTable {
             _ => self.insert(&table, rows),
         }
         if self.fault != Fault::ForgetsItsLedger {
-            let count = rows.len() as u64;
-            self.lock().ledger.insert(import.id.clone(), count);
+            let mut kept = self.lock();
+            kept.ledger.insert(import.id.clone(), rows.len() as u64);
+            kept.commits.push((import.id.clone(), table, rows.len()));
         }
     }
 }
@@ -123,7 +144,11 @@ impl Table for SimTable {
     }
 
     async fn prepare(&self, _: &TableId, _: &Mapping) -> Result<(), TableError> {
-        self.available()
+        self.available()?;
+        if self.lock().refuses {
+            return Err(TableError::Terminal("it is a view".to_owned()));
+        }
+        Ok(())
     }
 
     async fn import(&self, import: &Import, rows: RowStream<'_>) -> Result<Imported, TableError> {
@@ -174,6 +199,20 @@ impl Table for SimTable {
     async fn imported(&self, import_id: &str) -> Result<Option<u64>, TableError> {
         self.available()?;
         Ok(self.lock().ledger.get(import_id).copied())
+    }
+
+    async fn lacking(&self, imports: &[String]) -> Result<Vec<String>, TableError> {
+        self.available()?;
+        let kept = self.lock();
+        let lacking = imports.iter().filter(|id| !kept.ledger.contains_key(*id));
+        Ok(lacking.cloned().collect())
+    }
+
+    async fn ledger(&self, after: &str, limit: u32) -> Result<Vec<String>, TableError> {
+        self.available()?;
+        let kept = self.lock();
+        let ids = kept.ledger.keys().filter(|id| id.as_str() > after);
+        Ok(ids.take(limit as usize).cloned().collect())
     }
 
     async fn check(&self) -> Result<(), TableError> {

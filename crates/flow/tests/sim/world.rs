@@ -53,6 +53,10 @@ pub(crate) struct World {
     lines: Arc<Mutex<Vec<String>>>,
     defined: bool,
     has_lied: bool,
+    /// The table has refused what it was given: later files may have gone before earlier ones.
+    has_refused: bool,
+    /// The table has lost what it had confirmed.
+    has_rolled_back: bool,
     /// The log has called bytes damaged without knowing of which records.
     has_uncounted: bool,
     /// Records that the log has called damaged, and perhaps never acknowledged.
@@ -125,6 +129,8 @@ impl World {
             lines: Arc::default(),
             defined: false,
             has_lied: false,
+            has_refused: false,
+            has_rolled_back: false,
             has_uncounted: false,
             named_only: 0,
             done: Done::default(),
@@ -194,8 +200,23 @@ impl World {
                     self.has_lied = true;
                     self.note(&lie);
                 }
+                if self.weather.lies && self.random.percent(15) {
+                    let (what, records) = lies::lose(&self.disk, &mut self.random);
+                    self.has_lied |= records;
+                    self.has_uncounted |= records;
+                    self.note(what);
+                }
             }
             (End::Killed | End::Stopped, _) => self.disk.kill(),
+        }
+        if self.weather.rolls_back
+            && !self.has_rolled_back
+            && !self.has_refused
+            && self.random.percent(50)
+            && let Some(import) = self.around.table.lose_the_last()
+        {
+            self.has_rolled_back = true;
+            self.note(&format!("the table has lost {import}"));
         }
         self.around.clock.end();
     }
@@ -275,6 +296,7 @@ impl World {
         self.around.meta.set_outage(false);
         self.around.staging.set_outage(false);
         self.around.table.set_outage(false);
+        self.around.table.set_refuses(false);
     }
 
     /// Does what is drawn until the process ends.
@@ -299,9 +321,10 @@ impl World {
     /// What is true at any time.
     fn check_tables(&mut self) -> Result<Vec<Missing>, String> {
         let models = self.models.lock().unwrap();
+        let ordered = !self.has_refused && !self.has_rolled_back;
         let check = |sink: &&'static str| {
             let rows = self.around.table.rows(&table_id(sink));
-            let checked = models[sink].check_rows(&rows);
+            let checked = models[sink].check_rows(&rows, ordered);
             checked.map_err(|e| format!("sink {sink}: {e}"))
         };
         SINKS.iter().map(check).collect()

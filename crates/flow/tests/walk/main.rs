@@ -6,6 +6,7 @@ mod batches;
 mod client;
 mod failures;
 mod follow;
+mod large;
 mod letters;
 mod limits;
 mod node;

@@ -312,3 +312,26 @@ async fn a_project_that_fills_the_disk_is_refused_also_after_a_restart() {
     until(&node, 200).await;
     machine.stop(node).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_body_becomes_is_paid_for_as_if_it_had_been_sent() {
+    use std::io::Write;
+    let w = limited(config(), bytes(100_000)).await;
+    let mut client = w.client().await;
+    for becomes in [50_000, 200_000] {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(&vec![b'1'; becomes]).unwrap();
+        let body = encoder.finish().unwrap();
+        assert!(body.len() < 1000);
+        let header = "Content-Encoding: gzip\r\n";
+        assert_eq!(
+            client.send(&post(&stream(), header, &body)).await.status,
+            200
+        );
+    }
+    // A quarter of a megabyte is owed, less the window's share.
+    let answer = client.send(&post(&stream(), "", b"1")).await;
+    is_over(&answer, 429, "The source's quota of 100000B a second");
+    assert_eq!(retry_after(&answer), Duration::from_secs(2));
+    assert_eq!(w.rows("k").await.len(), 2);
+}

@@ -8,14 +8,15 @@ use super::common::Server;
 use super::source;
 use crate::api::{ApiClient, SOURCES, block_on};
 use crate::config::Environment;
-use crate::definitions::{Change, Definitions, Plan};
+use crate::definitions::{Change, Definitions, Plan, Step, listed, refused};
 use crate::failure::Failure;
 use crate::terminal;
 
 /// Creates or updates sources and sinks from a file.
 ///
-/// What is as the file says is left alone, so the same file can be applied again and again. Sources
-/// and sinks that are not in the file are never touched.
+/// The server checks the whole file before the first change, and lists everything that it would
+/// refuse. Applying is idempotent: resources that already match the file are not changed. Sources and
+/// sinks that are not in the file are never touched.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -36,7 +37,7 @@ pub(crate) struct Args {
     /// File with definitions (YAML), - for standard input
     #[arg(short, long, value_name = "FILE")]
     file: PathBuf,
-    /// Only say what would be done
+    /// Check the file as if it were applied, and print what would be done
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
@@ -55,6 +56,18 @@ async fn apply(api: &ApiClient, definitions: &Definitions, dry_run: bool) -> Res
     let mut plans = Vec::new();
     for source in &definitions.sources {
         plans.push(Plan::of(api, source).await?);
+    }
+    let refused = refused(api, &plans).await?;
+    if !refused.is_empty() {
+        let line = |(source, step, why): &(usize, &Step, String)| {
+            format!(
+                "{}{}: {why}",
+                definitions.place(*source, step.sink),
+                step.what
+            )
+        };
+        let lines: Vec<String> = refused.iter().map(line).collect();
+        return Err(listed(&lines).hint("nothing was changed"));
     }
     for plan in &plans {
         for step in &plan.steps {

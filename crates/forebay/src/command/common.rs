@@ -47,7 +47,8 @@ impl Place {
 pub(crate) struct Server {
     #[command(flatten)]
     pub(crate) place: Place,
-    /// Address of the server's management API [default: http://127.0.0.1:8000] [env: FOREBAY_API]
+    /// Address of the server's management API [default: that of the server that runs on the data
+    /// directory, else http://127.0.0.1:8000] [env: FOREBAY_API]
     #[arg(long, value_name = "URL")]
     pub(crate) api: Option<String>,
     /// File with certificates (PEM) that the server's is signed by, besides those of the system

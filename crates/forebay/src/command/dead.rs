@@ -27,6 +27,7 @@ pub(crate) enum Command {
     Show(Show),
     Replay(Replay),
     Drop(Drop),
+    File(File),
 }
 
 /// Whose letters, and which.
@@ -104,6 +105,31 @@ pub(crate) struct Show {
     /// As JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// Makes the rows of files dead letters that the sink's table can't take, so that they can be replayed
+/// one by one, or dropped.
+///
+/// A file is parked when its table refuses it: a column of another type, a value that is too long.
+/// Mend the table or the sink first if you can, and run `forebay retry`: a parked file follows the sink.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  forebay dead file events in-demo-events --all
+  forebay dead ls events in-demo-events")]
+pub(crate) struct File {
+    /// Id of the source
+    source: String,
+    /// Id of the sink
+    sink: String,
+    /// When each file was opened, like 2026-11-21T05:01:49.120Z
+    #[arg(value_name = "OPENED_AT", required_unless_present = "all")]
+    files: Vec<String>,
+    /// All files that are parked
+    #[arg(long, conflicts_with = "files")]
+    all: bool,
     #[command(flatten)]
     server: Server,
 }
@@ -203,6 +229,10 @@ pub(crate) fn run(command: Command, env: Environment) -> Result<(), Failure> {
                 Keeper::Job(file) => job::dead::replay(&file, numbers(&ids)?, env),
                 Keeper::Buffer(place) => buffer::dead::replay(&place, &numbers(&ids)?),
             }
+        }
+        Command::File(args) => {
+            let api = ApiClient::new(&args.server, env)?;
+            block_on(reject_files(&api, &args))
         }
         Command::Drop(args) => {
             let (keeper, ids) = args.chosen.split()?;
@@ -335,6 +365,32 @@ async fn discard_of_sink(api: &ApiClient, path: &str, ids: &[String]) -> Result<
     })
     .await?;
     terminal::line(format_args!("{dropped} dropped"))
+}
+
+async fn reject_files(api: &ApiClient, args: &File) -> Result<(), Failure> {
+    let (source, sink) = (encoded(&args.source), encoded(&args.sink));
+    let path = format!("{SOURCES}/{source}/sinks/{sink}");
+    let mut files = args.files.clone();
+    if args.all {
+        let path = format!("{path}/statistics/files?failedFiles=true");
+        let answer = api.get(&path).await?;
+        let failed = answer.get("files").and_then(Value::as_array);
+        let parked = failed.into_iter().flatten();
+        let parked = parked.filter(|f| f.get("parked") == Some(&Value::Bool(true)));
+        files.extend(parked.map(|f| text(f, "openedAt").to_owned()));
+        if files.is_empty() {
+            terminal::note("no file is parked");
+        }
+    }
+    for file in files {
+        let path = format!("{path}/files/{}/dead-letter", encoded(&file));
+        let done = api.call(Method::POST, &path, None).await?;
+        terminal::line(format_args!(
+            "{file}: its rows become dead letters; the table could not take them: {}",
+            text(&done, "cause")
+        ))?;
+    }
+    Ok(())
 }
 
 fn count(done: &Value, name: &str) -> u64 {

@@ -138,7 +138,7 @@ fn configure(dir: &Path) -> Result<Config, Failure> {
 async fn show(args: &Args, dir: &Path) -> Result<(), Failure> {
     let mut signals = StopSignals::catch()?;
     let config = configure(dir)?;
-    telemetry::start_log(&config.telemetry.log)?;
+    let _flush = telemetry::start_log(&config.telemetry.log)?;
     let token = token::of_server(&config)?;
     let auth = serve::authenticate(&config, &token)?;
     let environment = Environment::default();
@@ -258,7 +258,7 @@ async fn watch(
 
 fn print_query(path: &Path, sql: &str) -> Result<(), Failure> {
     terminal::line(format_args!("\n{sql}\n"))?;
-    let mut writer = writer(Format::Table, std::io::stdout());
+    let mut writer = writer(Format::Table, terminal::Output::stdout());
     sqlite::query(path, sql, None, &mut *writer).map_err(Failure::new)?;
     writer.finish()
 }

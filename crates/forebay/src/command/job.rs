@@ -156,7 +156,7 @@ fn perform(
     env: Environment,
     work: impl AsyncFnOnce(Surroundings) -> Result<End, Failure>,
 ) -> Result<(), Failure> {
-    telemetry::start_log(&LogOutput {
+    let _flush = telemetry::start_log(&LogOutput {
         level: output.log_level.clone(),
         format: LogFormat::Auto,
     })?;
@@ -225,6 +225,18 @@ fn report(name: &str, output: &Output, end: &End, summary: &Summary) -> Result<(
         parts.join(", "),
         s.rows_per_second
     ));
+    if !s.never_found.is_empty() {
+        let columns = s.never_found.iter();
+        let columns: Vec<String> = columns
+            .map(|c| format!("{} (`{}`)", c.column, c.path))
+            .collect();
+        terminal::note(format_args!(
+            "{name}: no record had a value for {} of the columns, which {} NULL: {}",
+            columns.len(),
+            if columns.len() == 1 { "is" } else { "are" },
+            columns.join(", ")
+        ));
+    }
     if !output.json {
         return Ok(());
     }

@@ -1,5 +1,7 @@
-//! `forebay log`: what is in the log, for people on call. Works beside a running server: nothing is
-//! locked and nothing is written.
+//! `forebay log`: what is in the log, for people on call. All but `deliver` works beside a running
+//! server: nothing is locked and nothing is written.
+
+mod deliver;
 
 use std::path::PathBuf;
 
@@ -25,7 +27,8 @@ pub(crate) const FOLDER: &str = "log";
 Examples:
   forebay log ls --data-dir ./data
   forebay log cat 1/1/my-events/events/2026-11-21T05:01:49.120Z/vol1/2026-11-21T05:01:50.000Z
-  forebay log verify --data-dir ./data && echo all there")]
+  forebay log verify --data-dir ./data && echo all there
+  forebay log deliver --all --data-dir ./data")]
 pub(crate) enum Command {
     /// Lists the streams: a slice of a sink each, with its records, blocks, bytes and age.
     Ls(Look),
@@ -34,6 +37,7 @@ pub(crate) enum Command {
     Verify(Look),
     /// Shows sizes: of the volume and of its segment files.
     Stat(Look),
+    Deliver(deliver::Deliver),
 }
 
 /// Prints the rows of a stream.
@@ -66,6 +70,7 @@ pub(crate) fn run(command: &Command, env: Environment) -> Result<(), Failure> {
         Command::Cat(cat) => print(&open(&cat.place, env)?, cat),
         Command::Verify(look) => verify(&open(&look.place, env)?, look.json),
         Command::Stat(look) => stat(&open(&look.place, env)?, look.json),
+        Command::Deliver(deliver) => deliver.run(env),
     }
 }
 
@@ -206,6 +211,7 @@ fn verify(log: &Inspection, as_json: bool) -> Result<(), Failure> {
                 "damage": report.damage.iter().map(damage_json).collect::<Vec<_>>(),
                 "unreadable": report.unreadable,
                 "missingSegments": opening.missing_segments,
+                "foreignSegments": opening.foreign_segments,
             })
         ))?;
     } else {
@@ -217,6 +223,9 @@ fn verify(log: &Inspection, as_json: bool) -> Result<(), Failure> {
         }
         for segment in &opening.missing_segments {
             terminal::line(format_args!("segment {segment} is missing"))?;
+        }
+        for segment in &opening.foreign_segments {
+            terminal::line(format_args!("segment {segment} is of another volume"))?;
         }
         let size = human(report.sound_bytes);
         let (blocks, segments) = (report.sound_blocks, report.segments);

@@ -45,7 +45,7 @@ pub(crate) fn run(args: &Args, env: &Environment) -> Result<(), Failure> {
         Failure::usage(problems).hint("`forebay lookup --schema` prints what the file may say")
     })?;
     config.listen = args.listen.unwrap_or(config.listen);
-    telemetry::start_log(&LogOutput {
+    let _flush = telemetry::start_log(&LogOutput {
         level: args.log_level.clone(),
         format: LogFormat::Auto,
     })?;

@@ -39,7 +39,7 @@ pub(crate) fn run(args: &Args, env: Environment) -> Result<(), Failure> {
     let loaded = args.place.load(env, Vec::new())?;
     let config = &loaded.config;
     let path = config.table.sqlite_path(&config.data_dir);
-    let mut writer = writer(args.format, BufWriter::new(std::io::stdout()));
+    let mut writer = writer(args.format, BufWriter::new(terminal::Output::stdout()));
     let answered = sqlite::query(&path, &args.sql, args.limit, &mut *writer);
     match answered {
         Ok(summary) => {

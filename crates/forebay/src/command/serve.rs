@@ -1,7 +1,7 @@
 //! `forebay serve`: the server.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use forebay_control::auth::{ConfiguredTokens, TokenConfig};
@@ -9,11 +9,15 @@ use forebay_control::auth::{ConfiguredTokens, TokenConfig};
 use super::common::{Place, refused};
 use crate::banner::{self, Started};
 use crate::clock::SystemClock;
-use crate::config::{self, Config, Environment, Flags, Loaded, Sources};
+use crate::config::{self, Config, Environment, Flags, Loaded, Role, Sources, url_of};
+use crate::data_dir;
+use crate::descriptors;
+use crate::endpoints::{Endpoints, Published};
 use crate::failure::Failure;
 use crate::reload::Reloader;
 use crate::roles::Node;
 use crate::signals::{ReloadSignals, StopSignals, end_at_once};
+use crate::standby;
 use crate::telemetry::{self, Metrics};
 use crate::token::{self, Token};
 
@@ -49,6 +53,10 @@ pub(crate) struct Args {
     /// What this process does, divided by commas [default: api,source,storage,coordinator]
     #[arg(long, value_name = "ROLES")]
     roles: Option<String>,
+    /// Starts although the metadata store has lost transactions that were committed: what is there
+    /// is gone on with
+    #[arg(long)]
+    accept_metadata_loss: bool,
     /// Sets any other key of the configuration; as often as needed
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     set: Vec<(String, String)>,
@@ -99,59 +107,72 @@ pub(crate) fn run(args: Args, env: Environment) -> Result<(), Failure> {
         .enable_all()
         .build();
     let runtime = runtime.map_err(|e| Failure::new(format_args!("can't start: {e}")))?;
-    runtime.block_on(serve(&sources, loaded, &started))
+    runtime.block_on(serve(&sources, loaded, &started, args.accept_metadata_loss))
 }
 
-/// Raises the limit of open files as far as the system lets it, so that connections are refused by
-/// the setting and not by chance.
-fn allow_connections(max: usize) {
-    /// Files of the log, the stores and everything else.
-    const OTHERS: u64 = 1_000;
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    let raised = setrlimit(Resource::Nofile, limit);
-    let allowed = getrlimit(Resource::Nofile).current;
-    let wanted = (max as u64).saturating_add(OTHERS);
-    if raised.is_err() || allowed.is_some_and(|n| n < wanted) {
-        let allowed = allowed.unwrap_or(u64::MAX);
-        tracing::warn!(
-            allowed,
-            wanted,
-            "the system allows fewer open files than source.http.maxConnections may need"
-        );
+/// Opens the data directory and starts the node. What can be wrong without looking into the
+/// directory is found before anything is written to it.
+async fn start(
+    config: &Config,
+    environment: &Environment,
+    metrics: &Metrics,
+    accept_loss: bool,
+) -> Result<(Node, Token, ConfiguredTokens), Failure> {
+    data_dir::check(config, environment).await?;
+    if config.token.is_some() || config.token_file.is_some() {
+        authenticate(config, &token::of_server(config)?)?;
     }
-}
-
-async fn serve(sources: &Sources, loaded: Loaded, started: &Started) -> Result<(), Failure> {
-    let config = &loaded.config;
-    let mut signals = StopSignals::catch()?;
-    let mut hangups = ReloadSignals::catch()?;
-    let level = telemetry::start_log(&config.telemetry.log)?;
-    allow_connections(config.source.http.max_connections);
-    let metrics = Metrics::start(&config.telemetry.metrics)?;
+    data_dir::create(&config.data_dir)?;
     let token = token::of_server(config)?;
     let auth = authenticate(config, &token)?;
-    let mut node = tokio::select! {
-        started = Box::pin(Node::start(config, &loaded.env, Arc::new(SystemClock), auth.clone(), Some(&metrics))) => started?,
+    let store = standby::open(config, accept_loss).await?;
+    let clock = Arc::new(SystemClock);
+    let node = Node::start_on(
+        store,
+        config,
+        environment,
+        clock,
+        auth.clone(),
+        Some(metrics),
+    );
+    Ok((Box::pin(node).await?, token, auth))
+}
+
+async fn serve(
+    sources: &Sources,
+    loaded: Loaded,
+    started: &Started,
+    accept_loss: bool,
+) -> Result<(), Failure> {
+    let mut signals = StopSignals::catch()?;
+    let mut hangups = ReloadSignals::catch()?;
+    let log_lines = telemetry::start_log(&loaded.config.telemetry.log)?;
+    let mut config = loaded.config.clone();
+    descriptors::fit(&mut config);
+    let config = &config;
+    let metrics = Metrics::start(&config.telemetry.metrics)?;
+    let (mut node, token, auth) = tokio::select! {
+        started = Box::pin(start(config, &loaded.env, &metrics, accept_loss)) => started?,
         // Nothing was taken yet, so there is nothing to bring to an end.
         signal = signals.next() => {
             tracing::info!(signal, "stopped while starting");
             return Ok(());
         }
     };
-    metrics.watch(node.log());
+    metrics.watch(node.watched());
     tracing::info!(api = %node.api, source = %node.source, data = %config.data_dir.display(), "ready");
     if token.is_new
         && let Some(file) = &token.file
     {
         tracing::info!(file = %file.display(), "a token for the management API was made");
     }
+    let _published = publish(config, &node);
+    warn_of_readers(&config.data_dir);
     banner::show(&node, config.api.tls.is_some(), started, &token);
     let mut reloader = Reloader {
         sources,
-        current: loaded.clone(),
-        level,
+        current: loaded,
+        level: log_lines.level.clone(),
         tls: node.tls.clone(),
         auth,
         metrics: metrics.clone(),
@@ -181,12 +202,45 @@ async fn serve(sources: &Sources, loaded: Loaded, started: &Started) -> Result<(
         }
         signal = signals.next() => {
             tracing::warn!(signal, "ended at once");
+            log_lines.flush.flush();
             end_at_once();
         }
     }
     match failure {
         Some(cause) => Err(Failure::new(cause)),
         None => Ok(()),
+    }
+}
+
+/// Says in the data directory where the server listens, as long as the result is kept.
+fn publish(config: &Config, node: &Node) -> Option<Published> {
+    let api = || url_of(node.api, config.api.tls.is_some());
+    let endpoints = Endpoints {
+        api: config.has(Role::Api).then(api),
+        source: config.has(Role::Source).then(|| node.source_url.clone()),
+    };
+    match endpoints.publish(&config.data_dir) {
+        Ok(published) => Some(published),
+        Err(error) => {
+            tracing::warn!(%error, "the addresses were not written into the data directory: clients need --api");
+            None
+        }
+    }
+}
+
+/// Names a data directory that others of this host may read. What Forebay makes is for its owner only;
+/// a directory that somebody else has made stays as it is.
+fn warn_of_readers(data_dir: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = std::fs::metadata(data_dir).map(|m| m.permissions().mode() & 0o777);
+    if let Ok(mode) = mode
+        && mode & 0o077 != 0
+    {
+        tracing::warn!(
+            dir = %data_dir.display(),
+            mode = format_args!("{mode:04o}"),
+            "other users of this host may read the data directory: chmod 700 closes it"
+        );
     }
 }
 

@@ -13,6 +13,9 @@ use crate::definitions::{ColumnDefinition, SinkDefinition, SourceDefinition, par
 use crate::failure::Failure;
 use crate::terminal;
 
+/// Sources with what their sinks hold.
+const AGGREGATION: &str = "/v1/branches/default/aggregation/sources";
+
 /// Creates, lists, shows and deletes sources.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -232,10 +235,11 @@ async fn create(api: &ApiClient, args: Create) -> Result<(), Failure> {
 }
 
 async fn list(api: &ApiClient, json: bool) -> Result<(), Failure> {
-    let sources = api.list(SOURCES, "sources", "sourceId").await?;
     if json {
+        let sources = api.list(SOURCES, "sources", "sourceId").await?;
         return terminal::line(format_args!("{:#}", Value::Array(sources)));
     }
+    let sources = api.list(AGGREGATION, "sources", "sourceId").await?;
     if sources.is_empty() {
         terminal::note(
             "there is no source yet; `forebay source create` or `forebay apply` makes one",
@@ -243,19 +247,33 @@ async fn list(api: &ApiClient, json: bool) -> Result<(), Failure> {
     }
     let mut table = crate::query::TextTable::new(&["id", "name", "sinks", "state"]);
     for source in &sources {
-        let id = text(source, "sourceId");
-        let sinks = api
-            .list(&format!("{SOURCES}/{id}/sinks"), "sinks", "sinkId")
-            .await?;
-        let sinks: Vec<&str> = sinks.iter().map(|s| text(s, "sinkId")).collect();
-        let state = if source.get("disabled").is_some() {
-            "disabled"
-        } else {
-            "active"
+        let sinks = source.get("sinks").and_then(Value::as_array);
+        let sinks = sinks.map(Vec::as_slice).unwrap_or_default();
+        let ids: Vec<&str> = sinks.iter().map(|s| text(s, "sinkId")).collect();
+        let failing: Vec<&Value> = sinks.iter().filter(|s| is_failing(s)).collect();
+        let state = match failing.as_slice() {
+            _ if source.get("disabled").is_some() => "disabled".to_owned(),
+            [] => "active".to_owned(),
+            [_] if sinks.len() == 1 => "failing".to_owned(),
+            some => format!("{} of {} sinks failing", some.len(), sinks.len()),
         };
-        table.row(&[id, text(source, "name"), &sinks.join(", "), state]);
+        let (id, name) = (text(source, "sourceId"), text(source, "name"));
+        table.row(&[id, name, &ids.join(", "), &state]);
     }
     terminal::data(table)
+}
+
+/// What the sink takes does not get to where it goes: the provider of its topic takes nothing, or a
+/// step of one of its files has failed and is tried again.
+fn is_failing(sink: &Value) -> bool {
+    let is_down = sink.pointer("/statistics/provider/error").is_some();
+    let files = sink.pointer("/statistics/files").and_then(Value::as_array);
+    let has_failed = |file: &Value| {
+        let of_slice = file.get("failedSlice").is_some();
+        text(file, "state") != "imported" && (file.get("retryReason").is_some() || of_slice)
+    };
+    let is_stuck = files.into_iter().flatten().any(has_failed);
+    sink.get("disabled").is_none() && (is_down || is_stuck)
 }
 
 async fn show(api: &ApiClient, args: &Show) -> Result<(), Failure> {
@@ -318,6 +336,15 @@ async fn show_sink(api: &ApiClient, source: &str, sink: &Value) -> Result<(), Fa
         count("imported"),
         count("inFlight")
     ))?;
+    for (name, what) in [
+        ("dead", "dead letters: forebay dead ls"),
+        ("lost", "lost: see the server's log"),
+    ] {
+        if count(name) > 0 {
+            terminal::line(format_args!("         {} {what}", count(name)))?;
+        }
+    }
+    show_failed(api, &format!("{source}/sinks/{id}")).await?;
     let no_columns = json!([]);
     let columns = sink
         .pointer("/table/mapping/columns")
@@ -332,6 +359,24 @@ async fn show_sink(api: &ApiClient, source: &str, sink: &Value) -> Result<(), Fa
         shown.row(&[text(column, "name"), text(column, "type"), from]);
     }
     terminal::data(shown)
+}
+
+/// Files whose import has failed, and why.
+async fn show_failed(api: &ApiClient, sink: &str) -> Result<(), Failure> {
+    let answer = api
+        .get(&format!("{sink}/statistics/files?failedFiles=true"))
+        .await?;
+    let files = answer.get("files").and_then(Value::as_array);
+    for file in files.into_iter().flatten() {
+        let parked = file.get("parked") == Some(&Value::Bool(true));
+        let state = if parked { "parked" } else { "failed" };
+        terminal::line(format_args!(
+            "{state}   file {}: {}",
+            text(file, "openedAt"),
+            text(file, "retryReason")
+        ))?;
+    }
+    Ok(())
 }
 
 async fn show_topic(api: &ApiClient, source: &str, sink: &Value) -> Result<(), Failure> {

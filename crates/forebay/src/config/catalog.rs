@@ -73,8 +73,10 @@ pub(crate) struct Key {
     pub(crate) kind: Kind,
     /// The value when nobody sets one; null for none.
     pub(crate) default: Value,
-    /// It is never shown.
+    /// Its value is a secret.
     pub(crate) secret: bool,
+    /// Its value is a secret or has some in it: no message quotes any of it.
+    pub(crate) holds_secrets: bool,
     /// The optional group that stands or falls as a whole with this key in it.
     pub(crate) whole: Option<String>,
 }
@@ -234,7 +236,7 @@ impl SchemaReader {
                 if found.schema.get("properties").is_some() {
                     Entry::Group(self.group(found, name.clone(), path, default, whole))
                 } else {
-                    Entry::Key(key(found, name, path, default, whole))
+                    Entry::Key(self.key(found, name, path, default, whole))
                 }
             });
         let entries = entries.collect();
@@ -246,18 +248,47 @@ impl SchemaReader {
             path,
         }
     }
+
+    fn key(
+        &self,
+        found: Found,
+        name: &str,
+        path: String,
+        default: &Value,
+        whole: Option<&str>,
+    ) -> Key {
+        let kind = kind(&found, &path);
+        Key {
+            name: name.to_owned(),
+            doc: plain(found.doc),
+            default: default.clone(),
+            secret: is_secret(&found.schema),
+            // Lists of objects name users, tokens and addresses: whatever they hold later, no
+            // message may quote it.
+            holds_secrets: kind == Kind::Objects || self.has_secret(&found.schema),
+            kind,
+            whole: whole.map(str::to_owned),
+            path,
+        }
+    }
+
+    /// A secret stands in that schema or below it.
+    fn has_secret(&self, schema: &Value) -> bool {
+        let referred = schema.get("$ref").and_then(Value::as_str);
+        let referred = referred.map(|name| name.rsplit('/').next().unwrap_or(name));
+        let referred = referred.and_then(|name| self.definitions.get(name));
+        is_secret(schema)
+            || referred.is_some_and(|schema| self.has_secret(schema))
+            || match schema {
+                Value::Object(entries) => entries.values().any(|s| self.has_secret(s)),
+                Value::Array(items) => items.iter().any(|s| self.has_secret(s)),
+                _ => false,
+            }
+    }
 }
 
-fn key(found: Found, name: &str, path: String, default: &Value, whole: Option<&str>) -> Key {
-    Key {
-        name: name.to_owned(),
-        kind: kind(&found, &path),
-        doc: plain(found.doc),
-        default: default.clone(),
-        secret: found.schema.get("writeOnly") == Some(&Value::Bool(true)),
-        whole: whole.map(str::to_owned),
-        path,
-    }
+fn is_secret(schema: &Value) -> bool {
+    schema.get("writeOnly") == Some(&Value::Bool(true))
 }
 
 fn kind(found: &Found, path: &str) -> Kind {
@@ -335,6 +366,10 @@ mod tests {
             Kind::Duration
         );
         assert!(key("table.postgres.password").secret);
+        for path in ["table.postgres.password", "providers", "api.tokens"] {
+            assert!(key(path).holds_secrets, "{path}");
+        }
+        assert!(!key("roles").holds_secrets && !key("nodeId").holds_secrets);
         assert_eq!(
             key("source.http.tls.certFile").whole.as_deref(),
             Some("source.http.tls")

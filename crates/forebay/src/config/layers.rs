@@ -59,10 +59,15 @@ pub(crate) struct Layers {
     pub(crate) assigned: BTreeMap<&'static str, Assigned>,
     /// What could not be understood.
     pub(crate) problems: Vec<Problem>,
+    /// Texts that came out of references, and values of secret keys.
+    pub(crate) secrets: Vec<String>,
 }
 
 impl Layers {
     fn assign(&mut self, key: &'static Key, value: Value, origin: Origin) {
+        if let Some(text) = value.as_str().filter(|_| key.secret) {
+            self.secrets.push(text.to_owned());
+        }
         self.assigned
             .insert(&key.path, Assigned { key, value, origin });
     }
@@ -234,6 +239,7 @@ impl FileLayer<'_> {
         let replaced = node.change_texts(&mut |text| {
             let changed = substitute(text, self.env)?;
             is_replaced |= changed.is_some();
+            self.layers.secrets.extend(changed.clone());
             Ok(changed)
         });
         if let Err((line, what)) = replaced {

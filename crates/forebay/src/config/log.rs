@@ -88,6 +88,12 @@ impl LogSection {
         }
     }
 
+    /// Bytes of the file system that are left for others, as the log counts them.
+    pub(crate) fn min_free(&self) -> u64 {
+        let log = self.resolve();
+        log.min_free_bytes.max(log.preallocate_step)
+    }
+
     /// Everything that is out of range.
     pub(crate) fn problems(&self) -> Vec<String> {
         let (kb, mb) = (ByteSize::kb, ByteSize::mb);

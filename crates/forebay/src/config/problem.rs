@@ -8,6 +8,9 @@ use super::catalog::Key;
 use super::layers::Origin;
 use super::secret::MASK;
 
+/// Shorter texts are words of the messages themselves.
+const MASKED_MIN: usize = 5;
+
 /// One thing that is wrong.
 #[derive(Clone, Debug)]
 pub(crate) struct Problem {
@@ -47,6 +50,18 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// Without the texts that are secret. Messages do not quote values of keys that can hold a
+    /// secret; this is for a secret in a wrong place.
+    pub(crate) fn mask(&mut self, secrets: &[String]) {
+        for secret in secrets.iter().filter(|s| s.len() >= MASKED_MIN) {
+            if self.text.contains(secret) {
+                self.text = self.text.replace(secret, MASK);
+            }
+        }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)?;
@@ -60,10 +75,10 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A value in a message; a secret is not shown.
+/// A value in a message, if its key can't hold a secret.
 pub(crate) fn shown(key: &Key, value: &Value) -> String {
     match value {
-        _ if key.secret => MASK.to_owned(),
+        _ if key.holds_secrets => MASK.to_owned(),
         Value::Null => "empty".to_owned(),
         Value::Object(_) => "a mapping".to_owned(),
         other => other.to_string(),

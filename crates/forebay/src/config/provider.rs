@@ -91,13 +91,11 @@ pub(super) fn problems(providers: &[ProviderSection]) -> Vec<String> {
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if name.is_empty() || name.len() > 64 || !name.chars().all(fits) {
             ranges.say(&format!(
-                "{i}.name is \"{name}\", allowed are 1 to 64 letters, digits, \"-\", \"_\" and \".\""
+                "{i}.name is not valid, allowed are 1 to 64 letters, digits, \"-\", \"_\" and \".\""
             ));
         }
         if providers.iter().take(i).any(|p| p.name == *name) {
-            ranges.say(&format!(
-                "{i}.name is \"{name}\", which another has already"
-            ));
+            ranges.say(&format!("{i}.name is the name of another provider already"));
         }
         let (needed, is_there) = match provider.r#type {
             ProviderType::Kafka => ("brokers", provider.brokers.is_some()),
@@ -144,10 +142,10 @@ mod tests {
         );
         let said = problems(&bad).join("\n");
         for part in [
-            "0.name is \"a b\", allowed are",
+            "0.name is not valid, allowed are",
             "0.brokers is missing",
             "0.url is set, but it is not for type kafka",
-            "1.name is \"a b\", which another has already",
+            "1.name is the name of another provider already",
             "1.headers has \"Message-key\", which each request has of its own",
             "1.timeout is 1ms, allowed is 100ms to 15m",
         ] {

@@ -9,7 +9,8 @@ const FILE_BYTES_MAX: usize = 64 << 10;
 ///
 /// # Errors
 /// When a variable is not set, a file can't be read, or a reference does not end. The text names
-/// the reference, never what it stands for.
+/// the variable or the file, never what it stands for; a reference that is none may be a part of a
+/// password.
 pub(crate) fn substitute(text: &str, env: &Environment) -> Result<Option<String>, String> {
     if !text.contains('$') {
         return Ok(None);
@@ -23,9 +24,9 @@ pub(crate) fn substitute(text: &str, env: &Environment) -> Result<Option<String>
             rest = after;
         } else if let Some(after) = after.strip_prefix('{') {
             let Some((name, after)) = after.split_once('}') else {
-                return Err(format!(
-                    "\"${{{after}\" has no closing brace; write $$ for a dollar sign"
-                ));
+                return Err(
+                    "a reference ${… has no closing brace; write $$ for a dollar sign".to_owned(),
+                );
             };
             result.push_str(&look_up(name, env)?);
             rest = after;
@@ -49,9 +50,10 @@ fn look_up(name: &str, env: &Environment) -> Result<String, String> {
     }
     let valid = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     if !valid {
-        return Err(format!(
-            "\"${{{name}}}\" is neither ${{VARIABLE}} nor ${{file:/path}}"
-        ));
+        return Err(
+            "a reference ${…} is neither ${VARIABLE} nor ${file:/path}; write $$ for a dollar sign"
+                .to_owned(),
+        );
     }
     env.get(name)
         .ok_or_else(|| format!("the variable {name} is not set"))

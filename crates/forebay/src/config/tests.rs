@@ -124,6 +124,96 @@ fn a_secret_comes_from_a_variable_and_is_shown_nowhere() {
     assert_eq!(said, ["table.postgres.password must be a text (f.yaml:3)"]);
 }
 
+/// Mistakes of all kinds in places that can hold a secret, with the secret in each possible place.
+#[test]
+fn no_message_quotes_a_value_below_a_key_that_can_hold_a_secret() {
+    const SECRET: &str = "hunter2-hunter2";
+    let providers = [
+        "{name: a, type: http, url: 'http://u:SECRET@h', tokn: SECRET}",
+        "{name: a, type: http, url: [SECRET]}",
+        "{name: a, type: SECRET, url: 'http://h'}",
+        "{name: a, type: http, url: 'http://h', headers: SECRET}",
+        "{name: a, type: http, url: 'http://h', headers: {X-Api-Key: [SECRET]}}",
+        "{name: a, type: kafka, brokers: 'h:1', settings: {sasl.password: {a: SECRET}}}",
+        "{name: a, type: kafka, brokers: 'h:1', transactions: SECRET}",
+        "{name: a, type: http, url: 'http://h', timeout: SECRET}",
+        "{name: 'SECRET x', type: http, url: 'http://h'}",
+        "{name: SECRET, type: http, url: 'http://h'}, {name: SECRET, type: http, url: 'http://h'}",
+        "{type: http, url: 'http://h', token: SECRET}",
+        "SECRET",
+        "{name: a, type: http, url: 'http://h', token: 'SECRET ${'}",
+        "{name: a, type: http, url: 'http://h', token: 'x${SECRET!}'}",
+    ];
+    let tokens = [
+        "{id: a, project: 1, sha256: [SECRET]}",
+        "{id: a, project: SECRET, sha256: aa}",
+        "{id: a, project: 1, token: SECRET}",
+        "{id: a, project: 1, admin: SECRET, sha256: aa}",
+        "SECRET",
+    ];
+    let mut files: Vec<String> = Vec::new();
+    files.extend(providers.map(|p| format!("providers: [{p}]\n")));
+    files.extend(tokens.map(|t| format!("api.tokens: [{t}]\n")));
+    let others = [
+        "providers: SECRET",
+        "api.tokens: SECRET",
+        "token: [SECRET]",
+        "table.postgres.url: {a: SECRET}",
+        "table.postgres.password: [SECRET]",
+        "staging.s3.secretAccessKey: {a: SECRET}",
+        "staging: {type: s3, s3: {bucket: b, secretAccessKey: SECRET, bukket: SECRET}}",
+    ];
+    files.extend(others.map(str::to_owned));
+    for form in [SECRET, "${KEY}"] {
+        for file in &files {
+            let file = file.replace("SECRET", form);
+            let said = problems(&file, Environment::from([("KEY", SECRET)])).join("\n");
+            assert!(!said.is_empty(), "{file}");
+            assert!(!said.contains("hunter2"), "{file}: {said}");
+        }
+    }
+    for (name, text) in [
+        ("FOREBAY_PROVIDERS", "[hunter2"),
+        ("FOREBAY_PROVIDERS", "hunter2"),
+        ("FOREBAY_API_TOKENS", "- {id: a, sha256: hunter2}"),
+    ] {
+        let said = problems("", Environment::from([(name, text)])).join("\n");
+        assert!(
+            !said.is_empty() && !said.contains("hunter2"),
+            "{name}: {said}"
+        );
+    }
+}
+
+#[test]
+fn a_mistake_in_a_list_is_named_with_its_place() {
+    let said = |file: &str| problems(file, Environment::default()).join("\n");
+    assert_eq!(
+        said("providers:\n  - {name: a, type: http, url: 'http://h', timeot: 5s}\n"),
+        "providers[0].timeot: unknown field `timeot`, expected one of `name`, `type`, `brokers`, \
+         `transactions`, `settings`, `url`, `token`, `headers`, `timeout` (f.yaml:1)"
+    );
+    assert_eq!(
+        said("api:\n  tokens:\n    - {id: a, project: one, sha256: aa}\n"),
+        "api.tokens[0].project: expected u64 (f.yaml:2)"
+    );
+    assert_eq!(
+        said("providers: [{name: a, type: hppt}]\n"),
+        "providers[0].type: expected `kafka` or `http` (f.yaml:1)"
+    );
+}
+
+#[test]
+fn the_hash_of_a_token_is_not_shown() {
+    let file = format!(
+        "api.tokens: [{{id: a, project: 1, sha256: {}}}]\n",
+        "ab".repeat(32)
+    );
+    let (_dir, sources) = sources(&file, Environment::default(), &[]);
+    let shown = yaml::effective(&load(&sources).unwrap());
+    assert!(shown.contains("***") && !shown.contains("abab"), "{shown}");
+}
+
 #[test]
 fn an_optional_group_is_wanted_whole() {
     let said = problems(

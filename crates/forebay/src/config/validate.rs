@@ -36,6 +36,7 @@ pub(super) fn problems(config: &Config) -> Vec<String> {
         ("source.http", config.source.http.problems()),
         ("quota", config.quota.problems()),
         ("log", config.log.problems()),
+        ("metadata", config.metadata.problems()),
         ("staging", config.staging.problems()),
         ("table", config.table.problems()),
         ("coordinator", config.coordinator.problems()),

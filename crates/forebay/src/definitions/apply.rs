@@ -12,6 +12,10 @@ use crate::failure::Failure;
 
 /// What versions made here are described by.
 const APPLIED: &str = "Applied a definition file.";
+/// Addresses of definitions begin with it.
+const BRANCH: &str = "/v1/branches/default/";
+/// Changes that the server checks at a time.
+const CHECKED_MAX: usize = 1000;
 /// What all names of settings begin with.
 const SETTINGS: &str = "storage.level.";
 
@@ -44,6 +48,8 @@ impl Change {
 pub(crate) struct Step {
     /// `source my-events`.
     pub(crate) what: String,
+    /// Which of the source's sinks it is about; the source itself without.
+    pub(crate) sink: Option<usize>,
     /// What is done about it.
     pub(crate) change: Change,
     /// What differs.
@@ -78,27 +84,34 @@ impl Plan {
         let place = format!("{SOURCES}/{id}");
         let is_new = found.is_none();
         steps.extend(
-            settings_step(api, &definition.settings, &steps[0].what, &place, is_new).await?,
+            settings_step(
+                api,
+                &definition.settings,
+                (&steps[0].what, None),
+                &place,
+                is_new,
+            )
+            .await?,
         );
         let sinks = format!("{SOURCES}/{id}/sinks");
         let mut others = match found {
             Some(_) => api.list(&sinks, "sinks", "sinkId").await?,
             None => Vec::new(),
         };
-        for sink in &definition.sinks {
+        for (index, sink) in definition.sinks.iter().enumerate() {
             let sink_id = sink.sink_id()?;
             let what = format!("sink {id}/{sink_id}");
-            if steps.iter().any(|s| s.what == what) {
-                return Err(Failure::usage(format_args!(
-                    "{what} is defined twice: give one of them another name or id"
-                )));
-            }
             let place = others.iter().position(|s| text(s, "sinkId") == sink_id);
             let found = place.map(|i| others.remove(i));
             let is_new = found.is_none();
             let path = format!("{sinks}/{sink_id}");
-            let settings = settings_step(api, &sink.settings, &what, &path, is_new).await?;
-            steps.push(sink_step(sink, what, &sinks, &sink_id, found.as_ref()));
+            let of = (what.as_str(), Some(index));
+            let settings = settings_step(api, &sink.settings, of, &path, is_new).await?;
+            let step = sink_step(sink, what, &sinks, &sink_id, found.as_ref());
+            steps.push(Step {
+                sink: Some(index),
+                ..step
+            });
             steps.extend(settings);
         }
         let others = others
@@ -125,6 +138,56 @@ impl Step {
             Change::Keep => Ok(()),
         }
     }
+
+    /// As the server checks it without doing it; nothing when nothing would be done.
+    fn checked(&self) -> Option<Value> {
+        let method = match self.change {
+            Change::Create => "POST",
+            Change::Update => "PATCH",
+            Change::Keep => return None,
+        };
+        let path = self.path.strip_prefix(BRANCH).unwrap_or(&self.path);
+        Some(json!({ "method": method, "path": path, "body": self.body }))
+    }
+}
+
+/// Asks the server what it would refuse of all the steps, and changes nothing: for each, the index
+/// of its plan, the step, and why.
+///
+/// # Errors
+/// When the server can't be asked.
+pub(crate) async fn refused<'p>(
+    api: &ApiClient,
+    plans: &'p [Plan],
+) -> Result<Vec<(usize, &'p Step, String)>, Failure> {
+    let steps = |(i, plan): (usize, &'p Plan)| plan.steps.iter().map(move |step| (i, step));
+    let all = plans.iter().enumerate().flat_map(steps);
+    let all: Vec<(usize, &Step, Value)> = all
+        .filter_map(|(i, step)| Some((i, step, step.checked()?)))
+        .collect();
+    let mut found = Vec::new();
+    let mut rest = all.as_slice();
+    while !rest.is_empty() {
+        // Those of one source go together: its sinks rely on it.
+        let fits = rest.len().min(CHECKED_MAX);
+        let is_end = |n: &usize| rest.get(*n).map(|s| s.0) != rest.get(n - 1).map(|s| s.0);
+        let (now, later) = rest.split_at((1..=fits).rev().find(is_end).unwrap_or(fits));
+        rest = later;
+        let changes: Vec<&Value> = now.iter().map(|(_, _, change)| change).collect();
+        let path = format!("{BRANCH}definitions/validate");
+        let verdict = api
+            .call(Method::POST, &path, Some(&json!({ "changes": changes })))
+            .await?;
+        let problems = verdict.get("problems").and_then(Value::as_array);
+        for problem in problems.into_iter().flatten() {
+            let index = problem.get("change").and_then(Value::as_u64);
+            let index = index.and_then(|i| usize::try_from(i).ok());
+            if let Some((plan, step, _)) = index.and_then(|i| now.get(i)) {
+                found.push((*plan, *step, text(problem, "message").to_owned()));
+            }
+        }
+    }
+    Ok(found)
 }
 
 fn source_step(definition: &SourceDefinition, id: &str, found: Option<&Value>) -> Step {
@@ -133,6 +196,7 @@ fn source_step(definition: &SourceDefinition, id: &str, found: Option<&Value>) -
         let body = definition.request(id);
         return Step {
             what,
+            sink: None,
             change: Change::Create,
             differences: Vec::new(),
             path: SOURCES.to_owned(),
@@ -156,6 +220,7 @@ fn sink_step(
     let Some(found) = found else {
         return Step {
             what,
+            sink: None,
             change: Change::Create,
             differences: Vec::new(),
             path: sinks.to_owned(),
@@ -251,7 +316,7 @@ fn table_difference(
 async fn settings_step(
     api: &ApiClient,
     wanted: &BTreeMap<String, Value>,
-    of: &str,
+    (of, sink): (&str, Option<usize>),
     path: &str,
     is_new: bool,
 ) -> Result<Option<Step>, Failure> {
@@ -285,6 +350,7 @@ async fn settings_step(
     };
     Ok(Some(Step {
         what: format!("settings of {of}"),
+        sink,
         change,
         differences: vec!["values"],
         path,
@@ -325,6 +391,7 @@ impl Difference {
         self.body["changeDescription"] = APPLIED.into();
         Step {
             what,
+            sink: None,
             change,
             differences: self.names,
             path,

@@ -1,12 +1,13 @@
 //! The file of `forebay apply`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use forebay_model::{SinkId, SourceId};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::place::Places;
 use super::{ColumnDefinition, TopicDefinition};
 use crate::config::nearest;
 use crate::failure::Failure;
@@ -17,6 +18,9 @@ use crate::failure::Failure;
 pub(crate) struct Definitions {
     /// At least one.
     pub(crate) sources: Vec<SourceDefinition>,
+    /// The name of the file, and where they stand in it.
+    #[serde(skip)]
+    pub(crate) places: (String, Places),
 }
 
 /// A source and its sinks.
@@ -85,16 +89,71 @@ impl Definitions {
             std::fs::read_to_string(file)
         };
         let text = text.map_err(|e| Failure::usage(format_args!("can't read {shown}: {e}")))?;
-        let definitions: Self =
+        let mut definitions: Self =
             serde_saphyr::from_str(&text).map_err(|e| complaint(&shown.to_string(), &e))?;
         if definitions.sources.is_empty() {
             return Err(Failure::usage(format_args!("{shown} has no sources")));
         }
-        let mut sinks = definitions.sources.iter().flat_map(|s| &s.sinks);
-        if let Some(problem) = sinks.find_map(SinkDefinition::problem) {
-            return Err(Failure::usage(format_args!("{shown}: {problem}")));
+        definitions.places = (shown.to_string(), Places::of(&text));
+        let problems = definitions.problems();
+        if problems.is_empty() {
+            Ok(definitions)
+        } else {
+            Err(listed(&problems))
         }
-        Ok(definitions)
+    }
+
+    /// What of the file can't be, before anything is known of the server: each with its line.
+    fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let mut sources = BTreeSet::new();
+        for (i, source) in self.sources.iter().enumerate() {
+            match source.source_id() {
+                Ok(id) if !sources.insert(id.clone()) => problems.push(format!(
+                    "{}source {id} is defined twice: give one of them another name or id",
+                    self.place(i, None)
+                )),
+                Ok(_) => {}
+                Err(e) => problems.push(format!("{}{e}", self.place(i, None))),
+            }
+            let mut sinks = BTreeSet::new();
+            for (k, sink) in source.sinks.iter().enumerate() {
+                let place = self.place(i, Some(k));
+                if let Some(problem) = sink.problem() {
+                    problems.push(format!("{place}{problem}"));
+                    continue;
+                }
+                match sink.sink_id() {
+                    Ok(id) if !sinks.insert(id.clone()) => problems.push(format!(
+                        "{place}sink {id} is defined twice: give one of them another name or id"
+                    )),
+                    Ok(_) => {}
+                    Err(e) => problems.push(format!("{place}{e}")),
+                }
+            }
+        }
+        problems
+    }
+
+    /// `file:line: ` of a source or its sink.
+    pub(crate) fn place(&self, source: usize, sink: Option<usize>) -> String {
+        let (file, places) = &self.places;
+        match places.line(source, sink) {
+            Some(line) => format!("{file}:{line}: "),
+            None => format!("{file}: "),
+        }
+    }
+}
+
+/// A file that is refused, with all that is wrong with it.
+pub(crate) fn listed(problems: &[String]) -> Failure {
+    match problems {
+        [one] => Failure::usage(one),
+        many => Failure::usage(format_args!(
+            "{} problems:\n  {}",
+            many.len(),
+            many.join("\n  ")
+        )),
     }
 }
 

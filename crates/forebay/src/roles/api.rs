@@ -14,11 +14,12 @@ use forebay_listener::{Listener, LoadedTls, Meters, Options, RouterService, Tls}
 use forebay_model::{TableBackend, TableId};
 use forebay_record::Limits;
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
-use super::Base;
+use super::{Base, Ended};
+use crate::backup::{BackupService, Origin};
 use crate::config::{Config, Role};
 use crate::failure::Failure;
-use crate::health::Health;
 use crate::letters::NodeLetters;
 use crate::mapper::RecordMapper;
 use crate::random;
@@ -26,16 +27,9 @@ use crate::telemetry::{CONNECTIONS, CONNECTIONS_REFUSED, Metrics};
 use crate::topics::NodeTopics;
 
 impl Base {
-    /// Role api.
-    pub(super) fn api(
-        &self,
-        config: &Config,
-        auth: ConfiguredTokens,
-        (listen, source_url): (SocketAddr, String),
-        appender: &Arc<dyn Appender>,
-        topics: NodeTopics,
-    ) -> Api {
-        let letters = DeadLetters {
+    /// What keeps the dead letters of tables.
+    pub(super) fn dead_letters(&self, appender: &Arc<dyn Appender>) -> DeadLetters {
+        DeadLetters {
             repo: self.repo.clone(),
             log: self.log.clone(),
             volume: self.volume.clone(),
@@ -45,7 +39,18 @@ impl Base {
             random: random::wide(),
             limits: Limits::default(),
             turn: Arc::default(),
-        };
+        }
+    }
+
+    /// Role api.
+    pub(super) fn api(
+        &self,
+        config: &Config,
+        auth: ConfiguredTokens,
+        (listen, source_url): (SocketAddr, String),
+        letters: DeadLetters,
+        topics: NodeTopics,
+    ) -> Api {
         let mapper = RecordMapper::new(
             Arc::clone(&self.templates),
             Limits::default(),
@@ -79,6 +84,30 @@ impl Base {
     }
 }
 
+impl Base {
+    /// Backups that are taken while the node runs.
+    pub(super) fn backup(
+        &self,
+        config: &Config,
+        api: Api,
+        tasks: &mut JoinSet<Ended>,
+    ) -> BackupService {
+        let origin = Origin {
+            dir: config.data_dir.clone(),
+            tables: config.table.resolve_sqlite(&config.data_dir).path,
+        };
+        let parts = (Arc::clone(&self.store), self.log.clone());
+        let clock = Arc::clone(&self.clock);
+        let (service, worker) = BackupService::new(api, origin, parts, clock);
+        let run = worker.run(self.stop.clone());
+        tasks.spawn(async move {
+            run.await;
+            ("the backups", Ok(()))
+        });
+        service
+    }
+}
+
 /// Takes tables away for the API, which does not know the backends.
 struct DroppedTables(Tables);
 
@@ -106,26 +135,23 @@ pub(super) struct Management {
 
 impl Management {
     /// Starts the listeners of the API and of metrics. `build` makes the API for the address that it
-    /// has got, and for that of the source.
+    /// has got, and all that is served there but for metrics.
     pub(super) async fn start(
         config: &Config,
-        source_url: &str,
-        build: impl FnOnce(SocketAddr, String) -> Api,
-        health: Health,
+        build: impl FnOnce(SocketAddr) -> (Api, Router),
         metrics: Option<&Metrics>,
     ) -> Result<Self, Failure> {
         let mut started = Self {
             address: config.api.listen,
             api: None,
-            tls: tls(config, "api.tls")?,
+            tls: api_tls(config)?,
             listeners: Vec::new(),
         };
         let alone = config.telemetry.metrics.listen;
         if config.has(Role::Api) {
-            let (socket, bound) = listen(config.api.listen, "--api-listen or api.listen").await?;
+            let (socket, bound) = listen(config).await?;
             started.address = bound;
-            let api = build(bound, source_url.to_owned());
-            let mut router = api.router().merge(health.router());
+            let (api, mut router) = build(bound);
             if let Some(metrics) = metrics.filter(|_| alone.is_none()) {
                 router = router.merge(metrics.beside(api.clone()));
             }
@@ -133,33 +159,49 @@ impl Management {
             started.api = Some(api);
         }
         if let (Some(metrics), Some(address)) = (metrics, alone) {
-            let (socket, bound) = listen(address, "telemetry.metrics.listen").await?;
+            let (socket, bound) = listen_at(address, "telemetry.metrics.listen").await?;
             tracing::info!(address = %bound, "metrics");
             started.serve("metrics", socket, metrics.alone(), config);
         }
         Ok(started)
     }
 
-    /// Serves routes on a listener, with the limits of the API.
     fn serve(&mut self, name: &'static str, socket: TcpListener, router: Router, config: &Config) {
-        let limits = config.api.limits();
-        let options = Options {
-            limits,
-            tls: self.tls.clone(),
-            exempt: None,
-            has_date: true,
-            meters: Meters {
-                connections: metrics::gauge!(CONNECTIONS, "listener" => name),
-                refused: metrics::counter!(CONNECTIONS_REFUSED, "listener" => name),
-            },
-        };
-        let service = RouterService::new(router, "stream.api.", &limits);
-        let listener = Listener::start(socket, options, service);
+        let listener = serve(name, socket, self.tls.clone(), router, config);
         self.listeners.push(listener);
     }
 }
 
-async fn listen(
+/// Serves routes on a listener, with the limits of the API.
+pub(crate) fn serve(
+    name: &'static str,
+    socket: TcpListener,
+    tls: Option<Arc<Tls>>,
+    router: Router,
+    config: &Config,
+) -> Listener {
+    let limits = config.api.limits();
+    let options = Options {
+        limits,
+        tls,
+        exempt: None,
+        has_date: true,
+        meters: Meters {
+            connections: metrics::gauge!(CONNECTIONS, "listener" => name),
+            refused: metrics::counter!(CONNECTIONS_REFUSED, "listener" => name),
+        },
+    };
+    let service = RouterService::new(router, "stream.api.", &limits);
+    Listener::start(socket, options, service)
+}
+
+/// Opens the port of the API.
+pub(crate) async fn listen(config: &Config) -> Result<(TcpListener, SocketAddr), Failure> {
+    listen_at(config.api.listen, "--api-listen or api.listen").await
+}
+
+/// Opens a port. The hint names the setting.
+pub(crate) async fn listen_at(
     address: SocketAddr,
     hint: &'static str,
 ) -> Result<(TcpListener, SocketAddr), Failure> {
@@ -167,12 +209,12 @@ async fn listen(
     bound.map_err(|e| Failure::new(e).hint(format_args!("choose another address with {hint}")))
 }
 
-/// Reads the certificate that a section names, if this process has a listener for it.
-fn tls(config: &Config, section: &str) -> Result<Option<Arc<Tls>>, Failure> {
-    let Some((_, named)) = config.all_tls().find(|(key, _)| *key == section) else {
+/// Reads the certificate of the API and of metrics, if this process has a listener for it.
+pub(crate) fn api_tls(config: &Config) -> Result<Option<Arc<Tls>>, Failure> {
+    let Some((key, named)) = config.all_tls().find(|(key, _)| *key == "api.tls") else {
         return Ok(None);
     };
     let loaded = LoadedTls::read(named);
-    let loaded = loaded.map_err(|e| Failure::new(format_args!("{section}: {e}")))?;
+    let loaded = loaded.map_err(|e| Failure::new(format_args!("{key}: {e}")))?;
     Ok(Some(Tls::new(loaded)))
 }

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_flow::import::Tables;
+use forebay_flow::losses::{name_losses, remembered_volume};
 use forebay_flow::template::{TemplatePool, WorkerCommand};
-use forebay_log::{Log, StdEnv};
+use forebay_log::{Log, LogConfig, StdEnv};
+use forebay_meta::embedded::copies;
 use forebay_meta::repo::runtime::{Node as NodeEntry, Volume};
 use forebay_meta::session::Session;
-use forebay_meta::{EmbeddedOptions, EmbeddedStore, Repo, Store};
-use forebay_model::{Clock, NodeId, TableBackend, VolumeId};
+use forebay_meta::{EmbeddedOptions, EmbeddedStore, Existing, OpenError, Repo, Store};
+use forebay_model::{Clock, NodeId, TableBackend, Timestamp, VolumeId};
 use forebay_remote::staging::Staging;
 use forebay_remote::table::postgres::PostgresTable;
 use forebay_remote::table::sqlite::SqliteTable;
@@ -22,22 +24,22 @@ use crate::config::{Config, Environment, TableDefault};
 use crate::failure::Failure;
 use crate::random;
 
-/// How long a node may be silent before others take it for gone.
-const LEASE: Duration = Duration::from_secs(15);
+/// How long a node may be silent before others take it for gone. With the embedded store there are
+/// no others: nobody else can have the directory, and the keys of a lease go when it is opened
+/// again. So a lease never runs out while the process lives, however long it stood still (stopped,
+/// swapped out, its machine migrated): see docs/adr/1411-….
+const LEASE: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 impl Base {
     pub(super) async fn open(
+        embedded: Arc<EmbeddedStore>,
         config: &Config,
         environment: &Environment,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Failure> {
         let dir = config.data_dir.as_path();
-        let store = EmbeddedStore::open(dir, EmbeddedOptions::default()).map_err(Failure::new)?;
-        let store: Arc<dyn Store> = Arc::new(store);
-        let mut defaults = config.storage.level.0.clone();
-        defaults.quota = config.quota.source;
-        let repo = Repo::new(store, defaults);
-        let (log, volume) = open_log(config, dir)?;
+        let store = OpenedStore(Arc::clone(&embedded));
+        let OpenedData { repo, log, volume } = OpenedData::open(store, config, &*clock).await?;
         let staging = config
             .staging
             .resolve(dir, environment)
@@ -51,6 +53,7 @@ impl Base {
         let command = WorkerCommand::this_binary().map_err(Failure::new)?;
         Ok(Self {
             repo,
+            store: embedded,
             node: NodeId(config.node_id.clone()),
             volume,
             clock,
@@ -106,13 +109,125 @@ impl Base {
     }
 }
 
-fn open_log(config: &Config, dir: &Path) -> Result<(Log, VolumeId), Failure> {
+/// The open metadata store.
+#[derive(Debug)]
+pub(crate) struct OpenedStore(pub(super) Arc<EmbeddedStore>);
+
+/// Why the metadata store is not open.
+#[derive(Debug)]
+pub(crate) struct NotOpened(pub(crate) OpenError);
+
+impl NotOpened {
+    /// With the copies that there are, and what to do.
+    pub(crate) fn failure(&self, config: &Config) -> Failure {
+        let failure = Failure::new(&self.0);
+        match &self.0 {
+            OpenError::Corrupt { .. } | OpenError::Gone { .. } | OpenError::Behind { .. } => {
+                failure.hint(self.way_out(config))
+            }
+            _ => failure,
+        }
+    }
+
+    /// What a person can do.
+    pub(crate) fn way_out(&self, config: &Config) -> String {
+        let dir = config.data_dir.display();
+        let folder = config.metadata.copies_folder(&config.data_dir);
+        let accept = match &self.0 {
+            OpenError::Corrupt { .. } => String::new(),
+            _ => format!(
+                "; `forebay serve --data-dir {dir} --accept-metadata-loss` goes on with what is there"
+            ),
+        };
+        match copies::list(&folder).first() {
+            Some(copy) => format!(
+                "the newest verified copy is {} (revision {}, made at {}): `forebay restore --metadata newest --data-dir {dir}` puts it in place{accept}",
+                copy.path.display(),
+                copy.revision,
+                Timestamp::from_millis(copy.made_at_ms),
+            ),
+            None => format!(
+                "there is no copy in {}; `forebay restore --from BACKUP` makes a new directory of a backup{accept}",
+                folder.display()
+            ),
+        }
+    }
+}
+
+/// Opens the metadata store; one that has lost transactions only when that is `accepted`.
+pub(crate) fn open_store(config: &Config, accepted: bool) -> Result<OpenedStore, NotOpened> {
+    let dir = config.data_dir.as_path();
+    // A log is only made after the store was.
+    let volume = dir.join(crate::command::log::FOLDER).join("volume");
+    let existing = match accepted {
+        true => Existing::MayBeBehind,
+        false if volume.exists() => Existing::Required,
+        false => Existing::Optional,
+    };
+    let options = EmbeddedOptions {
+        existing,
+        copies: Some(config.metadata.copies_folder(dir)),
+        ..EmbeddedOptions::default()
+    };
+    EmbeddedStore::open(dir, options)
+        .map(|store| OpenedStore(Arc::new(store)))
+        .map_err(NotOpened)
+}
+
+/// The store and the log, which agree on what there is.
+pub(crate) struct OpenedData {
+    pub(crate) repo: Repo,
+    pub(crate) log: Log,
+    pub(crate) volume: VolumeId,
+}
+
+impl OpenedData {
+    /// Opens the log, and names what the log has lost without knowing it.
+    pub(crate) async fn open(
+        store: OpenedStore,
+        config: &Config,
+        clock: &dyn Clock,
+    ) -> Result<Self, Failure> {
+        let dir = config.data_dir.as_path();
+        let store: Arc<dyn Store> = store.0;
+        let mut defaults = config.storage.level.0.clone();
+        defaults.quota = config.quota.source;
+        let repo = Repo::new(store, defaults);
+        let remembered = remembered_volume(&repo).await.map_err(Failure::new)?;
+        let (log, volume) = open_log(config, dir, remembered)?;
+        let losses = name_losses(&repo, &log, &volume, clock.now()).await;
+        let losses = losses.map_err(Failure::new)?;
+        if !losses.is_empty() {
+            let records: u64 = losses.iter().map(|loss| loss.records).sum();
+            let streams = losses.len();
+            tracing::error!(
+                records,
+                streams,
+                "the log lacks records that were acknowledged; each stream is named above"
+            );
+        }
+        Ok(Self { repo, log, volume })
+    }
+}
+
+fn open_log(config: &Config, dir: &Path, volume: Option<u64>) -> Result<(Log, VolumeId), Failure> {
     let dir = dir.join(crate::command::log::FOLDER);
-    let (log, report) =
-        Log::open(Arc::new(StdEnv::new()), &dir, config.log.resolve()).map_err(Failure::new)?;
+    let settings = LogConfig {
+        volume,
+        ..config.log.resolve()
+    };
+    let (log, report) = Log::open(Arc::new(StdEnv::new()), &dir, settings).map_err(Failure::new)?;
     if report.is_clean() {
         tracing::debug!(?report, "log opened");
     } else {
+        for lost in &report.lost {
+            tracing::error!(
+                stream = lost.name,
+                first = lost.first_seq,
+                records = lost.records,
+                "records of a stream are lost in the log"
+            );
+        }
         tracing::error!(?report, "log opened, parts of it are damaged");
     }
     let volume = VolumeId(format!("{:016x}", log.volume_stats().volume));

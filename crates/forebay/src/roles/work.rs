@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_control::coordinator::Coordinator;
+use forebay_flow::dead_letter::DeadLetters;
 use forebay_flow::deliver::Delivery;
 use forebay_flow::dispatch::Dispatcher;
 use forebay_flow::follow::{FollowDeps, Follower};
@@ -12,7 +13,7 @@ use forebay_flow::janitor::Janitor;
 use forebay_flow::pipeline::{Appender, PipelineShared};
 use forebay_flow::quota::{DiskUse, Gates};
 use forebay_flow::report::Reporter;
-use forebay_flow::source::http::{Deps, HttpSource};
+use forebay_flow::source::http::{BindError, Deps, HttpSource};
 use forebay_flow::topic::{TopicDeps, Topics};
 use forebay_flow::upload::Uploader;
 use forebay_log::StdEnv;
@@ -25,6 +26,7 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::random;
 use crate::topics::{NodeTopics, Providers};
+use crate::volume::Keeper;
 
 /// How often open slices are reported.
 const STATISTICS: Duration = Duration::from_millis(500);
@@ -71,7 +73,12 @@ impl Base {
     }
 
     /// Role storage: slices to staging, files into tables, what is done away.
-    pub(super) fn deliver(&self, config: &Config, tasks: &mut JoinSet<Ended>) {
+    pub(super) fn deliver(
+        &self,
+        config: &Config,
+        letters: &DeadLetters,
+        tasks: &mut JoinSet<Ended>,
+    ) {
         let delivery = Delivery {
             repo: self.repo.clone(),
             clock: Arc::clone(&self.clock),
@@ -93,7 +100,8 @@ impl Base {
             uploader.clone(),
             &self.cluster_id,
             config.import.clone(),
-        );
+        )
+        .with_dead_letters(letters.clone());
         let janitor = Janitor::new(
             delivery,
             log,
@@ -127,6 +135,18 @@ impl Base {
         spawn(tasks, "the topics", run);
     }
 
+    /// Looks after the disk, for every role.
+    pub(super) fn keep_disk(&self, config: &Config, tasks: &mut JoinSet<Ended>) {
+        let keeper = Keeper::new(
+            config,
+            self.log.clone(),
+            Arc::clone(&self.store),
+            Arc::clone(&self.clock),
+        );
+        let run = keeper.run(self.stop.clone());
+        tasks.spawn(async move { ("the keeper of the disk", run.await) });
+    }
+
     /// Role coordinator.
     pub(super) fn coordinate(&self, config: &Config, tasks: &mut JoinSet<Ended>) {
         let coordinator = Coordinator::new(
@@ -143,9 +163,12 @@ impl Base {
 
 pub(super) async fn bind_source(config: &Config, deps: Deps) -> Result<HttpSource, Failure> {
     let bound = HttpSource::bind(config.source.http.clone(), deps).await;
-    bound.map_err(|e| {
-        Failure::new(e).hint("choose another address with --source-listen or source.http.listen")
-    })
+    bound.map_err(source_refused)
+}
+
+/// Why the source does not listen.
+pub(crate) fn source_refused(error: BindError) -> Failure {
+    Failure::new(error).hint("choose another address with --source-listen or source.http.listen")
 }
 
 /// Starts what goes on until it is told to stop.

@@ -67,7 +67,7 @@ impl fmt::Display for Answers {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     retry_after: bool,
-    closes: bool,
+    pub(crate) closes: bool,
 }
 
 fn request(source: SocketAddr, path: &str, size: usize) -> Vec<u8> {

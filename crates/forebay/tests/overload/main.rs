@@ -21,6 +21,7 @@ mod mixing;
 #[path = "../torture/server.rs"]
 mod server;
 mod sinks;
+mod worst;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

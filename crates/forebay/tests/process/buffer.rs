@@ -136,6 +136,20 @@ fn input_that_makes_no_sense_is_named() {
     );
 }
 
+#[test]
+fn marks_and_blank_lines_of_the_input_are_no_messages() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let input = b"\xEF\xBB\xBF{\"payload\":\"a\"}\r\n\r\n{\"payload\":\"b\"}\n\n";
+    let args = ["--format", "ndjson", "--topic", "t", "--file", arg(&out)];
+    let ended = send(dir.path(), &args, input);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(payloads(&out), ["a", "b"]);
+    let ended = send(dir.path(), &args, b"\xff\xfe{\0}\0\n\0{\0}\0");
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("UTF-16"), "{ended:?}");
+}
+
 /// Answers 422 to each request that has "poison" in its body, 200 to others; for ever.
 fn picky_endpoint() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -107,35 +107,102 @@ fn sinks_that_are_not_in_the_file_stay() {
     );
 }
 
-#[test]
-fn a_file_that_makes_no_sense_changes_nothing() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = Server::start(&dir.path().join("data"));
-    let cases = [
+/// Files with a mistake, and what is said of each.
+fn mistakes() -> Vec<(String, Vec<&'static str>)> {
+    // A second sink with a mistake of its own, and a source that is in order.
+    let twice = EVENTS.replace("type: uuid", "type: uid")
+        + "      - table: demo.x\n        columns: [{ name: a, type: uuid }]\n\
+           \x20 - name: Fine\n    sinks: [{ table: in.a.b, columns: [{ name: a, type: uuid }] }]\n";
+    vec![
         (
             EVENTS.replace("columns:", "colums:"),
-            Some(2),
-            "events.yaml:7: unknown field `colums`",
+            vec!["events.yaml:7: unknown field `colums`"],
         ),
-        (EVENTS.replace("type: uuid", "type: uid"), Some(1), "uid"),
+        (
+            EVENTS.replace("type: uuid", "type: uid"),
+            vec!["events.yaml:5: sink my-events/events: ", "uid"],
+        ),
         (
             EVENTS.replace("'Body(\"price\")", "'Bod(\"price\")"),
-            Some(1),
-            "1:1",
+            vec!["events.yaml:5: sink my-events/events: ", "1:1"],
         ),
         (
             EVENTS.replace("name: at", "name: ID"),
-            Some(1),
-            "used more than once",
+            vec!["used more than once"],
         ),
-        ("sources: [".to_owned(), Some(2), "events.yaml:"),
-    ];
-    for (content, code, said) in cases {
+        (
+            EVENTS.replace("in.demo.events", "demo.events"),
+            vec!["events.yaml:5: ", "tableId"],
+        ),
+        (
+            EVENTS.replace(
+                "        columns",
+                "        settings: { nope: 1 }\n        columns",
+            ),
+            vec!["events.yaml:5: settings of sink my-events/events: ", "nope"],
+        ),
+        (
+            EVENTS.replace("    sinks:", "    settings: { nope: 1 }\n    sinks:"),
+            vec!["events.yaml:2: settings of source my-events: ", "nope"],
+        ),
+        (
+            EVENTS
+                .replace(
+                    "        table: in.demo.events\n",
+                    "        http: { provider: none }\n",
+                )
+                .split("        columns")
+                .next()
+                .unwrap()
+                .to_owned(),
+            vec!["events.yaml:5: sink my-events/events: ", "none"],
+        ),
+        (
+            twice,
+            vec![
+                "2 problems",
+                "events.yaml:5: sink my-events/events: ",
+                "events.yaml:16: sink my-events/x: ",
+                "tableId",
+            ],
+        ),
+        (
+            format!(
+                "{EVENTS}      - {{ name: Events, table: in.a.b, columns: [{{ name: a, type: ip }}] }}\n"
+            ),
+            vec!["events.yaml:16: sink events is defined twice"],
+        ),
+        ("sources: [".to_owned(), vec!["events.yaml:"]),
+    ]
+}
+
+#[test]
+fn a_file_with_a_mistake_changes_nothing_and_every_mistake_is_named_with_its_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(&dir.path().join("data"));
+    for (content, said) in mistakes() {
         let file = write(dir.path(), &content);
-        let ended = run(&mut server.command(&["apply", "-f", &file]));
-        assert_eq!(ended.code, code, "{ended:?}");
-        assert!(ended.stderr.contains(said), "{said}: {}", ended.stderr);
+        for more in [&["--dry-run"][..], &[]] {
+            let args = [&["apply", "-f", &file], more].concat();
+            let ended = run(&mut server.command(&args));
+            assert_eq!(ended.code, Some(2), "{more:?} {ended:?}\n{content}");
+            for said in &said {
+                assert!(ended.stderr.contains(said), "{said}: {}", ended.stderr);
+            }
+            assert_eq!(server.ok(&["source", "ls", "--json"]).trim(), "[]");
+        }
     }
+    // A change that is refused is found before the one before it is made.
+    let file = write(dir.path(), EVENTS);
+    server.ok(&["apply", "-f", &file]);
+    let changed = EVENTS
+        .replace("Of the shop.", "Of another shop.")
+        .replace("type: uuid", "type: uid");
+    let file = write(dir.path(), &changed);
+    let ended = run(&mut server.command(&["apply", "-f", &file]));
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    let shown = server.ok(&["source", "show", "my-events"]);
+    assert!(shown.contains("Of the shop."), "{shown}");
 }
 
 #[test]

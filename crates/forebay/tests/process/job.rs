@@ -138,7 +138,7 @@ fn sigterm_stops_a_job_and_the_same_command_goes_on() {
             .read_line(&mut line)
             .unwrap();
         assert!(line.starts_with("GET /messages "), "{line}");
-        let body = "{\"results\":[{\"id\":1,\"name\":\"x\"}]}";
+        let body = "{\"results\":[{\"id\":1,\"name\":\"x\"}],\"cursor\":null}";
         let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close";
         write!(
             stream,
@@ -186,4 +186,89 @@ fn a_lookup_service_answers_what_a_job_has_stored() {
     assert!(get("/metrics").contains("forebay_lookup_requests_total"));
     signal(&child, "-TERM");
     assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn every_file_is_read_once_whatever_its_name_and_whatever_leads_to_it() {
+    use std::os::unix::ffi::OsStrExt;
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("exp [1]");
+    let sub = folder.join("in/sub");
+    std::fs::create_dir_all(&sub).unwrap();
+    let line = |id: usize| format!("{{\"id\":{id}}}\n");
+    std::fs::write(folder.join("in/plain.jsonl"), line(1)).unwrap();
+    let odd = std::ffi::OsStr::from_bytes(b"caf\xe9.jsonl");
+    std::fs::write(sub.join(odd), line(2)).unwrap();
+    std::fs::write(folder.join("in/._plain.jsonl"), "oops").unwrap();
+    for link in ["loop", "other"] {
+        std::os::unix::fs::symlink("..", sub.join(link)).unwrap();
+    }
+    let file = job(&folder, "{ type: files, paths: ['in/**/*.jsonl'] }");
+    let ended = forebay_with(&["job", "run", &file, "--json"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let summary: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(
+        (&summary["read"], &summary["written"]),
+        (&2.into(), &2.into())
+    );
+    // No record had a name: that is said, and counted.
+    let never = serde_json::json!([{ "column": "name", "path": "name" }]);
+    assert_eq!(summary["neverFound"], never);
+    assert!(
+        ended
+            .stderr
+            .contains("no record had a value for 1 of the columns, which is NULL: name (`name`)"),
+        "{ended:?}"
+    );
+    std::os::unix::fs::symlink("nowhere", sub.join("gone.jsonl")).unwrap();
+    std::fs::write(sub.join(odd), "oops").unwrap();
+    let ended = forebay_with(&["job", "run", &file]);
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    assert!(
+        ended
+            .stderr
+            .contains("in/sub/gone.jsonl is a link that leads nowhere"),
+        "{ended:?}"
+    );
+    let listed = forebay_with(&["job", "dead", "ls", &file]);
+    assert!(
+        listed.stdout.contains("in/sub/caf\\xE9.jsonl:1"),
+        "{listed:?}"
+    );
+}
+
+#[test]
+fn a_cursor_that_no_page_has_ends_the_job_with_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let api = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = api.local_addr().unwrap();
+    let source = format!(
+        "{{ type: http_api, baseUrl: 'http://{address}', until: {{ noNext: true }}, \
+         paging: {{ type: cursor, cursor: nextt, param: after }} }}"
+    );
+    let file = job(dir.path(), &source);
+    let answering = std::thread::spawn(move || {
+        let (mut stream, _) = api.accept().unwrap();
+        let mut line = String::new();
+        BufReader::new(stream.try_clone().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let body = "{\"results\":[{\"id\":1,\"name\":\"x\"}],\"next\":\"abc\"}";
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close";
+        write!(
+            stream,
+            "{head}\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+    });
+    let ended = forebay_with(&["job", "run", &file, "--json"]);
+    answering.join().unwrap();
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    assert!(ended.stderr.contains("`nextt`"), "{ended:?}");
+    let summary: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(
+        (&summary["end"], &summary["written"]),
+        (&"failed".into(), &1.into())
+    );
 }

@@ -8,6 +8,7 @@
     reason = "a test of a real process waits for it with the real clock; each wait is for a condition"
 )]
 
+mod backup;
 mod bounds;
 mod buffer;
 mod command_line;
@@ -23,13 +24,16 @@ mod http;
 mod isolation;
 mod job;
 mod log;
+mod metadata;
 mod openapi;
+mod private_files;
 mod query;
 mod quotas;
 mod redirects;
 mod reload;
 mod server;
 mod services;
+mod standard_error;
 mod start;
 mod stop;
 mod walk;

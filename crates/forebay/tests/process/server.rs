@@ -59,6 +59,19 @@ pub(crate) fn wait_for<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T
     }
 }
 
+fn serve(data: &Path, args: &[&str]) -> Command {
+    let mut command = forebay();
+    command.args(["serve", "--data-dir", data.to_str().unwrap()]);
+    let anywhere = [
+        "--api-listen",
+        "127.0.0.1:0",
+        "--source-listen",
+        "127.0.0.1:0",
+    ];
+    command.args(anywhere).args(args);
+    command
+}
+
 /// `forebay serve` on free ports.
 pub(crate) struct Server {
     child: Child,
@@ -76,23 +89,29 @@ impl Server {
     /// Starts it with further arguments, and waits until it is ready.
     pub(crate) fn start_with(data: &Path, args: &[&str]) -> Self {
         let server = Self::spawn(data, args);
-        wait_for("readiness", || {
-            (server.get("/health/ready").0 == 200).then_some(())
-        });
+        server.until_ready();
         server
     }
 
     /// Starts it, and waits until it listens.
     pub(crate) fn spawn(data: &Path, args: &[&str]) -> Self {
-        let mut command = forebay();
-        command.args(["serve", "--data-dir", data.to_str().unwrap()]);
-        command.args([
-            "--api-listen",
-            "127.0.0.1:0",
-            "--source-listen",
-            "127.0.0.1:0",
-        ]);
-        command.args(args);
+        Self::spawn_command(&mut serve(data, args), data)
+    }
+
+    /// Starts it with a changed command line.
+    pub(crate) fn start_by(change: impl Fn(&Command) -> Command, data: &Path) -> Self {
+        let server = Self::spawn_command(&mut change(&serve(data, &[])), data);
+        server.until_ready();
+        server
+    }
+
+    fn until_ready(&self) {
+        wait_for("readiness", || {
+            (self.get("/health/ready").0 == 200).then_some(())
+        });
+    }
+
+    fn spawn_command(command: &mut Command, data: &Path) -> Self {
         let mut child = command
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -143,6 +162,32 @@ impl Server {
                 .find(|l| l.contains(&level) && l.contains(text));
             found.cloned()
         })
+    }
+
+    /// Starts it with a standard error that nobody here reads, and waits until it has said in its
+    /// data directory where it listens.
+    pub(crate) fn start_unread(data: &Path, args: &[&str], stderr: Stdio) -> Self {
+        let mut child = serve(data, args)
+            .stdout(Stdio::null())
+            .stderr(stderr)
+            .spawn()
+            .unwrap();
+        let endpoints: Value = wait_for("the endpoints of the server", || {
+            assert_eq!(child.try_wait().unwrap(), None, "forebay ended");
+            let text = std::fs::read(data.join("endpoints.json")).ok()?;
+            serde_json::from_slice(&text).ok()
+        });
+        let address = |name: &str| {
+            let url = endpoints[name].as_str().unwrap();
+            url.strip_prefix("http://").unwrap().parse().unwrap()
+        };
+        Self {
+            child,
+            api: address("api"),
+            source: address("source"),
+            data: data.to_owned(),
+            lines: Arc::default(),
+        }
     }
 
     /// What it has logged.

@@ -129,6 +129,178 @@ fn a_full_volume_is_answered_507_and_goes_on_when_there_is_room() {
     settled(&server, &["bodies"], stored + 1);
 }
 
+/// Sinks whose first block meets the full volume: their streams were never declared in the log.
+#[test]
+fn a_sink_whose_first_record_met_a_full_volume_goes_on_when_there_is_room() {
+    let test = "disks::a_sink_whose_first_record_met_a_full_volume_goes_on_when_there_is_room";
+    let root = tempfile::tempdir().unwrap();
+    let Some(volume) = Volume::mount(root.path().join("volume"), "128m", test) else {
+        return;
+    };
+    let launch = Launch::on(&volume.at.join("data"), root.path())
+        .set("log.segmentSize", "4MB")
+        .set("log.minFreeBytes", "24MB");
+    let server = launch.start();
+    define_bodies(&server);
+    let mut paths = Vec::new();
+    for number in 0..8 {
+        let id = format!("fresh{number}");
+        let source = json!({"type": "http", "name": id, "sourceId": id});
+        server.task("POST", world::SOURCES, &source);
+        let sink = json!({"type": "table", "name": "bodies", "sinkId": "bodies", "table": {
+            "type": "keboola", "tableId": format!("in.torture.{id}"),
+            "mapping": {"columns": [{"type": "body", "name": "body"}]}}});
+        server.task("POST", &format!("{}/{id}/sinks", world::SOURCES), &sink);
+        let source = server.call("GET", &format!("{}/{id}", world::SOURCES), &Value::Null);
+        let url = source["http"]["url"].as_str().unwrap();
+        let (_, path) = url.split_once("/stream/").unwrap();
+        paths.push(format!("/stream/{path}"));
+    }
+    // Somebody else takes the room, but for a block or two.
+    let filler = volume.at.join("filler");
+    let out = Command::new("df")
+        .args(["--output=avail", "-B1"])
+        .arg(&volume.at)
+        .output();
+    let text = String::from_utf8(out.unwrap().stdout).unwrap();
+    let free: u64 = text.lines().last().unwrap().trim().parse().unwrap();
+    let size = free.saturating_sub(25 << 20);
+    std::fs::write(&filler, vec![1; usize::try_from(size).unwrap()]).unwrap();
+    let refused = std::thread::scope(|scope| {
+        let posts: Vec<_> = paths
+            .iter()
+            .enumerate()
+            .map(|(i, path)| {
+                let server = &server;
+                scope.spawn(move || {
+                    let mut random = Random(i as u64);
+                    let answers = (0..30).map(|_| post_large(server, path, &mut random).status);
+                    answers.filter(|status| *status == 507).count()
+                })
+            })
+            .collect();
+        posts.into_iter().map(|p| p.join().unwrap()).sum::<usize>()
+    });
+    assert!(refused > 0, "the volume was not full");
+    std::fs::remove_file(&filler).unwrap();
+    let since = std::time::Instant::now();
+    for path in &paths {
+        wait_for("room", || {
+            (post_large(&server, path, &mut Random(9)).status == 200).then_some(())
+        });
+    }
+    let took = since.elapsed();
+    assert!(
+        took < std::time::Duration::from_secs(8),
+        "{took:?} for eight sinks"
+    );
+}
+
+#[test]
+fn a_full_volume_is_said_shown_and_not_ready_and_a_start_on_a_full_disk_goes_on() {
+    let test =
+        "disks::a_full_volume_is_said_shown_and_not_ready_and_a_start_on_a_full_disk_goes_on";
+    let root = tempfile::tempdir().unwrap();
+    let Some(volume) = Volume::mount(root.path().join("volume"), "192m", test) else {
+        return;
+    };
+    let launch = Launch::on(&volume.at.join("data"), root.path())
+        .set("log.segmentSize", "4MB")
+        .set("log.minFreeBytes", "64MB")
+        .set("metadata.reserveSize", "8MB")
+        // Nothing is imported yet, so nothing makes room in between.
+        .set("roles", "api,source,coordinator");
+    let mut server = launch.start();
+    let path = define_bodies(&server);
+    let mut random = Random(7);
+    let reserve = server.launch.data.join("reserve");
+    wait_for("the reserve", || reserve.exists().then_some(()));
+    let fill = |file: &str, leave: u64| {
+        use std::io::Write;
+        let mut file = std::fs::File::create(volume.at.join(file)).unwrap();
+        let size = free_bytes(&volume.at).saturating_sub(leave);
+        let written = file.write_all(&vec![1; usize::try_from(size).unwrap()]);
+        assert!(written.is_ok() || leave == 0, "{written:?}");
+    };
+    // Less than what is left for others.
+    fill("filler", 8 << 20);
+    let mut stored = 0;
+    wait_for("a refusal for want of room", || {
+        let answer = post_large(&server, &path, &mut random);
+        stored += u64::from(answer.status == 200);
+        (answer.status == 507).then_some(())
+    });
+    let ready = wait_for("a server that is not ready", || {
+        let ready = server.get("/health/ready").unwrap();
+        (ready.status == 503).then(|| ready.json())
+    });
+    let cause = &ready["causes"][0];
+    assert_eq!(cause["part"], "log", "{ready}");
+    assert!(
+        cause["cause"].as_str().unwrap().contains("is full"),
+        "{ready}"
+    );
+    assert!(
+        cause["availableBytes"].is_u64() && cause["neededBytes"].is_u64(),
+        "{ready}"
+    );
+    wait_for("a line of the log", || {
+        let log = server.log();
+        (log.matches("the volume is full").count() == 1).then_some(())
+    });
+    // Each is refused, not only the first.
+    for _ in 0..5 {
+        assert_eq!(post_large(&server, &path, &mut random).status, 507);
+    }
+    let metrics = String::from_utf8(server.get("/metrics").unwrap().body).unwrap();
+    let figure = |name: &str| {
+        let line = metrics
+            .lines()
+            .find(|l| l.starts_with(name))
+            .unwrap_or_else(|| panic!("{name}: {metrics}"));
+        line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()
+    };
+    assert!((figure("forebay_volume_full{") - 1.0).abs() < 0.1);
+    assert!(figure("forebay_volume_latched{").abs() < 0.1);
+    assert!(figure("forebay_store_latched").abs() < 0.1);
+    assert!(figure("forebay_volume_refused_total{") >= 5.0);
+    assert!(figure("forebay_volume_free_bytes{") > 0.0);
+
+    // Not a block is left, and the process ends.
+    server.kill();
+    fill("more", 0);
+    assert!(free_bytes(&volume.at) < 1 << 20);
+    server.launch = server
+        .launch
+        .clone()
+        .set("roles", "api,source,storage,coordinator");
+    server.restart_unready();
+    wait_for("the server with a full disk", || {
+        let ready = server.get("/health/ready").ok()?;
+        let causes = ready.json()["causes"].to_string();
+        (ready.status == 503 && causes.contains("is full")).then_some(())
+    });
+    assert!(!reserve.exists(), "the reserve was given up");
+    for file in ["filler", "more"] {
+        std::fs::remove_file(volume.at.join(file)).unwrap();
+    }
+    wait_for("readiness", || {
+        (server.get("/health/ready").unwrap().status == 200).then_some(())
+    });
+    wait_for("the end of it in the log", || {
+        server.log().contains("has room again").then_some(())
+    });
+    assert_eq!(post_large(&server, &path, &mut random).status, 200);
+    settled(&server, &["bodies"], stored + 1);
+    wait_for("the reserve, made again", || reserve.exists().then_some(()));
+}
+
+/// Bytes of a file system that are free.
+fn free_bytes(at: &Path) -> u64 {
+    let fs = rustix::fs::statvfs(at).unwrap();
+    fs.f_bavail * fs.f_frsize
+}
+
 #[test]
 fn a_volume_that_turns_read_only_loses_nothing_that_was_acknowledged() {
     let test = "disks::a_volume_that_turns_read_only_loses_nothing_that_was_acknowledged";
@@ -166,7 +338,7 @@ fn a_volume_that_turns_read_only_loses_nothing_that_was_acknowledged() {
     settled(&server, &SINKS, 6);
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     let done = Command::new("cp").arg("-a").arg(from).arg(to).status();
     assert!(done.unwrap().success());
 }
@@ -184,7 +356,8 @@ fn a_directory_copied_from_a_running_node_starts_elsewhere() {
         assert_eq!(post(&server, &path, number, 100).status, 200);
     }
     let other = root.path().join("copy");
-    copy(&root.path().join("data"), &other);
+    // Of one moment: the store knows when a part of a copy is older than another.
+    server.paused(|| copy(&root.path().join("data"), &other));
     drop(server);
     let logs = root.path().join("logs");
     std::fs::create_dir(&logs).unwrap();
@@ -248,6 +421,16 @@ fn missing_metadata_leaves_the_acknowledged_records_in_the_log() {
     for name in ["meta.db", "meta.db-wal", "meta.db-shm"] {
         drop(std::fs::remove_file(data.join(name)));
     }
+    // It is not silently a new store.
+    let refused = server
+        .launch
+        .clone()
+        .logging_to(&root.path().join("refused"));
+    let (code, said) = refused.fails();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(sentence(&said).contains("is missing"), "{said}");
+    assert!(!data.join("meta.db").exists());
+    server.launch.args.push("--accept-metadata-loss".to_owned());
     server.restart();
     // The log's streams are known by nobody: they are kept, and it is said.
     wait_for("a word about the unknown streams", || {

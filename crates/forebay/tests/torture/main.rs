@@ -18,10 +18,12 @@
 )]
 
 mod client;
+mod descriptors;
 mod disks;
 #[cfg(feature = "failpoints")]
 mod failpoints;
 mod http;
+mod losses;
 mod random;
 #[allow(dead_code, reason = "other test programs use the rest of it")]
 mod server;

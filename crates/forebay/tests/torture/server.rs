@@ -21,6 +21,8 @@ pub(crate) struct Launch {
     pub(crate) args: Vec<String>,
     /// Its whole environment.
     pub(crate) env: Vec<(String, String)>,
+    /// Files that it may have open.
+    pub(crate) files: Option<u64>,
     logs: PathBuf,
     api: SocketAddr,
     source: SocketAddr,
@@ -38,6 +40,7 @@ impl Launch {
             data: data.to_owned(),
             args: Vec::new(),
             env: Vec::new(),
+            files: None,
             logs: logs.to_owned(),
             api: free_address(),
             source: free_address(),
@@ -63,7 +66,16 @@ impl Launch {
     }
 
     fn spawn(&self, start: u32) -> Child {
-        Command::new(env!("CARGO_BIN_EXE_forebay"))
+        let binary = env!("CARGO_BIN_EXE_forebay");
+        let mut command = match self.files {
+            None => Command::new(binary),
+            Some(files) => {
+                let mut limited = Command::new("prlimit");
+                limited.arg(format!("--nofile={files}:{files}")).arg(binary);
+                limited
+            }
+        };
+        command
             .arg("serve")
             // Settings of whoever runs the tests are none of the server's.
             .env_clear()
@@ -144,6 +156,10 @@ impl Server {
         self.launch.source
     }
 
+    pub(crate) fn api(&self) -> SocketAddr {
+        self.launch.api
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -152,6 +168,19 @@ impl Server {
     pub(crate) fn kill_and_restart(&mut self) {
         self.kill();
         self.restart();
+    }
+
+    /// Does something while the process stands still.
+    pub(crate) fn paused<T>(&self, run: impl FnOnce() -> T) -> T {
+        let pid = self.child.id().to_string();
+        let signal = |name: &str| {
+            let sent = Command::new("kill").args([name, &pid]).status();
+            assert!(sent.unwrap().success());
+        };
+        signal("-STOP");
+        let done = run();
+        signal("-CONT");
+        done
     }
 
     /// SIGKILL.
@@ -163,9 +192,14 @@ impl Server {
 
     /// A new process on the same directory and ports, after the end of the one before.
     pub(crate) fn restart(&mut self) {
+        self.restart_unready();
+        self.wait_until_ready();
+    }
+
+    /// The same, without a wait.
+    pub(crate) fn restart_unready(&mut self) {
         self.starts += 1;
         self.child = self.launch.spawn(self.starts);
-        self.wait_until_ready();
     }
 
     /// How it has ended, if it has.

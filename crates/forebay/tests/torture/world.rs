@@ -86,6 +86,7 @@ impl World {
             ("upload.checkInterval", "100ms"),
             ("import.checkInterval", "100ms"),
             ("janitor.interval", "1s"),
+            ("janitor.ledgerInterval", "1s"),
             ("storage.level.target.import.trigger.interval", "1s"),
         ];
         for (key, value) in settings {

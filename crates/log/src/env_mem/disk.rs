@@ -30,6 +30,8 @@ pub(super) struct Disk {
     /// The power goes after so many calls.
     pub(super) power: Option<u64>,
     pub(super) calls: u64,
+    /// With what opening fails.
+    pub(super) shortage: Option<i32>,
     pub(super) read_only: bool,
     pub(super) capacity: Option<u64>,
     pub(super) short_writes: bool,
@@ -74,6 +76,7 @@ impl Disk {
             lies: Vec::new(),
             power: None,
             calls: 0,
+            shortage: None,
             read_only: false,
             capacity: None,
             short_writes: true,
@@ -114,7 +117,7 @@ impl Disk {
             fault.after -= 1;
             true
         });
-        match failed {
+        match failed.or(self.shortage.filter(|_| call == Call::Open)) {
             Some(errno) => Err(io::Error::from_raw_os_error(errno)),
             None if self.read_only && call != Call::Read && call != Call::Open => {
                 Err(io::ErrorKind::ReadOnlyFilesystem.into())
@@ -180,6 +183,7 @@ impl Disk {
         self.faults.clear();
         self.lies.clear();
         self.power = None;
+        self.shortage = None;
     }
 
     pub(super) fn lose_names(&mut self) {

@@ -323,3 +323,34 @@ fn the_small_segments_of_many_restarts_are_joined() {
     }
     assert!(segment_files(&env) <= 10, "{}", segment_files(&env));
 }
+
+#[test]
+fn a_change_on_a_full_volume_makes_no_room_for_records() {
+    let env = MemEnv::new(9);
+    let config = LogConfig {
+        segment_size: 64 << 20,
+        min_free_bytes: 64 << 20,
+        ..manual()
+    };
+    let log = open(&env, config);
+    // Less than what is left for others, and much more than any of these needs.
+    env.set_capacity(Some(32 << 20));
+    for n in 0..5 {
+        let name = format!("s{n}");
+        let stream = log.stream(&name).unwrap();
+        // The declaration is written: changes take what there is.
+        while log.step() {}
+        let refused = log.append(block(stream, &[7; 100_000])).unwrap_err();
+        assert!(
+            matches!(refused, AppendError::Full { .. }),
+            "{n}: {refused}"
+        );
+    }
+    let refused = log.volume_stats().refused;
+    assert_eq!(refused.count, 5);
+    assert!(refused.needed >= 100_000, "{refused:?}");
+    env.set_capacity(None);
+    let stream = log.stream("s0").unwrap();
+    let ticket = log.append(block(stream, &[7; 100_000])).unwrap();
+    ticket.wait().unwrap();
+}

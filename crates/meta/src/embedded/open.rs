@@ -7,12 +7,15 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{FlockOperation, flock};
 
+use super::Existing;
+use crate::store::Revision;
+
 /// "fbmd": what SQLite's tools and `file` show as the application's id.
-const APPLICATION_ID: i32 = 0x6662_6d64;
+pub(super) const APPLICATION_ID: i32 = 0x6662_6d64;
 /// Version of the tables below. A change of them needs a new one and a step in [`migrate`].
-const SCHEMA_VERSION: i32 = 1;
+pub(super) const SCHEMA_VERSION: i32 = 1;
 /// A metadata store keeps its file under this name.
-pub(super) const DATABASE_FILE: &str = "meta.db";
+pub const DATABASE_FILE: &str = "meta.db";
 /// Held by the one process that may write.
 const LOCK_FILE: &str = "meta.lock";
 
@@ -66,7 +69,7 @@ pub enum OpenError {
         reason: String,
     },
     /// Its content is damaged.
-    #[error("{file} is damaged ({reason}): restore it from a copy, the log's data is not affected")]
+    #[error("{file} is damaged ({reason}); the log's data is not affected")]
     Corrupt {
         /// The file.
         file: PathBuf,
@@ -78,6 +81,34 @@ pub enum OpenError {
     Missing {
         /// The file.
         file: PathBuf,
+    },
+    /// There was one: what is beside it says so.
+    #[error("{file} is missing, and this directory had one")]
+    Gone {
+        /// The file.
+        file: PathBuf,
+    },
+    /// It has lost transactions that were committed: SQLite went back to an earlier state, because
+    /// its write-ahead log is missing or damaged, or somebody has put an older file in its place.
+    #[error(
+        "{file} went back: it is at revision {found}, but revision {known} was committed, so at least {} transactions are lost",
+        known.0 - found.0
+    )]
+    Behind {
+        /// The file.
+        file: PathBuf,
+        /// What it is at.
+        found: Revision,
+        /// What was committed.
+        known: Revision,
+    },
+    /// There is no room to open it.
+    #[error("{path} can't be opened, the disk is full: {reason}")]
+    Full {
+        /// The directory or file.
+        path: PathBuf,
+        /// What the system or SQLite says.
+        reason: String,
     },
     /// Anything else.
     #[error("can't open {path}: {reason}")]
@@ -119,13 +150,14 @@ fn private(path: &Path) -> Result<File, OpenError> {
         .map_err(|e| from_io(path, &e))
 }
 
-fn from_io(path: &Path, error: &std::io::Error) -> OpenError {
+pub(super) fn from_io(path: &Path, error: &std::io::Error) -> OpenError {
     use std::io::ErrorKind;
     let (path, reason) = (path.to_owned(), error.to_string());
     match error.kind() {
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
             OpenError::NotWritable { path, reason }
         }
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => OpenError::Full { path, reason },
         _ => OpenError::Other { path, reason },
     }
 }
@@ -140,25 +172,72 @@ pub(super) fn from_sqlite(file: &Path, error: &rusqlite::Error) -> OpenError {
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
             OpenError::NotWritable { path, reason }
         }
+        Some(ErrorCode::DiskFull) => OpenError::Full { path, reason },
+        // Where there is no room for the index of its write-ahead log, SQLite can't say it better.
+        _ if is_full(&path) => OpenError::Full { path, reason },
         _ => OpenError::Other { path, reason },
     }
 }
 
-/// The writing connection; makes the file and its tables when there are none.
-pub(super) fn writer(dir: &Path) -> Result<Connection, OpenError> {
+/// Whether the file system has no block left.
+fn is_full(path: &Path) -> bool {
+    let dir = path.parent().filter(|d| !d.as_os_str().is_empty());
+    rustix::fs::statvfs(dir.unwrap_or(Path::new("."))).is_ok_and(|fs| fs.f_bavail == 0)
+}
+
+/// The revision that the database is at; 0 when it has no tables yet.
+pub(super) fn revision(db: &Connection, file: &Path) -> Result<Revision, OpenError> {
+    let fail = |e: rusqlite::Error| from_sqlite(file, &e);
+    let tables: i64 = db
+        .query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))
+        .map_err(fail)?;
+    if tables == 0 {
+        return Ok(Revision::default());
+    }
+    let sql = "SELECT value FROM meta WHERE name = 'revision'";
+    let revision = db.query_row(sql, (), |row| row.get(0));
+    revision.map(super::rows::from_sql).map_err(fail)
+}
+
+/// The writing connection; makes the file and its tables when there are none. `known` is a revision
+/// that was committed once; a database that is before it is only opened when that is `accepted`.
+pub(super) fn writer(
+    dir: &Path,
+    known: Option<Revision>,
+    existing: Existing,
+) -> Result<Connection, OpenError> {
     let file = dir.join(DATABASE_FILE);
     let is_new = !file.exists();
+    let accepted = existing == Existing::MayBeBehind;
+    if is_new && !accepted && (known.is_some() || existing == Existing::Required) {
+        return Err(OpenError::Gone { file });
+    }
     drop(private(&file)?);
     let fail = |e: rusqlite::Error| from_sqlite(&file, &e);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut db = Connection::open_with_flags(&file, flags).map_err(fail)?;
     check(&db, &file)?;
+    let found = revision(&db, &file)?;
+    let behind = known.filter(|known| found < *known);
+    if let Some(known) = behind.filter(|_| !accepted) {
+        return Err(OpenError::Behind { file, found, known });
+    }
     db.pragma_update(None, "journal_mode", "WAL")
         .map_err(fail)?;
     // An acknowledged transaction has survived fsync.
     db.pragma_update(None, "synchronous", "FULL")
         .map_err(fail)?;
+    // Checkpoints keep it small; one that grew large gives its room back.
+    db.pragma_update(None, "journal_size_limit", 64 << 20)
+        .map_err(fail)?;
     migrate(&mut db).map_err(fail)?;
+    if let Some(known) = behind {
+        tracing::error!(file = %file.display(), found = found.0, known = known.0, lost = known.0 - found.0, "the metadata store goes on from an earlier state, as was asked for");
+        // Numbers that were given out are not given out again, so it is behind nothing any more.
+        let set = "UPDATE meta SET value = ?1 WHERE name = 'revision'";
+        db.execute(set, [super::rows::to_sql(known.next())])
+            .map_err(fail)?;
+    }
     if is_new {
         // The file's name is durable too, before anything that is in it is relied upon.
         for dir in [Some(dir), dir.parent()].into_iter().flatten() {

@@ -2,8 +2,8 @@
 //! and commits once: a hundred callers share one fsync.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::history::{History, Past};
 use super::lease::{Elapsed, Leases};
+use super::mark::Mark;
 use super::rows::{from_sql, to_sql, upper_bound};
 use crate::store::{Entry, Event, Expect, LeaseId, Op, Revision, StoreError, Txn, TxnError};
 
@@ -28,6 +29,9 @@ pub(super) enum Command {
     Grant(Duration, Reply<LeaseId>),
     KeepAlive(LeaseId, Reply<()>),
     Revoke(LeaseId, Reply<()>),
+    /// Run between two transactions.
+    Still(Box<dyn FnOnce(Revision) + Send>),
+    Checkpoint(Reply<()>),
     /// Nothing comes after it.
     Stop,
 }
@@ -54,7 +58,8 @@ pub(super) struct Writer {
     pub(super) head: Revision,
     /// The first failure of the disk. A second sync of the same pages may report success for what
     /// the first one lost, so nothing is written any more until the store is opened anew.
-    pub(super) failed: Option<StoreError>,
+    pub(super) failed: Arc<OnceLock<StoreError>>,
+    pub(super) mark: Mark,
 }
 
 impl Writer {
@@ -66,6 +71,14 @@ impl Writer {
             if stop {
                 break;
             }
+        }
+        self.mark.sync(self.clock.elapsed());
+        // Here, and not left to the closing: as long as somebody else has the database open, that
+        // brings nothing into the file.
+        if self.failed.get().is_none()
+            && let Err(e) = checkpoint(&self.db, "TRUNCATE")
+        {
+            tracing::warn!(error = %e, file = %self.file.display(), "the metadata store was closed without a checkpoint");
         }
         if let Err((_, e)) = self.db.close() {
             tracing::warn!(error = %e, file = %self.file.display(), "closing the metadata store failed");
@@ -102,6 +115,7 @@ impl Writer {
         // Those kept alive by this very batch were late, but they are here.
         let mut writes = Vec::new();
         let mut permits = Vec::new();
+        let mut after = Vec::new();
         for queued in batch {
             permits.push(queued.permit);
             match queued.command {
@@ -109,19 +123,31 @@ impl Writer {
                 Command::KeepAlive(id, reply) => answer(reply, self.leases.keep_alive(id, now)),
                 Command::Stop => {}
                 write @ (Command::Txn(..) | Command::Revoke(..)) => writes.push(write),
+                other @ (Command::Still(_) | Command::Checkpoint(_)) => after.push(other),
             }
         }
         let expired = self.leases.expired(now);
-        if writes.is_empty() && expired.is_empty() {
-            return;
-        }
-        if let Some(failed) = &self.failed {
-            for write in writes {
-                refuse(write, failed);
+        if !writes.is_empty() || !expired.is_empty() {
+            match self.failed.get() {
+                Some(failed) => writes.into_iter().for_each(|write| refuse(write, failed)),
+                None => self.commit(writes, expired),
             }
-            return;
         }
-        self.commit(writes, expired);
+        for command in after {
+            match command {
+                Command::Still(run) => run(self.head),
+                Command::Checkpoint(reply) => answer(reply, self.checkpoint()),
+                _ => {}
+            }
+        }
+    }
+
+    fn checkpoint(&mut self) -> Result<(), StoreError> {
+        if let Some(failed) = self.failed.get() {
+            return Err(failed.clone());
+        }
+        self.mark.sync(self.clock.elapsed());
+        checkpoint(&self.db, "PASSIVE").map_err(|e| self.failure(&e))
     }
 
     /// All of `writes` and the ends of `expired` in one SQLite transaction. An error is one of the
@@ -137,6 +163,7 @@ impl Writer {
         match batch.write(&mut self.db, &self.leases, &mut writes) {
             Ok(()) => {
                 self.head = batch.head;
+                self.mark.note(self.head, self.clock.elapsed());
                 for lease in batch.ended {
                     self.leases.end(lease);
                 }
@@ -166,11 +193,21 @@ impl Writer {
     fn failure(&mut self, error: &rusqlite::Error) -> StoreError {
         let text = format!("{}: {error}", self.file.display());
         // No space: SQLite has rolled back, and it works again when there is some.
-        if error.sqlite_error_code() == Some(ErrorCode::DiskFull) {
+        // Locked: somebody writes to the file with another program; nothing was done either.
+        let passing = [
+            ErrorCode::DiskFull,
+            ErrorCode::DatabaseBusy,
+            ErrorCode::DatabaseLocked,
+        ];
+        if error
+            .sqlite_error_code()
+            .is_some_and(|code| passing.contains(&code))
+        {
             return StoreError::Unavailable(text);
         }
         tracing::error!(error = %error, file = %self.file.display(), "the metadata store can't be written any more until it is opened anew");
-        self.failed = Some(StoreError::Terminal(text.clone()));
+        // The first one stays.
+        _ = self.failed.set(StoreError::Terminal(text.clone()));
         StoreError::Uncertain(text)
     }
 }
@@ -216,7 +253,7 @@ impl Group {
                     self.ended.push(lease);
                     self.head = end_lease(&txn, lease, self.head, &mut self.past)?;
                 }
-                Command::Grant(..) | Command::KeepAlive(..) | Command::Stop => {}
+                _ => {}
             }
         }
         txn.execute(
@@ -231,8 +268,13 @@ fn refuse(write: Command, failed: &StoreError) {
     match write {
         Command::Txn(_, reply) => answer(reply, Err(TxnError::Store(failed.clone()))),
         Command::Revoke(_, reply) => answer(reply, Err(failed.clone())),
-        Command::Grant(..) | Command::KeepAlive(..) | Command::Stop => {}
+        _ => {}
     }
+}
+
+/// Brings the write-ahead log into the file. What others still read stays for the next time.
+fn checkpoint(db: &Connection, mode: &str) -> rusqlite::Result<()> {
+    db.query_row(&format!("PRAGMA wal_checkpoint({mode})"), (), |_| Ok(()))
 }
 
 /// A caller that has gone away does not want to know.

@@ -66,6 +66,10 @@ pub enum Action {
     Pause,
     Resume,
     ClearStatistics,
+    /// Of a sink: what had failed was tried at once.
+    Retry,
+    /// Of a sink: rows of a file that its table can't take became dead letters.
+    RejectFile,
     /// Of a token: it got another text.
     Rotate,
     /// Of a request: nothing was changed.
@@ -73,7 +77,7 @@ pub enum Action {
 }
 
 impl Action {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 14] = [
         Self::Create,
         Self::Update,
         Self::Delete,
@@ -84,6 +88,8 @@ impl Action {
         Self::Pause,
         Self::Resume,
         Self::ClearStatistics,
+        Self::Retry,
+        Self::RejectFile,
         Self::Rotate,
         Self::Refuse,
     ];
@@ -102,6 +108,8 @@ impl Action {
             Self::Pause => "pause",
             Self::Resume => "resume",
             Self::ClearStatistics => "clearStatistics",
+            Self::Retry => "retry",
+            Self::RejectFile => "rejectFile",
             Self::Rotate => "rotate",
             Self::Refuse => "refuse",
         }

@@ -3,7 +3,7 @@
 use forebay_model::{FileKey, SinkKey, Slice, Statistics, Timestamp};
 
 use super::files::FileError;
-use super::{Attempts, Draft, Repo, Revised};
+use super::{Attempts, Draft, Repo, Revised, statistics};
 use crate::keys::{self, Key};
 use crate::stored::book::Book;
 
@@ -24,12 +24,13 @@ impl Repo {
                 .await?
                 .iter()
                 .fold(Statistics::default(), |sum, s| sum.plus(s.statistics));
+            let held = statistics::held(&file, held);
             let read = self.read::<Book>(Key::Book(&key.sink)).await?;
             let mut book = read
                 .as_ref()
                 .map_or_else(Book::default, |b| b.value.clone());
             book.removed = book.removed.plus(held);
-            book.removed_imported_rows += file.imported_rows;
+            book.removed_imported_rows += statistics::imported_rows(&file);
             if let Some(cleared) = &mut book.cleared
                 && key.opened_at > cleared.up_to
             {

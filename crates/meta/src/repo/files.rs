@@ -53,6 +53,11 @@ pub enum FileError {
         /// The slice's state.
         slice: SliceState,
     },
+    /// Its table has not refused it, or it is not at its turn.
+    #[error(
+        "file \"{0}\" is not parked: only one that its table can't take can be made dead letters"
+    )]
+    NotParked(FileKey),
     /// Not all of the file is in staging.
     #[error("{left} slices of file \"{file}\" are not uploaded")]
     SlicesLeft {

@@ -1,6 +1,6 @@
 //! Files: from `closing` to `imported`.
 
-use forebay_model::{File, FileKey, FileState, Slice, SliceState, Timestamp};
+use forebay_model::{File, FileKey, FileState, Slice, SliceState, TableSink, Timestamp};
 
 use super::files::{FileError, check_joint};
 use super::slices::Failure;
@@ -65,12 +65,30 @@ impl Repo {
         rows: u64,
         now: Timestamp,
     ) -> Result<Revised<File>, FileError> {
+        self.file_imported_by(key, rows, None, now).await
+    }
+
+    /// As [`Self::file_imported`]; `by` is what it was imported by, where that is not what it was
+    /// opened with: a later definition of the sink, or the backend that the default one stands for.
+    ///
+    /// # Errors
+    /// As [`Self::file_imported`].
+    pub async fn file_imported_by(
+        &self,
+        key: &FileKey,
+        rows: u64,
+        by: Option<&TableSink>,
+        now: Timestamp,
+    ) -> Result<Revised<File>, FileError> {
         let mut attempts = Attempts::default();
         loop {
             let read = self.file(key).await?;
             let slices = self.slices_of(key).await?;
             let mut file = read.value.clone();
             file.imported_rows = rows;
+            if let Some(by) = by {
+                file.table = by.clone();
+            }
             let mut draft = Draft::default();
             draft.unchanged(Key::File(key), &read);
             draft_import(&mut draft, &mut file, &slices, now)?;

@@ -9,9 +9,9 @@ use forebay_model::{
 };
 
 use super::files::{FileError, after, check_joint};
-use super::{Attempts, Draft, Repo, Revised, SLICES_MAX};
+use super::{Attempts, Draft, Repo, Revised, SLICES_MAX, decode};
 use crate::keys::{self, Key};
-use crate::store::{Expect, StoreError};
+use crate::store::{Expect, RANGE_ENTRIES_MAX, StoreError};
 use crate::stored::book::Book;
 use crate::stored::letters::{LetterBook, LetterCounts};
 
@@ -144,7 +144,7 @@ impl Repo {
         }
     }
 
-    async fn draft_counts(
+    pub(super) async fn draft_counts(
         &self,
         draft: &mut Draft,
         sink: &SinkKey,
@@ -180,6 +180,32 @@ impl Repo {
             sum.lost += counts.lost;
         }
         Ok(sum)
+    }
+
+    /// What was last reported of all dead letters, by sink and volume.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn letter_counts(
+        &self,
+    ) -> Result<Vec<(SinkKey, VolumeId, LetterCounts)>, StoreError> {
+        let mut all = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let page = self
+                .store
+                .range(keys::LETTER_COUNTS, after.as_deref(), RANGE_ENTRIES_MAX)
+                .await?;
+            for entry in &page.entries {
+                let counts: Revised<LetterCounts> = decode(entry)?;
+                let place = keys::parse_letter_counts(&entry.key);
+                all.extend(place.map(|(sink, volume)| (sink, volume, counts.value)));
+            }
+            match page.entries.into_iter().next_back() {
+                Some(last) if page.more => after = Some(last.key),
+                _ => return Ok(all),
+            }
+        }
     }
 
     /// Whose the letters of that sink are.
@@ -310,7 +336,8 @@ impl Repo {
         }
     }
 
-    async fn draft_replay(
+    /// A slice whose stream is closed and holds that much, in a file that is open.
+    pub(super) async fn draft_replay(
         &self,
         draft: &mut Draft,
         key: &SliceKey,

@@ -1,6 +1,6 @@
 //! Slices: from `writing` to `uploaded`.
 
-use forebay_model::{Backoff, File, Slice, SliceKey, SliceState, Statistics, Timestamp};
+use forebay_model::{Backoff, File, Slice, SliceKey, SliceState, Staged, Statistics, Timestamp};
 
 use super::files::{FileError, RotatedSlice, after, check_joint};
 use super::{Attempts, Draft, Repo, Revised, SLICES_MAX};
@@ -34,8 +34,8 @@ impl Repo {
     /// # Errors
     /// The store's.
     pub async fn knows_slice(&self, key: &SliceKey) -> Result<bool, FileError> {
-        // It goes from the one place to the other and never back.
-        for place in [Key::Slice(key), Key::ImportedSlice(key)] {
+        // It goes from the one place to the other, and back if its table has lost it.
+        for place in [Key::Slice(key), Key::ImportedSlice(key), Key::Slice(key)] {
             if self.read::<Slice>(place).await?.is_some() {
                 return Ok(true);
             }
@@ -130,13 +130,13 @@ impl Repo {
     pub async fn slice_uploaded(
         &self,
         key: &SliceKey,
-        staging_bytes: u64,
+        staged: Staged,
         lost_records: u64,
         now: Timestamp,
     ) -> Result<Revised<Slice>, FileError> {
         self.change_slice(key, false, |slice| {
             slice.transition(SliceState::Uploaded, now)?;
-            uploaded(slice, staging_bytes, lost_records);
+            uploaded(slice, staged, lost_records);
             Ok(())
         })
         .await
@@ -150,14 +150,14 @@ impl Repo {
     pub async fn slice_uploaded_again(
         &self,
         key: &SliceKey,
-        staging_bytes: u64,
+        staged: Staged,
         lost_records: u64,
     ) -> Result<Revised<Slice>, FileError> {
         self.change_slice(key, false, |slice| {
             if slice.state != SliceState::Uploaded {
                 return Err(FileError::SliceNotFound(key.clone()));
             }
-            uploaded(slice, staging_bytes, lost_records);
+            uploaded(slice, staged, lost_records);
             Ok(())
         })
         .await
@@ -216,8 +216,14 @@ impl Repo {
 }
 
 /// What is in staging, and what the log could not give any more.
-fn uploaded(slice: &mut Slice, staging_bytes: u64, lost_records: u64) {
-    slice.staging_bytes = staging_bytes;
+fn uploaded(slice: &mut Slice, staged: Staged, lost_records: u64) {
+    slice.staging_bytes = staged.bytes;
+    slice.staging_crc32c = Some(staged.crc32c);
+    lose(slice, lost_records);
+}
+
+/// Records that nobody has any more.
+pub(super) fn lose(slice: &mut Slice, lost_records: u64) {
     let lost = lost_records.min(slice.statistics.records);
     slice.statistics.records -= lost;
     slice.statistics.lost_records += lost;

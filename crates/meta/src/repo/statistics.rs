@@ -54,16 +54,18 @@ impl SinkStatistics {
     #[must_use]
     pub fn balance(&self) -> Balance {
         let (total, letters) = (self.total(), self.letters);
-        let done = letters.replayed + letters.dropped + letters.lost;
+        let done = letters.replayed + letters.dropped;
+        // Of a stream that is lost as a whole, some were done with before: they are not lost.
+        let lost = letters.lost.min(letters.taken.saturating_sub(done));
         Balance {
             // A letter that was replayed is counted where its row is.
             accepted: total.records
                 + total.lost_records
                 + letters.taken.saturating_sub(letters.replayed),
             imported: self.imported_rows,
-            dead: letters.taken.saturating_sub(done),
+            dead: letters.taken.saturating_sub(done + lost),
             expired: letters.dropped,
-            lost: total.lost_records + letters.lost,
+            lost: total.lost_records + lost,
             in_flight: self.local.records + self.staging.records,
         }
     }
@@ -133,6 +135,25 @@ impl Repo {
         &self,
         sink: Option<&SinkKey>,
     ) -> Result<HashMap<SliceKey, Statistics>, StoreError> {
+        self.reports(sink, |sum, report| sum.plus(report)).await
+    }
+
+    /// The report that counts most records of each slice that is written. A node that was renamed
+    /// has left its last report behind, of records that the next one has counted as well.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn largest_reports(&self) -> Result<HashMap<SliceKey, Statistics>, StoreError> {
+        let taken = |s: &Statistics| s.records + s.lost_records;
+        let larger = |a: Statistics, b: Statistics| if taken(&b) > taken(&a) { b } else { a };
+        self.reports(None, larger).await
+    }
+
+    async fn reports(
+        &self,
+        sink: Option<&SinkKey>,
+        join: impl Fn(Statistics, Statistics) -> Statistics + Send + Sync,
+    ) -> Result<HashMap<SliceKey, Statistics>, StoreError> {
         let all = keys::STATISTICS;
         let prefix = sink.map_or_else(|| all.to_owned(), |s| keys::below(all, s));
         let mut sums: HashMap<SliceKey, Statistics> = HashMap::new();
@@ -148,7 +169,7 @@ impl Repo {
                 };
                 let statistics: Revised<Statistics> = decode(entry)?;
                 let sum = sums.entry(slice).or_default();
-                *sum = sum.plus(statistics.value);
+                *sum = join(*sum, statistics.value);
             }
             match page.entries.into_iter().next_back() {
                 Some(last) if page.more => after = Some(last.key),
@@ -185,12 +206,16 @@ impl Repo {
             let removed = |b: &Option<Revised<Book>>| {
                 let book = b.as_ref().map(|b| &b.value);
                 book.map_or_else(Default::default, |b| {
-                    (b.removed, b.removed_imported_rows, b.cleared)
+                    (b.removed, b.removed_imported_rows, b.cleared, b.reopened)
                 })
             };
             // A file that was removed meanwhile would be counted twice or not at all, and so would
             // a letter that was replayed.
-            if removed(&book) == removed(&after) && letters.replayed == letters_after.replayed {
+            let same_letters = letters.replayed == letters_after.replayed
+                // Rows of a file that become letters are in flight until they are noted as such.
+                && (letters.taken == letters_after.taken
+                    || files.iter().all(|f| f.file.dead_rows.is_none()));
+            if removed(&book) == removed(&after) && same_letters {
                 let book = after.map(|b| b.value).unwrap_or_default();
                 let statistics = SinkStatistics {
                     letters: letters_after,
@@ -278,6 +303,11 @@ impl Repo {
             for slice in &active.slices {
                 statistics.add(slice.slice.state, slice.statistics);
             }
+            if let Some(dead) = &active.file.dead_rows {
+                // Those are counted where the letters are.
+                let left = statistics.staging.records.saturating_sub(dead.moved);
+                statistics.staging.records = left;
+            }
             let slices = active.slices.into_iter().map(|s| s.slice.value);
             let failed = slices.filter(|s| s.retry.attempt > 0);
             let entry = FileStatistics {
@@ -292,7 +322,7 @@ impl Repo {
         for file in imported {
             let file = file.value;
             let statistics = SinkStatistics {
-                imported_rows: file.imported_rows,
+                imported_rows: imported_rows(&file),
                 ..SinkStatistics::default()
             };
             let entry = FileStatistics {
@@ -307,10 +337,31 @@ impl Repo {
             if let Some(file) = files.get_mut(&slice.key.file)
                 && file.file.state == forebay_model::FileState::Imported
             {
-                file.statistics.add(slice.state, slice.statistics);
+                let held = held(&file.file, slice.statistics);
+                file.statistics.add(slice.state, held);
             }
         }
         Ok(files.into_values().collect())
+    }
+}
+
+/// Rows of an imported file that the table has.
+pub(super) fn imported_rows(file: &File) -> u64 {
+    match file.lost_at {
+        None => file.imported_rows,
+        Some(_) => 0,
+    }
+}
+
+/// What an imported file holds: all of it is lost if its table has lost it.
+pub(super) fn held(file: &File, statistics: Statistics) -> Statistics {
+    match file.lost_at {
+        None => statistics,
+        Some(_) => Statistics {
+            records: 0,
+            lost_records: statistics.lost_records + statistics.records,
+            ..statistics
+        },
     }
 }
 

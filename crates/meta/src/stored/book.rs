@@ -24,6 +24,8 @@ pub struct Book {
     pub removed_imported_rows: u64,
     /// What is not shown any more; `None` when all is.
     pub cleared: Option<Cleared>,
+    /// How often an imported file went back on its way, since its table had lost it.
+    pub reopened: u64,
 }
 
 /// Statistics that a user has cleared. They are hidden, not forgotten: the balance goes on with
@@ -60,6 +62,8 @@ pub struct BookV2 {
     pub book: BookV1,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cleared: Option<ClearedForm>,
+    #[serde(default)]
+    pub reopened: u64,
 }
 
 impl From<BookV1> for BookV2 {
@@ -68,6 +72,7 @@ impl From<BookV1> for BookV2 {
         Self {
             book,
             cleared: None,
+            reopened: 0,
         }
     }
 }
@@ -99,11 +104,16 @@ impl Stored for Book {
                 up_to: c.up_to,
                 removed_since: (&c.removed_since).into(),
             }),
+            reopened: self.reopened,
         }
     }
 
     fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
-        let BookV2 { book, cleared } = match version {
+        let BookV2 {
+            book,
+            cleared,
+            reopened,
+        } = match version {
             1 => form::<Self, BookV1>(value)?.into(),
             2 => form::<Self, BookV2>(value)?,
             _ => return Err(no_version::<Self>(version)),
@@ -118,6 +128,7 @@ impl Stored for Book {
                 up_to: c.up_to,
                 removed_since: c.removed_since.into(),
             }),
+            reopened,
         })
     }
 }

@@ -1,6 +1,6 @@
 //! Files.
 
-use forebay_model::{File, FileState, Timestamp};
+use forebay_model::{DeadRows, File, FileState, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::common::{RetryForm, SettingsForm, settings, settings_form};
@@ -26,6 +26,21 @@ pub struct FileV1 {
     pub settings: SettingsForm,
     pub is_empty: bool,
     pub imported_rows: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_rows: Option<DeadRowsForm>,
+}
+
+/// Rows on their way to the dead letters.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "named as in the domain type")]
+pub struct DeadRowsForm {
+    pub cause: String,
+    pub moved: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_letter: Option<u64>,
 }
 
 impl Stored for File {
@@ -45,6 +60,12 @@ impl Stored for File {
             settings: settings_form(&self.settings),
             is_empty: self.is_empty,
             imported_rows: self.imported_rows,
+            lost_at: self.lost_at,
+            dead_rows: self.dead_rows.clone().map(|d| DeadRowsForm {
+                cause: d.cause,
+                moved: d.moved,
+                next_letter: d.next_letter,
+            }),
         }
     }
 
@@ -65,6 +86,12 @@ impl Stored for File {
             settings: settings(&form.settings),
             is_empty: form.is_empty,
             imported_rows: form.imported_rows,
+            lost_at: form.lost_at,
+            dead_rows: form.dead_rows.map(|d| DeadRows {
+                cause: d.cause,
+                moved: d.moved,
+                next_letter: d.next_letter,
+            }),
         })
     }
 }

@@ -3,7 +3,8 @@
 use forebay_model::{NodeId, Timestamp, VolumeId};
 use serde::{Deserialize, Serialize};
 
-use super::{Stored, StoredError, only_form};
+use super::{Stored, StoredError, only_form, part};
+use crate::repo::kept::DeliveredStream;
 use crate::repo::runtime::{Cluster, Node, Processed, Volume};
 use crate::store::Revision;
 
@@ -114,3 +115,36 @@ stored!(
     |s| ClusterV1 { id: s.id.clone() },
     |f| Self { id: f.id }
 );
+
+/// A stream that was brought into a sink.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "named as in the domain type")]
+pub struct DeliveredStreamV1 {
+    pub volume: String,
+    pub stream: String,
+    pub slice: String,
+}
+
+impl Stored for DeliveredStream {
+    const WHAT: &'static str = "delivered stream";
+    const VERSION: u32 = 1;
+    type Form = DeliveredStreamV1;
+
+    fn to_form(&self) -> DeliveredStreamV1 {
+        DeliveredStreamV1 {
+            volume: self.volume.0.clone(),
+            stream: self.stream.clone(),
+            slice: self.slice.to_string(),
+        }
+    }
+
+    fn from_value(version: u32, value: &[u8]) -> Result<Self, StoredError> {
+        let form: DeliveredStreamV1 = only_form::<Self, _>(version, value)?;
+        Ok(Self {
+            volume: VolumeId(form.volume),
+            stream: form.stream,
+            slice: part::<Self, _, _>(form.slice.parse())?,
+        })
+    }
+}

@@ -28,6 +28,8 @@ pub struct SliceV1 {
     pub staging_path: String,
     pub statistics: StatisticsForm,
     pub staging_bytes: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staging_crc32c: Option<u32>,
 }
 
 /// How blocks are compressed.
@@ -63,6 +65,7 @@ impl Stored for Slice {
             staging_path: self.staging_path.clone(),
             statistics: (&self.statistics).into(),
             staging_bytes: self.staging_bytes,
+            staging_crc32c: self.staging_crc32c,
         }
     }
 
@@ -89,6 +92,7 @@ impl Stored for Slice {
             staging_path: form.staging_path,
             statistics: form.statistics.into(),
             staging_bytes: form.staging_bytes,
+            staging_crc32c: form.staging_crc32c,
         })
     }
 }

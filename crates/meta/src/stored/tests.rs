@@ -212,6 +212,12 @@ fn files_and_slices_keep_their_form() {
     file.closing_at = Some(at(1));
     file.importing_at = Some(at(2));
     file.retry = retry();
+    file.lost_at = Some(at(4));
+    file.dead_rows = Some(forebay_model::DeadRows {
+        cause: "too long".to_owned(),
+        moved: 7,
+        next_letter: Some(9),
+    });
     golden("file.v1.json", &file);
     let mut slice = Slice::open(slice_key, Compression::Zstd { level: 3 });
     slice.state = SliceState::Uploaded;
@@ -220,10 +226,17 @@ fn files_and_slices_keep_their_form() {
     slice.uploaded_at = Some(at(3));
     slice.statistics = statistics();
     slice.staging_bytes = 500;
+    slice.staging_crc32c = Some(0x1234_5678);
     golden("slice.v1.json", &slice);
     golden("statistics.v1.json", &statistics());
     let counts = super::letters::LetterCounts { taken: 9, lost: 1 };
     golden("letter_counts.v1.json", &counts);
+    let delivered = crate::repo::kept::DeliveredStream {
+        volume: VolumeId("vol1".to_owned()),
+        stream: "1/2/src/snk/2026-11-20T05:01:49.120Z/vol1/2026-11-20T05:01:50.000Z".to_owned(),
+        slice: slice.key,
+    };
+    golden("delivered_stream.v1.json", &delivered);
     let mut letters = super::letters::LetterBook::default();
     (letters.replayed, letters.dropped) = (3, 1);
     letters.finish(0, 3);
@@ -236,6 +249,7 @@ fn files_and_slices_keep_their_form() {
         removed: statistics(),
         removed_imported_rows: 42,
         cleared: None,
+        reopened: 0,
     };
     let first: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests/golden/book.v1.json"]
         .iter()
@@ -246,6 +260,7 @@ fn files_and_slices_keep_their_form() {
         up_to: at(4),
         removed_since: statistics(),
     });
+    book.reopened = 1;
     golden("book.v2.json", &book);
 }
 

@@ -113,3 +113,8 @@ pub(crate) async fn with_sink() -> (Repo, tempfile::TempDir) {
     .unwrap();
     (repo, dir)
 }
+
+/// An object of that size.
+pub(crate) fn staged(bytes: u64) -> forebay_model::Staged {
+    forebay_model::Staged { bytes, crc32c: 7 }
+}

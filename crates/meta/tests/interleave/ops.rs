@@ -49,6 +49,9 @@ pub(crate) enum Op {
     Importing,
     Imported,
     FileFailed,
+    RejectFile,
+    ImportAgain,
+    Lost,
     Remove,
     Replay,
     Drop,
@@ -77,7 +80,7 @@ pub(crate) enum Op {
 
 impl Op {
     /// All of the repository's.
-    pub(crate) const ALL: [Self; 53] = [
+    pub(crate) const ALL: [Self; 56] = [
         Self::CreateSource,
         Self::CreateOtherSource,
         Self::UpdateSource,
@@ -109,6 +112,9 @@ impl Op {
         Self::Importing,
         Self::Imported,
         Self::FileFailed,
+        Self::RejectFile,
+        Self::ImportAgain,
+        Self::Lost,
         Self::Remove,
         Self::Replay,
         Self::Drop,
@@ -352,6 +358,9 @@ pub(crate) async fn perform(repo: &Repo, op: Op, targets: &Targets, now: i64) ->
         | Op::Importing
         | Op::Imported
         | Op::FileFailed
+        | Op::RejectFile
+        | Op::ImportAgain
+        | Op::Lost
         | Op::Remove => files(repo, op, targets, now).await,
         Op::Careless => {
             let read = repo.store().get("count").await.unwrap();
@@ -410,8 +419,8 @@ async fn files(repo: &Repo, op: Op, targets: &Targets, now: i64) -> Outcome {
     let of_file = match op {
         Op::RotateFile => Some(FileState::Writing),
         Op::Importing => Some(FileState::Closing),
-        Op::Imported | Op::FileFailed => Some(FileState::Importing),
-        Op::Remove => Some(FileState::Imported),
+        Op::Imported | Op::FileFailed | Op::RejectFile => Some(FileState::Importing),
+        Op::Remove | Op::ImportAgain | Op::Lost => Some(FileState::Imported),
         _ => None,
     };
     if let Some(state) = of_file {
@@ -423,6 +432,9 @@ async fn files(repo: &Repo, op: Op, targets: &Targets, now: i64) -> Outcome {
             Op::Importing => done(repo.file_importing(key, now).await),
             Op::Imported => done(repo.file_imported(key, 7, now).await),
             Op::FileFailed => done(repo.file_failed(key, &failure(), now).await),
+            Op::RejectFile => done(repo.reject_file(key, &stamp(millis)).await),
+            Op::ImportAgain => done(repo.import_again(key, &[]).await),
+            Op::Lost => done(repo.imported_file_lost(key, Some(now)).await),
             _ => done(repo.remove_imported(key).await),
         };
     }
@@ -444,8 +456,14 @@ async fn files(repo: &Repo, op: Op, targets: &Targets, now: i64) -> Outcome {
             done(repo.report_statistics(&node, &reports).await)
         }
         Op::Uploading => done(repo.slice_uploading(key, records, now).await),
-        Op::Uploaded => done(repo.slice_uploaded(key, 9, 0, now).await),
-        Op::UploadedAgain => done(repo.slice_uploaded_again(key, 8, 1).await),
+        Op::Uploaded => done(
+            repo.slice_uploaded(key, crate::common::staged(9), 0, now)
+                .await,
+        ),
+        Op::UploadedAgain => done(
+            repo.slice_uploaded_again(key, crate::common::staged(8), 1)
+                .await,
+        ),
         _ => done(repo.slice_failed(key, &failure(), now).await),
     }
 }

@@ -165,7 +165,9 @@ async fn files(repo: &Repo) {
             }
             repo.slice_uploading(slice, counted(3), now).await.unwrap();
             if last > FileState::Closing {
-                repo.slice_uploaded(slice, 9, 0, now).await.unwrap();
+                repo.slice_uploaded(slice, crate::common::staged(9), 0, now)
+                    .await
+                    .unwrap();
             }
         }
         if last > FileState::Closing {
@@ -183,7 +185,9 @@ async fn files(repo: &Repo) {
     repo.slice_uploading(first, counted(2), at(61))
         .await
         .unwrap();
-    repo.slice_uploaded(first, 9, 0, at(62)).await.unwrap();
+    repo.slice_uploaded(first, crate::common::staged(9), 0, at(62))
+        .await
+        .unwrap();
     let reports = [(second.clone(), counted(4))];
     let node = NodeId("n".to_owned());
     repo.report_statistics(&node, &reports).await.unwrap();

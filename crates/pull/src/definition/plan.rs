@@ -9,7 +9,8 @@ pub(super) fn plan(definition: &Definition) -> Vec<String> {
     match &definition.source {
         Source::HttpApi(api) => http_api(&mut lines, api),
         Source::Files(files) => {
-            lines.push(format!("reads JSON lines of {}", files.paths.join(", ")));
+            let paths: Vec<String> = files.paths.iter().map(|p| files.place_of(p)).collect();
+            lines.push(format!("reads JSON lines of {}", paths.join(", ")));
             lines.push(format!(
                 "  {} readers, {} parts of {} parsed at once, up to {} bad lines",
                 files.readers,

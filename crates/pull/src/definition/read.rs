@@ -142,11 +142,7 @@ fn place(definition: &mut Definition, folder: &Path) {
     let state = definition.state_dir();
     definition.state = Some(folder.join(state));
     if let Source::Files(files) = &mut definition.source {
-        for path in &mut files.paths {
-            if !path.contains("://") {
-                *path = folder.join(&*path).to_string_lossy().into_owned();
-            }
-        }
+        folder.clone_into(&mut files.folder);
     }
     if let Destination::Table(table) = &mut definition.destination {
         place_store(&mut table.store, folder);

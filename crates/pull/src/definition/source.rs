@@ -1,6 +1,7 @@
 //! Where records come from.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use forebay_model::{ByteSize, Span};
 use schemars::JsonSchema;
@@ -167,9 +168,13 @@ pub struct Until {
 pub struct Files {
     /// `data/products-*.jsonl`, `/data/**/*.jsonl.gz` or `s3://bucket/prefix/*.jsonl`; a path of
     /// the local kind counts from the definition's folder. Files are read in the order of their
-    /// names.
+    /// names. Hidden ones have to be named (`.*.jsonl`); `[*]`, `[?]` and `[[]` stand for the
+    /// characters themselves, and a name with brackets that is there is taken as it is.
     #[schemars(length(min = 1))]
     pub paths: Vec<String>,
+    /// The definition's folder, which local paths count from. It is never a pattern.
+    #[serde(skip)]
+    pub folder: PathBuf,
     /// The S3 server, when it is not the one of the variables `AWS_REGION`, `AWS_ENDPOINT_URL`,
     /// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`.
     #[serde(default)]
@@ -187,6 +192,18 @@ pub struct Files {
     /// Bad lines that are set aside before the job gives up.
     #[serde(default = "max_errors", alias = "max_errors")]
     pub max_errors: u64,
+}
+
+impl Files {
+    /// A path of the definition, for people.
+    #[must_use]
+    pub fn place_of(&self, path: &str) -> String {
+        if path.contains("://") {
+            path.to_owned()
+        } else {
+            self.folder.join(path).display().to_string()
+        }
+    }
 }
 
 /// An S3 server; what is left out comes from the environment.

@@ -263,6 +263,7 @@ impl TableDestination {
             name: c.name.clone(),
             kind: c.kind.into(),
             is_key: c.key,
+            foreign: None,
         };
         Shape {
             table: self.table.clone(),

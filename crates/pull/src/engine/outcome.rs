@@ -1,7 +1,7 @@
 //! How a run stands, and how it ends.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -37,6 +37,24 @@ pub struct Progress {
     pub(crate) requests: AtomicU64,
     pub(crate) bytes: AtomicU64,
     pub(crate) bytes_total: AtomicU64,
+    paths: Mutex<Paths>,
+}
+
+/// The paths of a table's columns, and which of them were found in a record.
+#[derive(Debug, Default)]
+struct Paths {
+    columns: Vec<(ColumnPath, bool)>,
+    /// Records that were looked at.
+    records: u64,
+}
+
+/// A column and the path of its values.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ColumnPath {
+    /// Name of the column.
+    pub column: String,
+    /// Where its values are in a record.
+    pub path: String,
 }
 
 pub(crate) fn add(counter: &AtomicU64, n: usize) {
@@ -51,11 +69,47 @@ impl Progress {
         (get(&self.bytes), get(&self.bytes_total))
     }
 
+    /// These are the columns; noted once.
+    pub(crate) fn set_columns(&self, columns: impl Iterator<Item = ColumnPath>) {
+        let mut paths = self.paths();
+        if paths.columns.is_empty() {
+            paths.columns = columns.map(|column| (column, false)).collect();
+        }
+    }
+
+    /// The places of columns that no record had so far.
+    pub(crate) fn columns_not_found(&self) -> Vec<usize> {
+        let paths = self.paths();
+        let all = paths.columns.iter().enumerate();
+        all.filter(|(_, (_, found))| !found)
+            .map(|(i, _)| i)
+            .collect()
+    }
+
+    /// So many records more were looked at, and none of them had the columns of these places.
+    pub(crate) fn note_columns(&self, records: u64, not_found: &[usize]) {
+        if records == 0 {
+            return;
+        }
+        let mut paths = self.paths();
+        paths.records += records;
+        for (i, (_, found)) in paths.columns.iter_mut().enumerate() {
+            *found |= !not_found.contains(&i);
+        }
+    }
+
+    fn paths(&self) -> MutexGuard<'_, Paths> {
+        self.paths.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
     /// What it has done in so much time.
     #[must_use]
     pub fn summary(&self, elapsed: Duration) -> Summary {
         let get = |c: &AtomicU64| c.load(Ordering::Relaxed);
         let seconds = elapsed.as_secs_f64();
+        let paths = self.paths();
+        let not_found = paths.columns.iter().filter(|(_, found)| !found);
+        let not_found = not_found.filter(|_| paths.records > 0);
         let settled = get(&self.written) + get(&self.unchanged) + get(&self.superseded);
         Summary {
             read: get(&self.read),
@@ -66,6 +120,7 @@ impl Progress {
             dead: get(&self.dead),
             retries: get(&self.retries),
             requests: get(&self.requests),
+            never_found: not_found.map(|(column, _)| column.clone()).collect(),
             seconds: (seconds * 1000.0).round() / 1000.0,
             rows_per_second: (settled as f64 / seconds.max(0.001)).round(),
         }
@@ -92,6 +147,8 @@ pub struct Summary {
     pub retries: u64,
     /// Requests to the source.
     pub requests: u64,
+    /// Columns whose path no record had, so that all of them are NULL.
+    pub never_found: Vec<ColumnPath>,
     /// How long it took.
     pub seconds: f64,
     /// Records that were settled a second.

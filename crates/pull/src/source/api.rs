@@ -15,7 +15,7 @@ use http::StatusCode;
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
-use crate::definition::HttpApi;
+use crate::definition::{HttpApi, Paging};
 use crate::engine::outcome::{Failure, add};
 use crate::engine::queue::Giver;
 use crate::engine::{Run, retry};
@@ -49,6 +49,9 @@ struct Place {
     /// Records, for `until`.
     #[serde(default)]
     records: u64,
+    /// Some page, of this run or an earlier one, had the cursor.
+    #[serde(default)]
+    cursor_found: bool,
 }
 
 /// What comes after a step.
@@ -96,6 +99,7 @@ impl ApiSource {
                 goes_round: false,
                 pages: 0,
                 records: 0,
+                cursor_found: false,
             },
             Some(text) => serde_json::from_str(&text)
                 .map_err(|e| Failure::State(format!("the kept position is {text}: {e}")))?,
@@ -129,6 +133,7 @@ impl ApiSource {
         }
         loop {
             if self.is_at_end() {
+                self.check_cursor().await?;
                 self.note_end().await?;
                 return Ok(true);
             }
@@ -153,12 +158,34 @@ impl ApiSource {
         }
     }
 
+    /// A cursor that no page ever had is a mistake in its path, and no end: the pages behind the
+    /// first one would be missed in silence. The next run asks for the same page again.
+    async fn check_cursor(&mut self) -> Result<(), Failure> {
+        if self.place.cursor_found || self.is_at_count() {
+            return Ok(());
+        }
+        let Paging::Cursor { cursor, .. } = &self.api.paging else {
+            return Ok(());
+        };
+        let text = format!(
+            "no page has a value at `{cursor}` (source.paging.cursor), so nothing says whether there are more: correct the path, or set until.pages to 1 where one page is all"
+        );
+        self.place.no_next = false;
+        (self.place.pages, self.place.records) = (0, 0);
+        self.keep(Vec::new()).await?;
+        Err(Failure::Source(text))
+    }
+
     /// Whether there is a page to ask for.
     fn check_next(&self) -> Result<(), Failure> {
         let url = self.url_text();
         if self.place.no_next {
+            let at = match &self.api.paging {
+                Paging::Cursor { cursor, .. } => format!(" at `{cursor}`"),
+                Paging::Offset { .. } | Paging::Page { .. } | Paging::Link => String::new(),
+            };
             return Err(Failure::Source(format!(
-                "{url} names no next page; set until.noNext to end there"
+                "{url} names no next page{at}; set until.noNext to end there"
             )));
         }
         if self.place.goes_round {
@@ -284,6 +311,7 @@ impl ApiSource {
     /// A page without records.
     async fn empty_page(&mut self, page: Page) -> Result<Next, Failure> {
         let until = self.api.until;
+        self.place.cursor_found |= page.has_cursor;
         self.place.no_next = page.next.is_none() && until.no_next;
         if until.empty_page || self.place.no_next {
             self.note_end().await?;
@@ -302,6 +330,7 @@ impl ApiSource {
     /// Takes a page and gives its records.
     async fn accept(&mut self, page: Page, out: &Giver<Batch>) -> Result<Next, Failure> {
         let count = page.records.len();
+        self.place.cursor_found |= page.has_cursor;
         self.place.pages += 1;
         self.place.records += count as u64;
         match page.next {
@@ -325,9 +354,13 @@ impl ApiSource {
     }
 
     fn is_at_end(&self) -> bool {
+        (self.api.until.no_next && self.place.no_next) || self.is_at_count()
+    }
+
+    /// As many pages or records were read as are wanted.
+    fn is_at_count(&self) -> bool {
         let until = self.api.until;
-        (until.no_next && self.place.no_next)
-            || until.pages.is_some_and(|n| self.place.pages >= n)
+        until.pages.is_some_and(|n| self.place.pages >= n)
             || until.records.is_some_and(|n| self.place.records >= n)
     }
 
@@ -342,6 +375,7 @@ impl ApiSource {
             goes_round: self.place.goes_round,
             pages: 0,
             records: 0,
+            cursor_found: self.place.cursor_found,
         };
         self.keep(Vec::new()).await.map(drop)
     }

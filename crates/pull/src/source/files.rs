@@ -5,15 +5,17 @@
 //! the same key the later one stays. How far each file is done is noted as its parts are settled, so
 //! a killed job reads at most the last parts again.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use forebay_record::line::text_of_line;
 use futures::StreamExt;
 
 use crate::convert::{self, Reader, Typing};
 use crate::definition::Files;
-use crate::engine::outcome::{Failure, add};
+use crate::engine::outcome::{Failure, Progress, add};
 use crate::engine::queue::Giver;
 use crate::engine::settle::FileBook;
 use crate::engine::{Run, Surroundings};
@@ -23,11 +25,17 @@ use crate::state::FilePoint;
 pub(crate) mod buffers;
 mod chunk;
 mod list;
+mod local;
+mod name;
+mod objects;
+mod problems;
 mod readers;
+mod unpack;
 
 use buffers::Buffers;
 use chunk::{Chunk, Job, Kind, Limits};
-use list::FileRef;
+use list::{FileRef, Listing};
+use problems::Problems;
 use readers::Readers;
 
 /// What is wrong with a line that is too long.
@@ -68,6 +76,7 @@ struct Place {
     lines: u64,
     bad: u64,
     buffers: Buffers,
+    problems: Problems,
 }
 
 impl FileSource {
@@ -83,7 +92,9 @@ impl FileSource {
     }
 
     async fn read_all(&self, around: &Surroundings, out: &Giver<Batch>) -> Result<bool, Failure> {
-        let jobs = self.jobs(around).await?;
+        let Some((jobs, problems)) = self.jobs(around).await? else {
+            return Ok(false);
+        };
         let limits = Limits {
             chunk: usize::try_from(self.files.chunk_size.0).unwrap_or(usize::MAX),
             line: usize::try_from(self.files.max_line_size.0).unwrap_or(usize::MAX),
@@ -111,6 +122,7 @@ impl FileSource {
             lines: 0,
             bad: 0,
             buffers,
+            problems,
         };
         loop {
             let next = tokio::select! {
@@ -123,46 +135,39 @@ impl FileSource {
                 return Ok(false);
             }
         }
-        Ok(true)
+        match place.problems.text() {
+            Some(text) => Err(Failure::Source(text)),
+            None => Ok(true),
+        }
     }
 
-    /// What is left to read of each file.
-    async fn jobs(&self, around: &Surroundings) -> Result<Vec<Job>, Failure> {
-        let files = list::list(&self.files, &*around.variable).await;
-        let files = files.map_err(Failure::Source)?;
+    /// What is left to read of each file; nothing when the run ends.
+    async fn jobs(&self, around: &Surroundings) -> Result<Option<(Vec<Job>, Problems)>, Failure> {
+        let stop = &self.run.control.stop;
+        let listing = list::list(&self.files, &around.variable, stop).await;
+        let listing = listing.map_err(Failure::Source)?;
         let known = self
             .run
             .state
             .files()
             .await
             .map_err(self.run.state_failed())?;
-        let total = files.iter().map(|f| f.size).sum();
+        let total = listing.files.iter().map(|f| f.size).sum();
         self.run
             .progress
             .bytes_total
             .store(total, Ordering::Relaxed);
-        let mut jobs = Vec::new();
-        for file in files {
-            let noted = known.get(&*file.name).filter(|p| file.is(&p.identity));
-            let (offset, lines, identity) = match noted {
-                Some(p) if p.done && is_all(&file, p) => {
-                    add(
-                        &self.run.progress.bytes,
-                        usize::try_from(file.size).unwrap_or(0),
-                    );
-                    continue;
-                }
-                Some(p) => (p.offset, p.lines, p.identity.clone()),
-                None => (0, 0, file.identity().map_err(Failure::Source)?),
-            };
-            jobs.push(Job {
-                file,
-                identity,
-                offset,
-                lines,
-            });
-        }
-        Ok(jobs)
+        let (progress, stopped) = (Arc::clone(&self.run.progress), stop.clone());
+        // Looks into each file: where blocking is allowed.
+        let looking = tokio::task::spawn_blocking(move || {
+            jobs(listing, &known, &progress, &|| stopped.is_cancelled())
+        });
+        let looked = tokio::select! {
+            looked = looking => looked,
+            () = stop.cancelled() => return Ok(None),
+        };
+        let jobs = looked.map_err(|e| Failure::Source(format!("looking has ended: {e}")))?;
+        Ok(Some(jobs).filter(|_| !stop.is_cancelled()))
     }
 
     /// Gives a part's records, and sets its bad lines aside. False when the run ends.
@@ -173,6 +178,13 @@ impl FileSource {
         out: &Giver<Batch>,
     ) -> Result<bool, Failure> {
         let chunk = part.chunk;
+        if let Kind::Encoding(encoding) = chunk.kind {
+            let name = &chunk.file.name;
+            place.problems.add(format!(
+                "{name} is {encoding}, which has to be UTF-8 (`iconv -f {encoding} -t UTF-8`)"
+            ));
+            return Ok(true);
+        }
         place.part += 1;
         place.lines = chunk.first_line.unwrap_or(place.lines);
         let before = place.lines;
@@ -219,7 +231,7 @@ impl FileSource {
             before,
             bytes: match chunk.kind {
                 Kind::Lines(bytes) => bytes,
-                Kind::LongLine(_) | Kind::Damage(_) => Bytes::new(),
+                Kind::LongLine(_) | Kind::Damage(_) | Kind::Encoding(_) => Bytes::new(),
             },
             lines: part.good,
             table: part.table.unwrap_or_default(),
@@ -262,6 +274,48 @@ fn dead(bad: Bad, position: Position, before: u64, file: &Arc<str>) -> Dead {
     }
 }
 
+/// What is left to read of each file; of one that can't be looked into, the problem.
+fn jobs(
+    listing: Listing,
+    known: &HashMap<String, FilePoint>,
+    progress: &Progress,
+    is_stopped: &dyn Fn() -> bool,
+) -> (Vec<Job>, Problems) {
+    let Listing {
+        files,
+        mut problems,
+    } = listing;
+    let mut jobs = Vec::new();
+    for file in files {
+        if is_stopped() {
+            break;
+        }
+        let noted = known.get(&*file.name).filter(|p| file.is(&p.identity));
+        let (offset, lines, identity) = match noted {
+            Some(p) if p.done && is_all(&file, p) => {
+                let size = usize::try_from(file.size).unwrap_or(0);
+                add(&progress.bytes, size);
+                continue;
+            }
+            Some(p) => (p.offset, p.lines, p.identity.clone()),
+            None => match file.identity() {
+                Ok(identity) => (0, 0, identity),
+                Err(problem) => {
+                    problems.add(problem);
+                    continue;
+                }
+            },
+        };
+        jobs.push(Job {
+            file,
+            identity,
+            offset,
+            lines,
+        });
+    }
+    (jobs, problems)
+}
+
 /// A plain file may have grown since; a packed one would be another file.
 fn is_all(file: &FileRef, point: &FilePoint) -> bool {
     file.packing != list::Packing::Plain || file.size <= point.offset
@@ -285,10 +339,10 @@ fn parsed(chunk: Chunk, reader: &Reader, line_max: usize) -> Parsed {
                 let line = rest.get(..length).unwrap_or(rest);
                 let number = lines;
                 lines += 1;
-                let begin = from + line.len() - line.trim_ascii_start().len();
-                let range = begin..begin + line.trim_ascii().len();
+                let range = text_of_line(line);
+                let range = from + range.start..from + range.end;
                 from += length + 1;
-                // Empty lines are counted and nothing else.
+                // Blank lines are counted and nothing else.
                 if line.len() > line_max {
                     bad.push(Bad {
                         number,
@@ -316,7 +370,7 @@ fn parsed(chunk: Chunk, reader: &Reader, line_max: usize) -> Parsed {
             lines = 1;
             bad.push(Bad {
                 number: 0,
-                body: start.clone(),
+                body: start.slice(text_of_line(start)),
                 error: LONG_LINE.to_owned(),
             });
         }
@@ -325,6 +379,7 @@ fn parsed(chunk: Chunk, reader: &Reader, line_max: usize) -> Parsed {
             body: Bytes::new(),
             error: text.clone(),
         }),
+        Kind::Encoding(_) => {}
     }
     let table = typing.map(Typing::end);
     Parsed {

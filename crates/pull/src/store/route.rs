@@ -220,6 +220,7 @@ mod tests {
                 name: "id".to_owned(),
                 kind,
                 is_key: true,
+                foreign: None,
             }],
         };
         let (number, text) = (shape(ValueType::Integer), shape(ValueType::Text));

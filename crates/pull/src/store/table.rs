@@ -63,7 +63,7 @@ impl TableWriter {
         for receiver in receivers {
             workers.spawn(Arc::clone(&self).worker(receiver, Arc::clone(&idle)));
         }
-        let converter = Arc::new(Converter::new(&self.config));
+        let converter = Arc::new(Converter::new(&self.config, &self.run.progress));
         let (run, shape) = (Arc::clone(&self.run), self.shape.clone());
         super::route(run, converter, shape, records, senders, idle).await;
         while let Some(ended) = workers.join_next().await {

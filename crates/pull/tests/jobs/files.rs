@@ -175,6 +175,45 @@ async fn a_packed_file_that_ends_in_the_middle_is_read_as_far_as_it_goes() {
 }
 
 #[tokio::test]
+async fn packed_files_may_be_empty_or_padded_or_have_something_behind() {
+    let world = World::new();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(world.path(name), bytes).unwrap();
+    let zstd = |text: &str| zstd::encode_all(text.as_bytes(), 1).unwrap();
+    write("a.jsonl.gz", b"");
+    write("b.jsonl.zst", b"");
+    write("c.jsonl.gz", &gzip(b""));
+    write(
+        "d.jsonl.gz",
+        &[gzip(lines(0, 10).as_bytes()), vec![0; 512]].concat(),
+    );
+    write(
+        "e.jsonl.zst",
+        &[zstd(&lines(10, 20)), vec![0; 512]].concat(),
+    );
+    write("f.jsonl", b"");
+    let definition = world.define(&into_table("'*.jsonl*'", ""));
+    let (end, summary) = world.run(&definition).await;
+    assert_eq!((end, summary.read, summary.dead), (End::Complete, 20, 0));
+    // The last line has no line feed, and is whole.
+    let text = lines(20, 30);
+    let behind = [gzip(text.trim_end().as_bytes()), b"more\n".to_vec()].concat();
+    write("g.jsonl.gz", &behind);
+    write(
+        "h.jsonl.zst",
+        &[zstd(&lines(30, 40)), b"more\n".to_vec()].concat(),
+    );
+    let (end, summary) = world.run(&definition).await;
+    assert_eq!((end, summary.dead), (End::Complete, 2));
+    assert_eq!(world.number("SELECT count(*) FROM products"), 40);
+    let letters = dead(&definition.state_dir()).await;
+    for letter in &letters {
+        let said = "the packed file is whole, and behind it is something else, which is left out: \"more\\n\"";
+        assert_eq!(letter.error, said);
+    }
+    assert!(letters[0].origin.ends_with("g.jsonl.gz:11"), "{letters:?}");
+}
+
+#[tokio::test]
 async fn a_killed_job_reads_what_it_has_not_done() {
     let world = World::new();
     let rows = 12_000;

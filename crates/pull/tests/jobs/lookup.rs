@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use forebay_listener::Listener;
 use forebay_pull::definition::Lookup;

@@ -12,6 +12,7 @@ mod dead;
 mod definition;
 mod files;
 mod lookup;
+mod names;
 mod paging;
 mod pieces;
 #[cfg(feature = "postgres")]

@@ -188,3 +188,45 @@ async fn by_a_cursor_in_a_parameter() {
     ];
     reads(&world, &yaml, &asked, &pages).await;
 }
+
+#[tokio::test]
+async fn a_cursor_that_no_page_has_is_an_error_that_names_it() {
+    let (world, asked) = (World::new(), Arc::default());
+    let base = serve(&asked, |query| {
+        let from = number(query, "after");
+        let next = (from < 20).then(|| (from + 10).to_string());
+        let page = json!({ "results": records(from, 10), "meta": { "next": next } });
+        (page, None)
+    })
+    .await;
+    let wrong = job(
+        &base,
+        "{ type: cursor, cursor: meta.nextt, param: after }",
+        "  until: { noNext: true }",
+    );
+    for run in 1..=2 {
+        let (end, summary) = world.run(&world.define(&wrong)).await;
+        let End::Failed(Failure::Source(text)) = end else {
+            panic!("{end:?}")
+        };
+        assert!(text.contains("`meta.nextt`"), "{text}");
+        assert_eq!((summary.read, asked.paths().len()), (10, run));
+    }
+    // One page is all.
+    let one = wrong.replace("noNext: true", "noNext: true, pages: 1");
+    let (end, summary) = world.run(&world.define(&one)).await;
+    assert_eq!((end, summary.read), (End::Complete, 10));
+    // Once the path is right, all is read, and null on a last page is the end.
+    let right = wrong.replace("nextt", "next");
+    let (end, summary) = world.run(&world.define(&right)).await;
+    assert_eq!((end, summary.read), (End::Complete, 25));
+}
+
+#[tokio::test]
+async fn a_first_page_without_records_and_cursor_is_the_end() {
+    let (world, asked) = (World::new(), Arc::default());
+    let base = serve(&asked, |_| (json!({ "results": [] }), None)).await;
+    let yaml = job(&base, "{ type: cursor }", "  until: { noNext: true }");
+    let (end, summary) = world.run(&world.define(&yaml)).await;
+    assert_eq!((end, summary.read), (End::Complete, 0));
+}

@@ -70,17 +70,7 @@ impl Document {
     /// # Errors
     /// If it is not one JSON value in UTF-8, or is nested deeper than [`super::MAX_DEPTH`].
     pub fn parse(text: Bytes) -> Result<Self, JsonError> {
-        if u32::try_from(text.len()).is_err() {
-            return Err(JsonError::at(Problem::TooLarge, &[], 0));
-        }
-        if let Err(e) = std::str::from_utf8(&text) {
-            return Err(JsonError::at(Problem::Utf8, &text, e.valid_up_to()));
-        }
-        let start = if text.starts_with(b"\xEF\xBB\xBF") {
-            3
-        } else {
-            0
-        };
+        let start = start_of(&text)?;
         match Scanner::new(&text).run(start) {
             Ok(nodes) => Ok(Self { text, nodes }),
             Err(Stop(problem, offset)) => Err(JsonError::at(problem, &text, offset)),
@@ -181,6 +171,31 @@ impl Document {
         }
         out(&text[from..]);
     }
+}
+
+/// Where the value starts behind a byte order mark, if the text is UTF-8 and not too long.
+fn start_of(text: &[u8]) -> Result<usize, JsonError> {
+    if u32::try_from(text.len()).is_err() {
+        return Err(JsonError::too_large());
+    }
+    if let Err(e) = std::str::from_utf8(text) {
+        return Err(JsonError::at(Problem::Utf8, text, e.valid_up_to()));
+    }
+    let mark = text.starts_with(b"\xEF\xBB\xBF");
+    Ok(if mark { 3 } else { 0 })
+}
+
+/// Calls `take` with the place of each element of the array that `text` is, until it returns
+/// `false`: then the rest is not looked at, and the result is `false`. Of the index there is never
+/// more than that of one element.
+///
+/// # Errors
+/// If the text up to there is not a JSON array.
+pub(crate) fn elements(text: &[u8], take: impl FnMut(u32, u32) -> bool) -> Result<bool, JsonError> {
+    let start = start_of(text)?;
+    Scanner::new(text)
+        .run_elements(start, take)
+        .map_err(|Stop(problem, offset)| JsonError::at(problem, text, offset))
 }
 
 /// Length of the string that `text` starts with, quotes included; the text is well-formed.

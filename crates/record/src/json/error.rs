@@ -59,9 +59,9 @@ impl Problem {
 }
 
 impl JsonError {
-    /// The body is a batch, but what starts at `offset` is not an array.
-    pub(crate) fn not_an_array(text: &[u8], offset: usize) -> Self {
-        Self::at(Problem::NotAnArray, text, offset)
+    /// The text is longer than places in it can be.
+    pub(crate) fn too_large() -> Self {
+        Self::at(Problem::TooLarge, &[], 0)
     }
 
     /// What is wrong, without where.

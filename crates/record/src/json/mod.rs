@@ -9,6 +9,7 @@ mod error;
 mod scan;
 mod text;
 
+pub(crate) use document::elements;
 pub use document::{Document, Kind, NodeId};
 pub use error::{JsonError, Problem};
 pub use text::{unescape, write_string};

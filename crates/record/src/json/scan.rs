@@ -58,6 +58,39 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// As [`super::document::elements`].
+    pub(super) fn run_elements(
+        mut self,
+        start: usize,
+        mut take: impl FnMut(u32, u32) -> bool,
+    ) -> Result<bool, Stop> {
+        self.nodes = Vec::new();
+        self.pos = start;
+        self.skip_space();
+        match self.peek() {
+            b'[' => {}
+            _ if self.pos == self.text.len() => return Err(self.stop(Problem::Empty)),
+            _ => return Err(Stop(Problem::NotAnArray, self.pos)),
+        }
+        loop {
+            self.value()?;
+            let next = self.after_value()?;
+            if self.depth > 1 {
+                continue;
+            }
+            // The array is node 0, and the element that has ended begins at node 1.
+            if let Some(element) = self.nodes.get(1)
+                && !take(element.start, element.end)
+            {
+                return Ok(false);
+            }
+            if let Next::Done = next {
+                return Ok(true);
+            }
+            self.nodes.truncate(1);
+        }
+    }
+
     fn stop(&self, problem: Problem) -> Stop {
         if self.pos >= self.text.len() && problem != Problem::Empty {
             return Stop(Problem::End, self.text.len());

@@ -23,6 +23,7 @@ use crate::table::shape::{quote, quoted};
 
 mod cell;
 mod connect;
+mod literal;
 
 pub use connect::{CassandraConfig, CassandraTls};
 
@@ -119,6 +120,23 @@ impl CassandraKeyed {
         }
     }
 
+    /// Refuses a keyspace whose writes pass by the commit log: a crash of its nodes takes rows that
+    /// they have confirmed, and the job's position is beyond them.
+    async fn refuse_volatile(&self, table: &str) -> Result<(), TableError> {
+        let action = format!("look up table \"{table}\"");
+        let (keyspace, _) = parts(table)?;
+        let sql = "SELECT durable_writes FROM system_schema.keyspaces WHERE keyspace_name = ?";
+        let rows = self.rows(&action, sql, vec![keyspace]).await?;
+        let durable = rows.first().and_then(|row| row.columns.first()?.clone());
+        if durable == Some(CqlValue::Boolean(false)) {
+            return Err(TableError::Terminal(format!(
+                "table \"{table}\": keyspace \"{keyspace}\" has durable_writes = false: a crash of its nodes would lose rows; run ALTER KEYSPACE {} WITH durable_writes = true",
+                quote(keyspace)
+            )));
+        }
+        Ok(())
+    }
+
     async fn make(&self, shape: &Shape) -> Result<(), TableError> {
         let action = format!("make table \"{}\"", shape.table);
         let (keyspace, _) = parts(&shape.table)?;
@@ -163,6 +181,7 @@ impl KeyedTable for CassandraKeyed {
             Some(there) => as_stored(shape).fits(&there)?,
             None => self.make(shape).await?,
         }
+        self.refuse_volatile(&shape.table).await?;
         let action = format!("prepare table \"{}\"", shape.table);
         let (keyspace, table) = parts(&shape.table)?;
         let sql = "SELECT id FROM system_schema.tables WHERE keyspace_name = ? AND table_name = ?";
@@ -223,13 +242,13 @@ impl KeyedTable for CassandraKeyed {
                 _ => String::new(),
             };
             let (name, declared, part) = (next(), next(), next());
-            let Some(kind) = kind_of(&declared) else {
-                return Err(TableError::Terminal(format!(
-                    "table \"{table}\": column \"{name}\" has type {declared}, known are text, ascii, bigint, int, smallint, tinyint, double, float, boolean and timestamp"
-                )));
-            };
-            let is_key = part == "partition_key" || part == "clustering";
-            columns.push(Column { name, kind, is_key });
+            let kind = kind_of(&declared);
+            columns.push(Column {
+                name,
+                kind: kind.unwrap_or(ValueType::Text),
+                is_key: part == "partition_key" || part == "clustering",
+                foreign: kind.is_none().then_some(declared),
+            });
         }
         // The cluster keeps no order; the key first reads best.
         columns.sort_by_key(|c| !c.is_key);

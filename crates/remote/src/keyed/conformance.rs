@@ -13,6 +13,7 @@ pub fn shape(table: &str) -> Shape {
         name: name.to_owned(),
         kind,
         is_key,
+        foreign: None,
     };
     Shape {
         table: table.to_owned(),

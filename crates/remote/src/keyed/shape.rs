@@ -28,6 +28,9 @@ pub struct Column {
     pub kind: ValueType,
     /// Part of the key.
     pub is_key: bool,
+    /// Of a table that is there, the store's name of a type that is none of ours: such a column is
+    /// read as text and never written.
+    pub foreign: Option<String>,
 }
 
 /// Why a shape can't be a table.
@@ -165,6 +168,15 @@ impl Shape {
                         names.join(", ")
                     ));
                 }
+                Some(Column {
+                    foreign: Some(declared),
+                    ..
+                }) => {
+                    return refuse(format!(
+                        "has column \"{}\" of type {declared}, which Forebay reads and does not write; the definition says {}",
+                        wanted.name, wanted.kind
+                    ));
+                }
                 Some(found) if found.kind != wanted.kind => {
                     return refuse(format!(
                         "has column \"{}\" of type {}, the definition says {}",
@@ -209,6 +221,7 @@ mod tests {
             name: name.to_owned(),
             kind,
             is_key,
+            foreign: None,
         };
         Shape {
             table: "shop.products".to_owned(),
@@ -248,6 +261,12 @@ mod tests {
             said.contains("of type double, the definition says text"),
             "{said}"
         );
+        let mut there = shape(&[ID, ("name", ValueType::Text, false), extra]);
+        there.columns[2].foreign = Some("point".to_owned());
+        assert_eq!(wanted.fits(&there), Ok(()), "it is left alone");
+        there.columns[1].foreign = Some("uuid".to_owned());
+        let said = wanted.fits(&there).unwrap_err().to_string();
+        assert!(said.contains("of type uuid, which Forebay reads"), "{said}");
         let said = fits(&[
             ("id", ValueType::Integer, false),
             ("name", ValueType::Text, true),

@@ -252,6 +252,8 @@ fn describe(path: &Path, c: &Connection, table: &str) -> Result<Option<Shape>, T
         kind: kind_of(&declared),
         name,
         is_key: pk > 0,
+        // SQLite has five types, and any name for them.
+        foreign: None,
     });
     Ok(Some(Shape {
         table: table.to_owned(),

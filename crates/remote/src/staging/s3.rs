@@ -30,7 +30,7 @@ pub fn bucket(config: &S3Staging) -> Result<(Arc<dyn ObjectStore>, String), Stag
     Ok((Arc::new(store), name))
 }
 
-fn name_of(config: &S3Staging) -> String {
+pub(super) fn name_of(config: &S3Staging) -> String {
     match &config.endpoint {
         Some(endpoint) => format!("bucket \"{}\" at {endpoint}", config.bucket),
         None => format!("bucket \"{}\" in {}", config.bucket, config.region),
@@ -50,7 +50,7 @@ pub(super) fn open(config: &S3Staging) -> Result<Staging, StagingError> {
 }
 
 /// What can't work, before anything is sent.
-fn problem(config: &S3Staging) -> Option<&'static str> {
+pub(super) fn problem(config: &S3Staging) -> Option<&'static str> {
     if config.bucket.is_empty() {
         return Some("the bucket's name is empty");
     }
@@ -81,7 +81,7 @@ fn is_loopback(address: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-fn build(config: &S3Staging) -> Result<AmazonS3, object_store::Error> {
+pub(super) fn client_options(config: &S3Staging) -> Result<ClientOptions, object_store::Error> {
     // No timeout for a request as a whole: a download takes as long as the table at its other end.
     let mut client = ClientOptions::new()
         .with_timeout_disabled()
@@ -93,6 +93,11 @@ fn build(config: &S3Staging) -> Result<AmazonS3, object_store::Error> {
             client = client.with_root_certificate(certificate);
         }
     }
+    Ok(client)
+}
+
+pub(super) fn build(config: &S3Staging) -> Result<AmazonS3, object_store::Error> {
+    let client = client_options(config)?;
     let retry = RetryConfig {
         backoff: BackoffConfig::default(),
         max_retries: config.retries,

@@ -92,6 +92,27 @@ impl Table for PostgresTable {
         Ok(imported.map(|i| i.rows))
     }
 
+    async fn settled(&self, import_id: &str) -> Result<Option<u64>, TableError> {
+        let connection = self.pool.take().await?;
+        let imported = ledger::settled(&connection, import_id).await?;
+        connection.give_back();
+        Ok(imported.map(|i| i.rows))
+    }
+
+    async fn lacking(&self, imports: &[String]) -> Result<Vec<String>, TableError> {
+        let connection = self.pool.take().await?;
+        let lacking = ledger::lacking(&connection, imports).await?;
+        connection.give_back();
+        Ok(lacking)
+    }
+
+    async fn ledger(&self, after: &str, limit: u32) -> Result<Vec<String>, TableError> {
+        let connection = self.pool.take().await?;
+        let page = ledger::page(&connection, after, limit).await?;
+        connection.give_back();
+        Ok(page)
+    }
+
     async fn check(&self) -> Result<(), TableError> {
         let connection = self.pool.take().await?;
         let sql = "SELECT pg_catalog.pg_is_in_recovery() OR current_setting('transaction_read_only')::bool";

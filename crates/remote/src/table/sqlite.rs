@@ -179,6 +179,23 @@ impl Table for SqliteTable {
         .await
     }
 
+    async fn lacking(&self, imports: &[String]) -> Result<Vec<String>, TableError> {
+        self.ask(|reply| Command::Lacking {
+            imports: imports.to_vec(),
+            reply,
+        })
+        .await
+    }
+
+    async fn ledger(&self, after: &str, limit: u32) -> Result<Vec<String>, TableError> {
+        self.ask(|reply| Command::Ledger {
+            after: after.to_owned(),
+            limit,
+            reply,
+        })
+        .await
+    }
+
     async fn check(&self) -> Result<(), TableError> {
         self.ask(|reply| Command::Check { reply }).await
     }

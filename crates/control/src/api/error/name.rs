@@ -48,6 +48,10 @@ errors! {
     DeletedSourceNotFound 404 "deletedSourceNotFound" "Deleted source \"{sourceId}\" not found in the branch.";
     /// The address leads nowhere.
     EndpointNotFound 404 "endpointNotFound" "No endpoint found for path \"{path}\".";
+    /// The sink has no such file, or it is imported.
+    FileNotFound 404 "fileNotFound" "File \"{openedAt}\" that is not imported not found in the sink.";
+    /// The file may still get into its table.
+    FileNotParked 409 "fileNotParked" "File \"{openedAt}\" is not parked: only one that its table can't take can be made dead letters.";
     /// The token may not do this.
     Forbidden 403 "forbidden" "{who may}";
     /// A fault of the server.

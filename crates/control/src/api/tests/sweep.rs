@@ -86,6 +86,7 @@ impl Operation {
             ("tokenId", "123-aaaaaaaaaaaa"),
             ("taskId", "a/b"),
             ("letterId", "vol1-7"),
+            ("openedAt", "2026-01-02T03:04:05.678Z"),
         ] {
             let value = if of == name { value } else { usual };
             path = path.replace(&format!("{{{of}}}"), value);

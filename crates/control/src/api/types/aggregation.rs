@@ -7,6 +7,7 @@ use super::common::Page;
 use super::sink::Sink;
 use super::source::Source;
 use super::statistics::{Balance, File, Level, Levels};
+use super::topic::Provider;
 
 /// Some of the sources of a branch, with their sinks.
 #[derive(Debug, Serialize, ToSchema)]
@@ -44,4 +45,8 @@ pub(crate) struct Report {
     /// An extension of Forebay.
     pub(crate) balance: Balance,
     pub(crate) files: Vec<File>,
+    /// Of a topic: whether its provider takes messages, and why not. An extension of Forebay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) provider: Option<Provider>,
 }

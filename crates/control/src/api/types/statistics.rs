@@ -144,6 +144,15 @@ pub(crate) struct File {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
     retry_after: Option<Timestamp>,
+    /// True when the table can't take it: only a person can mend that. An extension of Forebay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    parked: Option<bool>,
+    /// Its table had confirmed it and its ledger does not know it any more; its rows count as lost. An
+    /// extension of Forebay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
+    lost_at: Option<Timestamp>,
     /// Of its slices that have failed and are tried again, the one that has failed most often. An
     /// extension of Forebay.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -221,6 +230,8 @@ impl From<&forebay_meta::FileStatistics> for File {
             retry_attempt: (retry.attempt > 0).then_some(retry.attempt),
             retry_reason: retry.reason.clone(),
             retry_after: retry.retry_after,
+            parked: retry.parked.then_some(true),
+            lost_at: file.lost_at,
             failed_slice: entry.failed_slice.as_ref().map(Into::into),
             statistics: FileStatistics {
                 total: level(entry.statistics.total()),

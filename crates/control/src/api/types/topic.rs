@@ -298,14 +298,25 @@ enum ProviderState {
     Paused,
 }
 
-impl Delivery {
-    pub(crate) fn new(topic: &TopicSink, counts: TopicStatistics) -> Self {
-        let (state, error, since) = match counts.state {
+impl Provider {
+    pub(crate) fn new(topic: &TopicSink, state: TopicState) -> Self {
+        let (state, error, since) = match state {
             TopicState::Idle => (ProviderState::Idle, None, None),
             TopicState::Up => (ProviderState::Up, None, None),
             TopicState::Down { error, since } => (ProviderState::Down, Some(error), Some(since)),
             TopicState::Paused => (ProviderState::Paused, None, None),
         };
+        Self {
+            name: topic.provider.clone(),
+            state,
+            error,
+            since,
+        }
+    }
+}
+
+impl Delivery {
+    pub(crate) fn new(topic: &TopicSink, counts: TopicStatistics) -> Self {
         Self {
             accepted: counts.accepted,
             delivered: counts.delivered,
@@ -319,12 +330,7 @@ impl Delivery {
                 bytes: counts.waiting_bytes,
                 oldest_at: counts.oldest_at,
             },
-            provider: Provider {
-                name: topic.provider.clone(),
-                state,
-                error,
-                since,
-            },
+            provider: Provider::new(topic, counts.state),
         }
     }
 }

@@ -31,12 +31,16 @@ pub(super) enum Refusal {
     InflatedTooLarge(ByteSize),
     HeaderTooLarge(ByteSize),
     TooManyRecords(usize),
+    /// The rows that a request becomes can't be held.
+    RowsTooLarge(ByteSize),
     Encoding(String),
     Malformed(String),
     Gone,
     SlowBody,
     /// The disk did not answer in time.
     SlowDisk,
+    /// Its turn, or its templates, took too long: nothing is on its way to the disk.
+    NotInTime,
     Busy,
     /// A quota is used up.
     Quota(Over),
@@ -47,15 +51,17 @@ impl Refusal {
         match self {
             Self::Route | Self::Source | Self::Disabled => StatusCode::NOT_FOUND,
             Self::Project(_) | Self::Malformed(_) => StatusCode::BAD_REQUEST,
-            Self::BodyTooLarge(_) | Self::InflatedTooLarge(_) | Self::TooManyRecords(_) => {
-                StatusCode::PAYLOAD_TOO_LARGE
-            }
+            Self::BodyTooLarge(_)
+            | Self::InflatedTooLarge(_)
+            | Self::TooManyRecords(_)
+            | Self::RowsTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::HeaderTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Encoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             // nginx's code for it; nobody is there to read it.
             Self::Gone => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Self::SlowDisk => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::NotInTime => StatusCode::SERVICE_UNAVAILABLE,
             Self::Quota(over) if over.cause == Cause::Disk => StatusCode::INSUFFICIENT_STORAGE,
             Self::Busy | Self::Quota(_) => StatusCode::TOO_MANY_REQUESTS,
         }
@@ -69,11 +75,13 @@ impl Refusal {
             Self::Project(_) | Self::Malformed(_) => "badRequest",
             Self::BodyTooLarge(_) | Self::InflatedTooLarge(_) => "bodyTooLarge",
             Self::TooManyRecords(_) => "tooManyRecords",
+            Self::RowsTooLarge(_) => "payloadTooLarge",
             Self::HeaderTooLarge(_) => "headerTooLarge",
             Self::Encoding(_) => "unsupportedContentEncoding",
             Self::Gone => "eof",
             Self::SlowBody => "requestTimeout",
             Self::SlowDisk => "outcomeUnknown",
+            Self::NotInTime => "notTakenInTime",
             Self::Busy => "tooManyRequests",
             Self::Quota(_) => "quotaExceeded",
         }
@@ -92,6 +100,9 @@ impl Refusal {
             Self::SlowBody => "The request's body did not arrive in time. Nothing was stored.",
             Self::SlowDisk => {
                 "The record was not confirmed in time. It may appear in the table; sent again, it may appear twice."
+            }
+            Self::NotInTime => {
+                "The request could not be worked on in time. Nothing of it was stored, send it again later."
             }
             Self::Busy => {
                 "Too much data is on its way to the disk. Nothing of this request was stored, send it again later."
@@ -113,6 +124,11 @@ impl Refusal {
             Self::TooManyRecords(max) => {
                 return format!(
                     "The batch has more than the maximum of {max} records. Nothing was stored."
+                );
+            }
+            Self::RowsTooLarge(max) => {
+                return format!(
+                    "The rows of the request are over the maximum of {max} in flight. Nothing was stored."
                 );
             }
             Self::Encoding(given) => {
@@ -144,7 +160,7 @@ impl Refusal {
         };
         let mut answer = json(status, &body);
         match self {
-            Self::Busy => set(&mut answer, header::RETRY_AFTER, RETRY_AFTER),
+            Self::Busy | Self::NotInTime => set(&mut answer, header::RETRY_AFTER, RETRY_AFTER),
             Self::Quota(over) => {
                 set(&mut answer, header::RETRY_AFTER, over.wait.seconds().into());
             }

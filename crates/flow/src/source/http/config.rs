@@ -53,8 +53,11 @@ pub struct HttpSourceConfig {
     /// Records of a batch. 1 to 1000000.
     pub max_records_per_batch: usize,
     /// Requests' bodies and rows that are not on disk yet, together. A request that would go over
-    /// it is answered 429. 1MB to 64GB.
+    /// it is answered 429. What the process takes in all: docs/reference/limits.md. 1MB to 64GB.
     pub max_bytes_in_flight: ByteSize,
+    /// Requests with large bodies that are inflated, parsed and rendered at a time; 0 is one for every
+    /// two cores. 0 to 256.
+    pub large_requests: usize,
     /// Networks of proxies whose `X-Forwarded-For` is believed, like `10.0.0.0/8`. Without any, the
     /// client is whoever has connected.
     pub trusted_proxies: Vec<Network>,
@@ -83,6 +86,7 @@ impl Default for HttpSourceConfig {
             max_header_size: ByteSize::kb(16),
             max_records_per_batch: 10_000,
             max_bytes_in_flight: ByteSize::mb(64),
+            large_requests: 0,
             trusted_proxies: Vec::new(),
             tls: None,
         }
@@ -148,12 +152,15 @@ impl HttpSourceConfig {
                 mb(64 << 10),
             ),
         ];
-        let numbers = [(
-            "maxRecordsPerBatch",
-            self.max_records_per_batch,
-            1,
-            1_000_000,
-        )];
+        let numbers = [
+            (
+                "maxRecordsPerBatch",
+                self.max_records_per_batch,
+                1,
+                1_000_000,
+            ),
+            ("largeRequests", self.large_requests, 0, 256),
+        ];
         let spans = self.spans().into_iter();
         let mut problems: Vec<_> = spans.filter_map(out_of_range).collect();
         problems.extend(self.limits().violations());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use forebay_record::body::{self, BodyMode};
-use forebay_record::{BodyFormat, Headers, InflateError, RecordContext, RequestInfo, SplitError};
+use forebay_record::{BodyFormat, Headers, RecordContext, RequestInfo};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, ORIGIN};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 use hyper::body::Incoming;
@@ -14,15 +14,17 @@ use tokio::time::{Instant, timeout_at};
 use super::answer::{self, Answer, Refusal};
 use super::body::{BodyProblem, read};
 use super::client::client_ip;
+use super::large::{BATCH_AT_ONCE, BODY_AT_ONCE, RECORDS_AT_ONCE, Sent, not_divided};
 use super::meters::Meters;
-use super::report::{self, Broken};
+use super::report;
 use super::{Deps, HttpSourceConfig};
 use crate::budget::Charge;
-use crate::dispatch::{Batch, Target};
+use crate::dispatch::{Batch, BrokenRecords, Progress, SinkResult, Target};
 use crate::quota::Seat;
 
-/// Records looked through before other requests get their turn.
-const TURN: usize = 256;
+/// What a request of HTTP/2 takes besides its headers and its body: a connection has many of them
+/// at a time.
+const STREAM_BYTES: u64 = 8 << 10;
 
 /// What all requests of a listener share.
 #[derive(Debug)]
@@ -123,6 +125,8 @@ impl Receiver {
         started: Instant,
     ) -> Result<Answer, Refusal> {
         let deadline = started + self.config.request_timeout.0;
+        let is_stream = request.version() == Version::HTTP_2;
+        let stream_bytes = is_stream.then(|| STREAM_BYTES + head_size(&request));
         let (mut head, mut body) = request.into_parts();
         let gzip = match is_gzip(&head.headers) {
             Ok(gzip) => gzip,
@@ -131,7 +135,10 @@ impl Receiver {
         let query = head.uri.query().unwrap_or_default();
         let (verbose, batch) = (has_flag(query, "verbose"), has_flag(query, "batch"));
         let mut charge = self.deps.budget.charge(0);
-        let read = self.read_body(&mut body, target, gzip, deadline, &mut charge);
+        if stream_bytes.is_some_and(|bytes| !charge.grow(bytes)) {
+            return Ok(self.refuse_body(&mut body, &Refusal::Busy).await);
+        }
+        let read = self.read_body(&mut body, target, deadline, &mut charge);
         let bytes = match read.await {
             Ok(bytes) => bytes,
             Err(refusal) => {
@@ -141,7 +148,7 @@ impl Receiver {
             }
         };
         let read = Instant::now();
-        if head.version == Version::HTTP_2 {
+        if is_stream {
             add_host(&mut head.headers, &head.uri);
         }
         let info = Arc::new(RequestInfo {
@@ -152,31 +159,63 @@ impl Receiver {
         let content_type = info.headers.map().get(CONTENT_TYPE);
         let format = BodyFormat::of(content_type.map(HeaderValue::as_bytes));
         let mode = mode(&format, batch);
-        let answer = async {
-            if mode == BodyMode::Single {
-                let record = RecordContext::with_format(info, bytes, format);
-                let (records, broken) = (vec![record], Vec::new());
-                let batch = Batch {
-                    records,
-                    broken,
-                    charge,
-                };
-                let results = self.deps.dispatcher.dispatch(target, batch).await;
-                return Ok(report::single(target, &results, verbose));
-            }
-            // Rare enough to be kept out of the usual request's memory.
-            Box::pin(self.take_batch(target, info, &bytes, mode, charge)).await
+        let mut sent = Sent {
+            bytes,
+            gzip,
+            mode,
+            format,
+            charge,
         };
-        let answer = timeout_at(deadline, answer).await;
+        if gzip && let Some(small) = self.inflate_small(&sent.bytes, target, &mut sent.charge)? {
+            (sent.bytes, sent.gzip) = (small, false);
+        }
+        let how = (deadline, verbose);
+        let at_once = match mode {
+            BodyMode::Single => BODY_AT_ONCE,
+            BodyMode::Ndjson | BodyMode::JsonArray => BATCH_AT_ONCE,
+        };
+        let answer = if sent.gzip || sent.bytes.len() > at_once {
+            // Rare enough to be kept out of the usual request's memory.
+            Box::pin(self.take_large(target, info, sent, how)).await
+        } else if mode == BodyMode::Single {
+            let record = RecordContext::with_format(info, sent.bytes, sent.format);
+            let batch = Batch {
+                records: vec![record],
+                broken: Vec::new(),
+                charge: sent.charge,
+            };
+            let results = self.store(target, batch, deadline).await;
+            results.map(|results| report::single(target, &results, verbose))
+        } else {
+            Box::pin(self.take_batch(target, info, sent, how)).await
+        };
         self.meters.acknowledged(read.elapsed());
-        answer.unwrap_or(Err(Refusal::SlowDisk))
+        answer
+    }
+
+    /// Has the records of a small request stored.
+    async fn store(
+        &self,
+        target: &Target,
+        batch: Batch,
+        deadline: Instant,
+    ) -> Result<Vec<SinkResult>, Refusal> {
+        if !self.deps.budget.has_room() {
+            return Err(Refusal::Busy);
+        }
+        let progress = Progress::default();
+        let stored = self.deps.dispatcher.dispatch(target, batch, &progress);
+        match timeout_at(deadline, stored).await {
+            Ok(results) => Ok(results),
+            Err(_) if progress.has_begun() => Err(Refusal::SlowDisk),
+            Err(_) => Err(Refusal::NotInTime),
+        }
     }
 
     async fn read_body(
         &self,
         body: &mut Incoming,
         target: &Target,
-        gzip: bool,
         deadline: Instant,
         charge: &mut Charge,
     ) -> Result<Bytes, Refusal> {
@@ -193,67 +232,37 @@ impl Receiver {
             Ok(Ok(bytes)) => bytes,
         };
         self.meters.body(bytes.len());
-        if gzip {
-            self.inflate(&bytes, charge)
-        } else {
-            Ok(bytes)
-        }
+        Ok(bytes)
     }
 
-    fn inflate(&self, bytes: &[u8], charge: &mut Charge) -> Result<Bytes, Refusal> {
-        let max = self.config.max_inflated_body_size;
-        let limit = usize::try_from(max.0).unwrap_or(usize::MAX);
-        // Deflate makes at most 1,032 bytes of one.
-        let most = (bytes.len() as u64).saturating_mul(1032).min(max.0);
-        if !charge.grow(most) {
-            return Err(Refusal::Busy);
-        }
-        match body::inflate(bytes, limit) {
-            Ok(bytes) => {
-                charge.shrink(most - bytes.len() as u64);
-                Ok(bytes)
-            }
-            Err(InflateError::TooLarge(_)) => Err(Refusal::InflatedTooLarge(max)),
-            Err(e @ InflateError::Broken(_)) => Err(Refusal::Malformed(e.to_string())),
-        }
-    }
-
+    /// Takes a batch whose body is small.
     async fn take_batch(
         &self,
         target: &Arc<Target>,
         info: Arc<RequestInfo>,
-        bytes: &Bytes,
-        mode: BodyMode,
-        charge: Charge,
+        sent: Sent,
+        how: (Instant, bool),
     ) -> Result<Answer, Refusal> {
-        let parts = match body::split(bytes, mode, self.config.max_records_per_batch) {
-            Ok(parts) => parts,
-            Err(SplitError::TooMany(max)) => return Err(Refusal::TooManyRecords(max)),
-            Err(e @ SplitError::Json(_)) => return Err(Refusal::Malformed(e.to_string())),
-        };
-        let mut records = Vec::with_capacity(parts.len());
-        let mut broken = Vec::new();
-        for (index, part) in parts.into_iter().enumerate() {
-            let record = RecordContext::of_batch(Arc::clone(&info), part);
-            if let Err(e) = record.document() {
-                broken.push(Broken {
-                    index,
-                    line: record.line(),
-                    message: format!("{e}."),
-                });
-            }
-            records.push(record);
-            if index % TURN == TURN - 1 {
-                tokio::task::yield_now().await;
-            }
+        let max = self.config.max_records_per_batch;
+        let parts = body::split(&sent.bytes, sent.mode, max);
+        let parts = parts.map_err(|e| not_divided(&e))?;
+        if parts.len() > RECORDS_AT_ONCE {
+            return self.take_large(target, info, sent, how).await;
+        }
+        let parts = parts.iter();
+        let records = parts.map(|part| RecordContext::of_batch(Arc::clone(&info), part));
+        let records: Vec<_> = records.collect();
+        let mut broken = BrokenRecords::default();
+        for (index, record) in records.iter().enumerate() {
+            broken.check(index, record);
         }
         let count = records.len();
         let batch = Batch {
             records,
-            broken: broken.iter().map(|b| b.index).collect(),
-            charge,
+            broken: broken.indices.clone(),
+            charge: sent.charge,
         };
-        let results = self.deps.dispatcher.dispatch(target, batch).await;
+        let results = self.store(target, batch, how.0).await?;
         Ok(report::batch(target, count, &broken, &results))
     }
 }

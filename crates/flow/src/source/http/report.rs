@@ -1,24 +1,14 @@
 //! What became of the records, as the client is told.
 
-use std::collections::BTreeSet;
-
 use http::StatusCode;
 use serde::Serialize;
 
 use super::answer::{self, Answer};
-use crate::dispatch::{Fate, REFUSALS_MAX, Refusal, SinkResult, Target};
+use crate::dispatch::{BrokenRecords, Fate, REFUSALS_MAX, Refusal, SinkResult, Target};
 
 /// Said with every answer of which a part is stored.
 const PARTLY_STORED: &str =
     "What is stored is not taken back. Do not send it again, it would be stored twice.";
-
-/// A record of a batch that no sink gets, because it is no record.
-#[derive(Debug)]
-pub(super) struct Broken {
-    pub(super) index: usize,
-    pub(super) line: Option<usize>,
-    pub(super) message: String,
-}
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -224,13 +214,15 @@ fn is_zero(n: &usize) -> bool {
 pub(super) fn batch(
     target: &Target,
     records: usize,
-    broken: &[Broken],
+    broken: &BrokenRecords,
     results: &[SinkResult],
 ) -> Answer {
-    let broken_status = if broken.is_empty() { 200 } else { 400 };
+    let broken_status = if broken.indices.is_empty() { 200 } else { 400 };
     let status = status_of(results).max(broken_status);
-    let mut refused: BTreeSet<usize> = broken.iter().map(|b| b.index).collect();
+    let mut refused = broken.indices.clone();
     refused.extend(results.iter().flat_map(|r| &r.refused.indices));
+    refused.sort_unstable();
+    refused.dedup();
     let failed = results.iter().any(|r| {
         [&r.fate, &r.kept.fate]
             .iter()
@@ -274,10 +266,10 @@ fn batch_message(records: usize, accepted: usize, failed: bool, no_sink: bool) -
 
 fn refused_records<'a>(
     target: &'a Target,
-    broken: &'a [Broken],
+    broken: &'a BrokenRecords,
     results: &'a [SinkResult],
 ) -> Vec<RefusedRecord<'a>> {
-    let broken = broken.iter().map(|b| RefusedRecord {
+    let broken = broken.first.iter().map(|b| RefusedRecord {
         index: b.index,
         line: b.line,
         sink_id: None,

@@ -11,6 +11,8 @@ use crate::node::Node;
 const EIO: i32 = 5;
 
 const ENOSPC: i32 = 28;
+const ENOMEM: i32 = 12;
+const EMFILE: i32 = 24;
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -102,7 +104,7 @@ impl World {
             _ => {
                 let call = *self.random.pick(&calls);
                 let after = self.random.below(6) as u64;
-                let errno = *self.random.pick(&[EIO, EIO, ENOSPC]);
+                let errno = *self.random.pick(&[EIO, EIO, ENOSPC, EMFILE, ENOMEM]);
                 self.note(&format!("{call:?} number {after} will fail with {errno}"));
                 self.disk.fail(Some(call), after, errno);
             }
@@ -111,12 +113,16 @@ impl World {
 
     fn outage(&mut self) {
         let out = self.random.percent(40);
-        let which = self.random.below(3);
+        let which = self.random.below(4);
         self.note(&format!("outage of {which}: {out}"));
         match which {
             0 => self.around.meta.set_outage(out),
             1 => self.around.staging.set_outage(out),
-            _ => self.around.table.set_outage(out),
+            2 => self.around.table.set_outage(out),
+            _ => {
+                self.has_refused |= out;
+                self.around.table.set_refuses(out);
+            }
         }
     }
 }

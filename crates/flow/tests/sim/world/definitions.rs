@@ -39,7 +39,13 @@ pub(super) async fn define(node: &Node) {
         vec![column("body", ColumnKind::Body)],
         vec![column("id", path("id")), column("v", path("v"))],
     ];
-    for (sink, columns) in SINKS.iter().zip(columns) {
+    // What is not compressed has no checksum of its own.
+    let plain = [(
+        "storage.level.local.encoding.compression.type".to_owned(),
+        "none".into(),
+    )];
+    let settings = [[].into(), plain.into()];
+    for ((sink, columns), settings) in SINKS.iter().zip(columns).zip(settings) {
         let content = SinkContent {
             name: (*sink).to_owned(),
             description: String::new(),
@@ -48,7 +54,7 @@ pub(super) async fn define(node: &Node) {
                 table: table_id(sink).parse().unwrap(),
                 mapping: Mapping { columns },
             }),
-            settings: [].into(),
+            settings,
         };
         let volumes = std::slice::from_ref(&node.volume);
         let key = sink_key(sink);

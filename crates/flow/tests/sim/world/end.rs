@@ -85,6 +85,9 @@ impl World {
         let Ok(files) = self.open_gates(node.repo.active_files(None)).await else {
             return false;
         };
+        if self.has_rolled_back && !self.is_noticed(node).await {
+            return false;
+        }
         let is_parked = |file: &&ActiveFile| {
             let slices = &file.slices;
             file.file.retry.parked || slices.iter().any(|s| s.slice.retry.parked)
@@ -96,6 +99,18 @@ impl World {
         let is_stuck = |name: &str| stuck.iter().any(|sink| name.starts_with(sink));
         slices.all(|s| s.state == SliceState::Writing || is_stuck(&s.key.to_string()))
             && streams.all(|s| s.records == 0 || is_unnamed(&s.name) || is_stuck(&s.name))
+    }
+
+    /// What the table has lost is imported again, or called lost.
+    async fn is_noticed(&self, node: &Node) -> bool {
+        for sink in SINKS {
+            let balance = self.open_gates(node.repo.balance(&sink_key(sink))).await;
+            let rows = self.around.table.rows(&table_id(sink)).len() as u64;
+            if balance.is_ok_and(|b| b.imported != rows) {
+                return false;
+            }
+        }
+        true
     }
 
     async fn check_end(&mut self, node: &Node) -> Result<(), String> {
@@ -147,7 +162,12 @@ impl World {
         if self.has_lied {
             return Ok(());
         }
-        if missing.stored > 0 {
+        let lost = if self.has_rolled_back {
+            balance.lost
+        } else {
+            0
+        };
+        if missing.stored > lost {
             return Err("acknowledged records are missing");
         }
         if balance.accepted < stored || balance.in_flight > 0 {

@@ -72,6 +72,8 @@ pub(super) struct Weather {
     pub(super) staging: usize,
     /// The disk loses what it has synced.
     pub(super) lies: bool,
+    /// The table loses what it has confirmed last, once.
+    pub(super) rolls_back: bool,
 }
 
 impl Weather {
@@ -87,9 +89,11 @@ impl Weather {
             jump: upto(1) * upto(2),
             staging: upto(1) * upto(2),
             lies: upto(9) == 0,
+            rolls_back: upto(9) == 0,
         };
         if plan.broken != Broken::Nothing {
             weather.lies = false;
+            weather.rolls_back = false;
             weather.end = weather.end.max(1);
             weather.fail = weather.fail.max(8);
         }

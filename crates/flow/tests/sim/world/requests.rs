@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use forebay_flow::dispatch::{self, Batch, SinkResult};
+use forebay_flow::dispatch::{self, Batch, Progress, SinkResult};
 use forebay_model::Clock;
 use forebay_record::headers::Headers;
 use forebay_record::{RecordContext, RequestInfo};
@@ -52,7 +52,10 @@ impl World {
         // It ends with the process, as a connection does.
         drop(tokio::spawn(async move {
             let results = match dispatcher.find(1, "s", SECRET) {
-                Some(target) => dispatcher.dispatch(&target, batch).await,
+                Some(target) => {
+                    let progress = Progress::default();
+                    dispatcher.dispatch(&target, batch, &progress).await
+                }
                 None => Vec::new(),
             };
             let now = moment.fetch_add(1, Ordering::SeqCst);

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use clap::ValueEnum;
 use forebay_buffer::Message;
+use forebay_record::line::text_of_line;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -55,19 +56,45 @@ impl<R: BufRead> Input<R> {
 
     /// The next message; `None` at the end.
     pub(super) fn next(&mut self) -> Result<Option<Incoming>, Problem> {
-        self.number += 1;
-        match self.format {
-            Format::Frames => Ok(self.frame()?.map(|payload| (None, Message::new(payload)))),
-            Format::Lines => Ok(self.line()?.map(|payload| (None, Message::new(payload)))),
-            Format::Ndjson => match self.line()? {
-                None => Ok(None),
-                Some(line) => self.json(&line).map(Some),
-            },
+        loop {
+            self.number += 1;
+            let message = match self.format {
+                Format::Frames => self.frame()?.map(Message::new),
+                Format::Lines => self.line()?.map(Message::new),
+                Format::Ndjson => match self.line()? {
+                    None => None,
+                    Some(line) => {
+                        self.check_encoding(&line)?;
+                        match line.get(text_of_line(&line)) {
+                            // A blank line says nothing, as everywhere.
+                            None | Some([]) => continue,
+                            Some(text) => return self.json(text).map(Some),
+                        }
+                    }
+                },
+            };
+            return Ok(message.map(|message| (None, message)));
         }
     }
 
     fn invalid(&self, problem: impl std::fmt::Display) -> Problem {
         Problem::Invalid(format!("message {} of the input: {problem}", self.number))
+    }
+
+    /// Of a file in another encoding no line makes sense: that is said once.
+    fn check_encoding(&self, line: &[u8]) -> Result<(), Problem> {
+        let is_wide = self.number == 1
+            && matches!(
+                line,
+                [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, ..] | [_, 0, ..]
+            );
+        if !is_wide {
+            return Ok(());
+        }
+        Err(Problem::Broken(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "it is UTF-16, which has to be UTF-8 (`iconv -f UTF-16 -t UTF-8`)",
+        )))
     }
 
     fn line(&mut self) -> Result<Option<Vec<u8>>, Problem> {
@@ -196,6 +223,21 @@ mod tests {
         assert_eq!(
             read[2],
             Err("frame 3 has 9 bytes, allowed are 8".to_owned())
+        );
+    }
+
+    #[test]
+    fn marks_and_blank_lines_of_json_are_left_out() {
+        let read = all(
+            b"\xEF\xBB\xBF{\"payload\":\"a\"}\r\n\r\n \n{\"payload\":\"b\"}\n\xEF\xBB\xBF{\"payload\":\"c\"}\n\n",
+            Format::Ndjson,
+        );
+        assert_eq!(read, ["a", "b", "c"].map(|p| Ok((None, Message::new(p)))));
+        assert_eq!(all(b"\xEF\xBB\xBF\n", Format::Ndjson), []);
+        let wide = all(b"\xff\xfe{\0}\0\n\0{\0}\0\n\0", Format::Ndjson);
+        assert!(
+            matches!(&wide[..], [Err(e)] if e.contains("UTF-16")),
+            "{wide:?}"
         );
     }
 

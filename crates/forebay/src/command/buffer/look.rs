@@ -93,11 +93,7 @@ pub(super) fn watch(watch: &Watch) -> Result<(), Failure> {
             }
             let status = read(&watch.place)?;
             if on_terminal {
-                // Home, then what is new, then nothing of what was below it.
-                terminal::data(format_args!(
-                    "\u{1b}[H{}\u{1b}[J",
-                    page(&status).replace('\n', "\u{1b}[K\n")
-                ))?;
+                terminal::repaint(&page(&status))?;
             } else {
                 terminal::line(as_json(&status)?)?;
             }

@@ -353,6 +353,16 @@ pub(super) static SETTINGS: &[Setting] = &[
         "Compressed bytes at which a slice goes to staging."
     ),
     setting!(
+        "target.import.parked.holdBack",
+        Rule::Span(Span::secs(0), Span::hours(24)),
+        false,
+        Span,
+        |s| s.import.hold_back,
+        shown,
+        |s, v| s.import.hold_back = v,
+        "How long a file that its table can't take holds back later files of its sink, if the table has a primary key; without one it holds back none."
+    ),
+    setting!(
         "target.import.trigger.count",
         Rule::Int(1, 10_000_000),
         false,

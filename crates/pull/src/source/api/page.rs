@@ -33,6 +33,8 @@ pub(super) struct Page {
     pub(super) records: Vec<Bytes>,
     /// Nothing when the page names no next one.
     pub(super) next: Option<At>,
+    /// The page has a value at the cursor's path, if only null; true where there is no such path.
+    pub(super) has_cursor: bool,
 }
 
 /// The pages of an API.
@@ -145,7 +147,15 @@ impl Pages {
             }
             Paging::Link => self.link(&url, &headers)?.map(At::Url),
         };
-        Ok(Page { records, next })
+        let has_cursor = match &self.paging {
+            Paging::Cursor { .. } => self.cursor.find(&document).is_some(),
+            Paging::Offset { .. } | Paging::Page { .. } | Paging::Link => true,
+        };
+        Ok(Page {
+            records,
+            next,
+            has_cursor,
+        })
     }
 
     fn cursor_of(&self, document: &Document) -> Result<Option<String>, String> {

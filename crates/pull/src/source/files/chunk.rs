@@ -10,15 +10,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Bytes, BytesMut};
-use flate2::bufread::MultiGzDecoder;
 use tokio::sync::mpsc;
 
 use super::buffers::Buffers;
 use super::list::{FileRef, Packing};
+use super::unpack::{Broken, Unpacked, broken};
 use crate::engine::outcome::{Progress, add};
 
 /// What is read at once.
 pub(super) const READ: usize = 128 << 10;
+/// Bytes by which the encoding of a file is known.
+const ENCODING_BYTES: usize = 4;
 /// What is kept of a line that is too long.
 pub(super) const LONG_KEPT: usize = 1024;
 
@@ -44,8 +46,10 @@ pub(super) enum Kind {
     Lines(Bytes),
     /// The beginning of a line that is too long.
     LongLine(Bytes),
-    /// The file can't be unpacked from here on.
+    /// The file can't be unpacked from here on, or has something behind what is packed.
     Damage(String),
+    /// It is no text that this source can read: which one it is.
+    Encoding(&'static str),
 }
 
 /// What is left to read of a file.
@@ -97,6 +101,10 @@ impl Job {
 }
 
 impl Segment {
+    pub(super) fn file(&self) -> &Arc<FileRef> {
+        &self.file
+    }
+
     /// Another segment of the same file comes before it.
     pub(super) fn is_joint(&self) -> bool {
         self.lines.is_none()
@@ -154,6 +162,7 @@ impl Cutter<'_> {
         let (mut reader, mut left) = self.open()?;
         // The line that the byte before is in belongs to the segment before.
         let mut seeks_line = self.segment.lines.is_none();
+        let mut is_begin = !seeks_line && self.end == 0;
         loop {
             let from = self.buffer.len();
             if self.buffer.capacity() < from + READ {
@@ -182,6 +191,17 @@ impl Cutter<'_> {
                     .min(self.buffer.len());
                 drop(self.buffer.split_to(skipped));
                 left -= skipped as u64;
+            }
+            if is_begin {
+                if read > 0 && self.buffer.len() < ENCODING_BYTES {
+                    continue;
+                }
+                is_begin = false;
+                if let Some(encoding) = encoding(&self.buffer) {
+                    self.buffer.clear();
+                    self.give(Kind::Encoding(encoding), true);
+                    return Ok(true);
+                }
             }
             if seeks_line {
                 seeks_line = self.skip_line(read == 0);
@@ -251,10 +271,15 @@ impl Cutter<'_> {
         if self.failed.load(Ordering::SeqCst) || file.packing == Packing::Plain {
             return Err(format!("{}: {error}", file.name));
         }
+        let broken = broken(error);
         // What was unpacked before is good; only a line that was cut is not.
-        if self.give_lines(self.buffer.len()) {
-            self.buffer.clear();
-            self.give(Kind::Damage(damage(error)), true);
+        let mut is_taken = self.give_lines(self.buffer.len());
+        let rest = self.buffer.split().freeze();
+        if is_taken && !rest.is_empty() && matches!(broken, Broken::Extra(_)) {
+            is_taken = self.give(Kind::Lines(rest), false);
+        }
+        if is_taken {
+            self.give(Kind::Damage(broken.to_string()), true);
         }
         Ok(true)
     }
@@ -282,12 +307,7 @@ impl Cutter<'_> {
         );
         Ok(match file.packing {
             Packing::Plain => (Box::new(raw), skip),
-            Packing::Gzip => (Box::new(MultiGzDecoder::new(raw)), skip),
-            Packing::Zstd => {
-                let decoder =
-                    zstd::Decoder::with_buffer(raw).map_err(|e| format!("{}: {e}", file.name))?;
-                (Box::new(decoder), skip)
-            }
+            packing => (Box::new(Unpacked::new(raw, packing)), skip),
         })
     }
 
@@ -379,10 +399,40 @@ impl Read for Counted {
     }
 }
 
-fn damage(error: &io::Error) -> String {
-    if error.kind() == io::ErrorKind::UnexpectedEof {
-        "the packed file ends in the middle: what comes after this line is missing".to_owned()
-    } else {
-        format!("the packed file is damaged, what comes after this line can't be read: {error}")
+/// The name of an encoding that is not UTF-8, by the beginning of a file: its mark, or NULs where
+/// JSON has none.
+fn encoding(bytes: &[u8]) -> Option<&'static str> {
+    match bytes {
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => Some("UTF-32"),
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some("UTF-16"),
+        [a, 0, 0, b, ..] if (*a == 0) != (*b == 0) => Some("UTF-32"),
+        [a, 0, b, 0, ..] | [0, a, 0, b, ..] if *a != 0 && *b != 0 => Some("UTF-16"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn encodings_are_known_by_the_beginning() {
+        for (bytes, name) in [
+            (&b"\xff\xfe{\0"[..], Some("UTF-16")),
+            (b"\xfe\xff\0{", Some("UTF-16")),
+            (b"\xff\xfe", Some("UTF-16")),
+            (b"{\0\"\0", Some("UTF-16")),
+            (b"\0{\0\"", Some("UTF-16")),
+            (b"\xff\xfe\0\0{\0\0\0", Some("UTF-32")),
+            (b"{\0\0\0", Some("UTF-32")),
+            (b"\0\0\0{", Some("UTF-32")),
+            (b"{\"a\":1}", None),
+            (b"\xef\xbb\xbf{}", None),
+            (b"{}", None),
+            (b"\0\0\0\0", None),
+            (b"", None),
+        ] {
+            assert_eq!(encoding(bytes), name, "{bytes:?}");
+        }
     }
 }

@@ -1,24 +1,27 @@
-//! Which files there are.
+//! Which files there are, and how they are opened.
 
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path as LocalPath, PathBuf};
 use std::sync::Arc;
 
-use forebay_remote::staging::{S3Staging, bucket};
-use futures::TryStreamExt;
-use glob::{MatchOptions, Pattern};
-use object_store::path::Path as ObjectPath;
-use object_store::{GetOptions, GetRange, ObjectStore};
+use forebay_remote::staging::keys::Bucket;
 use sha2::{Digest, Sha256};
 use tokio_util::io::{StreamReader, SyncIoBridge};
+use tokio_util::sync::CancellationToken;
 
-use crate::definition::{Files, S3};
+use super::local::{FileKey, Finder};
+use super::name::shown;
+use super::objects;
+use super::problems::Problems;
+use crate::definition::Files;
+use crate::engine::Variables;
 
 /// Files at most: a pattern that matches more was not meant.
-const FILES_MAX: usize = 1_000_000;
+pub(super) const FILES_MAX: usize = 1_000_000;
 /// Bytes behind a piece of an object in which its last line should end.
 const LINE_REST: u64 = 64 << 10;
 /// Bytes of a file's beginning by which it is known again.
@@ -35,7 +38,7 @@ pub(super) enum Packing {
 /// A file.
 #[derive(Clone, Debug)]
 pub(super) struct FileRef {
-    /// As people and the state know it.
+    /// As people and the state know it: another one for each file ([`shown`]).
     pub(super) name: Arc<str>,
     place: Place,
     pub(super) packing: Packing,
@@ -48,175 +51,139 @@ pub(super) struct FileRef {
 #[derive(Clone, Debug)]
 enum Place {
     Local(PathBuf),
-    Object(Arc<dyn ObjectStore>, ObjectPath),
+    Object(Arc<Bucket>, String),
 }
 
-/// All files of a definition, in the order of its patterns, each pattern's by name.
+/// The files of a definition.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    /// In the order of its patterns, each pattern's by name.
+    pub(super) files: Vec<FileRef>,
+    pub(super) problems: Problems,
+}
+
+/// Lists all files of a definition. Ends early when it is stopped, with what it has.
 ///
 /// # Errors
-/// When a folder or bucket can't be listed, or a pattern matches nothing.
+/// When a bucket can't be listed, or a pattern matches nothing.
 pub(super) async fn list(
     files: &Files,
-    variable: &(dyn Fn(&str) -> Option<String> + Send + Sync),
-) -> Result<Vec<FileRef>, String> {
-    let mut all: Vec<FileRef> = Vec::new();
-    let mut seen = HashSet::new();
+    variable: &Variables,
+    stop: &CancellationToken,
+) -> Result<Listing, String> {
+    let mut listing = Listing::default();
+    let (mut seen, mut keys) = (HashSet::new(), HashSet::new());
     for pattern in &files.paths {
-        let mut found = match pattern.strip_prefix("s3://") {
-            Some(rest) => objects(rest, &files.s3, variable).await?,
-            None => local(pattern)?,
-        };
-        if found.is_empty() {
+        let is_any;
+        if let Some(rest) = pattern.strip_prefix("s3://") {
+            let found = tokio::select! {
+                found = objects::find(rest, &files.s3, &**variable, &mut listing.problems) => found?,
+                () = stop.cancelled() => return Ok(listing),
+            };
+            is_any = found.is_any;
+            let new = found.files.into_iter();
+            let new = new.filter(|f| keys.insert(Arc::clone(&f.name)));
+            listing.files.extend(new);
+        } else {
+            // Folders are listed where blocking is allowed, and can be left while they are.
+            let task = local(
+                pattern.clone(),
+                files.folder.clone(),
+                stop.clone(),
+                listing,
+                seen,
+            );
+            let task = tokio::task::spawn_blocking(task);
+            let done = tokio::select! {
+                done = task => done,
+                () = stop.cancelled() => return Ok(Listing::default()),
+            };
+            let done = done.map_err(|e| format!("listing has ended: {e}"))?;
+            (is_any, listing, seen) = done?;
+            if stop.is_cancelled() {
+                return Ok(listing);
+            }
+        }
+        if !is_any {
             return Err(format!(
-                "no file matches {pattern} (names end with .jsonl, .jsonl.gz, .jsonl.zst, or .ndjson or .json in place of .jsonl)"
+                "no file matches {} (names end with .jsonl, .jsonl.gz, .jsonl.zst, or .ndjson or .json in place of .jsonl; hidden ones have to be named)",
+                files.place_of(pattern)
             ));
         }
-        found.sort_by(|a, b| a.name.cmp(&b.name));
-        all.extend(
-            found
-                .into_iter()
-                .filter(|f| seen.insert(Arc::clone(&f.name))),
-        );
-        if all.len() > FILES_MAX {
+        if listing.files.len() > FILES_MAX {
             return Err(format!("more than {FILES_MAX} files match {pattern}"));
         }
     }
-    Ok(all)
+    Ok(listing)
 }
 
-fn packing(name: &str) -> Option<Packing> {
-    let (stem, packing) = match name.rsplit_once('.') {
-        Some((stem, "gz")) => (stem, Packing::Gzip),
-        Some((stem, "zst")) => (stem, Packing::Zstd),
+type Listed = Result<(bool, Listing, HashSet<FileKey>), String>;
+
+fn local(
+    pattern: String,
+    folder: PathBuf,
+    stop: CancellationToken,
+    mut listing: Listing,
+    mut seen: HashSet<FileKey>,
+) -> impl FnOnce() -> Listed {
+    move || {
+        let mut finder = Finder {
+            folder: &folder,
+            problems: &mut listing.problems,
+            seen: &mut seen,
+            is_stopped: &|| stop.is_cancelled(),
+        };
+        let is_any = finder.find(&pattern, &mut listing.files)?;
+        Ok((is_any, listing, seen))
+    }
+}
+
+/// How a file of that name is packed; nothing when it is none of ours.
+pub(super) fn packing(name: &[u8]) -> Option<Packing> {
+    let (stem, packing) = match ending(name) {
+        Some((stem, b"gz")) => (stem, Packing::Gzip),
+        Some((stem, b"zst")) => (stem, Packing::Zstd),
         _ => (name, Packing::Plain),
     };
-    let kind = stem.rsplit_once('.').map(|(_, kind)| kind);
-    matches!(kind, Some("jsonl" | "ndjson" | "json")).then_some(packing)
+    let (_, kind) = ending(stem)?;
+    matches!(kind, b"jsonl" | b"ndjson" | b"json").then_some(packing)
 }
 
-fn local(pattern: &str) -> Result<Vec<FileRef>, String> {
-    let is_folder = LocalPath::new(pattern).is_dir();
-    let pattern = if is_folder {
-        format!("{}/*", pattern.trim_end_matches('/'))
-    } else {
-        pattern.to_owned()
-    };
-    let options = MatchOptions {
-        require_literal_separator: true,
-        ..MatchOptions::default()
-    };
-    let paths = glob::glob_with(&pattern, options)
-        .map_err(|e| format!("{pattern} is not a pattern: {e}"))?;
-    let mut found = Vec::new();
-    for path in paths {
-        let path = path.map_err(|e| e.to_string())?;
-        let name = path.to_string_lossy().into_owned();
-        let metadata = path.metadata().map_err(|e| format!("{name}: {e}"))?;
-        // A file that is named by itself may have any name.
-        let packing = packing(&name).or_else(|| (name == pattern).then_some(Packing::Plain));
-        if let (true, Some(packing)) = (metadata.is_file(), packing) {
-            found.push(FileRef {
-                name: name.into(),
-                place: Place::Local(path),
-                packing,
-                size: metadata.len(),
-                etag: String::new(),
-            });
-        }
-    }
-    Ok(found)
-}
-
-async fn objects(
-    rest: &str,
-    s3: &S3,
-    variable: &(dyn Fn(&str) -> Option<String> + Send + Sync),
-) -> Result<Vec<FileRef>, String> {
-    let (name, key) = rest.split_once('/').unwrap_or((rest, ""));
-    let (store, place) = bucket(&config(name, s3, variable)).map_err(|e| e.to_string())?;
-    // A prefix as it is, or a pattern whose beginning is one.
-    let is_pattern = key.contains(['*', '?', '[']);
-    let plain = key.split(['*', '?', '[']).next().unwrap_or_default();
-    let folder = match plain.rsplit_once('/') {
-        Some((folder, _)) => ObjectPath::from(folder),
-        None => ObjectPath::default(),
-    };
-    let pattern = Pattern::new(key).map_err(|e| format!("s3://{rest} is not a pattern: {e}"))?;
-    let options = MatchOptions {
-        require_literal_separator: true,
-        ..MatchOptions::default()
-    };
-    let listed: Vec<_> = store
-        .list(Some(&folder))
-        .try_collect()
-        .await
-        .map_err(|e| format!("can't list {place}: {}", words(&e)))?;
-    let matches = |key: &str| {
-        if is_pattern {
-            pattern.matches_with(key, options)
-        } else {
-            key.starts_with(plain)
-        }
-    };
-    let found = listed.into_iter().filter_map(|object| {
-        let key = object.location.as_ref().to_owned();
-        let packing = packing(&key).or_else(|| (key == plain).then_some(Packing::Plain))?;
-        matches(&key).then(|| FileRef {
-            name: format!("s3://{name}/{key}").into(),
-            place: Place::Object(Arc::clone(&store), object.location),
-            packing,
-            size: object.size,
-            etag: object.e_tag.unwrap_or_default(),
-        })
-    });
-    Ok(found.collect())
-}
-
-fn config(
-    bucket: &str,
-    s3: &S3,
-    variable: &(dyn Fn(&str) -> Option<String> + Send + Sync),
-) -> S3Staging {
-    let first = |names: &[&str]| names.iter().find_map(|n| variable(n));
-    let region = s3.region.clone();
-    let region = region.or_else(|| first(&["AWS_REGION", "AWS_DEFAULT_REGION", "AWS_S3_REGION"]));
-    let mut config = S3Staging::new(bucket, region.unwrap_or_else(|| "us-east-1".to_owned()));
-    let endpoint = s3.endpoint.clone();
-    if let Some(endpoint) = endpoint.or_else(|| first(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]))
-    {
-        config = config.at(endpoint);
-    }
-    let id = s3.access_key_id.clone();
-    config.access_key_id = id.or_else(|| variable("AWS_ACCESS_KEY_ID"));
-    let secret = s3.secret_access_key.as_ref().map(|s| s.expose().to_owned());
-    let secret = secret.or_else(|| variable("AWS_SECRET_ACCESS_KEY"));
-    config.secret_access_key = secret.map(Into::into);
-    config.session_token = variable("AWS_SESSION_TOKEN").map(Into::into);
-    config
-}
-
-/// The library's error in words that a person can act on.
-fn words(error: &object_store::Error) -> String {
-    let text = error.to_string();
-    let hint = if text.contains("NoSuchBucket") || text.contains("404") {
-        "there is no such bucket: "
-    } else if [
-        "InvalidAccessKeyId",
-        "SignatureDoesNotMatch",
-        "AccessDenied",
-        "403",
-    ]
-    .iter()
-    .any(|code| text.contains(code))
-    {
-        "the keys are not accepted: "
-    } else {
-        ""
-    };
-    format!("{hint}{text}")
+/// A name before and behind its last dot.
+fn ending(name: &[u8]) -> Option<(&[u8], &[u8])> {
+    let dot = memchr::memrchr(b'.', name)?;
+    Some((name.get(..dot)?, name.get(dot + 1..)?))
 }
 
 impl FileRef {
+    /// A file of this machine.
+    pub(super) fn local(path: PathBuf, packing: Packing, size: u64) -> Self {
+        Self {
+            name: shown(path.as_os_str().as_bytes()).into(),
+            place: Place::Local(path),
+            packing,
+            size,
+            etag: String::new(),
+        }
+    }
+
+    /// An object.
+    pub(super) fn object(
+        bucket: &Arc<Bucket>,
+        name: String,
+        key: String,
+        packing: Packing,
+        (size, etag): (u64, String),
+    ) -> Self {
+        Self {
+            name: name.into(),
+            place: Place::Object(Arc::clone(bucket), key),
+            packing,
+            size,
+            etag,
+        }
+    }
+
     /// What it is known by: of an object its version, of a local file the file and its beginning.
     /// A plain file that has grown is the same; a packed one is another.
     pub(super) fn identity(&self) -> Result<String, String> {
@@ -279,24 +246,15 @@ impl FileRef {
 
     /// A range of an object, to its end without `to`.
     fn range(&self, at: u64, to: Option<u64>) -> Result<Box<dyn Read + Send>, String> {
-        let Place::Object(store, path) = &self.place else {
+        let Place::Object(bucket, key) = &self.place else {
             return Err(format!("{} is no object", self.name));
         };
-        let to = to.filter(|to| *to < self.size);
-        let options = GetOptions {
-            range: match to {
-                Some(to) => Some(GetRange::Bounded(at..to)),
-                None => (at > 0).then_some(GetRange::Offset(at)),
-            },
-            if_match: Some(self.etag.clone()).filter(|e| !e.is_empty()),
-            ..GetOptions::default()
-        };
+        let range = Some(at)..to.filter(|to| *to < self.size);
         let runtime = tokio::runtime::Handle::current();
         let got = runtime
-            .block_on(store.get_opts(path, options))
-            .map_err(|e| format!("{}: {}", self.name, words(&e)))?;
-        let stream = got.into_stream().map_err(std::io::Error::other);
-        Ok(Box::new(SyncIoBridge::new(StreamReader::new(stream))))
+            .block_on(bucket.get(key, range, &self.etag))
+            .map_err(|e| format!("{}: {}", self.name, objects::words(&e.to_string())))?;
+        Ok(Box::new(SyncIoBridge::new(StreamReader::new(got))))
     }
 }
 

@@ -7,7 +7,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::buffers::Buffers;
-use super::chunk::{Chunk, Job, Limits, Segment};
+use super::chunk::{Chunk, Job, Kind, Limits, Segment};
+use super::list::FileRef;
 use crate::engine::outcome::Progress;
 
 /// Bytes that a reader may be ahead, where parts are not larger.
@@ -28,10 +29,13 @@ pub(super) struct Readers {
     buffers: Buffers,
     /// The byte behind the last segment of this file.
     reached: u64,
+    /// A file of which nothing more is wanted.
+    left_out: Option<Arc<FileRef>>,
 }
 
 /// A segment that is being read.
 struct Reading {
+    file: Arc<FileRef>,
     parts: mpsc::Receiver<Chunk>,
     task: JoinHandle<Result<Option<u64>, String>>,
     /// No part of it was taken yet, and it has to begin where the one before ended.
@@ -57,6 +61,7 @@ impl Readers {
             progress,
             buffers,
             reached: 0,
+            left_out: None,
         }
     }
 
@@ -70,7 +75,17 @@ impl Readers {
                 let Some(segment) = self.left.next() else {
                     break;
                 };
-                self.start(segment);
+                if !self.is_left_out(segment.file()) {
+                    self.start(segment);
+                }
+            }
+            let first = self.reading.front()?;
+            if self.is_left_out(&first.file) {
+                let Reading { parts, task, .. } = self.reading.pop_front()?;
+                // It ends when nobody takes its parts.
+                drop(parts);
+                drop(task.await);
+                continue;
             }
             let first = self.reading.front_mut()?;
             if let Some(part) = first.parts.recv().await {
@@ -79,6 +94,9 @@ impl Readers {
                         "{} has changed while it was read: run the job again",
                         part.file.name
                     )));
+                }
+                if matches!(part.kind, Kind::Encoding(_)) {
+                    self.left_out = Some(Arc::clone(&part.file));
                 }
                 return Some(Ok(part));
             }
@@ -91,6 +109,11 @@ impl Readers {
         }
     }
 
+    fn is_left_out(&self, file: &Arc<FileRef>) -> bool {
+        let left_out = self.left_out.as_ref();
+        left_out.is_some_and(|left_out| Arc::ptr_eq(left_out, file))
+    }
+
     fn start(&mut self, segment: Segment) {
         let (sender, parts) = mpsc::channel(self.ahead);
         let (limits, progress) = (self.limits, Arc::clone(&self.progress));
@@ -98,6 +121,7 @@ impl Readers {
         self.reading.push_back(Reading {
             parts,
             is_joint: segment.is_joint(),
+            file: Arc::clone(segment.file()),
             task: tokio::task::spawn_blocking(move || {
                 segment.read(limits, &progress, &buffers, &sender)
             }),

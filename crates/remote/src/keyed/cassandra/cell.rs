@@ -10,6 +10,7 @@ use scylla::serialize::value::SerializeValue;
 use scylla::serialize::writers::{CellWriter, WrittenCellProof};
 use scylla::value::{CqlTimestamp, CqlValue};
 
+use super::literal;
 use crate::keyed::{Value, ValueRef, ValueType};
 
 /// A value on its way to a column.
@@ -42,7 +43,15 @@ impl SerializeValue for Cell<'_> {
                 ValueRef::Text(text) | ValueRef::Json(text),
                 ColumnType::Native(NativeType::Ascii),
             ) if !text.is_ascii() => Err(refused()),
-            (ValueRef::Text(text) | ValueRef::Json(text), _) => text.serialize(typ, writer),
+            (
+                ValueRef::Text(text) | ValueRef::Json(text),
+                ColumnType::Native(NativeType::Ascii | NativeType::Text),
+            ) => text.serialize(typ, writer),
+            // A key of a type that is none of ours, as a lookup names it.
+            (ValueRef::Text(text) | ValueRef::Json(text), _) => {
+                let value = literal::parse(text, typ).ok_or_else(refused)?;
+                value.serialize(typ, writer)
+            }
             (ValueRef::Integer(n), ColumnType::Native(NativeType::Int)) => {
                 let n = i32::try_from(n).map_err(|_| refused())?;
                 n.serialize(typ, writer)
@@ -100,7 +109,7 @@ pub(super) fn from_cql(value: Option<CqlValue>, kind: ValueType) -> Value {
         Some(CqlValue::Float(n)) => Value::Double(n.into()),
         Some(CqlValue::Boolean(b)) => Value::Boolean(b),
         Some(CqlValue::Timestamp(t)) => Value::Timestamp(Timestamp::from_millis(t.0)),
-        Some(other) => Value::Text(format!("{other:?}")),
+        Some(other) => Value::Text(literal::text(&other)),
     }
 }
 

@@ -7,6 +7,7 @@ use scylla::client::caching_session::CachingSession;
 use scylla::client::execution_profile::ExecutionProfile;
 use scylla::client::session_builder::SessionBuilder;
 use scylla::policies::timestamp_generator::MonotonicTimestampGenerator;
+use scylla::statement::Consistency;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::table::TableError;
@@ -67,6 +68,8 @@ pub(super) async fn connect(
 ) -> Result<Arc<CachingSession>, TableError> {
     let profile = ExecutionProfile::builder()
         .request_timeout(Some(config.request_timeout))
+        // A majority of a row's copies has it when a write is confirmed, and is asked for it.
+        .consistency(Consistency::LocalQuorum)
         .build();
     let mut builder = SessionBuilder::new()
         .known_nodes(&config.nodes)

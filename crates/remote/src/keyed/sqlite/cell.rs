@@ -1,5 +1,7 @@
 //! Types and values as SQLite has them.
 
+use std::fmt::Write as _;
+
 use rusqlite::Statement;
 use rusqlite::types::{Null, ValueRef as Raw};
 
@@ -61,6 +63,29 @@ pub(super) fn from_cell(cell: Raw<'_>, kind: ValueType) -> Value {
             let text = text(t);
             text.parse().map_or(Value::Text(text), Value::Timestamp)
         }
-        (Raw::Text(t) | Raw::Blob(t), _) => Value::Text(text(t)),
+        (Raw::Text(t), _) => Value::Text(text(t)),
+        // Bytes that are no text are what SQLite's own `quote` writes.
+        (Raw::Blob(bytes), _) => match std::str::from_utf8(bytes) {
+            Ok(text) => Value::Text(text.to_owned()),
+            Err(_) => Value::Text(
+                bytes.iter().fold("X'".to_owned(), |mut out, byte| {
+                    // Writing to a String can't fail.
+                    _ = write!(out, "{byte:02X}");
+                    out
+                }) + "'",
+            ),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_that_are_no_text_are_written_out() {
+        let read = |bytes| from_cell(Raw::Blob(bytes), ValueType::Text);
+        assert_eq!(read("é".as_bytes()), Value::Text("é".to_owned()));
+        assert_eq!(read(b"a\xff\0"), Value::Text("X'61FF00'".to_owned()));
     }
 }

@@ -148,6 +148,29 @@ async fn forgotten_imports_are_gone(bench: &dyn Bench) {
         left.push(bench.table().imported(&import.id).await.unwrap());
     }
     assert_eq!(left, [None, Some(1), None]);
+    let ids: Vec<String> = imports.iter().map(|i| i.id.clone()).collect();
+    let lacking = bench.table().lacking(&ids).await.unwrap();
+    assert_eq!(lacking, [ids[0].clone(), ids[2].clone()]);
+    assert_eq!(bench.table().lacking(&[]).await, Ok(Vec::new()));
+    for (id, rows) in [(&ids[0], None), (&ids[1], Some(1))] {
+        assert_eq!(
+            bench.table().settled(id).await,
+            Ok(rows),
+            "and nothing is left"
+        );
+        assert_eq!(bench.table().settled(id).await, Ok(rows));
+    }
+    let (mut all, mut after) = (Vec::new(), String::new());
+    while let Some(last) = {
+        let page = bench.table().ledger(&after, 2).await.unwrap();
+        assert!(page.len() <= 2);
+        all.extend(page.clone());
+        page.last().cloned()
+    } {
+        after = last;
+    }
+    let known = |id: &String| all.iter().filter(|i| *i == id).count();
+    assert_eq!(ids.iter().map(known).collect::<Vec<_>>(), [0, 1, 0]);
     assert_eq!(count(bench, &table).await, 3);
 }
 

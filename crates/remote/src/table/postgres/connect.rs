@@ -1,6 +1,7 @@
 //! Connections to the server.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -12,6 +13,11 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::table::TableError;
 use crate::table::postgres::{PostgresConfig, SslMode, Text, config, error, tls};
 
+/// Within a transaction: its commit is on the server's disk when the server says so, whatever the
+/// database, the role or a pooler's session has set. `remote_apply` promises more and stays.
+pub(super) const DURABLE: &str = "SELECT pg_catalog.set_config('synchronous_commit', 'on', true)
+    WHERE pg_catalog.current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')";
+
 /// A server, and all that it takes to connect to it.
 pub(super) struct Server {
     config: tokio_postgres::Config,
@@ -21,6 +27,8 @@ pub(super) struct Server {
     statement_timeout: Duration,
     import_timeout: Duration,
     ledger_schema: String,
+    /// It was said that the server does not keep what it confirms.
+    warned: AtomicBool,
 }
 
 impl fmt::Debug for Server {
@@ -75,6 +83,7 @@ impl Server {
             statement_timeout: config.statement_timeout,
             import_timeout: config.import_timeout,
             ledger_schema: config.ledger_schema.clone(),
+            warned: AtomicBool::new(false),
         })
     }
 
@@ -111,7 +120,35 @@ impl Server {
             ledger_schema: self.ledger_schema.clone(),
         };
         connection.execute("connect", &self.session()).await?;
+        self.warn_of_volatile(&connection).await?;
         Ok(connection)
+    }
+
+    /// Says once if the server loses what it has confirmed when its machine crashes: no client can
+    /// change that.
+    async fn warn_of_volatile(&self, connection: &Connection) -> Result<(), TableError> {
+        let sql = "SELECT coalesce(pg_catalog.current_setting('fsync', true), 'on'),
+            coalesce(pg_catalog.current_setting('full_page_writes', true), 'on')";
+        let rows = connection
+            .query("read the server's settings", sql, &[])
+            .await?;
+        let Some(row) = rows.first() else {
+            return Ok(());
+        };
+        let (fsync, full_page_writes): (&str, &str) = (row.get(0), row.get(1));
+        let is_safe = fsync != "off" && full_page_writes != "off";
+        if !is_safe && !self.warned.swap(true, Ordering::Relaxed) {
+            let server = self.place.as_str();
+            tracing::warn!(
+                server,
+                fsync,
+                full_page_writes,
+                "the PostgreSQL server can lose rows that it has confirmed when its machine crashes: turn fsync and full_page_writes on"
+            );
+        } else if is_safe {
+            self.warned.store(false, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// What a session needs: a server that does not wait for a client that is gone, locks included.
@@ -121,7 +158,9 @@ impl Server {
             "SET statement_timeout = {limit}; SET lock_timeout = {limit};
              SET idle_in_transaction_session_timeout = {limit};
              SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3;
-             SET client_min_messages = warning"
+             SET client_min_messages = warning;
+             SELECT pg_catalog.set_config('synchronous_commit', 'on', false)
+             WHERE pg_catalog.current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')"
         )
     }
 }
@@ -136,6 +175,46 @@ impl Connection {
     ) -> Result<Vec<Row>, TableError> {
         let query = self.client.query_typed(sql, parameters);
         self.step(action, self.statement_timeout, query).await
+    }
+
+    /// The same, where a parameter may be none of its type: nothing then.
+    pub(super) async fn query_unless_invalid(
+        &self,
+        action: &str,
+        sql: &str,
+        parameters: &[Text<'_>],
+    ) -> Result<Option<Vec<Row>>, TableError> {
+        let query = async {
+            match self.client.query_typed(sql, parameters).await {
+                Err(e) if is_data_error(&e) => Ok(None),
+                other => other.map(Some),
+            }
+        };
+        self.step(action, self.statement_timeout, query).await
+    }
+
+    /// Runs one statement in a transaction whose commit is on disk when this returns. All of it
+    /// travels at once.
+    pub(super) async fn query_durably(
+        &self,
+        action: &str,
+        sql: &str,
+        parameters: &[Text<'_>],
+    ) -> Result<(), TableError> {
+        let begin = format!("BEGIN; {DURABLE}");
+        let all = async {
+            // A statement that fails fails the transaction, and `COMMIT` rolls that back.
+            let (begun, done, committed) = tokio::join!(
+                biased;
+                self.client.batch_execute(&begin),
+                self.client.query_typed(sql, parameters),
+                self.client.batch_execute("COMMIT"),
+            );
+            begun?;
+            done?;
+            committed
+        };
+        self.step(action, self.statement_timeout, all).await
     }
 
     /// Runs statements without parameters.
@@ -195,4 +274,10 @@ fn place(config: &tokio_postgres::Config) -> String {
         .or(config.get_user())
         .unwrap_or_default();
     format!("PostgreSQL {}/{database}", hosts.join(","))
+}
+
+/// SQLSTATE class 22: what the server was given is no value of its type.
+fn is_data_error(error: &tokio_postgres::Error) -> bool {
+    let code = error.code().map(tokio_postgres::error::SqlState::code);
+    code.is_some_and(|code| code.starts_with("22"))
 }

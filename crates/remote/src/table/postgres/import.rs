@@ -7,7 +7,7 @@ use forebay_model::failpoint::{self, Point};
 use futures::{SinkExt, StreamExt};
 use tokio_postgres::CopyInSink;
 
-use crate::table::postgres::connect::Connection;
+use crate::table::postgres::connect::{Connection, DURABLE};
 use crate::table::postgres::copy::Encoder;
 use crate::table::postgres::ledger;
 use crate::table::postgres::schema::{self, qualified};
@@ -25,7 +25,9 @@ pub(super) async fn run(
     rows: RowStream<'_>,
 ) -> Result<Imported, TableError> {
     let action = format!("import into table \"{}\"", import.table);
-    connection.execute(&action, "BEGIN").await?;
+    // What is committed is forgotten here: the commit has to be on disk.
+    let begin = format!("BEGIN; {DURABLE}");
+    connection.execute(&action, &begin).await?;
     if !ledger::claim(connection, import).await? {
         connection.execute(&action, "ROLLBACK").await?;
         return ledger::find(connection, &import.id).await?.ok_or_else(|| {

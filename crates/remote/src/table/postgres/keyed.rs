@@ -14,6 +14,7 @@ use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
 use super::connect::{Connection, Server};
 use super::pool::Pool;
+use super::schema::{VOLATILE, check_volatile};
 use super::{PostgresConfig, text};
 use crate::keyed::{Batch, Column, KeyedTable, Prepared, Row, Shape, Value, ValueRef, ValueType};
 use crate::table::TableError;
@@ -65,6 +66,7 @@ impl KeyedTable for PostgresKeyed {
             None => connection.execute(&action, &create_sql(shape)).await?,
         }
         let table = qualified(&shape.table);
+        refuse_volatile(&connection, &shape.table).await?;
         let sql = format!(
             "SELECT '{table}'::regclass::oid::int8, NOT EXISTS (SELECT 1 FROM {table}),
                     (SELECT oid::int8 FROM pg_database WHERE datname = current_database())"
@@ -102,10 +104,10 @@ impl KeyedTable for PostgresKeyed {
         let is_new = self.new_table().as_ref() == Some(&shape.table);
         if is_new {
             let inserted = connection
-                .query(&action, &insert_sql(shape), &parameters)
+                .query_durably(&action, &insert_sql(shape), &parameters)
                 .await;
             match inserted {
-                Ok(_) => {
+                Ok(()) => {
                     connection.give_back();
                     return Ok(());
                 }
@@ -115,7 +117,7 @@ impl KeyedTable for PostgresKeyed {
             }
         }
         let sql = format!("{}{}", insert_sql(shape), on_conflict(shape));
-        connection.query(&action, &sql, &parameters).await?;
+        connection.query_durably(&action, &sql, &parameters).await?;
         connection.give_back();
         Ok(())
     }
@@ -132,11 +134,16 @@ impl KeyedTable for PostgresKeyed {
         let conditions: Vec<String> = shape
             .key()
             .zip(1..)
-            .map(|(c, n)| format!("{} = ${n}", quote(&c.name)))
+            .map(|(c, n)| match &c.foreign {
+                None => format!("{} = ${n}", quote(&c.name)),
+                // The key is made one of that type, and not the column a text, which has no index.
+                Some(declared) => format!("{} = ${n}::text::{}", quote(&c.name), whole(declared)),
+            })
             .collect();
+        let columns: Vec<String> = shape.columns.iter().map(as_read).collect();
         let sql = format!(
             "SELECT {} FROM {} WHERE {}",
-            quoted(shape.columns.iter().map(|c| &c.name)),
+            columns.join(", "),
             qualified(&shape.table),
             conditions.join(" AND ")
         );
@@ -148,9 +155,11 @@ impl KeyedTable for PostgresKeyed {
             .zip(types)
             .collect();
         let connection = self.pool.take().await?;
-        let rows = connection.query(&action, &sql, &parameters).await?;
+        let rows = connection
+            .query_unless_invalid(&action, &sql, &parameters)
+            .await?;
         connection.give_back();
-        let Some(row) = rows.first() else {
+        let Some(row) = rows.as_deref().and_then(<[_]>::first) else {
             return Ok(None);
         };
         let values = (0..shape.columns.len()).map(|i| match row.try_get::<_, Option<Read>>(i) {
@@ -174,6 +183,18 @@ fn qualified(table: &str) -> String {
     parts.join(".")
 }
 
+/// Refuses a table that a crash of the server empties.
+async fn refuse_volatile(connection: &Connection, table: &str) -> Result<(), TableError> {
+    let action = format!("look up table \"{table}\"");
+    let sql = format!(
+        "SELECT {VOLATILE} FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass($1)"
+    );
+    let name = qualified(table);
+    let rows = connection.query(&action, &sql, &[text(&name)]).await?;
+    let kind = rows.first().and_then(|row| row.get::<_, Option<&str>>(0));
+    check_volatile(&table, kind)
+}
+
 async fn describe(connection: &Connection, table: &str) -> Result<Option<Shape>, TableError> {
     let action = format!("look up table \"{table}\"");
     let name = qualified(table);
@@ -190,17 +211,36 @@ async fn describe(connection: &Connection, table: &str) -> Result<Option<Shape>,
     }
     let columns = rows.iter().map(|row| {
         let (name, declared, is_key): (String, String, bool) = (row.get(0), row.get(1), row.get(2));
-        match kind_of(&declared) {
-            Some(kind) => Ok(Column { name, kind, is_key }),
-            None => Err(TableError::Terminal(format!(
-                "table \"{table}\": column \"{name}\" has type {declared}, known are text, varchar, bigint, integer, smallint, double precision, real, boolean, timestamptz, timestamp, json and jsonb"
-            ))),
+        let kind = kind_of(&declared);
+        Column {
+            name,
+            kind: kind.unwrap_or(ValueType::Text),
+            is_key,
+            foreign: kind.is_none().then_some(declared),
         }
     });
     Ok(Some(Shape {
         table: table.to_owned(),
-        columns: columns.collect::<Result<_, _>>()?,
+        columns: columns.collect(),
     }))
+}
+
+/// A column as it is read: the server has a text for every type.
+fn as_read(column: &Column) -> String {
+    let name = quote(&column.name);
+    match column.foreign {
+        None => name,
+        Some(_) => format!("{name}::text"),
+    }
+}
+
+/// The name of a type of any length: these two have length 1 without one.
+fn whole(declared: &str) -> &str {
+    match declared {
+        "character" => "bpchar",
+        "bit" => "bit varying",
+        other => other,
+    }
 }
 
 fn kind_of(declared: &str) -> Option<ValueType> {

@@ -3,6 +3,7 @@
 use tokio_postgres::types::Type;
 
 use crate::table::postgres::connect::Connection;
+use crate::table::postgres::schema::{VOLATILE, check_volatile};
 use crate::table::postgres::text;
 use crate::table::shape::quote;
 use crate::table::{Import, Imported, TableError};
@@ -13,14 +14,21 @@ fn name(connection: &Connection) -> String {
 }
 
 pub(super) async fn exists(connection: &Connection) -> Result<bool, TableError> {
-    let sql = "SELECT 1 FROM pg_catalog.pg_class c
+    let sql = format!(
+        "SELECT {VOLATILE} FROM pg_catalog.pg_class c
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-        WHERE n.nspname = $1 AND c.relname = 'imports'";
+        WHERE n.nspname = $1 AND c.relname = 'imports'"
+    );
     let schema = connection.ledger_schema.as_str();
     let rows = connection
-        .query("look up the ledger of imports", sql, &[text(&schema)])
+        .query("look up the ledger of imports", &sql, &[text(&schema)])
         .await?;
-    Ok(!rows.is_empty())
+    let Some(row) = rows.first() else {
+        return Ok(false);
+    };
+    let ledger = format!("{schema}.imports");
+    check_volatile(&ledger, row.get(0))?;
+    Ok(true)
 }
 
 /// What makes it.
@@ -63,17 +71,75 @@ pub(super) async fn find(
 /// it at once, the second waits for the first one's end: then it finds the entry, or takes its
 /// place. Says whether the entry is this transaction's.
 pub(super) async fn claim(connection: &Connection, import: &Import) -> Result<bool, TableError> {
+    insert(connection, &import.id, &import.table.to_string()).await
+}
+
+async fn insert(connection: &Connection, import: &str, table: &str) -> Result<bool, TableError> {
     let sql = format!(
         "INSERT INTO {} (import_id, table_id, rows, replaced_cells) VALUES ($1, $2, 0, 0)
          ON CONFLICT (import_id) DO NOTHING RETURNING 1",
         name(connection)
     );
-    let table = import.table.to_string();
-    let parameters = [text(&import.id), text(&table)];
+    let parameters = [text(&import), text(&table)];
     let rows = connection
         .query("write the ledger of imports", &sql, &parameters)
         .await?;
     Ok(!rows.is_empty())
+}
+
+/// What an import did, once no other transaction can still decide that: an entry that is being
+/// written is waited for.
+pub(super) async fn settled(
+    connection: &Connection,
+    import_id: &str,
+) -> Result<Option<Imported>, TableError> {
+    if !exists(connection).await? {
+        return Ok(None);
+    }
+    let action = "read the ledger of imports";
+    connection.execute(action, "BEGIN").await?;
+    insert(connection, import_id, "").await?;
+    connection.execute(action, "ROLLBACK").await?;
+    find(connection, import_id).await
+}
+
+/// Those that it does not have.
+pub(super) async fn lacking(
+    connection: &Connection,
+    imports: &[String],
+) -> Result<Vec<String>, TableError> {
+    if !exists(connection).await? {
+        return Ok(imports.to_vec());
+    }
+    let sql = format!(
+        "SELECT id FROM unnest($1) id
+         WHERE NOT EXISTS (SELECT 1 FROM {} WHERE import_id = id)",
+        name(connection)
+    );
+    let parameters = [(&imports as _, Type::TEXT_ARRAY)];
+    let action = "read the ledger of imports";
+    let rows = connection.query(action, &sql, &parameters).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+/// Ids after one of them, in the order of the database.
+pub(super) async fn page(
+    connection: &Connection,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<String>, TableError> {
+    if !exists(connection).await? {
+        return Ok(Vec::new());
+    }
+    let sql = format!(
+        "SELECT import_id FROM {} WHERE import_id > $1 ORDER BY import_id LIMIT $2",
+        name(connection)
+    );
+    let limit = i64::from(limit);
+    let parameters = [text(&after), (&limit as _, Type::INT8)];
+    let action = "read the ledger of imports";
+    let rows = connection.query(action, &sql, &parameters).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 /// Fills the counts in.

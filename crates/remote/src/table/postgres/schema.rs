@@ -17,6 +17,28 @@ const LOCK: i64 = 0x0066_6f72_6562_6179;
 /// Comment of the schemas that were made here: only those are ever deleted.
 const MARK: &str = "Made by Forebay; deleted with its last table.";
 
+/// Of a relation `c`: `UNLOGGED` or `TEMPORARY` when it, or a partition of it, is so. Null when a
+/// crash of the server leaves what was committed.
+pub(super) const VOLATILE: &str = "(SELECT CASE max(p.relpersistence::text)
+        WHEN 'u' THEN 'UNLOGGED' WHEN 't' THEN 'TEMPORARY' END
+    FROM pg_catalog.pg_class p
+    WHERE p.relpersistence <> 'p' AND (p.oid = c.oid OR c.relkind = 'p'
+        AND p.oid IN (SELECT t.relid FROM pg_catalog.pg_partition_tree(c.oid) t)))";
+
+/// Refuses a table whose rows a crash of the server takes: they are forgotten here once it has
+/// confirmed them.
+pub(super) fn check_volatile(
+    table: &dyn std::fmt::Display,
+    kind: Option<&str>,
+) -> Result<(), TableError> {
+    match kind {
+        None => Ok(()),
+        Some(kind) => Err(TableError::Terminal(format!(
+            "table \"{table}\" is {kind}: a crash of the server would empty it; run ALTER TABLE … SET LOGGED (of a partition, on the partition), or use another table"
+        ))),
+    }
+}
+
 /// `"<stage>.<bucket>"."<table>"`.
 pub(super) fn qualified(table: &TableId) -> String {
     format!("{}.{}", quote(&table.bucket_id()), quote(table.table()))
@@ -105,23 +127,26 @@ pub(super) async fn fit(
     mapping: &Mapping,
 ) -> Result<Option<Fit>, TableError> {
     // A partition key and inheritance change nothing here; a view or foreign table can't be filled.
-    let sql = "SELECT c.relkind::text, a.attname::text,
+    let sql = format!(
+        "SELECT c.relkind::text, a.attname::text,
             pg_catalog.format_type(a.atttypid, a.atttypmod),
             a.atttypid = 'pg_catalog.text'::regtype
                 OR (a.atttypid = 'pg_catalog.varchar'::regtype AND a.atttypmod = -1),
             a.attnotnull AND NOT a.atthasdef AND a.attidentity = '',
             a.attgenerated <> '' OR a.attidentity = 'a',
-            coalesce(a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]), false)
+            coalesce(a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]), false),
+            {VOLATILE}
         FROM pg_catalog.pg_class c
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
         LEFT JOIN pg_catalog.pg_attribute a
             ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
         LEFT JOIN pg_catalog.pg_index i ON i.indrelid = c.oid AND i.indisprimary
-        WHERE n.nspname = $1 AND c.relname = $2 ORDER BY a.attnum";
+        WHERE n.nspname = $1 AND c.relname = $2 ORDER BY a.attnum"
+    );
     let action = format!("look up table \"{table}\"");
     let (schema, name) = (table.bucket_id(), table.table());
     let parameters = [text(&schema), text(&name)];
-    let rows = connection.query(&action, sql, &parameters).await?;
+    let rows = connection.query(&action, &sql, &parameters).await?;
     let Some(first) = rows.first() else {
         return Ok(None);
     };
@@ -131,6 +156,7 @@ pub(super) async fn fit(
             "\"{table}\" is there, but not as a table: it can't be imported into"
         )));
     }
+    check_volatile(table, first.get(7))?;
     let columns: Vec<Column> = rows
         .iter()
         // A table without columns has one row of nulls.

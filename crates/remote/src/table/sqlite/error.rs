@@ -57,9 +57,10 @@ pub(crate) fn classify(error: &Error) -> (bool, String) {
         ErrorCode::ReadOnly | ErrorCode::PermissionDenied => {
             (false, "the file or its folder can't be written")
         }
+        // Also without a free descriptor, which passes.
         ErrorCode::CannotOpen => (
-            false,
-            "the file can't be opened: check that its folder is there and can be written",
+            true,
+            "the file can't be opened: check that its folder is there and can be written, and how many files the process may open",
         ),
         ErrorCode::ConstraintViolation => (false, "a constraint of the table refuses a row"),
         ErrorCode::TooBig => (false, "a cell or name is larger than SQLite allows"),

@@ -80,6 +80,30 @@ pub(super) fn forget(db: &mut Db<'_>, imports: &[String]) -> Result<(), TableErr
     forget(db.connection).map_err(error::at(db.context, "forget imports"))
 }
 
+/// Those that it does not have.
+pub(super) fn lacking(db: &mut Db<'_>, imports: &[String]) -> Result<Vec<String>, TableError> {
+    let mut lacking = Vec::new();
+    for import in imports {
+        if find(db, import)?.is_none() {
+            lacking.push(import.clone());
+        }
+    }
+    Ok(lacking)
+}
+
+/// Ids after one of them.
+pub(super) fn page(db: &mut Db<'_>, after: &str, limit: u32) -> Result<Vec<String>, TableError> {
+    let read = |connection: &Connection| -> rusqlite::Result<Vec<String>> {
+        let sql = "SELECT import_id FROM _forebay_imports WHERE import_id > ?1
+                   ORDER BY import_id LIMIT ?2";
+        let mut statement = connection.prepare(sql)?;
+        statement
+            .query_map(params![after, limit], |row| row.get(0))?
+            .collect()
+    };
+    read(db.connection).map_err(error::at(db.context, "read the ledger of imports"))
+}
+
 /// Takes the write lock and lets it go.
 pub(super) fn check(db: &mut Db<'_>) -> Result<(), TableError> {
     let check = |connection: &mut Connection| {

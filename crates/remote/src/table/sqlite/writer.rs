@@ -34,6 +34,15 @@ pub(super) enum Command {
         import_id: String,
         reply: Reply<Option<u64>>,
     },
+    Lacking {
+        imports: Vec<String>,
+        reply: Reply<Vec<String>>,
+    },
+    Ledger {
+        after: String,
+        limit: u32,
+        reply: Reply<Vec<String>>,
+    },
     Check {
         reply: Reply<()>,
     },
@@ -71,6 +80,16 @@ pub(super) fn run(mut database: Database, mut commands: mpsc::Receiver<Command>)
             Command::Imported { import_id, reply } => answer(reply, || {
                 let noted = database.with(|db| ledger::find(db, &import_id))?;
                 Ok(noted.map(|imported| imported.rows))
+            }),
+            Command::Lacking { imports, reply } => {
+                answer(reply, || database.with(|db| ledger::lacking(db, &imports)));
+            }
+            Command::Ledger {
+                after,
+                limit,
+                reply,
+            } => answer(reply, || {
+                database.with(|db| ledger::page(db, &after, limit))
             }),
             Command::Check { reply } => answer(reply, || database.with(ledger::check)),
         }

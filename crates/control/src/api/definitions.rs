@@ -1,0 +1,196 @@
+//! The route that checks changes of definitions together and changes nothing, so that a client can
+//! refuse a file as a whole before the first of its changes is made.
+
+use std::collections::BTreeSet;
+
+use axum::extract::State;
+use forebay_model::limits::{SINKS_MAX, SOURCES_MAX};
+use forebay_model::settings::Scope;
+use forebay_model::{SinkId, SinkKey, SourceId, SourceKey};
+use http::Method;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::answer::Answer;
+use super::body::{Json, Nothing, typed};
+use super::call::{Call, refuse_foreign, source_key};
+use super::error::{self, ApiError};
+use super::params::BranchPath;
+use super::types::definitions::{DefinitionChange, DefinitionCheck, DefinitionProblem, Verdict};
+use super::types::settings::SettingsChange;
+use super::types::sink::{SinkCreate, SinkUpdate};
+use super::types::source::{SourceCreate, SourceUpdate};
+use super::{Inner, Shared, settings, sinks, sources};
+use crate::auth::Identity;
+
+/// Checks changes of definitions together, without making them. An extension of Forebay.
+///
+/// Each change is a request to create or update a source, a sink or their settings, as it would be
+/// sent to its own address; a later one may rely on what an earlier one creates. The answer lists
+/// what would be refused. Nothing is stored.
+#[utoipa::path(
+    post, path = "/v1/branches/{branchId}/definitions/validate", tag = "source", operation_id = "ValidateDefinitions",
+    params(BranchPath), request_body = DefinitionCheck,
+    responses((status = 200, description = "What would be refused; nothing when all changes can be made.", body = Verdict))
+)]
+pub(super) async fn validate(
+    State(api): State<Shared>,
+    call: Call<BranchPath, Nothing, Json<DefinitionCheck>>,
+) -> Result<Answer<Verdict>, ApiError> {
+    let mut validator = Validator {
+        api: &api,
+        call: Caller {
+            who: &call.who,
+            branch: call.branch,
+        },
+        planned_sources: BTreeSet::new(),
+        planned_sinks: BTreeSet::new(),
+    };
+    let mut problems = Vec::new();
+    for (index, change) in call.body.0.changes.into_iter().enumerate() {
+        match validator.check(change).await {
+            Ok(()) => {}
+            // That the store can't be asked now says nothing about the definitions.
+            Err(error) if error.name.status().is_server_error() => return Err(error),
+            Err(error) => problems.push(DefinitionProblem {
+                change: index,
+                error: error.name.full_name(),
+                message: error::sentence(&error.message),
+            }),
+        }
+    }
+    Ok(Answer::ok(Verdict { problems }))
+}
+
+struct Caller<'a> {
+    who: &'a Identity,
+    branch: forebay_model::BranchKey,
+}
+
+/// Checks one change after the other and remembers what they would create.
+struct Validator<'a> {
+    api: &'a Inner,
+    call: Caller<'a>,
+    planned_sources: BTreeSet<SourceKey>,
+    planned_sinks: BTreeSet<SinkKey>,
+}
+
+impl Validator<'_> {
+    async fn check(&mut self, change: DefinitionChange) -> Result<(), ApiError> {
+        let DefinitionChange { method, path, body } = change;
+        let segments: Vec<&str> = path.split('/').collect();
+        match (method.as_str(), segments.as_slice()) {
+            ("POST", ["sources"]) => self.create_source(&body).await,
+            ("PATCH", ["sources", source]) => {
+                let _: SourceUpdate = self.body(&Method::PATCH, "/sources/{sourceId}", &body)?;
+                self.source(source).await.map(drop)
+            }
+            ("PATCH", ["sources", source, "settings"]) => {
+                let route = "/sources/{sourceId}/settings";
+                let body: SettingsChange = self.body(&Method::PATCH, route, &body)?;
+                let requested = body.settings.unwrap_or_default();
+                settings::check(Scope::Source, self.call.who, requested)?;
+                self.source(source).await.map(drop)
+            }
+            ("POST", ["sources", source, "sinks"]) => self.create_sink(source, &body).await,
+            ("PATCH", ["sources", source, "sinks", sink]) => {
+                self.update_sink(source, sink, &body).await
+            }
+            ("PATCH", ["sources", source, "sinks", sink, "settings"]) => {
+                let route = "/sources/{sourceId}/sinks/{sinkId}/settings";
+                let body: SettingsChange = self.body(&Method::PATCH, route, &body)?;
+                let requested = body.settings.unwrap_or_default();
+                settings::check(Scope::Sink, self.call.who, requested)?;
+                let key = self.sink_key(source, sink)?;
+                if !self.planned_sinks.contains(&key) {
+                    sinks::existing(self.api, &key).await?;
+                }
+                Ok(())
+            }
+            _ => Err(ApiError::bad_request(format!(
+                "{method} {path:?} is no change of a definition, allowed are POST of sources and \
+                 sources/<id>/sinks, PATCH of sources/<id>, sources/<id>/sinks/<id> and either with /settings"
+            ))),
+        }
+    }
+
+    async fn create_source(&mut self, body: &Value) -> Result<(), ApiError> {
+        let body: SourceCreate = self.body(&Method::POST, "/sources", body)?;
+        let key = sources::check_new(self.api, self.call.branch, &body).await?;
+        if !self.planned_sources.insert(key.clone()) {
+            return Err(error::source_exists(key.source.as_str()));
+        }
+        let there = self.api.repo.sources(&key.branch, "", 1).await?.total;
+        if there.saturating_add(self.planned_sources.len()) > SOURCES_MAX {
+            return Err(error::limit_reached("source count", SOURCES_MAX));
+        }
+        Ok(())
+    }
+
+    async fn create_sink(&mut self, source: &str, body: &Value) -> Result<(), ApiError> {
+        let body: SinkCreate = self.body(&Method::POST, "/sources/{sourceId}/sinks", body)?;
+        let source = self.source(source).await?;
+        let is_planned = self.planned_sources.contains(&source);
+        let new = sinks::NewSink::of(self.api, source, body).await?;
+        if !is_planned {
+            new.check_free(self.api).await?;
+        }
+        if !self.planned_sinks.insert(new.key.clone()) {
+            return Err(error::sink_exists(new.key.sink.as_str()));
+        }
+        let source = &new.key.source;
+        let there = match is_planned {
+            true => 0,
+            false => self.api.repo.sinks(source, "", 1).await?.total,
+        };
+        let planned = self.planned_sinks.iter().filter(|k| k.source == *source);
+        if there.saturating_add(planned.count()) > SINKS_MAX {
+            return Err(error::limit_reached("sink count", SINKS_MAX));
+        }
+        Ok(())
+    }
+
+    async fn update_sink(&self, source: &str, sink: &str, body: &Value) -> Result<(), ApiError> {
+        let route = "/sources/{sourceId}/sinks/{sinkId}";
+        let mut body: SinkUpdate = self.body(&Method::PATCH, route, body)?;
+        let key = self.sink_key(source, sink)?;
+        sinks::Changes::of(self.api, &key, &mut body)
+            .await
+            .map(drop)
+    }
+
+    /// The body, if the schema of that operation lets it pass.
+    fn body<T: DeserializeOwned>(
+        &self,
+        method: &Method,
+        route: &str,
+        body: &Value,
+    ) -> Result<T, ApiError> {
+        let route = format!("/v1/branches/{{branchId}}{route}");
+        let operation = self.api.operations.get(method, &route);
+        let schema = operation.and_then(|o| o.body.as_deref());
+        let schema = schema.ok_or_else(|| ApiError::internal("operation without a body"))?;
+        typed(self.api, schema, body.clone())
+    }
+
+    /// The source of a change, which is there or would be created before.
+    async fn source(&self, id: &str) -> Result<SourceKey, ApiError> {
+        let key = source_key(self.call.branch, id)?;
+        if !self.planned_sources.contains(&key) {
+            self.api.repo.source(&key).await?;
+        }
+        Ok(key)
+    }
+
+    fn sink_key(&self, source: &str, sink: &str) -> Result<SinkKey, ApiError> {
+        let key = SinkKey {
+            source: SourceKey {
+                branch: self.call.branch,
+                source: SourceId::from_raw(source),
+            },
+            sink: SinkId::from_raw(sink),
+        };
+        refuse_foreign(&key)?;
+        Ok(key)
+    }
+}

@@ -1,0 +1,108 @@
+//! Changes that are checked together.
+
+use axum::body::Body;
+use http::Method;
+use serde_json::{Value, json};
+
+use super::sample::{sink, source};
+use super::world::World;
+
+const VALIDATE: &str = "/v1/branches/default/definitions/validate";
+
+fn change(method: &str, path: &str, body: Value) -> Value {
+    json!({ "method": method, "path": path, "body": body })
+}
+
+/// Indices and messages of what would be refused.
+async fn problems(world: &World, token: &str, changes: Value) -> Vec<(u64, String)> {
+    let body = json!({ "changes": changes }).to_string();
+    let reply = world
+        .call_as(token, Method::POST, VALIDATE, body)
+        .await
+        .ok();
+    let problem = |p: &Value| {
+        let message = p["message"].as_str().unwrap().to_owned();
+        (p["change"].as_u64().unwrap(), message)
+    };
+    reply["problems"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(problem)
+        .collect()
+}
+
+#[tokio::test]
+async fn a_later_change_relies_on_an_earlier_one_and_nothing_is_stored() {
+    let world = World::new().await;
+    let settings = json!({ "settings": [{
+        "key": "storage.level.target.import.trigger.interval", "value": "1m0s",
+    }] });
+    let all = json!([
+        change("POST", "sources", source("Shop")),
+        change("PATCH", "sources/shop/settings", settings.clone()),
+        change("POST", "sources/shop/sinks", sink("Orders")),
+        change("PATCH", "sources/shop/sinks/orders/settings", settings),
+    ]);
+    assert_eq!(problems(&world, "admin", all).await, []);
+    let list = world
+        .call_as("admin", Method::GET, super::world::S, Body::empty())
+        .await
+        .ok();
+    assert_eq!(list["sources"], json!([]));
+}
+
+#[tokio::test]
+async fn everything_that_would_be_refused_is_listed() {
+    let world = World::with_sink().await;
+    let found = problems(
+        &world,
+        "admin",
+        json!([
+            change("POST", "sources", source("My source")),
+            change("POST", "sources", source("New")),
+            change("POST", "sources", source("New")),
+            change("POST", "sources/none/sinks", sink("a")),
+            change("POST", "sources/my-source/sinks", sink("My sink")),
+            change(
+                "PATCH",
+                "sources/my-source/sinks/my-sink",
+                json!({ "type": "http" })
+            ),
+            change(
+                "PATCH",
+                "sources/my-source/settings",
+                json!({ "settings": [{ "key": "a", "value": 1 }] })
+            ),
+            change("POST", "sources/new/sinks", json!({ "type": "table" })),
+            change("DELETE", "sources/my-source", json!({})),
+            change("PATCH", "sources/my-source", json!({ "name": "Another" })),
+        ]),
+    )
+    .await;
+    let indices: Vec<u64> = found.iter().map(|(index, _)| *index).collect();
+    assert_eq!(indices, [0, 2, 3, 4, 5, 6, 7, 8], "{found:?}");
+    for ((_, message), part) in found.iter().zip([
+        "already exists",
+        "already exists",
+        "\"none\" not found",
+        "already exists",
+        "the type of a sink can't be changed",
+        "key not found: \"a\"",
+        "\"name\" is missing",
+        "allowed are POST of sources",
+    ]) {
+        assert!(
+            message.to_lowercase().contains(&part.to_lowercase()),
+            "{part}: {message}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn another_project_is_told_nothing() {
+    let world = World::with_sink().await;
+    let changes = json!([change("PATCH", "sources/my-source", json!({}))]);
+    let found = problems(&world, "other", changes).await;
+    assert!(found[0].1.contains("not found"), "{found:?}");
+}

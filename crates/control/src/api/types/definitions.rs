@@ -1,0 +1,46 @@
+//! Changes of definitions that are checked together.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+/// Changes in the order in which they would be made.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = ValidateDefinitionsRequest)]
+pub(crate) struct DefinitionCheck {
+    #[schema(min_items = 1, max_items = 1000)]
+    pub(crate) changes: Vec<DefinitionChange>,
+}
+
+/// One change, as it would be sent to its own address.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(crate) struct DefinitionChange {
+    /// `POST` or `PATCH`.
+    #[schema(example = "POST")]
+    pub(crate) method: String,
+    /// The address below `/v1/branches/{branchId}/`.
+    #[schema(example = "sources/github/sinks")]
+    pub(crate) path: String,
+    /// The body of the request.
+    #[schema(value_type = Object)]
+    pub(crate) body: Value,
+}
+
+/// What would be refused.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ValidateDefinitionsResult)]
+pub(crate) struct Verdict {
+    /// Empty when all changes can be made.
+    pub(crate) problems: Vec<DefinitionProblem>,
+}
+
+/// Why a change would be refused.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DefinitionProblem {
+    /// Index of the change.
+    pub(crate) change: usize,
+    /// Name of the error that its own address would answer with.
+    #[schema(example = "stream.api.badRequest")]
+    pub(crate) error: String,
+    pub(crate) message: String,
+}

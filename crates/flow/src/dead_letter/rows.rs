@@ -1,0 +1,200 @@
+//! Rows of a file that its table can't take become dead letters.
+//!
+//! Block by block: a block of letters is on disk, then the store knows how many rows that makes. If the
+//! process dies in between, the next one finds the block in the log, as each says which rows of which
+//! file it has. So each row is one letter, whatever is killed. Until all of them are, no letter of the
+//! sink is replayed or dropped: a block that was not noted yet could be gone from the log then.
+
+use std::time::Duration;
+
+use forebay_log::Item;
+use forebay_meta::stored::letters::LetterCounts;
+use forebay_model::{Compression, File, FileKey, SinkKey};
+use forebay_record::SealedBlock;
+use forebay_record::block::decode;
+use forebay_remote::table::{RowBatch, RowStream};
+use futures::StreamExt;
+
+use super::letter::{RowsToKeep, file_of_block, write_rows};
+use super::{BLOCK_BYTES, DeadLetterError, DeadLetters};
+use crate::deliver::AttemptError;
+use crate::pipeline::{BlockToAppend, Outcome, compression, letter_stream};
+
+impl From<DeadLetterError> for AttemptError {
+    fn from(error: DeadLetterError) -> Self {
+        Self::retryable(error)
+    }
+}
+
+/// Rows that are to be a block.
+#[derive(Default)]
+struct Gathered {
+    cells: Vec<Vec<Vec<u8>>>,
+    bytes: usize,
+}
+
+impl DeadLetters {
+    pub(super) async fn refuse_while_moving(&self, sink: &SinkKey) -> Result<(), DeadLetterError> {
+        let files = self.repo.active_files(Some(sink)).await?;
+        if files.iter().any(|f| f.file.dead_rows.is_some()) {
+            return Err(forebay_meta::FileError::Conflict.into());
+        }
+        Ok(())
+    }
+
+    /// Makes all rows of a file dead letters; `rows` are those of the file in their order. Safe to
+    /// repeat.
+    pub(crate) async fn take_rows(
+        &self,
+        file: &File,
+        mut rows: RowStream<'_>,
+    ) -> Result<(), AttemptError> {
+        let _turn = self.turn.lock().await;
+        let (mut moved, mut next) = self.moved(&file.key).await?;
+        let mut to_skip = moved;
+        let mut gathered = Gathered::default();
+        while let Some(batch) = rows.next().await {
+            let batch: RowBatch = batch.map_err(AttemptError::retryable)?;
+            let cells: Vec<&[u8]> = batch.cells().collect();
+            for row in cells.chunks(batch.columns().max(1)) {
+                if to_skip > 0 {
+                    to_skip -= 1;
+                    continue;
+                }
+                gathered.bytes += row.iter().map(|c| c.len() + 8).sum::<usize>();
+                gathered
+                    .cells
+                    .push(row.iter().map(|c| c.to_vec()).collect());
+                if gathered.bytes >= BLOCK_BYTES {
+                    (moved, next) = self
+                        .keep(file, moved, std::mem::take(&mut gathered))
+                        .await?;
+                }
+            }
+        }
+        if !gathered.cells.is_empty() {
+            (moved, next) = self.keep(file, moved, gathered).await?;
+        }
+        tracing::warn!(file = %file.key, rows = moved, next, "rows that their table can't take are dead letters now");
+        let done = self.repo.file_rejected(&file.key, self.clock.now()).await;
+        done.map_err(AttemptError::retryable)
+    }
+
+    /// How many rows of the file are letters, and where further ones can be. What the log has and the
+    /// store does not know is noted.
+    async fn moved(&self, key: &FileKey) -> Result<(u64, u64), AttemptError> {
+        let file = self.repo.file(key).await.map_err(AttemptError::retryable)?;
+        let dead = file.value.dead_rows.unwrap_or_default();
+        let counts = self.counts(&key.sink);
+        let Some(from) = dead.next_letter else {
+            // Nothing was begun.
+            let progress = (0, counts.taken);
+            self.note(key, progress, counts).await?;
+            return Ok(progress);
+        };
+        let (log, name) = (self.log.clone(), letter_stream(&key.sink));
+        let (file, moved) = (key.to_string(), dead.moved);
+        let found = tokio::task::spawn_blocking(move || found(&log, &name, &file, (moved, from)));
+        let found = found.await.map_err(AttemptError::retryable)?;
+        let progress = found?;
+        if progress != (moved, from) {
+            self.note(key, progress, counts).await?;
+        }
+        Ok(progress)
+    }
+
+    async fn keep(
+        &self,
+        file: &File,
+        moved: u64,
+        gathered: Gathered,
+    ) -> Result<(u64, u64), AttemptError> {
+        let cause = file.dead_rows.as_ref().map(|d| d.cause.as_str());
+        let received = file.key.opened_at;
+        let keep = RowsToKeep {
+            file: &file.key,
+            first: moved,
+            table: &file.table,
+            cause: cause.unwrap_or_default(),
+            received,
+        };
+        let rows = gathered.cells.iter();
+        let rows = rows.map(|row| row.iter().map(Vec::as_slice).collect::<Vec<&[u8]>>());
+        let raw = write_rows(&keep, rows).map_err(AttemptError::retryable)?;
+        let codec = Compression::Gzip { level: 1 };
+        let payload = forebay_record::Encoder::new(codec).and_then(|mut e| e.encode(&raw));
+        let count = gathered.cells.len();
+        let block = BlockToAppend {
+            sealed: SealedBlock {
+                payload: payload.map_err(AttemptError::retryable)?,
+                raw_len: raw.len(),
+                records: u32::try_from(count).map_err(AttemptError::retryable)?,
+            },
+            first_at: received,
+            last_at: received.plus(Duration::ZERO),
+            compression: codec,
+        };
+        let stream = self.appender.letters(&file.key.sink);
+        let appended = stream.append(block).map_err(AttemptError::retryable)?;
+        match appended.await {
+            Outcome::Stored => {}
+            Outcome::Refused(error) => return Err(AttemptError::retryable(error)),
+            Outcome::Unknown(cause) => return Err(AttemptError::retryable(cause)),
+        }
+        let counts = self.counts(&file.key.sink);
+        let progress = (moved + count as u64, counts.taken);
+        self.note(&file.key, progress, counts).await?;
+        Ok(progress)
+    }
+
+    async fn note(
+        &self,
+        key: &FileKey,
+        progress: (u64, u64),
+        counts: LetterCounts,
+    ) -> Result<(), AttemptError> {
+        let noted = self.repo.rows_dead(key, &self.volume, progress, &counts);
+        noted.await.map_err(AttemptError::retryable)
+    }
+
+    fn counts(&self, sink: &SinkKey) -> LetterCounts {
+        let stream = self.log.find(&letter_stream(sink));
+        let stats = stream.and_then(|id| self.log.stats(id));
+        let counts = stats.map(|s| LetterCounts {
+            taken: s.next_seq,
+            lost: s.lost_records,
+        });
+        counts.unwrap_or_default()
+    }
+}
+
+/// Looks for blocks of the file's rows from a letter on. Blocks: it reads files.
+fn found(
+    log: &forebay_log::Log,
+    stream: &str,
+    file: &str,
+    (mut moved, mut next): (u64, u64),
+) -> Result<(u64, u64), DeadLetterError> {
+    let unreadable = |e: &dyn std::fmt::Display| DeadLetterError::Read(e.to_string());
+    let Some(id) = log.find(stream) else {
+        return Ok((moved, next));
+    };
+    for item in log.reader(id, next).map_err(|e| unreadable(&e))? {
+        let Item::Block(block) = item.map_err(|e| unreadable(&e))? else {
+            continue;
+        };
+        let Some(codec) = compression(block.codec) else {
+            continue;
+        };
+        let text = decode(&block.payload, codec, block.raw_len as usize);
+        let text = text.map_err(|e| unreadable(&e))?;
+        let rows = file_of_block(&text).map_err(|e| unreadable(&e))?;
+        if let Some((of, first)) = rows
+            && of == file
+        {
+            moved = moved.max(first + u64::from(block.records));
+            next = next.max(block.first_seq + u64::from(block.records));
+        }
+    }
+    Ok((moved, next))
+}

@@ -1,0 +1,159 @@
+//! Which file of a sink is next.
+//!
+//! The oldest, until it is done. One that its table can't take lets later ones go before it: at once
+//! where the order of rows does not matter, after a while where a later row replaces an earlier one
+//! (`docs/adr/1372-…`).
+
+use std::collections::{BTreeMap, HashSet};
+
+use forebay_meta::{Revised, Revision};
+use forebay_model::{File, FileKey, FileState, SinkKey, Timestamp};
+use std::sync::Arc;
+
+use crate::deliver::Due;
+
+/// The next file of each sink, if it is in staging, due, and no file of the sink is being imported.
+/// `closed` are files that are not written any more; `defined` says when a sink was last changed.
+pub(super) fn next_of_each_sink<'f>(
+    closed: impl Iterator<Item = &'f Revised<Arc<File>>>,
+    busy: &HashSet<FileKey>,
+    defined: impl Fn(&SinkKey) -> Option<Revision>,
+    now: Timestamp,
+) -> Vec<Due<FileKey>> {
+    let mut by_sink: BTreeMap<&SinkKey, Vec<&Revised<Arc<File>>>> = BTreeMap::new();
+    for file in closed {
+        by_sink.entry(&file.key.sink).or_default().push(file);
+    }
+    let busy: HashSet<&SinkKey> = busy.iter().map(|k| &k.sink).collect();
+    let mut due = Vec::new();
+    for (sink, mut files) in by_sink {
+        if busy.contains(sink) {
+            continue;
+        }
+        files.sort_by_key(|f| f.key.opened_at);
+        for file in files {
+            if is_due(file, defined(sink), now) {
+                due.push((file.key.clone(), file.revision));
+            } else if steps_aside(file, now) {
+                continue;
+            }
+            break;
+        }
+    }
+    due
+}
+
+/// A parked file is tried again as soon as its sink was changed.
+fn is_due(file: &Revised<Arc<File>>, defined: Option<Revision>, now: Timestamp) -> bool {
+    let changed = file.retry.parked && defined.is_some_and(|at| at > file.revision);
+    file.state == FileState::Importing && (changed || file.retry.is_due(now))
+}
+
+fn steps_aside(file: &File, now: Timestamp) -> bool {
+    if file.dead_rows.is_some() {
+        // It goes nowhere where order matters.
+        return true;
+    }
+    let Some(since) = file.retry.first_failed_at else {
+        return false;
+    };
+    let has_key = file.table.mapping.primary_key().next().is_some();
+    file.state == FileState::Importing
+        && file.retry.parked
+        && (!has_key || now.since(since) >= file.settings.import.hold_back.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use forebay_model::{
+        Backoff, Column, ColumnKind, Mapping, SinkSettings, TableBackend, TableSink,
+    };
+
+    fn at(s: i64) -> Timestamp {
+        Timestamp::from_millis(1_800_000_000_000 + s * 1000)
+    }
+
+    fn file(n: i64, keyed: bool, parked_at: Option<i64>) -> Revised<Arc<File>> {
+        let column = Column {
+            name: "id".to_owned(),
+            primary_key: keyed,
+            kind: ColumnKind::Body,
+        };
+        let table = TableSink {
+            backend: TableBackend::Sqlite,
+            table: "in.b.t".parse().unwrap(),
+            mapping: Mapping {
+                columns: vec![column],
+            },
+        };
+        let key = FileKey {
+            sink: "1/2/s/t".parse().unwrap(),
+            opened_at: at(n),
+        };
+        let mut file = File::open(key, table, SinkSettings::default());
+        file.state = FileState::Importing;
+        if let Some(parked_at) = parked_at {
+            let why = "too long".to_owned();
+            file.retry
+                .failed(why, true, at(parked_at), &Backoff::default(), 100);
+        }
+        let revision = Revision(10);
+        Revised {
+            value: Arc::new(file),
+            revision,
+        }
+    }
+
+    fn next(files: &[Revised<Arc<File>>], defined: u64, now: i64) -> Option<i64> {
+        let defined = |_: &SinkKey| Some(Revision(defined));
+        let due = next_of_each_sink(files.iter(), &HashSet::new(), defined, at(now));
+        assert!(due.len() <= 1);
+        let due = due.first()?;
+        files.iter().position(|f| f.key == due.0).map(|i| i as i64)
+    }
+
+    #[test]
+    fn a_parked_file_steps_aside_at_once_or_after_a_while() {
+        for (keyed, waits) in [(false, 0), (true, 600)] {
+            let files = [file(1, keyed, Some(20)), file(2, keyed, None)];
+            if waits > 0 {
+                assert_eq!(next(&files, 9, 20 + 250), None, "held back");
+            }
+            // Its own turn comes every five minutes, and it is first then.
+            assert_eq!(next(&files, 9, 20 + 301), Some(0));
+            // As if it had failed again just now, which keeps the first time.
+            let mut again = (*files[0].value).clone();
+            let (why, now) = ("too long".to_owned(), at(20 + waits));
+            again.retry.failed(why, true, now, &Backoff::default(), 100);
+            let again = Revised {
+                value: Arc::new(again),
+                revision: Revision(10),
+            };
+            assert_eq!(next(&[again, files[1].clone()], 9, 20 + waits), Some(1));
+        }
+    }
+
+    #[test]
+    fn a_changed_sink_has_its_parked_file_tried_at_once() {
+        let files = [file(1, true, Some(20)), file(2, true, None)];
+        assert_eq!(next(&files, 11, 21), Some(0));
+    }
+
+    #[test]
+    fn a_file_that_may_succeed_holds_back_later_ones() {
+        let mut first = (*file(1, false, None).value).clone();
+        first.retry.failed(
+            "no route".to_owned(),
+            false,
+            at(20),
+            &Backoff::default(),
+            100,
+        );
+        let first = Revised {
+            value: Arc::new(first),
+            revision: Revision(10),
+        };
+        assert_eq!(next(&[first, file(2, false, None)], 11, 20), None);
+    }
+}

@@ -1,0 +1,215 @@
+//! Work that takes long: few do it at a time, and whose turn is next goes round those who ask, so
+//! that one with many requests does not keep the others from theirs.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+/// Turns of one who asks up to which nobody looks for those who have left.
+const PRUNE_FROM: usize = 64;
+
+/// A bound on how many work at a time.
+#[derive(Debug)]
+pub struct Lane(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    free: usize,
+    /// Those who wait, by who they are; the first one's turn is next.
+    queues: VecDeque<(u64, VecDeque<oneshot::Sender<Turn>>)>,
+}
+
+/// The right to work, given on when it is dropped.
+#[derive(Debug)]
+pub struct Turn(Option<Arc<Lane>>);
+
+impl Lane {
+    /// A lane for so many at a time, at least one.
+    #[must_use]
+    pub fn new(width: usize) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(State {
+            free: width.max(1),
+            queues: VecDeque::new(),
+        })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing that can panic runs under the lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        let state = self.lock();
+        let all = state.queues.iter().flat_map(|(_, queue)| queue);
+        // Some have left, which is noticed when it is their turn.
+        all.filter(|waiting| !waiting.is_closed()).count()
+    }
+
+    /// Waits for a turn. Those with the same `key` get theirs in order, and different ones in turn.
+    pub async fn enter(self: &Arc<Self>, key: u64) -> Turn {
+        self.enter_at(key, false).await
+    }
+
+    /// Waits for the next turn: for one who had a turn before, and has to begin again.
+    pub async fn enter_first(self: &Arc<Self>, key: u64) -> Turn {
+        self.enter_at(key, true).await
+    }
+
+    async fn enter_at(self: &Arc<Self>, key: u64, first: bool) -> Turn {
+        loop {
+            let turn = {
+                let mut state = self.lock();
+                if state.free > 0 {
+                    state.free -= 1;
+                    return Turn(Some(Arc::clone(self)));
+                }
+                state.wait(key, first)
+            };
+            // The sender is in the queue until it is used.
+            if let Ok(turn) = turn.await {
+                return turn;
+            }
+        }
+    }
+
+    fn leave(self: &Arc<Self>) {
+        let mut state = self.lock();
+        while let Some(next) = state.next() {
+            match next.send(Turn(Some(Arc::clone(self)))) {
+                Ok(()) => return,
+                // It has left meanwhile. Its turn is still ours.
+                Err(mut turn) => turn.0 = None,
+            }
+        }
+        state.free += 1;
+    }
+}
+
+impl State {
+    fn wait(&mut self, key: u64, first: bool) -> oneshot::Receiver<Turn> {
+        let (sender, receiver) = oneshot::channel();
+        if first {
+            self.queues.push_front((key, VecDeque::from([sender])));
+            return receiver;
+        }
+        let place = self.queues.iter().position(|(k, _)| *k == key);
+        let place = place.unwrap_or_else(|| {
+            self.queues.push_back((key, VecDeque::new()));
+            self.queues.len() - 1
+        });
+        let queue = &mut self.queues[place].1;
+        // Clients that come and go while nobody gets a turn leave nothing behind.
+        if queue.len() >= PRUNE_FROM && queue.len().is_power_of_two() {
+            queue.retain(|waiting| !waiting.is_closed());
+        }
+        queue.push_back(sender);
+        receiver
+    }
+
+    fn next(&mut self) -> Option<oneshot::Sender<Turn>> {
+        let (key, mut queue) = self.queues.pop_front()?;
+        let next = queue.pop_front();
+        if !queue.is_empty() {
+            self.queues.push_back((key, queue));
+        }
+        next
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(lane) = self.0.take() {
+            lane.leave();
+        }
+    }
+}
+
+/// Calls `work` on a thread of its own. It keeps the turn until it has ended, even when nobody waits
+/// for it any longer.
+pub async fn beside<T: Send + 'static>(
+    turn: Turn,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> (Turn, T) {
+    let done = tokio::task::spawn_blocking(move || {
+        let done = work();
+        (turn, done)
+    });
+    match done.await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is ending, and with it whoever asks.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn few_work_at_a_time_and_turns_go_round() {
+        let lane = Lane::new(2);
+        let (first, second) = (lane.enter(1).await, lane.enter(1).await);
+        // Three of one, then one of another; the second of the first has left.
+        let mut waiting: Vec<_> = [1, 1, 1, 2]
+            .into_iter()
+            .map(|key| Box::pin(lane.enter(key)))
+            .collect();
+        for turn in &mut waiting {
+            assert!(turn.now_or_never().is_none());
+        }
+        assert_eq!(lane.waiting(), 4);
+        drop(waiting.remove(1));
+        let mut of_two = waiting.pop().unwrap();
+        drop(first);
+        let turn = waiting.remove(0).now_or_never().unwrap();
+        drop(second);
+        let other = of_two.as_mut().now_or_never().unwrap();
+        assert!(waiting[0].as_mut().now_or_never().is_none());
+        drop(turn);
+        let last = waiting.remove(0).now_or_never().unwrap();
+        drop((other, last));
+        // All are free again: nothing was lost with those who left.
+        let all = [lane.enter(3).now_or_never(), lane.enter(3).now_or_never()];
+        assert!(all.iter().all(Option::is_some));
+        assert!(lane.enter(3).now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn work_keeps_its_turn_when_nobody_waits_for_it() {
+        let lane = Lane::new(1);
+        let (go, wait) = std::sync::mpsc::sync_channel::<()>(1);
+        let turn = lane.enter(1).await;
+        let mut work = Box::pin(beside(turn, move || wait.recv()));
+        assert!(work.as_mut().now_or_never().is_none());
+        drop(work);
+        let mut next = Box::pin(lane.enter(2));
+        assert!(next.as_mut().now_or_never().is_none());
+        go.send(()).unwrap();
+        drop(next.await);
+    }
+
+    #[tokio::test]
+    async fn who_has_to_begin_again_is_next() {
+        let lane = Lane::new(1);
+        let turn = lane.enter(1).await;
+        let mut others: Vec<_> = (1..3).map(|key| Box::pin(lane.enter(key))).collect();
+        assert!(others.iter_mut().all(|o| o.now_or_never().is_none()));
+        let mut again = Box::pin(lane.enter_first(1));
+        assert!(again.as_mut().now_or_never().is_none());
+        drop(turn);
+        let turn = again.as_mut().now_or_never().unwrap();
+        assert!(others[0].as_mut().now_or_never().is_none());
+        drop(turn);
+        for other in others {
+            drop(other.now_or_never().unwrap());
+        }
+    }
+}

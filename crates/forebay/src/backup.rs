@@ -1,0 +1,314 @@
+//! Backups of a whole data directory, also of one that is in use, and what is made of them.
+//!
+//! A backup shows one moment: while the metadata's writer stands still, the ends of the log's
+//! segments are noted and the two databases are pinned (docs/adr/1413-…). It is a directory with the
+//! parts of a data directory, `backup.json`, and `SHA256SUMS`, which `sha256sum -c` reads as well.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use forebay_log::{Log, LogSnapshot};
+use forebay_meta::embedded::DATABASE_FILE;
+use forebay_meta::sqlite_copy::Pinned;
+use forebay_meta::{EmbeddedStore, Revision};
+use forebay_model::Timestamp;
+use serde_json::{Value, json};
+
+use crate::command::log::FOLDER as LOG_FOLDER;
+use crate::data_dir::sync_names;
+
+mod offline;
+mod restore;
+mod service;
+mod sum;
+
+pub(crate) use offline::offline;
+pub(crate) use restore::restore;
+pub(crate) use service::BackupService;
+use sum::Summing;
+
+/// Checksums of all files; what has it is a backup.
+pub(crate) const SUMS_FILE: &str = "SHA256SUMS";
+/// What the backup is.
+const ABOUT_FILE: &str = "backup.json";
+/// The embedded database of tables.
+pub(crate) const TABLES_FILE: &str = "tables.db";
+/// The server's token.
+const TOKEN_FILE: &str = "token";
+
+/// What a backup is taken of.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    pub(crate) dir: PathBuf,
+    /// The embedded database of tables, wherever it is.
+    pub(crate) tables: PathBuf,
+}
+
+/// What a backup has become.
+#[derive(Clone, Debug)]
+pub(crate) struct Done {
+    pub(crate) to: PathBuf,
+    pub(crate) files: usize,
+    pub(crate) bytes: u64,
+    pub(crate) revision: Revision,
+}
+
+impl Done {
+    pub(crate) fn json(&self) -> Value {
+        json!({"to": self.to, "files": self.files, "bytes": self.bytes, "revision": self.revision.0})
+    }
+}
+
+/// Everything at one moment.
+struct Moment {
+    revision: Revision,
+    metadata: Pinned,
+    tables: Option<Pinned>,
+    log: LogSnapshot,
+}
+
+/// Backs up a data directory that this process has open.
+///
+/// # Errors
+/// A sentence; there is no backup then.
+pub(crate) async fn online(
+    origin: Origin,
+    to: PathBuf,
+    (store, log): (Arc<EmbeddedStore>, Log),
+    now: Timestamp,
+) -> Result<Done, String> {
+    let from = origin.clone();
+    let moment = store.while_still(move |revision| -> Result<Moment, String> {
+        let pin = |path: &Path| Pinned::open(path).map_err(|e| e.to_string());
+        let metadata = pin(&from.dir.join(DATABASE_FILE))?;
+        let tables = from
+            .tables
+            .exists()
+            .then(|| pin(&from.tables))
+            .transpose()?;
+        Ok(Moment {
+            revision,
+            metadata,
+            tables,
+            log: log.snapshot(),
+        })
+    });
+    let moment = moment.await.map_err(|e| e.to_string())??;
+    let written = tokio::task::spawn_blocking(move || {
+        let target = Target::begin(&origin.dir, &to)?;
+        let revision = moment.revision;
+        write(&origin, moment, target, now).map(|(files, bytes)| Done {
+            to,
+            files,
+            bytes,
+            revision,
+        })
+    });
+    written.await.map_err(|e| e.to_string())?
+}
+
+fn write(
+    origin: &Origin,
+    moment: Moment,
+    mut target: Target,
+    now: Timestamp,
+) -> Result<(usize, u64), String> {
+    let volume = moment.log.volume_file();
+    target.folder(LOG_FOLDER)?;
+    target.bytes(&format!("{LOG_FOLDER}/{}", volume.0), &volume.1)?;
+    for segment in moment.log.segments() {
+        let mut at = 0;
+        let mut read = |buf: &mut [u8]| {
+            let n = segment.read_at(buf, at)?;
+            at += n as u64;
+            Ok(n)
+        };
+        target.copy(
+            &format!("{LOG_FOLDER}/{}", segment.name),
+            &mut read,
+            segment.len,
+        )?;
+    }
+    drop(moment.log);
+    // The larger one first, so that neither write-ahead log has to grow for both.
+    if let Some(tables) = &moment.tables {
+        target.database(TABLES_FILE, tables)?;
+    }
+    drop(moment.tables);
+    target.database(DATABASE_FILE, &moment.metadata)?;
+    drop(moment.metadata);
+    target.rest(origin)?;
+    target.finish(moment.revision, now)
+}
+
+/// The directory that a backup is written to: under another name until it is complete.
+struct Target {
+    to: PathBuf,
+    partial: PathBuf,
+    sums: String,
+    files: usize,
+    bytes: u64,
+}
+
+impl Target {
+    /// Refuses what is there already, and what lies in the data directory.
+    fn begin(data_dir: &Path, to: &Path) -> Result<Self, String> {
+        let plain = to.is_absolute() && to.components().all(|c| c != Component::ParentDir);
+        let (Some(parent), Some(name), true) = (to.parent(), to.file_name(), plain) else {
+            return Err(format!(
+                "{} can't be a backup's directory: name it by an absolute path without \"..\"",
+                to.display()
+            ));
+        };
+        let failed = |path: &Path, e: std::io::Error| format!("{}: {e}", path.display());
+        let parent = parent.canonicalize().map_err(|e| failed(parent, e))?;
+        let data = data_dir.canonicalize().map_err(|e| failed(data_dir, e))?;
+        if parent.starts_with(&data) {
+            return Err(format!(
+                "{} lies in the data directory: a backup has to be outside of it",
+                to.display()
+            ));
+        }
+        if std::fs::read_dir(to).is_ok_and(|mut d| d.next().is_some()) || to.is_file() {
+            return Err(format!("{} is there already", to.display()));
+        }
+        let mut partial = name.to_owned();
+        partial.push(".partial");
+        let partial = parent.join(partial);
+        // What a backup that was broken off has left; nobody else makes files of this name.
+        if partial.join(ABOUT_FILE).exists() {
+            std::fs::remove_dir_all(&partial).map_err(|e| failed(&partial, e))?;
+        }
+        // Or before it had written anything: only an empty one goes.
+        drop(std::fs::remove_dir(&partial));
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&partial)
+            .map_err(|e| failed(&partial, e))?;
+        let mut target = Self {
+            to: parent.join(name),
+            partial,
+            sums: String::new(),
+            files: 0,
+            bytes: 0,
+        };
+        target.bytes(ABOUT_FILE, b"{}")?;
+        // Written anew at the end.
+        (target.sums, target.files, target.bytes) = (String::new(), 0, 0);
+        Ok(target)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.partial.join(name)
+    }
+
+    fn folder(&self, name: &str) -> Result<(), String> {
+        let path = self.path(name);
+        let made = DirBuilder::new().mode(0o700).create(&path);
+        made.map_err(|e| format!("{}: {e}", path.display()))
+    }
+
+    fn bytes(&mut self, name: &str, bytes: &[u8]) -> Result<(), String> {
+        let mut rest = bytes;
+        self.copy(name, &mut |buf| rest.read(buf), bytes.len() as u64)
+    }
+
+    /// Writes a file of `len` bytes, and notes its checksum.
+    fn copy(
+        &mut self,
+        name: &str,
+        read: &mut dyn FnMut(&mut [u8]) -> std::io::Result<usize>,
+        len: u64,
+    ) -> Result<(), String> {
+        let path = self.path(name);
+        let failed = |e: std::io::Error| format!("{}: {e}", path.display());
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(failed)?;
+        let mut out = Summing::new(file);
+        let mut buffer = vec![0; 1 << 20];
+        let mut written = 0;
+        while written < len {
+            let n = read(&mut buffer).map_err(failed)?;
+            if n == 0 {
+                return Err(format!(
+                    "{name} ends after {written} of {len} bytes: the file was cut while it was read"
+                ));
+            }
+            out.write_all(buffer.get(..n).unwrap_or_default())
+                .map_err(failed)?;
+            written += n as u64;
+        }
+        let (file, sum) = out.finish();
+        file.sync_all().map_err(failed)?;
+        self.note(name, &sum, written);
+        Ok(())
+    }
+
+    fn database(&mut self, name: &str, pinned: &Pinned) -> Result<(), String> {
+        let path = self.path(name);
+        let bytes = pinned.copy_to(&path, &|| true).map_err(|e| e.to_string())?;
+        let sum = sum::of(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        self.note(name, &sum, bytes);
+        Ok(())
+    }
+
+    /// What never changes while a server runs.
+    fn rest(&mut self, origin: &Origin) -> Result<(), String> {
+        let path = origin.dir.join(TOKEN_FILE);
+        match std::fs::read(&path) {
+            Ok(bytes) => self.bytes(TOKEN_FILE, &bytes),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(format!("{}: {e}", path.display())),
+        }
+    }
+
+    fn note(&mut self, name: &str, sum: &str, bytes: u64) {
+        // As `sha256sum` writes it: it marks a file that is read as bytes by a star.
+        self.sums.push_str(&format!("{sum} *{name}\n"));
+        self.files += 1;
+        self.bytes += bytes;
+    }
+
+    /// Gives it its name, when all of it is on disk.
+    fn finish(mut self, revision: Revision, now: Timestamp) -> Result<(usize, u64), String> {
+        let about = json!({
+            "v": 1,
+            "forebay": crate::version::VERSION,
+            "takenAt": now.to_string(),
+            "revision": revision.0,
+            "files": self.files,
+            "bytes": self.bytes,
+        });
+        let about = format!("{about:#}\n");
+        self.bytes(ABOUT_FILE, about.as_bytes())?;
+        let sums = std::mem::take(&mut self.sums);
+        self.bytes(SUMS_FILE, sums.as_bytes())?;
+        let failed = |e: std::io::Error| format!("{}: {e}", self.to.display());
+        for dir in [self.path(LOG_FOLDER), self.partial.clone()] {
+            if dir.is_dir() {
+                File::open(dir).and_then(|d| d.sync_all()).map_err(failed)?;
+            }
+        }
+        // Onto an empty directory, or onto nothing.
+        std::fs::rename(&self.partial, &self.to).map_err(failed)?;
+        sync_names(&self.to).map_err(failed)?;
+        Ok((self.files, self.bytes))
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        // After success it is not there any more.
+        if self.partial.join(ABOUT_FILE).exists() {
+            drop(std::fs::remove_dir_all(&self.partial));
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Makes a data directory of a backup.
+
+use std::collections::BTreeMap;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::{ABOUT_FILE, LOG_FOLDER, SUMS_FILE, Summing};
+use crate::data_dir;
+
+/// What was restored.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Restored {
+    pub(crate) files: usize,
+    pub(crate) bytes: u64,
+}
+
+/// Checks every file of the backup and writes it into `to`, which must be empty or not there. The
+/// directory has its name only when it is complete.
+///
+/// # Errors
+/// A sentence; nothing is left then.
+pub(crate) fn restore(from: &Path, to: &Path) -> Result<Restored, String> {
+    let failed = |path: &Path| {
+        let path = path.display().to_string();
+        move |e: std::io::Error| format!("{path}: {e}")
+    };
+    let sums = from.join(SUMS_FILE);
+    let text = std::fs::read_to_string(&sums).map_err(|e| {
+        format!(
+            "{} is no complete backup: {}: {e}",
+            from.display(),
+            sums.display()
+        )
+    })?;
+    let listed = parse(&text).map_err(|e| format!("{}: {e}", sums.display()))?;
+    let found = files_of(from).map_err(failed(from))?;
+    if let Some(missing) = listed.keys().find(|name| !found.contains(name)) {
+        return Err(format!(
+            "the backup has no file {missing}, which {SUMS_FILE} lists"
+        ));
+    }
+    let unlisted = |name: &&String| *name != SUMS_FILE && !listed.contains_key(*name);
+    if let Some(more) = found.iter().find(unlisted) {
+        return Err(format!(
+            "the backup has a file {more}, which {SUMS_FILE} does not list"
+        ));
+    }
+    if std::fs::read_dir(to).is_ok_and(|mut d| d.next().is_some()) || to.is_file() {
+        return Err(format!(
+            "{} is not empty: a backup is restored into a new directory",
+            to.display()
+        ));
+    }
+    let name = to.file_name().ok_or("the data directory needs a name")?;
+    let mut partial = name.to_owned();
+    partial.push(".restoring");
+    let parent = to.parent().filter(|p| !p.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    std::fs::create_dir_all(parent).map_err(failed(parent))?;
+    let partial = parent.join(partial);
+    // What a restoring that was broken off has left.
+    if partial.join(SUMS_FILE).exists() {
+        std::fs::remove_dir_all(&partial).map_err(failed(&partial))?;
+    }
+    // Or before it had written anything: only an empty one goes.
+    drop(std::fs::remove_dir(&partial));
+    let made = fill(from, &partial, &listed, text.as_bytes());
+    let done = made.and_then(|restored| {
+        std::fs::rename(&partial, to).map_err(failed(to))?;
+        data_dir::sync_names(to).map_err(failed(to))?;
+        Ok(restored)
+    });
+    if done.is_err() && partial.join(SUMS_FILE).exists() {
+        drop(std::fs::remove_dir_all(&partial));
+    }
+    done
+}
+
+fn fill(
+    from: &Path,
+    partial: &Path,
+    listed: &BTreeMap<String, String>,
+    sums: &[u8],
+) -> Result<Restored, String> {
+    let failed = |path: &Path, e: std::io::Error| format!("{}: {e}", path.display());
+    let folder = |path: &Path| DirBuilder::new().mode(0o700).create(path);
+    folder(partial).map_err(|e| failed(partial, e))?;
+    // First, so that what is left by an end in the middle is known for what it is.
+    let mark = partial.join(SUMS_FILE);
+    std::fs::write(&mark, sums).map_err(|e| failed(&mark, e))?;
+    let log = partial.join(LOG_FOLDER);
+    folder(&log).map_err(|e| failed(&log, e))?;
+    let mut restored = Restored { files: 0, bytes: 0 };
+    for (name, sum) in listed {
+        restored.bytes += copy(&from.join(name), &partial.join(name), name, sum)?;
+        restored.files += 1;
+    }
+    let about = partial.join(ABOUT_FILE);
+    std::fs::remove_file(&about).map_err(|e| failed(&about, e))?;
+    data_dir::create(partial).map_err(|e| e.to_string())?;
+    // What happened after the backup may be in tables elsewhere: see `roles/restored.rs`.
+    data_dir::note_restored(partial).map_err(|e| failed(partial, e))?;
+    std::fs::remove_file(&mark).map_err(|e| failed(&mark, e))?;
+    for dir in [log.as_path(), partial] {
+        let synced = File::open(dir).and_then(|d| d.sync_all());
+        synced.map_err(|e| failed(dir, e))?;
+    }
+    Ok(restored)
+}
+
+fn copy(from: &Path, to: &Path, name: &str, sum: &str) -> Result<u64, String> {
+    let failed = |path: &Path| {
+        let path = path.display().to_string();
+        move |e: std::io::Error| format!("{path}: {e}")
+    };
+    let mut source = File::open(from).map_err(failed(from))?;
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(to)
+        .map_err(failed(to))?;
+    let mut out = Summing::new(file);
+    let mut buffer = vec![0; 1 << 20];
+    let mut bytes = 0;
+    loop {
+        let n = source.read(&mut buffer).map_err(failed(from))?;
+        if n == 0 {
+            break;
+        }
+        out.write_all(buffer.get(..n).unwrap_or_default())
+            .map_err(failed(to))?;
+        bytes += n as u64;
+    }
+    let (file, found) = out.finish();
+    if found != sum {
+        return Err(format!(
+            "the backup's file {name} is damaged: its SHA-256 is {found}, {SUMS_FILE} says {sum}"
+        ));
+    }
+    file.sync_all().map_err(failed(to))?;
+    Ok(bytes)
+}
+
+/// Files with their sums, by name.
+fn parse(text: &str) -> Result<BTreeMap<String, String>, String> {
+    let mut listed = BTreeMap::new();
+    for (i, line) in text.lines().enumerate() {
+        let bad = || format!("line {} can't be read", i + 1);
+        let (sum, name) = line.split_once(" *").ok_or_else(bad)?;
+        let hex = sum.len() == 64 && sum.bytes().all(|b| b.is_ascii_hexdigit());
+        let plain = |part: &str| !part.is_empty() && part != "." && part != "..";
+        let inside = name.split('/').count() <= 2 && name.split('/').all(plain);
+        if !hex || !inside || listed.insert(name.to_owned(), sum.to_owned()).is_some() {
+            return Err(bad());
+        }
+    }
+    for needed in [forebay_meta::embedded::DATABASE_FILE, ABOUT_FILE] {
+        if !listed.contains_key(needed) {
+            return Err(format!("it does not list {needed}"));
+        }
+    }
+    Ok(listed)
+}
+
+fn files_of(dir: &Path) -> std::io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    let mut folders: Vec<(PathBuf, String)> = vec![(dir.to_owned(), String::new())];
+    while let Some((folder, prefix)) = folders.pop() {
+        for entry in std::fs::read_dir(folder)? {
+            let entry = entry?;
+            let name = format!("{prefix}{}", entry.file_name().to_string_lossy());
+            if entry.file_type()?.is_dir() {
+                folders.push((entry.path(), format!("{name}/")));
+            } else {
+                names.push(name);
+            }
+        }
+    }
+    Ok(names)
+}

@@ -1,0 +1,171 @@
+//! `/backup`, beside the management API: an operator has the server back itself up.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::extract::{ConnectInfo, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use forebay_control::api::Api;
+use forebay_log::Log;
+use forebay_meta::EmbeddedStore;
+use forebay_model::Clock;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{Origin, online};
+
+/// Takes requests; the work is done by [`BackupService::run`]. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct BackupService {
+    api: Api,
+    start: mpsc::Sender<PathBuf>,
+    state: Arc<Mutex<Value>>,
+}
+
+/// What the service needs for its work.
+pub(crate) struct Worker {
+    origin: Origin,
+    store: Arc<EmbeddedStore>,
+    log: Log,
+    clock: Arc<dyn Clock>,
+    requests: mpsc::Receiver<PathBuf>,
+    state: Arc<Mutex<Value>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    /// Directory on the server's machine.
+    to: PathBuf,
+}
+
+fn set(state: &Mutex<Value>, value: Value) {
+    *state.lock().unwrap_or_else(PoisonError::into_inner) = value;
+}
+
+impl BackupService {
+    pub(crate) fn new(
+        api: Api,
+        origin: Origin,
+        (store, log): (Arc<EmbeddedStore>, Log),
+        clock: Arc<dyn Clock>,
+    ) -> (Self, Worker) {
+        let (start, requests) = mpsc::channel(1);
+        let state = Arc::new(Mutex::new(json!({"state": "none"})));
+        let worker = Worker {
+            origin,
+            store,
+            log,
+            clock,
+            requests,
+            state: Arc::clone(&state),
+        };
+        (Self { api, start, state }, worker)
+    }
+
+    pub(crate) fn router(self) -> Router {
+        Router::new()
+            .route("/backup", get(show).post(begin))
+            .with_state(self)
+    }
+
+    /// Only an operator: a backup has the records and secrets of all projects.
+    async fn admit(&self, headers: &HeaderMap, peer: SocketAddr) -> Result<(), Response> {
+        let admitted = self.api.admit_operator(headers, Some(peer.ip())).await;
+        admitted.map_err(|refused| {
+            let mut response = refuse(refused.status, &refused.message);
+            if let Some(seconds) = refused.retry_after {
+                let seconds = HeaderValue::from(seconds);
+                response.headers_mut().insert(header::RETRY_AFTER, seconds);
+            }
+            response
+        })
+    }
+
+    fn shown(&self) -> Value {
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+fn refuse(status: StatusCode, message: &str) -> Response {
+    (status, Json(json!({"message": message}))).into_response()
+}
+
+async fn show(
+    State(service): State<BackupService>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+) -> Response {
+    match service.admit(&headers, peer).await {
+        Ok(()) => Json(service.shown()).into_response(),
+        Err(refused) => refused,
+    }
+}
+
+async fn begin(
+    State(service): State<BackupService>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    body: Result<Json<Wanted>, axum::extract::rejection::JsonRejection>,
+) -> Response {
+    if let Err(refused) = service.admit(&headers, peer).await {
+        return refused;
+    }
+    let wanted = match body {
+        Ok(Json(wanted)) => wanted,
+        Err(e) => return refuse(StatusCode::BAD_REQUEST, &e.body_text()),
+    };
+    if service.shown()["state"] == "running" {
+        return refuse(StatusCode::CONFLICT, "a backup is being taken already");
+    }
+    let running = json!({"state": "running", "to": wanted.to});
+    // Before it is sent, so that whoever asks next sees this one and not the one before.
+    set(&service.state, running.clone());
+    match service.start.try_send(wanted.to) {
+        Ok(()) => (StatusCode::ACCEPTED, Json(running)).into_response(),
+        Err(_) => refuse(StatusCode::CONFLICT, "a backup is being taken already"),
+    }
+}
+
+impl Worker {
+    /// Takes the backups that are asked for, one after the other, until it is told to stop.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        loop {
+            let to = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                to = self.requests.recv() => match to {
+                    Some(to) => to,
+                    None => return,
+                },
+            };
+            set(&self.state, json!({"state": "running", "to": to}));
+            let parts = (Arc::clone(&self.store), self.log.clone());
+            let done = online(self.origin.clone(), to.clone(), parts, self.clock.now()).await;
+            match done {
+                Ok(done) => {
+                    tracing::info!(to = %to.display(), files = done.files, bytes = done.bytes, revision = done.revision.0, "a backup was taken");
+                    let mut state = done.json();
+                    state["state"] = "done".into();
+                    set(&self.state, state);
+                }
+                Err(cause) => {
+                    tracing::error!(to = %to.display(), cause, "no backup was taken");
+                    set(
+                        &self.state,
+                        json!({"state": "failed", "to": to, "cause": cause}),
+                    );
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! `forebay backup`: a copy of a whole data directory, also while a server has it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use forebay_model::Clock;
+use serde_json::json;
+
+use super::common::Server;
+use crate::api::{self, ApiClient};
+use crate::backup::{self, Origin};
+use crate::clock::SystemClock;
+use crate::config::Environment;
+use crate::failure::Failure;
+use crate::{data_dir, terminal};
+
+/// Between two looks at how far it is.
+const POLL: Duration = Duration::from_millis(200);
+/// Held by a server that runs.
+const LOCK_FILE: &str = "meta.lock";
+
+/// Copies a whole data directory: metadata, log, embedded tables, token; also while the server runs.
+///
+/// The backup shows one moment: every record that was acknowledged before the command was given is in
+/// it. A running server writes it, on its own machine, and asks for a token of an operator. Without a
+/// server the command copies the files itself. Tables in PostgreSQL and objects in S3 are not in it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  forebay backup --to /backups/monday --data-dir ./data
+  (cd /backups/monday && sha256sum -c SHA256SUMS)
+  forebay restore --from /backups/monday --data-dir ./data-of-monday")]
+pub(crate) struct Args {
+    /// Directory to make; it must not be there, or be empty. On the server's machine
+    #[arg(long, value_name = "DIR")]
+    to: PathBuf,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// Runs it.
+pub(crate) fn run(args: Args, env: Environment) -> Result<(), Failure> {
+    let to = std::path::absolute(&args.to).map_err(Failure::new)?;
+    let config = args.server.place.load(env.clone(), Vec::new())?.config;
+    let elsewhere = args.server.api.is_some() || env.get("FOREBAY_API").is_some();
+    let done = match lock(&config.data_dir)? {
+        Locked::Ours(_lock) => {
+            let origin = Origin {
+                dir: config.data_dir.clone(),
+                tables: config.table.resolve_sqlite(&config.data_dir).path,
+            };
+            let done = backup::offline(&origin, &to, SystemClock.now()).map_err(Failure::new)?;
+            done.json()
+        }
+        Locked::Missing if !elsewhere => {
+            return Err(Failure::new(format_args!(
+                "{} is no data directory of a server",
+                config.data_dir.display()
+            ))
+            .hint("name it with --data-dir, or a server with --api"));
+        }
+        Locked::Missing | Locked::ByServer => api::block_on(by_server(&args.server, env, &to))?,
+    };
+    if args.json {
+        return terminal::line(done);
+    }
+    terminal::line(format_args!(
+        "{} files, {} bytes in {}",
+        done["files"],
+        done["bytes"],
+        to.display()
+    ))
+}
+
+enum Locked {
+    /// Held as long as this lives.
+    Ours(std::fs::File),
+    ByServer,
+    Missing,
+}
+
+fn lock(dir: &Path) -> Result<Locked, Failure> {
+    use rustix::fs::{FlockOperation, flock};
+    let path = dir.join(LOCK_FILE);
+    let failed = |e: std::io::Error| Failure::new(format_args!("{}: {e}", path.display()));
+    let file = match std::fs::File::open(&path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Locked::Missing),
+        Err(e) => return Err(failed(e)),
+    };
+    data_dir::look(dir, None)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Locked::Ours(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(Locked::ByServer),
+        Err(e) => Err(failed(e.into())),
+    }
+}
+
+async fn by_server(
+    server: &Server,
+    env: Environment,
+    to: &Path,
+) -> Result<serde_json::Value, Failure> {
+    let api = ApiClient::new(server, env)?;
+    let wanted = json!({ "to": to });
+    api.call(reqwest::Method::POST, "/backup", Some(&wanted))
+        .await?;
+    loop {
+        tokio::time::sleep(POLL).await;
+        let state = api.get("/backup").await?;
+        if state["to"] != json!(to) {
+            return Err(Failure::new("another backup was begun meanwhile"));
+        }
+        match state["state"].as_str() {
+            Some("running") => {}
+            Some("done") => return Ok(state),
+            _ => {
+                let cause = state["cause"]
+                    .as_str()
+                    .unwrap_or("the server was restarted");
+                return Err(Failure::new(format_args!("no backup was taken: {cause}")));
+            }
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! `forebay restore`: a data directory of a backup, or the metadata of one of its copies.
+
+use std::path::{Path, PathBuf};
+
+use forebay_meta::embedded::{copies, put_copy_in_place};
+use forebay_model::{Clock, Timestamp};
+
+use super::common::Place;
+use crate::clock::SystemClock;
+use crate::config::Environment;
+use crate::failure::Failure;
+use crate::{backup, data_dir, terminal};
+
+/// Makes a new data directory of a backup, or puts a copy of the metadata in place.
+///
+/// Every file of a backup is checked against its checksum. The server must not run; never run the
+/// old and the restored one at the same time.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  forebay restore --from /backups/monday --data-dir ./data-of-monday
+  forebay restore --metadata newest --data-dir ./data")]
+#[group(id = "what", required = true, multiple = false, args = ["from", "metadata"])]
+pub(crate) struct Args {
+    /// A backup; the data directory must not be there, or be empty
+    #[arg(long, value_name = "DIR")]
+    from: Option<PathBuf>,
+    /// A copy of the metadata (`meta-copies` in the data directory): `newest`, or its file. What it
+    /// replaces is kept
+    #[arg(long, value_name = "COPY")]
+    metadata: Option<String>,
+    #[command(flatten)]
+    place: Place,
+}
+
+/// Runs it.
+pub(crate) fn run(args: &Args, env: Environment) -> Result<(), Failure> {
+    let config = args.place.load(env, Vec::new())?.config;
+    let dir = config.data_dir.as_path();
+    if let Some(from) = &args.from {
+        let done = backup::restore(from, dir).map_err(Failure::new)?;
+        return terminal::line(format_args!(
+            "{} files, {} bytes in {}",
+            done.files,
+            done.bytes,
+            dir.display()
+        ));
+    }
+    let folder = config.metadata.copies_folder(dir);
+    let copy = chosen(args.metadata.as_deref().unwrap_or("newest"), &folder)?;
+    data_dir::look(dir, None)?;
+    // First: a store of an earlier moment must never be opened without it.
+    data_dir::note_restored(dir).map_err(Failure::new)?;
+    let now = SystemClock.now().as_millis();
+    let (copy, kept) = put_copy_in_place(dir, &folder, &copy, now).map_err(Failure::new)?;
+    for kept in kept {
+        terminal::line(format_args!("kept as {}", kept.display()))?;
+    }
+    terminal::line(format_args!(
+        "the metadata is that of {} (revision {})",
+        copy.path.display(),
+        copy.revision
+    ))
+}
+
+fn chosen(wanted: &str, folder: &Path) -> Result<PathBuf, Failure> {
+    if wanted != "newest" {
+        return Ok(PathBuf::from(wanted));
+    }
+    let none = || {
+        Failure::new(format_args!(
+            "there is no sound copy in {}",
+            folder.display()
+        ))
+        .hint("name its file, or restore a backup with --from")
+    };
+    for copy in copies::list(folder) {
+        // Each was sound when it was made; disks are not for ever.
+        match copies::revision_of(&copy.path) {
+            Ok(_) => {
+                let made = Timestamp::from_millis(copy.made_at_ms);
+                terminal::line(format_args!("the newest copy was made at {made}"))?;
+                return Ok(copy.path);
+            }
+            Err(e) => terminal::note(format_args!("not used: {e}")),
+        }
+    }
+    Err(none())
+}

@@ -1,0 +1,61 @@
+//! `forebay retry`: what waits after a failure is tried now.
+
+use reqwest::Method;
+use serde_json::Value;
+
+use super::common::Server;
+use super::source::{encoded, text};
+use crate::api::{ApiClient, SOURCES, block_on};
+use crate::config::Environment;
+use crate::failure::Failure;
+use crate::terminal;
+
+/// Tries uploads and imports now that wait after a failure: of a sink, or of all sinks of a source.
+///
+/// They are tried again by themselves, after waits of up to five minutes. This is for when the cause is
+/// mended.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Id of the source
+    source: String,
+    /// Id of the sink; without it, all of the source
+    sink: Option<String>,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// Runs it.
+pub(crate) fn run(args: Args, env: Environment) -> Result<(), Failure> {
+    let api = ApiClient::new(&args.server, env)?;
+    block_on(retry(&api, &args))
+}
+
+async fn retry(api: &ApiClient, args: &Args) -> Result<(), Failure> {
+    let path = format!("{SOURCES}/{}/sinks", encoded(&args.source));
+    let sinks = match &args.sink {
+        Some(sink) => vec![sink.clone()],
+        None => {
+            let sinks = api.list(&path, "sinks", "sinkId").await?;
+            let tables = sinks.iter().filter(|s| s.get("topic").is_none());
+            tables.map(|s| text(s, "sinkId").to_owned()).collect()
+        }
+    };
+    if sinks.is_empty() {
+        terminal::note("there is no sink with a table");
+    }
+    for sink in sinks {
+        let done = api
+            .call(
+                Method::POST,
+                &format!("{path}/{}/retry", encoded(&sink)),
+                None,
+            )
+            .await?;
+        let count = |name: &str| done.get(name).and_then(Value::as_u64).unwrap_or_default();
+        let (files, slices) = (count("files"), count("slices"));
+        terminal::line(format_args!(
+            "{sink}: {files} imports and {slices} uploads are tried now"
+        ))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,236 @@
+//! The data directory: what makes a directory one, and what is looked at before anything is written.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use forebay_flow::source::http::HttpSource;
+
+use crate::config::{Config, Environment, Role};
+use crate::failure::Failure;
+use crate::roles;
+use crate::topics::Providers;
+
+/// The file that says that a directory is a data directory of the server.
+pub(crate) const MARKER_FILE: &str = "forebay-data";
+const MARKER: &str = "forebay data directory\nversion 1\n";
+/// Says that the metadata is of an earlier moment: open files are closed at the next start.
+pub(crate) const RESTORED_FILE: &str = "metadata-restored";
+/// What may be in a new directory: of a file system, and what people put there beforehand.
+const HARMLESS: [&str; 4] = ["lost+found", "token", "forebay.yaml", "forebay.yml"];
+
+/// Everything that can be found out about a start without writing: a start that fails by one of
+/// these leaves nothing behind.
+///
+/// # Errors
+/// Why it would fail.
+pub(crate) async fn check(config: &Config, env: &Environment) -> Result<(), Failure> {
+    let dir = config.data_dir.as_path();
+    look(dir, config.token_file.as_deref())?;
+    config.staging.resolve(dir, env).map_err(Failure::usage)?;
+    config.table.resolve_postgres().map_err(Failure::usage)?;
+    Providers::of(config)?;
+    roles::api_tls(config)?;
+    if config.has(Role::Api) {
+        drop(roles::listen(config).await?);
+    }
+    if let Some(address) = config.telemetry.metrics.listen {
+        drop(roles::listen_at(address, "telemetry.metrics.listen").await?);
+    }
+    if config.has(Role::Source) {
+        HttpSource::probe(&config.source.http)
+            .await
+            .map_err(roles::source_refused)?;
+    }
+    Ok(())
+}
+
+/// That a directory is a data directory, or can become one.
+///
+/// # Errors
+/// When it is something else, or can't be read.
+pub(crate) fn look(dir: &Path, token_file: Option<&Path>) -> Result<(), Failure> {
+    let unreadable = |e: std::io::Error| {
+        Failure::new(format_args!(
+            "can't read the data directory {}: {e}",
+            dir.display()
+        ))
+        .hint("name another directory with --data-dir")
+    };
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(unreadable(e)),
+    };
+    match std::fs::read_to_string(dir.join(MARKER_FILE)) {
+        Ok(text) => return known(dir, &text),
+        Err(e) if e.kind() == ErrorKind::NotFound => {}
+        Err(e) => return Err(unreadable(e)),
+    }
+    let mut strangers = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(unreadable)?.file_name();
+        let harmless = HARMLESS.iter().any(|known| name == *known)
+            || token_file.is_some_and(|file| file == dir.join(&name));
+        if !harmless {
+            strangers.push(name.to_string_lossy().into_owned());
+        }
+    }
+    if strangers.is_empty() {
+        return Ok(());
+    }
+    strangers.sort();
+    let what = kind(dir, &strangers);
+    Err(Failure::new(format_args!(
+        "{} is not a data directory of the server: {what}; nothing was written",
+        dir.display()
+    ))
+    .hint("name an empty or new directory with --data-dir"))
+}
+
+fn known(dir: &Path, text: &str) -> Result<(), Failure> {
+    let version = text
+        .strip_prefix("forebay data directory\nversion ")
+        .and_then(|rest| rest.trim().parse::<u32>().ok());
+    match version {
+        Some(1) => Ok(()),
+        Some(newer) => Err(Failure::new(format_args!(
+            "{} is a data directory of version {newer}, this program knows version 1: use a newer forebay",
+            dir.display()
+        ))),
+        None => Err(Failure::new(format_args!(
+            "{} is damaged: it should read \"{}\"",
+            dir.join(MARKER_FILE).display(),
+            MARKER.trim().replace('\n', "\\n")
+        ))),
+    }
+}
+
+fn kind(dir: &Path, names: &[String]) -> String {
+    let has = |name: &str| names.iter().any(|n| n == name);
+    let volume = std::fs::read(dir.join("volume")).unwrap_or_default();
+    if volume.starts_with(b"forebay-log") {
+        return "it is the directory of a message buffer".to_owned();
+    }
+    if has(crate::backup::SUMS_FILE) {
+        return "it is a backup (`forebay restore` makes a data directory of it)".to_owned();
+    }
+    let some: Vec<&str> = names.iter().take(3).map(String::as_str).collect();
+    let more = if names.len() > some.len() {
+        ", …"
+    } else {
+        ""
+    };
+    format!(
+        "it has no file {MARKER_FILE}, but others ({}{more})",
+        some.join(", ")
+    )
+}
+
+/// Makes a directory a data directory, for its owner only. Its name and the marker are on disk
+/// afterwards.
+///
+/// # Errors
+/// When it can't be written.
+pub(crate) fn create(dir: &Path) -> Result<(), Failure> {
+    let failed = |e: std::io::Error| {
+        Failure::new(format_args!(
+            "can't make the data directory {}: {e}",
+            dir.display()
+        ))
+        .hint("make it writable, or name another directory with --data-dir")
+    };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(failed)?;
+    match write_new(&dir.join(MARKER_FILE), MARKER) {
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(e) => Err(failed(e)),
+        Ok(()) => sync_names(dir).map_err(failed),
+    }
+}
+
+/// Says that the metadata is of an earlier moment.
+///
+/// # Errors
+/// Those of the operating system.
+pub(crate) fn note_restored(dir: &Path) -> std::io::Result<()> {
+    match write_new(&dir.join(RESTORED_FILE), "") {
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(e) => Err(e),
+        Ok(()) => sync_names(dir),
+    }
+}
+
+fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+/// The directory's entries, and its own in its parent.
+pub(crate) fn sync_names(dir: &Path) -> std::io::Result<()> {
+    File::open(dir)?.sync_all()?;
+    let parent: PathBuf = dir
+        .canonicalize()?
+        .parent()
+        .map(Path::to_owned)
+        .unwrap_or_default();
+    if parent.as_os_str().is_empty() {
+        return Ok(());
+    }
+    // A parent that may not be read is somebody else's business.
+    match File::open(parent) {
+        Ok(parent) => parent.sync_all(),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Bytes of a directory's file system that are free.
+pub(crate) fn free_bytes(dir: &Path) -> Option<u64> {
+    let fs = rustix::fs::statvfs(dir).ok()?;
+    Some(fs.f_bavail.saturating_mul(fs.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_empty_directory_or_one_of_ours_is_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        assert!(look(&at("new"), None).is_ok());
+        assert!(!at("new").exists());
+        std::fs::create_dir(at("empty")).unwrap();
+        std::fs::create_dir(at("empty/lost+found")).unwrap();
+        std::fs::write(at("empty/secret"), "t").unwrap();
+        assert!(look(&at("empty"), Some(&at("empty/secret"))).is_ok());
+        assert!(look(&at("empty"), None).is_err());
+        create(&at("ours")).unwrap();
+        std::fs::write(at("ours/anything"), "").unwrap();
+        assert!(look(&at("ours"), None).is_ok());
+        std::fs::write(
+            at("ours").join(MARKER_FILE),
+            "forebay data directory\nversion 2\n",
+        )
+        .unwrap();
+        assert!(
+            look(&at("ours"), None)
+                .unwrap_err()
+                .to_string()
+                .contains("version 2")
+        );
+        std::fs::create_dir(at("other")).unwrap();
+        std::fs::write(at("other/thesis.tex"), "").unwrap();
+        let said = look(&at("other"), None).unwrap_err().to_string();
+        assert!(said.contains("thesis.tex"), "{said}");
+    }
+}

@@ -1,0 +1,118 @@
+//! File descriptors: as many as the system allows, and some of them not for connections.
+//!
+//! A connection takes one. Where they take all, the log can't open its next segment and SQLite not
+//! its files; so connections are bounded below what the process may open, and who comes beyond that
+//! is told so.
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+use crate::config::{Config, Role};
+
+/// Descriptors for the log, the stores, staging, workers of templates and outgoing connections: as
+/// many as may be needed, and the least.
+const RESERVE: (u64, u64) = (1_000, 64);
+/// Fewer connections than that are of no use.
+const CONNECTIONS_MIN: u64 = 16;
+
+/// Raises the limit of open files as far as the system lets it, and lowers the limits of connections
+/// to what is left of it.
+pub(crate) fn fit(config: &mut Config) {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(%error, "the limit of open files could not be raised");
+    }
+    let Some(allowed) = getrlimit(Resource::Nofile).current else {
+        return;
+    };
+    lower(config, allowed);
+}
+
+fn lower(config: &mut Config, allowed: u64) {
+    let reserve = reserve(allowed);
+    let possible = allowed.saturating_sub(reserve);
+    let listeners = [
+        config.has(Role::Source),
+        config.has(Role::Api),
+        config.telemetry.metrics.listen.is_some(),
+    ];
+    let (source, api) = (
+        config.source.http.max_connections as u64,
+        config.api.max_connections as u64,
+    );
+    // The listener of metrics has the limits of the API's.
+    let [of_source, of_api, of_metrics] = listeners.map(u64::from);
+    let all = of_source * source + (of_api + of_metrics) * api;
+    if all <= possible {
+        return;
+    }
+    // Each listener keeps its share of what there is; the API's is the smaller one, and goes first.
+    let api_left = api * possible / all;
+    let api_left = api.min(api_left.max(CONNECTIONS_MIN));
+    let source_left = possible.saturating_sub((of_api + of_metrics) * api_left);
+    let source_left = source.min(source_left.max(CONNECTIONS_MIN));
+    tracing::warn!(
+        "source.http.maxConnections" = source,
+        "api.maxConnections" = api,
+        source_lowered_to = source_left,
+        api_lowered_to = api_left,
+        open_files = allowed,
+        reserve,
+        "the system allows the process fewer open files than connections may need; raise the limit (ulimit -n, LimitNOFILE=)"
+    );
+    let number = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    config.source.http.max_connections = number(source_left);
+    config.api.max_connections = number(api_left);
+}
+
+/// Descriptors that are not for connections: a quarter, within bounds.
+fn reserve(allowed: u64) -> u64 {
+    let (most, least) = RESERVE;
+    (allowed / 4).clamp(least, most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_of_all_listeners_leave_descriptors_for_the_rest() {
+        for (allowed, source, api, left) in [
+            (1 << 20, 20_000, 1_000, (20_000, 1_000)),
+            (22_000, 20_000, 1_000, (20_000, 1_000)),
+            (21_000, 20_000, 1_000, (19_048, 952)),
+            (1_024, 20_000, 1_000, (732, 36)),
+            (1_024, 700, 68, (700, 68)),
+            (1_024, 700, 69, (700, 68)),
+            (256, 20_000, 1_000, (176, 16)),
+            (32, 20_000, 10, (16, 10)),
+        ] {
+            let mut config = Config::default();
+            config.source.http.max_connections = source;
+            config.api.max_connections = api;
+            lower(&mut config, allowed);
+            let (source, api) = (
+                config.source.http.max_connections,
+                config.api.max_connections,
+            );
+            assert_eq!((source, api), left, "{allowed}");
+        }
+    }
+
+    #[test]
+    fn listeners_that_a_process_does_not_have_take_nothing_and_that_of_metrics_takes_its_part() {
+        let mut config = Config {
+            roles: vec![Role::Source],
+            ..Config::default()
+        };
+        lower(&mut config, 1_024);
+        assert_eq!(config.source.http.max_connections, 768);
+        let mut config = Config {
+            roles: vec![Role::Api],
+            ..Config::default()
+        };
+        config.telemetry.metrics.listen = Some(([127, 0, 0, 1], 0).into());
+        lower(&mut config, 1_024);
+        assert_eq!(config.api.max_connections, 384);
+    }
+}

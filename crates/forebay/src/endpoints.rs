@@ -1,0 +1,100 @@
+//! Where a server listens, in its data directory: clients on the same machine find it there,
+//! whatever ports it has.
+
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Name of the file.
+const FILE: &str = "endpoints.json";
+/// Two addresses; larger files were not meant.
+const BYTES_MAX: u64 = 64 << 10;
+
+/// Addresses of a running server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Endpoints {
+    /// Of the management API, as a client on this machine reaches it.
+    pub(crate) api: Option<String>,
+    /// Of the HTTP source.
+    pub(crate) source: Option<String>,
+}
+
+/// The file is removed with this: a server that is not running listens nowhere.
+#[derive(Debug)]
+#[must_use = "the file is removed when this is dropped"]
+pub(crate) struct Published {
+    file: PathBuf,
+}
+
+impl Endpoints {
+    /// Writes the file, as a whole or not at all.
+    ///
+    /// # Errors
+    /// When the data directory can't be written.
+    pub(crate) fn publish(&self, data_dir: &Path) -> std::io::Result<Published> {
+        let file = data_dir.join(FILE);
+        let temporary = file.with_extension("new");
+        let mut out = std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
+        serde_json::to_writer_pretty(&mut out, self)?;
+        out.write_all(b"\n")?;
+        std::fs::rename(&temporary, &file)?;
+        Ok(Published { file })
+    }
+
+    /// What the server of a data directory has written; `None` when none runs, or when it was
+    /// written by something else.
+    ///
+    /// # Errors
+    /// When the file is there and can't be read.
+    pub(crate) fn find(data_dir: &Path) -> std::io::Result<Option<Self>> {
+        let file = data_dir.join(FILE);
+        let text = match std::fs::metadata(&file) {
+            Ok(found) if found.len() <= BYTES_MAX => std::fs::read(&file)?,
+            Ok(_) => return Ok(None),
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        Ok(serde_json::from_slice(&text).ok())
+    }
+}
+
+impl Drop for Published {
+    fn drop(&mut self) {
+        // Left behind, it leads to a port that nobody listens on.
+        drop(std::fs::remove_file(&self.file));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_finds_what_a_server_has_published_as_long_as_it_runs() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Endpoints::find(dir.path()).unwrap(), None);
+        let endpoints = Endpoints {
+            api: Some("http://127.0.0.1:18200".to_owned()),
+            source: None,
+        };
+        let published = endpoints.publish(dir.path()).unwrap();
+        assert_eq!(
+            Endpoints::find(dir.path()).unwrap(),
+            Some(endpoints.clone())
+        );
+        drop(published);
+        assert_eq!(Endpoints::find(dir.path()).unwrap(), None);
+        std::fs::write(dir.path().join(FILE), "not JSON").unwrap();
+        assert_eq!(Endpoints::find(dir.path()).unwrap(), None);
+        drop(endpoints.publish(dir.path()).unwrap());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+}

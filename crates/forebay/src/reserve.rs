@@ -1,0 +1,97 @@
+//! A file that keeps room on the disk, for the moment when there is none.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::data_dir::free_bytes;
+
+const FILE: &str = "reserve";
+/// With less than this free, neither metadata nor tables can be written much longer.
+const LOW: u64 = 4 << 20;
+
+/// The file.
+#[derive(Clone, Debug)]
+pub(crate) struct Reserve {
+    dir: PathBuf,
+    size: u64,
+    /// What is left for others.
+    min_free: u64,
+}
+
+impl Reserve {
+    pub(crate) fn new(dir: &Path, size: u64, min_free: u64) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            size,
+            min_free,
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.join(FILE)
+    }
+
+    /// Gives the room up when the disk is full, and takes it back when there is plenty.
+    pub(crate) fn keep(&self) {
+        self.give_up_if_full();
+        let Some(free) = free_bytes(&self.dir) else {
+            return;
+        };
+        let plenty = self
+            .size
+            .saturating_mul(2)
+            .saturating_add(self.min_free.max(LOW));
+        let missing = self.size > 0 && !self.path().exists();
+        if missing && free > plenty {
+            match self.make() {
+                Ok(()) => tracing::debug!(bytes = self.size, "room on the disk was set aside"),
+                Err(error) => {
+                    tracing::warn!(%error, file = %self.path().display(), "no room could be set aside on the disk");
+                    drop(std::fs::remove_file(self.path()));
+                }
+            }
+        }
+    }
+
+    /// Gives the room up when the disk is full.
+    pub(crate) fn give_up_if_full(&self) {
+        let full = free_bytes(&self.dir).is_some_and(|free| free < LOW);
+        if full && self.path().exists() {
+            match std::fs::remove_file(self.path()) {
+                Ok(()) => {
+                    tracing::warn!(bytes = self.size, dir = %self.dir.display(), "the disk is full; the room that was set aside was given up, so that imports can make some");
+                }
+                Err(error) => {
+                    tracing::warn!(%error, file = %self.path().display(), "the disk is full, and the room that was set aside can't be given up");
+                }
+            }
+        }
+    }
+
+    /// Zeroes, and not a hole: a file system may promise room that it does not have.
+    fn make(&self) -> std::io::Result<()> {
+        let temporary = self.dir.join("reserve.new");
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
+        let zeroes = vec![0; 1 << 20];
+        let mut left = self.size;
+        while left > 0 {
+            let n = usize::try_from(left)
+                .unwrap_or(zeroes.len())
+                .min(zeroes.len());
+            if let Err(error) = file.write_all(zeroes.get(..n).unwrap_or_default()) {
+                drop(std::fs::remove_file(&temporary));
+                return Err(error);
+            }
+            left -= n as u64;
+        }
+        file.sync_all()?;
+        std::fs::rename(temporary, self.path())
+    }
+}

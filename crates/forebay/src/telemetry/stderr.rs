@@ -1,0 +1,223 @@
+//! Log lines on their way to standard error: a bounded queue and one thread.
+//!
+//! Standard error may be full, closed, or a pipe that nobody reads. None of that may stop the
+//! process: a line is queued without waiting, the thread alone waits for the reader, and lines that
+//! do not fit into the queue or can't be written are dropped and counted.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Bytes in the queue: one line can be as long as the text of a record.
+const BYTES_MAX: usize = 4 << 20;
+/// Lines in the queue.
+const LINES_MAX: usize = 4096;
+/// How long the end of the process waits for the lines in the queue.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Where the subscriber writes its lines. Never waits for standard error, never fails.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LineQueue(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// Never locked while a line is written.
+    queued: Mutex<Queued>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Queued {
+    lines: VecDeque<Vec<u8>>,
+    bytes: usize,
+    is_writing: bool,
+    dropped: u64,
+}
+
+impl Queued {
+    fn drop_line(&mut self) {
+        self.dropped += 1;
+        metrics::counter!(super::LINES_DROPPED).increment(1);
+    }
+
+    fn is_busy(&mut self) -> bool {
+        self.is_writing || !self.lines.is_empty()
+    }
+}
+
+/// Waits for the queued lines when it is dropped, as far as standard error takes them within a
+/// second.
+#[derive(Debug)]
+#[must_use = "lines that are still queued are lost when the process ends without it"]
+pub(crate) struct FlushGuard(LineQueue);
+
+/// A queue in front of `output`, and what flushes it at the end.
+///
+/// # Errors
+/// When the thread can't be started.
+pub(super) fn queue(output: impl Write + Send + 'static) -> io::Result<(LineQueue, FlushGuard)> {
+    let queue = LineQueue::default();
+    let written = queue.clone();
+    // Never joined: it may wait for a reader that never comes back.
+    std::thread::Builder::new()
+        .name("log-lines".to_owned())
+        .spawn(move || written.write_lines(output))?;
+    Ok((queue.clone(), FlushGuard(queue)))
+}
+
+impl LineQueue {
+    fn lock(&self) -> MutexGuard<'_, Queued> {
+        // Nothing panics while it is held.
+        self.0.queued.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, line: &[u8]) {
+        let mut queued = self.lock();
+        let bytes = queued.bytes + line.len();
+        if bytes > BYTES_MAX || queued.lines.len() >= LINES_MAX {
+            queued.drop_line();
+            return;
+        }
+        queued.bytes = bytes;
+        queued.lines.push_back(line.to_vec());
+        self.0.changed.notify_all();
+    }
+
+    fn write_lines(&self, mut output: impl Write) {
+        loop {
+            let mut queued = self.lock();
+            queued.is_writing = false;
+            self.0.changed.notify_all();
+            let changed = &self.0.changed;
+            let waited = changed.wait_while(queued, |q| q.lines.is_empty());
+            let mut queued = waited.unwrap_or_else(PoisonError::into_inner);
+            let Some(line) = queued.lines.pop_front() else {
+                continue;
+            };
+            queued.bytes -= line.len();
+            queued.is_writing = true;
+            drop(queued);
+            if output.write_all(&line).is_err() {
+                self.lock().drop_line();
+            }
+        }
+    }
+}
+
+impl Write for LineQueue {
+    /// Takes a whole line at a time, as the subscriber writes it.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'w> MakeWriter<'w> for LineQueue {
+    type Writer = Self;
+
+    fn make_writer(&'w self) -> Self {
+        self.clone()
+    }
+}
+
+impl FlushGuard {
+    /// Waits until the queued lines are written, a second at most.
+    pub(crate) fn flush(&self) {
+        let queue = &self.0;
+        let changed = &queue.0.changed;
+        drop(changed.wait_timeout_while(queue.lock(), FLUSH_TIMEOUT, Queued::is_busy));
+    }
+}
+
+impl Drop for FlushGuard {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, sync_channel};
+
+    use super::*;
+
+    /// Takes what it is given, once it is allowed to.
+    struct Gated {
+        open: Receiver<()>,
+        is_open: bool,
+        taken: Arc<Mutex<Vec<u8>>>,
+    }
+
+    impl Write for Gated {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if !self.is_open {
+                self.is_open = self.open.recv().is_ok();
+            }
+            self.taken.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    struct Broken;
+
+    impl Write for Broken {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_reader_that_stalls_costs_lines_and_nothing_else() {
+        let (allow, open) = sync_channel(1);
+        let taken = Arc::<Mutex<Vec<u8>>>::default();
+        let output = Gated {
+            open,
+            is_open: false,
+            taken: Arc::clone(&taken),
+        };
+        let (queue, guard) = queue(output).unwrap();
+        let line = |i: usize| format!("{i}\n").into_bytes();
+        // Twice as many lines as fit; none of them waits.
+        (0..2 * LINES_MAX).for_each(|i| queue.push(&line(i)));
+        let dropped = queue.lock().dropped;
+        assert!(dropped >= LINES_MAX as u64 - 1);
+        allow.send(()).unwrap();
+        guard.flush();
+        let written = || {
+            let text = String::from_utf8(taken.lock().unwrap().clone()).unwrap();
+            text.lines()
+                .map(|l| l.parse().unwrap())
+                .collect::<Vec<usize>>()
+        };
+        let kept = 2 * LINES_MAX - usize::try_from(dropped).unwrap();
+        assert_eq!(written(), (0..kept).collect::<Vec<_>>());
+        queue.push(&vec![b'x'; BYTES_MAX + 1]);
+        assert_eq!(queue.lock().dropped, dropped + 1, "a line above the bound");
+        queue.push(&line(7));
+        guard.flush();
+        assert_eq!((written().len(), written().last()), (kept + 1, Some(&7)));
+    }
+
+    #[test]
+    fn lines_that_a_closed_reader_does_not_take_are_counted() {
+        let (queue, guard) = queue(Broken).unwrap();
+        queue.push(b"lost\n");
+        guard.flush();
+        assert_eq!(queue.lock().dropped, 1);
+    }
+}

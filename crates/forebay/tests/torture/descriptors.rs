@@ -1,0 +1,96 @@
+//! More connections than the process may open files: records are taken or refused, and nothing is
+//! broken afterwards.
+
+use std::net::{SocketAddr, TcpStream};
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+use serde_json::{Value, json};
+
+use super::http::Client;
+use super::random::Random;
+use super::server::{Launch, Server, wait_for};
+use super::world::{self, balance};
+
+const FILES: u64 = 512;
+const CONNECTIONS: usize = 1_200;
+
+fn define(server: &Server) -> String {
+    let source = json!({"type": "http", "name": "Torture", "sourceId": "torture"});
+    server.task("POST", world::SOURCES, &source);
+    let sink = json!({"type": "table", "name": "bodies", "sinkId": "bodies", "table": {
+        "type": "keboola", "tableId": "in.torture.bodies",
+        "mapping": {"columns": [{"type": "body", "name": "body"}]}}});
+    server.task("POST", &format!("{}/torture/sinks", world::SOURCES), &sink);
+    world::path(server)
+}
+
+/// Connections that say nothing; as many as are taken.
+fn idle(to: SocketAddr) -> Vec<TcpStream> {
+    let connect = |_| TcpStream::connect_timeout(&to, std::time::Duration::from_secs(1)).ok();
+    (0..CONNECTIONS).map_while(connect).collect()
+}
+
+/// A record of 200 KB that can't be compressed to less than half.
+fn post(client: &mut Client, path: &str, random: &mut Random) -> Option<u16> {
+    let text: String = (0..12_500)
+        .map(|_| format!("{:016x}", random.next()))
+        .collect();
+    let body = json!({"text": text}).to_string();
+    let headers = [("Content-Type", "application/json")];
+    let answer = client.send("POST", path, &headers, body.as_bytes());
+    answer.ok().map(|answer| answer.status)
+}
+
+#[test]
+fn idle_connections_do_not_latch_the_log() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).unwrap();
+    let root = tempfile::tempdir().unwrap();
+    let mut launch = Launch::new(root.path())
+        .set("log.segmentSize", "1MB")
+        .set("log.spareSegments", 1);
+    launch.files = Some(FILES);
+    let server = launch.start();
+    assert!(
+        server.log().contains("fewer open files"),
+        "{}",
+        server.log()
+    );
+    let path = define(&server);
+    let mut random = Random(1);
+    // It was there before the others came.
+    let mut early = Client::new(server.source());
+    let mut stored = 0;
+    for port in [server.source(), server.api()] {
+        assert_eq!(post(&mut early, &path, &mut random), Some(200));
+        stored += 1;
+        let held = idle(port);
+        assert!(!held.is_empty());
+        // Several segments, as long as the connection of before is open.
+        for _ in 0..40 {
+            match post(&mut early, &path, &mut random) {
+                Some(200) => stored += 1,
+                Some(503) => {}
+                None => break,
+                other => panic!("{other:?}: {}", server.log()),
+            }
+        }
+        drop(held);
+        wait_for("a record is taken again", || {
+            let mut client = Client::new(server.source());
+            let taken = post(&mut client, &path, &mut random) == Some(200);
+            stored += u64::from(taken);
+            taken.then_some(())
+        });
+        early = Client::new(server.source());
+    }
+    wait_for("all records in the table", || {
+        let balance = balance(&server, "bodies");
+        let imported = balance["imported"].as_u64().unwrap();
+        (imported >= stored && balance["inFlight"] == 0 && balance["holds"] == Value::Bool(true))
+            .then_some(())
+    });
+    let ready = wait_for("readiness", || server.is_ready().then_some(true));
+    assert!(ready);
+}

@@ -1,0 +1,105 @@
+//! One moment of the log, for a backup.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::env::File;
+use crate::log::Log;
+use crate::segment::segment_name;
+use crate::volume::Volume;
+
+/// Everything that was committed at one moment. While it lives its files keep what they hold, also
+/// those that the log does not need any more; nothing else stands still.
+pub struct LogSnapshot {
+    volume: Volume,
+    files: Vec<SegmentFile>,
+}
+
+/// A segment of a [`LogSnapshot`].
+pub struct SegmentFile {
+    /// Its name in the log's directory.
+    pub name: String,
+    /// Bytes from its beginning that belong to the moment.
+    pub len: u64,
+    file: Arc<dyn File>,
+}
+
+impl std::fmt::Debug for LogSnapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LogSnapshot")
+            .field("files", &self.files.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for SegmentFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SegmentFile")
+            .field("name", &self.name)
+            .field("len", &self.len)
+            .finish_non_exhaustive()
+    }
+}
+
+impl SegmentFile {
+    /// Reads at a position; 0 bytes at the end.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    pub fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let left = self.len.saturating_sub(offset);
+        let n = buf.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        self.file
+            .read_at(buf.get_mut(..n).unwrap_or_default(), offset)
+    }
+}
+
+impl LogSnapshot {
+    /// Name and content of the file that says which volume it is.
+    #[must_use]
+    pub fn volume_file(&self) -> (&'static str, Vec<u8>) {
+        (
+            crate::volume::VOLUME_FILE,
+            self.volume.encode().into_bytes(),
+        )
+    }
+
+    /// The segments, by number. Copied to an empty directory together with the volume's file they
+    /// are a log as a crash at that moment would have left it.
+    #[must_use]
+    pub fn segments(&self) -> &[SegmentFile] {
+        &self.files
+    }
+}
+
+impl Log {
+    /// The log as of now: whatever was acknowledged before the call is in it. A segment that is not
+    /// sealed yet ends with its last committed block. A file that somebody holds is never written
+    /// again under another name (see `reclaim`), so all of them can be read at leisure.
+    #[must_use]
+    pub fn snapshot(&self) -> LogSnapshot {
+        let shared = self.shared();
+        let table = shared.store.read();
+        let file = |(id, segment): (&u64, &crate::table::Segment)| SegmentFile {
+            name: segment_name(*id),
+            len: if segment.sealed {
+                segment.file_len
+            } else {
+                segment.end
+            },
+            file: Arc::clone(&segment.file),
+        };
+        LogSnapshot {
+            volume: Volume {
+                id: shared.volume,
+                version: u32::from(crate::block::FORMAT_VERSION),
+            },
+            files: table
+                .segments
+                .iter()
+                .filter(|(_, s)| s.end > 0)
+                .map(file)
+                .collect(),
+        }
+    }
+}

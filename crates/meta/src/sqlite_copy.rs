@@ -1,0 +1,194 @@
+//! Copies of SQLite databases that are in use: one moment of the database, checked, on disk, and
+//! there as a whole or not at all.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rusqlite::backup::{Backup, StepResult};
+use rusqlite::{Connection, OpenFlags};
+
+/// Pages that are copied between two looks at whether to go on.
+const STEP_PAGES: i32 = 2048;
+
+/// Why there is no copy.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// SQLite says no.
+    #[error("{path}: {source}")]
+    Sqlite {
+        /// The database.
+        path: PathBuf,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+    /// The operating system says no.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        source: std::io::Error,
+    },
+    /// The content is not sound.
+    #[error("{path} is damaged: {reason}")]
+    Damaged {
+        /// The database.
+        path: PathBuf,
+        /// What the check found.
+        reason: String,
+    },
+    /// It was not wanted any more.
+    #[error("the copy was stopped")]
+    Stopped,
+}
+
+/// One moment of a database, held by a read transaction: whatever is written meanwhile is not in it,
+/// and its write-ahead log can't be reset until this is dropped.
+#[derive(Debug)]
+pub struct Pinned {
+    db: Connection,
+    path: PathBuf,
+}
+
+impl Pinned {
+    /// Holds the database as it is now.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn open(path: &Path) -> Result<Self, CopyError> {
+        let fail = |source| sqlite(path, source);
+        // To read only; but a connection that may not write can't open a write-ahead log that
+        // nobody else has open.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let db = Connection::open_with_flags(path, flags).map_err(fail)?;
+        db.busy_timeout(std::time::Duration::from_secs(5))
+            .map_err(fail)?;
+        db.execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema")
+            .map_err(fail)?;
+        Ok(Self {
+            db,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Writes that moment to a new file, for its owner only: copied under another name, checked,
+    /// synced, renamed. `go_on` is asked now and then. Returns the copy's bytes.
+    ///
+    /// # Errors
+    /// See [`CopyError`]; there is no file then.
+    pub fn copy_to(&self, to: &Path, go_on: &dyn Fn() -> bool) -> Result<u64, CopyError> {
+        let mut name = to.as_os_str().to_owned();
+        name.push(".new");
+        let temporary = PathBuf::from(name);
+        let done = self
+            .write(&temporary, go_on)
+            .and_then(|bytes| publish(&temporary, to).map(|()| bytes));
+        if done.is_err() {
+            drop(std::fs::remove_file(&temporary));
+        }
+        done
+    }
+
+    fn write(&self, to: &Path, go_on: &dyn Fn() -> bool) -> Result<u64, CopyError> {
+        let io = |source| io(to, source);
+        match std::fs::remove_file(to) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(io(e)),
+            _ => {}
+        }
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(to)
+            .map_err(io)?;
+        let fail = |source| sqlite(to, source);
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut copy = Connection::open_with_flags(to, flags).map_err(fail)?;
+        // Nobody sees the file before it is synced as a whole, below.
+        copy.execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")
+            .map_err(fail)?;
+        {
+            let backup = Backup::new(&self.db, &mut copy).map_err(fail)?;
+            loop {
+                match backup.step(STEP_PAGES) {
+                    Ok(StepResult::Done) => break,
+                    Ok(_) if go_on() => {}
+                    Ok(_) => return Err(CopyError::Stopped),
+                    Err(source) => return Err(sqlite(&self.path, source)),
+                }
+            }
+        }
+        copy.close().map_err(|(_, e)| fail(e))?;
+        file.sync_all().map_err(io)?;
+        verify(to)?;
+        Ok(file.metadata().map_err(io)?.len())
+    }
+}
+
+/// That a database which nobody has open is sound. Writes nothing, not even beside it.
+///
+/// # Errors
+/// [`CopyError::Damaged`], or that it can't be read.
+pub fn verify(path: &Path) -> Result<(), CopyError> {
+    let db = immutable(path)?;
+    let verdict: rusqlite::Result<String> =
+        db.query_row("PRAGMA integrity_check(1)", (), |row| row.get(0));
+    match verdict {
+        Ok(verdict) if verdict == "ok" => Ok(()),
+        Ok(reason) => Err(CopyError::Damaged {
+            path: path.to_owned(),
+            reason,
+        }),
+        Err(e) => Err(CopyError::Damaged {
+            path: path.to_owned(),
+            reason: e.to_string(),
+        }),
+    }
+}
+
+/// A connection that takes the file for one that nobody changes.
+pub(crate) fn immutable(path: &Path) -> Result<Connection, CopyError> {
+    let mut uri = "file:".to_owned();
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
+                uri.push(char::from(*byte));
+            }
+            other => {
+                use std::fmt::Write as _;
+                // Writing to a String can't fail.
+                _ = write!(uri, "%{other:02x}");
+            }
+        }
+    }
+    uri.push_str("?immutable=1");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_URI
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(uri, flags).map_err(|source| sqlite(path, source))
+}
+
+fn publish(temporary: &Path, to: &Path) -> Result<(), CopyError> {
+    let renamed = std::fs::rename(temporary, to);
+    renamed.map_err(|source| io(to, source))?;
+    let dir = to.parent().filter(|d| !d.as_os_str().is_empty());
+    let dir = dir.unwrap_or(Path::new("."));
+    let synced = File::open(dir).and_then(|d| d.sync_all());
+    synced.map_err(|source| io(dir, source))
+}
+
+fn sqlite(path: &Path, source: rusqlite::Error) -> CopyError {
+    CopyError::Sqlite {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+fn io(path: &Path, source: std::io::Error) -> CopyError {
+    CopyError::Io {
+        path: path.to_owned(),
+        source,
+    }
+}

@@ -1,0 +1,224 @@
+//! A store that lost transactions says so, and is not opened as if nothing had happened; and the
+//! copies that it keeps can be put in its place.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::path::Path;
+
+use forebay_meta::embedded::{copies, put_copy_in_place};
+use forebay_meta::store::{Revision, Txn};
+use forebay_meta::{EmbeddedOptions, EmbeddedStore, Existing, OpenError, Store};
+
+fn open(dir: &Path, existing: Existing) -> Result<EmbeddedStore, OpenError> {
+    let options = EmbeddedOptions {
+        existing,
+        ..EmbeddedOptions::default()
+    };
+    EmbeddedStore::open(dir, options)
+}
+
+async fn put(store: &EmbeddedStore, n: u64) -> Revision {
+    let mut txn = Txn::new();
+    txn.put(format!("k{n:04}"), vec![7; 300]);
+    store.txn(txn).await.unwrap()
+}
+
+async fn count(store: &EmbeddedStore) -> usize {
+    store.range("k", None, 1000).await.unwrap().entries.len()
+}
+
+/// The files as an end of the process at this moment leaves them, except some.
+fn killed(from: &Path, without: &[&str]) -> tempfile::TempDir {
+    let to = tempfile::tempdir().unwrap();
+    for name in ["meta.db", "meta.db-wal", "meta.mark"] {
+        if !without.contains(&name) {
+            std::fs::copy(from.join(name), to.path().join(name)).unwrap();
+        }
+    }
+    to
+}
+
+#[tokio::test]
+async fn a_lost_or_damaged_write_ahead_log_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), Existing::Optional).unwrap();
+    let mut last = Revision::default();
+    for n in 0..50 {
+        last = put(&store, n).await;
+    }
+    let whole = killed(dir.path(), &[]);
+    assert_eq!(
+        count(&open(whole.path(), Existing::Required).unwrap()).await,
+        50
+    );
+
+    let lost = killed(dir.path(), &["meta.db-wal"]);
+    match open(lost.path(), Existing::Optional).unwrap_err() {
+        OpenError::Behind { found, known, .. } => {
+            assert_eq!((found, known), (Revision(0), last));
+        }
+        other => panic!("{other}"),
+    }
+    // Byte by byte through it: either nothing is missing, or it is said.
+    let wal = std::fs::read(dir.path().join("meta.db-wal")).unwrap();
+    let mut noticed = 0;
+    for at in (0..wal.len()).step_by(wal.len() / 40) {
+        let damaged = killed(dir.path(), &[]);
+        let mut bytes = wal.clone();
+        bytes[at] ^= 1;
+        std::fs::write(damaged.path().join("meta.db-wal"), bytes).unwrap();
+        match open(damaged.path(), Existing::Optional) {
+            Ok(store) => assert_eq!(count(&store).await, 50, "byte {at}"),
+            Err(OpenError::Behind { found, known, .. }) => {
+                assert!(found < known, "byte {at}");
+                noticed += 1;
+            }
+            Err(other) => panic!("byte {at}: {other}"),
+        }
+    }
+    assert!(noticed > 10, "{noticed}");
+}
+
+#[tokio::test]
+async fn a_missing_or_empty_database_is_no_new_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), Existing::Optional).unwrap();
+    put(&store, 1).await;
+    let gone = killed(dir.path(), &["meta.db", "meta.db-wal"]);
+    let refused = open(gone.path(), Existing::Optional).unwrap_err();
+    assert!(matches!(refused, OpenError::Gone { .. }), "{refused}");
+    assert!(!gone.path().join("meta.db").exists());
+    std::fs::write(gone.path().join("meta.db"), b"").unwrap();
+    let refused = open(gone.path(), Existing::Optional).unwrap_err();
+    assert!(matches!(refused, OpenError::Behind { .. }), "{refused}");
+    // Without its mark as well, if something else says that there was one.
+    let nothing = tempfile::tempdir().unwrap();
+    let refused = open(nothing.path(), Existing::Required).unwrap_err();
+    assert!(matches!(refused, OpenError::Gone { .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn what_a_person_accepted_is_not_asked_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), Existing::Optional).unwrap();
+    let mut last = Revision::default();
+    for n in 0..9 {
+        last = put(&store, n).await;
+    }
+    let lost = killed(dir.path(), &["meta.db-wal"]);
+    let store = open(lost.path(), Existing::MayBeBehind).unwrap();
+    assert_eq!(count(&store).await, 0);
+    assert!(
+        put(&store, 1).await > last,
+        "no revision is given out twice"
+    );
+    drop(store);
+    assert_eq!(
+        count(&open(lost.path(), Existing::Optional).unwrap()).await,
+        1
+    );
+}
+
+#[tokio::test]
+async fn a_stop_leaves_everything_in_the_database_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path(), Existing::Optional).unwrap();
+    for n in 0..20 {
+        put(&store, n).await;
+    }
+    // While somebody looks: closing alone would bring nothing into the file then.
+    let looking = EmbeddedStore::open_read_only(dir.path()).unwrap();
+    assert_eq!(count(&looking).await, 20);
+    drop(store);
+    let stopped = killed(dir.path(), &["meta.db-wal"]);
+    assert_eq!(
+        count(&open(stopped.path(), Existing::Required).unwrap()).await,
+        20
+    );
+}
+
+#[tokio::test]
+async fn copies_are_made_in_use_and_the_newest_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join(copies::COPIES_FOLDER);
+    let store = open(dir.path(), Existing::Optional).unwrap();
+    for n in 0..5 {
+        let revision = put(&store, n).await;
+        let made = copies::make(dir.path(), &folder, 3, 1000 + i64::try_from(n).unwrap());
+        assert_eq!(made.unwrap().unwrap().revision, revision);
+    }
+    // Nothing has changed: nothing is made.
+    assert_eq!(copies::make(dir.path(), &folder, 3, 2000).unwrap(), None);
+    let kept = copies::list(&folder);
+    assert_eq!(kept.len(), 3);
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 3);
+    assert_eq!(kept[0].made_at_ms, 1004);
+    let last = put(&store, 5).await;
+    drop(store);
+
+    std::fs::write(dir.path().join("meta.db"), vec![b'x'; 8192]).unwrap();
+    let refused = open(dir.path(), Existing::Optional).unwrap_err();
+    assert!(matches!(refused, OpenError::Corrupt { .. }), "{refused}");
+    let (copy, aside) = put_copy_in_place(dir.path(), &folder, &kept[0].path, 3000).unwrap();
+    assert_eq!(copy.revision, kept[0].revision);
+    assert!(aside.iter().all(|path| path.exists()) && !aside.is_empty());
+    let store = open(dir.path(), Existing::Required).unwrap();
+    assert_eq!(count(&store).await, 5);
+    assert!(put(&store, 9).await > last);
+    drop(store);
+    // A copy alone is evidence that the store went back, also without the mark.
+    let old = kept[2].path.clone();
+    std::fs::remove_file(dir.path().join("meta.mark")).unwrap();
+    std::fs::copy(old, dir.path().join("meta.db")).unwrap();
+    let refused = open(dir.path(), Existing::Optional).unwrap_err();
+    assert!(matches!(refused, OpenError::Behind { .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn a_damaged_copy_is_not_put_in_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("copies");
+    let store = open(dir.path(), Existing::Optional).unwrap();
+    for n in 0..200 {
+        put(&store, n).await;
+    }
+    let copy = copies::make(dir.path(), &folder, 3, 1).unwrap().unwrap();
+    drop(store);
+    let bytes = std::fs::read(&copy.path).unwrap();
+    std::fs::write(&copy.path, &bytes[..bytes.len() / 2]).unwrap();
+    assert!(put_copy_in_place(dir.path(), &folder, &copy.path, 2).is_err());
+    assert_eq!(
+        count(&open(dir.path(), Existing::Required).unwrap()).await,
+        200
+    );
+}
+
+#[tokio::test]
+async fn nothing_is_committed_while_the_store_stands_still() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = std::sync::Arc::new(open(dir.path(), Existing::Optional).unwrap());
+    let last = put(&store, 1).await;
+    let (entered, inside) = std::sync::mpsc::sync_channel(1);
+    let (leave, left) = std::sync::mpsc::sync_channel::<()>(1);
+    let still = {
+        let store = std::sync::Arc::clone(&store);
+        tokio::spawn(async move {
+            store
+                .while_still(move |revision| {
+                    entered.send(revision).unwrap();
+                    left.recv().unwrap();
+                })
+                .await
+        })
+    };
+    let inside = tokio::task::spawn_blocking(move || inside.recv().unwrap());
+    assert_eq!(inside.await.unwrap(), last);
+    let more = {
+        let store = std::sync::Arc::clone(&store);
+        tokio::spawn(async move { put(&store, 2).await })
+    };
+    assert_eq!(count(&store).await, 1, "reads go on");
+    assert!(!more.is_finished());
+    leave.send(()).unwrap();
+    still.await.unwrap().unwrap();
+    assert_eq!(more.await.unwrap(), last.next());
+}

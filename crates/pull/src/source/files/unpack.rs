@@ -1,0 +1,241 @@
+//! What is in packed files: one packed part after another, as far as they go.
+//!
+//! gzip calls its parts members and zstd frames; a file may have any number of them, none too.
+//! Behind the last one may be zeros, which fill a block of a disk or a tape. Anything else there is
+//! extra: what was packed is whole nevertheless.
+
+use std::io::{self, BufRead, Read};
+use std::mem;
+
+use flate2::bufread::GzDecoder;
+
+use super::list::Packing;
+
+/// Bytes of what is extra that are shown.
+const QUOTED: usize = 40;
+
+/// Why a packed file ends before its end.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Broken {
+    /// The last part is not whole.
+    #[error("the packed file ends in the middle: what comes after this line is missing")]
+    Short,
+    /// A part can't be unpacked.
+    #[error("the packed file is damaged, what comes after this line can't be read: {0}")]
+    Damaged(String),
+    /// All parts are whole, and something else comes behind them.
+    #[error("the packed file is whole, and behind it is something else, which is left out: {0}")]
+    Extra(String),
+}
+
+/// Reads what is in a packed file.
+pub(super) struct Unpacked<R> {
+    packing: Packing,
+    part: Part<R>,
+    /// Parts that were read to their end.
+    parts: u64,
+}
+
+enum Part<R> {
+    /// Between two parts.
+    None(R),
+    Gzip(Box<GzDecoder<R>>),
+    Zstd(Box<zstd::Decoder<'static, R>>),
+    /// Nothing is read any more.
+    Over,
+}
+
+impl<R: BufRead> Unpacked<R> {
+    pub(super) fn new(raw: R, packing: Packing) -> Self {
+        Self {
+            packing,
+            part: Part::None(raw),
+            parts: 0,
+        }
+    }
+
+    /// Begins the next part; false at the end.
+    fn begin(&mut self, mut raw: R) -> io::Result<bool> {
+        if raw.fill_buf()?.is_empty() {
+            return Ok(false);
+        }
+        if self.parts > 0 && !skip_zeros(&mut raw)? {
+            return Ok(false);
+        }
+        if self.parts > 0 && !is_begin(raw.fill_buf()?, self.packing) {
+            let broken = Broken::Extra(quoted(raw.fill_buf()?));
+            return Err(io::Error::other(broken));
+        }
+        self.part = match self.packing {
+            Packing::Zstd => Part::Zstd(Box::new(zstd::Decoder::with_buffer(raw)?.single_frame())),
+            Packing::Gzip | Packing::Plain => Part::Gzip(Box::new(GzDecoder::new(raw))),
+        };
+        Ok(true)
+    }
+}
+
+impl<R: BufRead> Read for Unpacked<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let read = match &mut self.part {
+                Part::Gzip(decoder) => decoder.read(buffer)?,
+                Part::Zstd(decoder) => decoder.read(buffer)?,
+                Part::None(_) | Part::Over => 0,
+            };
+            if read > 0 || buffer.is_empty() {
+                return Ok(read);
+            }
+            let raw = match mem::replace(&mut self.part, Part::Over) {
+                Part::Over => return Ok(0),
+                Part::None(raw) => raw,
+                Part::Gzip(decoder) => {
+                    self.parts += 1;
+                    decoder.into_inner()
+                }
+                Part::Zstd(decoder) => {
+                    self.parts += 1;
+                    decoder.finish()
+                }
+            };
+            if !self.begin(raw)? {
+                return Ok(0);
+            }
+        }
+    }
+}
+
+/// What has happened, of an error of unpacking.
+pub(super) fn broken(error: &io::Error) -> Broken {
+    let own = error.get_ref().and_then(|e| e.downcast_ref::<Broken>());
+    match own {
+        Some(broken) => broken.clone(),
+        None if error.kind() == io::ErrorKind::UnexpectedEof => Broken::Short,
+        None => Broken::Damaged(error.to_string()),
+    }
+}
+
+/// Skips zeros; false when nothing comes behind them.
+fn skip_zeros(raw: &mut impl BufRead) -> io::Result<bool> {
+    loop {
+        let bytes = raw.fill_buf()?;
+        if bytes.is_empty() {
+            return Ok(false);
+        }
+        let zeros = bytes.iter().take_while(|b| **b == 0).count();
+        let is_more = zeros < bytes.len();
+        raw.consume(zeros);
+        if is_more {
+            return Ok(true);
+        }
+    }
+}
+
+/// Whether a part may begin like this: as far as the bytes go.
+fn is_begin(bytes: &[u8], packing: Packing) -> bool {
+    let is = |magic: &[u8]| bytes.iter().zip(magic).all(|(a, b)| a == b);
+    match packing {
+        Packing::Gzip | Packing::Plain => is(&[0x1f, 0x8b]),
+        // A frame, or one that is to be skipped: 0x184D2A50 to 5F.
+        Packing::Zstd => {
+            is(&[0x28, 0xb5, 0x2f, 0xfd])
+                || bytes.first().is_some_and(|b| b & 0xf0 == 0x50)
+                    && bytes
+                        .iter()
+                        .skip(1)
+                        .zip([0x2a, 0x4d, 0x18])
+                        .all(|(a, b)| *a == b)
+        }
+    }
+}
+
+fn quoted(bytes: &[u8]) -> String {
+    let shown = bytes.get(..QUOTED).unwrap_or(bytes);
+    format!("\"{}\"", shown.escape_ascii())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    fn packed(text: &[u8], packing: Packing) -> Vec<u8> {
+        match packing {
+            Packing::Zstd => zstd::encode_all(text, 1).unwrap(),
+            Packing::Gzip | Packing::Plain => {
+                let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+                encoder.write_all(text).unwrap();
+                encoder.finish().unwrap()
+            }
+        }
+    }
+
+    /// What is in some bytes, read with a small buffer, and how it ends.
+    fn unpack(bytes: &[u8], packing: Packing, capacity: usize) -> (Vec<u8>, Option<Broken>) {
+        let raw = io::BufReader::with_capacity(capacity, bytes);
+        let mut reader = Unpacked::new(raw, packing);
+        let mut all = Vec::new();
+        let mut buffer = [0; 7];
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(0) => return (all, None),
+                Ok(n) => all.extend_from_slice(&buffer[..n]),
+                Err(e) => return (all, Some(broken(&e))),
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_is_packed_comes_out_however_it_ends() {
+        for packing in [Packing::Gzip, Packing::Zstd] {
+            for capacity in [1, 2, 5, 1 << 16] {
+                let (one, two, empty) = (
+                    packed(b"one\n", packing),
+                    packed(b"two\n", packing),
+                    packed(b"", packing),
+                );
+                let unpack = |parts: &[&[u8]]| unpack(&parts.concat(), packing, capacity);
+                let whole = |parts: &[&[u8]], text: &[u8]| {
+                    assert_eq!(
+                        unpack(parts),
+                        (text.to_vec(), None),
+                        "{packing:?} {parts:?}"
+                    );
+                };
+                whole(&[], b"");
+                whole(&[&empty], b"");
+                whole(&[&one, &empty, &two], b"one\ntwo\n");
+                whole(&[&one, &[0; 512]], b"one\n");
+                whole(&[&one, &[0; 3], &two, &[0]], b"one\ntwo\n");
+                let (text, end) = unpack(&[&one, b"garbage"]);
+                assert_eq!(text, b"one\n");
+                assert!(matches!(end, Some(Broken::Extra(t)) if t.contains('g')));
+                let (text, end) = unpack(&[&one, &two[..two.len() - 1]]);
+                assert!(text.starts_with(b"one\n"), "{packing:?} {text:?}");
+                assert_eq!(end, Some(Broken::Short), "{packing:?}");
+                let (text, end) = unpack(&[b"no such thing"]);
+                assert!(
+                    text.is_empty() && matches!(end, Some(Broken::Damaged(_))),
+                    "{end:?}"
+                );
+                let (_, end) = unpack(&[&[0; 512]]);
+                assert!(
+                    matches!(end, Some(Broken::Damaged(_))),
+                    "only zeros: {end:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn frames_that_are_to_be_skipped_are() {
+        let skipped = [0x5a, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3];
+        let one = packed(b"one\n", Packing::Zstd);
+        let bytes = [&skipped[..], &one, &skipped, &one, &skipped].concat();
+        let read = unpack(&bytes, Packing::Zstd, 4);
+        assert_eq!(read, (b"one\none\n".to_vec(), None));
+    }
+}

@@ -1,0 +1,235 @@
+//! Values of the types that are none of ours, as the text that CQL has for them.
+
+use std::fmt::Write as _;
+use std::str::FromStr;
+
+use num_bigint::BigInt;
+use scylla::cluster::metadata::{ColumnType, NativeType};
+use scylla::value::{CqlDate, CqlTime, CqlTimeuuid, CqlValue, CqlVarint};
+
+/// The day of the Unix epoch among the days of a date.
+const EPOCH_DAY: i64 = 1 << 31;
+/// Zeros that a decimal is written out with; more are an exponent.
+const ZEROS_MAX: usize = 100;
+const SECOND: i64 = 1_000_000_000;
+
+/// A value as CQL writes it: `{'a', 'b'}`, `2006-01-02`, `0xcafe`.
+pub(super) fn text(value: &CqlValue) -> String {
+    let mut out = String::new();
+    match value {
+        // Quotes tell texts from names inside of others; alone they would be part of it.
+        CqlValue::Ascii(text) | CqlValue::Text(text) => out.push_str(text),
+        CqlValue::Date(_) | CqlValue::Time(_) | CqlValue::Inet(_) | CqlValue::Timestamp(_) => {
+            write(value, &mut out);
+            out = out.trim_matches('\'').to_owned();
+        }
+        _ => write(value, &mut out),
+    }
+    out
+}
+
+/// Writing to a String can't fail.
+fn write(value: &CqlValue, out: &mut String) {
+    match value {
+        CqlValue::Decimal(n) => {
+            let (bytes, scale) = n.as_signed_be_bytes_slice_and_exponent();
+            out.push_str(&decimal(&BigInt::from_signed_bytes_be(bytes), scale));
+        }
+        CqlValue::Varint(n) => {
+            let n = BigInt::from_signed_bytes_be(n.as_signed_bytes_be_slice());
+            _ = write!(out, "{n}");
+        }
+        CqlValue::Date(CqlDate(day)) => _ = write!(out, "'{}'", date(i64::from(*day) - EPOCH_DAY)),
+        CqlValue::List(all) | CqlValue::Vector(all) => list(all, ['[', ']'], out),
+        CqlValue::Set(all) => list(all, ['{', '}'], out),
+        CqlValue::Map(all) => {
+            let write = |(key, value): &(CqlValue, CqlValue), out: &mut String| {
+                write(key, out);
+                out.push_str(": ");
+                write(value, out);
+            };
+            joined(all, ['{', '}'], out, write);
+        }
+        CqlValue::Tuple(all) => joined(all, ['(', ')'], out, |v, out| nullable(v.as_ref(), out)),
+        CqlValue::UserDefinedType { fields, .. } => {
+            let write = |(name, value): &(String, Option<CqlValue>), out: &mut String| {
+                out.push_str(name);
+                out.push_str(": ");
+                nullable(value.as_ref(), out);
+            };
+            joined(fields, ['{', '}'], out, write);
+        }
+        // The library writes these as CQL does.
+        other => _ = write!(out, "{other}"),
+    }
+}
+
+fn nullable(value: Option<&CqlValue>, out: &mut String) {
+    match value {
+        Some(value) => write(value, out),
+        None => out.push_str("null"),
+    }
+}
+
+fn list(all: &[CqlValue], brackets: [char; 2], out: &mut String) {
+    joined(all, brackets, out, write);
+}
+
+fn joined<T>(
+    all: &[T],
+    [open, close]: [char; 2],
+    out: &mut String,
+    write: impl Fn(&T, &mut String),
+) {
+    out.push(open);
+    for (i, one) in all.iter().enumerate() {
+        if i > 0 {
+            out.push_str(", ");
+        }
+        write(one, out);
+    }
+    out.push(close);
+}
+
+/// A whole number divided by a power of ten.
+fn decimal(unscaled: &BigInt, scale: i32) -> String {
+    let text = unscaled.to_string();
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => ("-", digits),
+        None => ("", text.as_str()),
+    };
+    let places = usize::try_from(scale.unsigned_abs()).unwrap_or(usize::MAX);
+    if places > digits.len().saturating_add(ZEROS_MAX) {
+        return format!("{text}E{}", -i64::from(scale));
+    }
+    if scale <= 0 {
+        let zeros = if digits == "0" { 0 } else { places };
+        return format!("{text}{}", "0".repeat(zeros));
+    }
+    let padded = format!(
+        "{}{digits}",
+        "0".repeat((places + 1).saturating_sub(digits.len()))
+    );
+    let (whole, fraction) = padded.split_at(padded.len() - places);
+    format!("{sign}{whole}.{fraction}")
+}
+
+/// A day of the Gregorian calendar, by the days since 1970-01-01.
+fn date(days: i64) -> String {
+    // Of 400 years, whose days are counted from a 1st of March.
+    let days = days + 719_468;
+    let era = days.div_euclid(146_097);
+    let day = days.rem_euclid(146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = year + era * 400 + i64::from(month <= 2);
+    let sign = if year < 0 { "-" } else { "" };
+    format!("{sign}{:04}-{month:02}-{day:02}", year.unsigned_abs())
+}
+
+/// The value of a text, for a column of a type that can be a key; nothing when it is none, or the
+/// type has no such text.
+pub(super) fn parse(text: &str, typ: &ColumnType<'_>) -> Option<CqlValue> {
+    let ColumnType::Native(native) = typ else {
+        return None;
+    };
+    Some(match native {
+        NativeType::Uuid => CqlValue::Uuid(text.parse().ok()?),
+        NativeType::Timeuuid => CqlValue::Timeuuid(CqlTimeuuid::from_str(text).ok()?),
+        NativeType::Inet => CqlValue::Inet(text.parse().ok()?),
+        NativeType::Varint => {
+            let n: BigInt = text.parse().ok()?;
+            CqlValue::Varint(CqlVarint::from_signed_bytes_be(n.to_signed_bytes_be()))
+        }
+        NativeType::Decimal => {
+            let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+            if !fraction.bytes().all(|b| b.is_ascii_digit()) {
+                return None;
+            }
+            let n: BigInt = format!("{whole}{fraction}").parse().ok()?;
+            CqlValue::Decimal(
+                scylla::value::CqlDecimal::from_signed_be_bytes_and_exponent(
+                    n.to_signed_bytes_be(),
+                    i32::try_from(fraction.len()).ok()?,
+                ),
+            )
+        }
+        NativeType::Blob => CqlValue::Blob(bytes(text.strip_prefix("0x")?)?),
+        NativeType::Date => {
+            let day: jiff::civil::Date = text.parse().ok()?;
+            let since = day.since(jiff::civil::date(1970, 1, 1)).ok()?;
+            let day = i64::from(since.get_days()) + EPOCH_DAY;
+            CqlValue::Date(CqlDate(u32::try_from(day).ok()?))
+        }
+        NativeType::Time => {
+            let time: jiff::civil::Time = text.parse().ok()?;
+            let seconds = i64::from(time.hour()) * 3600
+                + i64::from(time.minute()) * 60
+                + i64::from(time.second());
+            CqlValue::Time(CqlTime(
+                seconds * SECOND + i64::from(time.subsec_nanosecond()),
+            ))
+        }
+        _ => return None,
+    })
+}
+
+fn bytes(hex: &str) -> Option<Vec<u8>> {
+    let pairs = hex.as_bytes().chunks(2);
+    pairs
+        .map(|pair| {
+            let pair = std::str::from_utf8(pair).ok().filter(|p| p.len() == 2)?;
+            u8::from_str_radix(pair, 16).ok()
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decimals_are_written_out() {
+        let decimal = |n: i64, scale| decimal(&BigInt::from(n), scale);
+        assert_eq!(decimal(12_345, 2), "123.45");
+        assert_eq!(decimal(-5, 3), "-0.005");
+        assert_eq!(decimal(5, 0), "5");
+        assert_eq!(decimal(5, -2), "500");
+        assert_eq!(decimal(0, -2), "0");
+        assert_eq!(decimal(7, i32::MAX), "7E-2147483647");
+        assert_eq!(decimal(7, i32::MIN), "7E2147483648");
+    }
+
+    #[test]
+    fn days_are_those_of_the_calendar() {
+        assert_eq!(date(0), "1970-01-01");
+        assert_eq!(date(-1), "1969-12-31");
+        assert_eq!(date(11_016), "2000-02-29");
+        assert_eq!(date(-719_528), "0000-01-01");
+        assert_eq!(date(-EPOCH_DAY), "-5877641-06-23");
+        assert_eq!(date(EPOCH_DAY - 1), "5881580-07-11");
+    }
+
+    #[test]
+    fn keys_are_read_as_they_are_written() {
+        let native = |n| ColumnType::Native(n);
+        for (typ, key) in [
+            (NativeType::Uuid, "7f9c2a56-0c1a-4e4e-9d1e-6a3f1c2b3d4e"),
+            (NativeType::Inet, "2001:db8::1"),
+            (NativeType::Varint, "-12345678901234567890123"),
+            (NativeType::Decimal, "-0.500"),
+            (NativeType::Blob, "0x00cafe"),
+            (NativeType::Date, "1969-12-31"),
+            (NativeType::Time, "08:30:00.000000001"),
+        ] {
+            let value = parse(key, &native(typ.clone())).unwrap();
+            assert_eq!(text(&value), key);
+            for bad in ["", "x", "0xz", "0xabc", "--1", "1.-5"] {
+                assert_eq!(parse(bad, &native(typ.clone())), None, "{typ:?} {bad}");
+            }
+        }
+    }
+}

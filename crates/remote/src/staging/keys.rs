@@ -1,0 +1,340 @@
+//! Objects of a bucket by keys of any kind.
+//!
+//! A key of S3 is any text: `a//b`, `a/./b`, one with a line feed. The library's path type holds
+//! only some of them, and its listing fails as a whole at the first other one. So keys are listed
+//! here as texts, by requests of our own that the library signs, and objects whose keys its paths
+//! can't hold are read the same way.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use object_store::aws::{AmazonS3, AwsAuthorizer};
+use object_store::client::{
+    HttpClient, HttpConnector, HttpRequest, HttpRequestBody, HttpResponse, ReqwestConnector,
+};
+use object_store::path::Path;
+use object_store::signer::Signer;
+use object_store::{GetOptions, GetRange, ObjectStore};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use serde::Deserialize;
+
+use super::s3::{build, client_options, name_of, problem};
+use super::{S3Staging, StagingError};
+
+/// What stands for itself in a request, as the signature has it.
+const IN_QUERY: AsciiSet = NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+const IN_PATH: AsciiSet = IN_QUERY.remove(b'/');
+/// A page of a listing has 1,000 keys of at most 1,024 bytes, each of which may be three.
+const ANSWER_MAX: usize = 16 << 20;
+/// The first wait before a request is repeated; it doubles.
+const WAIT: Duration = Duration::from_millis(100);
+/// Characters of an answer that an error quotes.
+const QUOTED: usize = 200;
+
+/// A bucket whose keys are texts.
+#[derive(Debug)]
+pub struct Bucket {
+    name: String,
+    store: AmazonS3,
+    client: HttpClient,
+    region: String,
+    /// Address of the bucket, without a slash at its end.
+    address: String,
+    retries: usize,
+}
+
+/// An object of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyedObject {
+    /// Its key.
+    pub key: String,
+    /// Bytes.
+    pub size: u64,
+    /// Its version, as `If-Match` takes it.
+    pub etag: String,
+}
+
+impl Bucket {
+    /// Opens a bucket; nothing is asked yet, except for the keys of the machine's role.
+    ///
+    /// # Errors
+    /// When the configuration can't work, or there are no keys.
+    pub async fn open(config: &S3Staging) -> Result<Self, StagingError> {
+        let name = name_of(config);
+        let invalid =
+            |cause: &dyn std::fmt::Display| StagingError::terminal(format!("{name}: {cause}"));
+        if let Some(problem) = problem(config) {
+            return Err(invalid(&problem));
+        }
+        let store = build(config).map_err(|e| invalid(&e))?;
+        let options = client_options(config).map_err(|e| invalid(&e))?;
+        let client = ReqwestConnector::default()
+            .connect(&options)
+            .map_err(|e| invalid(&e))?;
+        // Where the library asks for an object is where the bucket is.
+        let signed = store
+            .signed_url(http::Method::GET, &Path::from("x"), Duration::from_secs(1))
+            .await
+            .map_err(|e| invalid(&e))?;
+        let signed = signed.as_str();
+        let address = signed.split('?').next().unwrap_or(signed);
+        Ok(Self {
+            address: address.trim_end_matches("/x").to_owned(),
+            region: config.region.clone(),
+            retries: config.retries,
+            name,
+            store,
+            client,
+        })
+    }
+
+    /// The bucket, in the words of errors.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// All objects whose keys begin with a prefix, in the order of their keys; at most so many are
+    /// asked for at once.
+    pub fn list<'a>(
+        self: &'a Arc<Self>,
+        prefix: &'a str,
+        at_once: u16,
+    ) -> BoxStream<'a, Result<KeyedObject, StagingError>> {
+        let pages = futures::stream::try_unfold(Some(String::new()), move |token| async move {
+            let Some(token) = token else { return Ok(None) };
+            let page = self.page(prefix, &token, at_once).await?;
+            let next = page.next_continuation_token.filter(|_| page.is_truncated);
+            if next.as_ref() == Some(&token) {
+                return Err(self.failed("list the bucket", "its pages go round"));
+            }
+            let is_encoded = page.encoding_type.as_deref() == Some("url");
+            let objects = page.contents.into_iter().map(move |object| KeyedObject {
+                key: if is_encoded {
+                    decoded(&object.key)
+                } else {
+                    object.key
+                },
+                size: object.size,
+                etag: object.e_tag.unwrap_or_default(),
+            });
+            let objects = futures::stream::iter(objects.map(Ok));
+            Ok::<_, StagingError>(Some((objects, next)))
+        });
+        pages.try_flatten().boxed()
+    }
+
+    async fn page(&self, prefix: &str, token: &str, most: u16) -> Result<Page, StagingError> {
+        let text = |text: &str| utf8_percent_encode(text, &IN_QUERY).to_string();
+        let mut query = String::new();
+        if !token.is_empty() {
+            query = format!("continuation-token={}&", text(token));
+        }
+        query.push_str(&format!(
+            "encoding-type=url&list-type=2&max-keys={most}&prefix={}",
+            text(prefix)
+        ));
+        let answer = self
+            .ask("list the bucket", &format!("/?{query}"), &[])
+            .await?;
+        let body = self.whole("list the bucket", answer).await?;
+        quick_xml::de::from_reader(&body[..]).map_err(|e| {
+            self.failed(
+                "list the bucket",
+                &format!("the answer makes no sense: {e}"),
+            )
+        })
+    }
+
+    /// A range of an object; to its end without an end. Fails when the object is another version
+    /// than `etag`.
+    ///
+    /// # Errors
+    /// When it can't be read; the stream fails in the same ways.
+    pub async fn get(
+        &self,
+        key: &str,
+        range: Range<Option<u64>>,
+        etag: &str,
+    ) -> Result<BoxStream<'static, Result<Bytes, std::io::Error>>, StagingError> {
+        let is_held = Path::parse(key).is_ok_and(|p| p.as_ref() == key);
+        if !is_held {
+            return self.get_by_text(key, range, etag).await;
+        }
+        let (from, to) = (range.start.unwrap_or(0), range.end);
+        let options = GetOptions {
+            range: match to {
+                Some(to) => Some(GetRange::Bounded(from..to)),
+                None => (from > 0).then_some(GetRange::Offset(from)),
+            },
+            if_match: Some(etag.to_owned()).filter(|e| !e.is_empty()),
+            ..GetOptions::default()
+        };
+        let path = Path::parse(key).unwrap_or_default();
+        let got = self.store.get_opts(&path, options).await;
+        let got = got.map_err(|e| self.failed("read an object", &e))?;
+        Ok(got.into_stream().map_err(std::io::Error::other).boxed())
+    }
+
+    async fn get_by_text(
+        &self,
+        key: &str,
+        range: Range<Option<u64>>,
+        etag: &str,
+    ) -> Result<BoxStream<'static, Result<Bytes, std::io::Error>>, StagingError> {
+        let action = "read an object";
+        if !can_be_asked_for(key) {
+            let text = "its key has a step `.` or `..`, which no address can have";
+            return Err(self.failed(action, text));
+        }
+        let mut headers = Vec::new();
+        let from = range.start.unwrap_or(0);
+        let bytes = match range.end {
+            Some(to) => Some(format!("bytes={from}-{}", to.saturating_sub(1))),
+            None => (from > 0).then(|| format!("bytes={from}-")),
+        };
+        let is_part = bytes.is_some();
+        headers.extend(bytes.map(|b| ("range", b)));
+        headers.extend((!etag.is_empty()).then(|| ("if-match", etag.to_owned())));
+        let path = format!("/{}", utf8_percent_encode(key, &IN_PATH));
+        let answer = self.ask(action, &path, &headers).await?;
+        if is_part && answer.status() != http::StatusCode::PARTIAL_CONTENT {
+            return Err(self.failed(action, "the server does not answer parts of objects"));
+        }
+        let body = answer.into_body().bytes_stream();
+        Ok(body.map_err(std::io::Error::other).boxed())
+    }
+
+    /// Asks, and repeats what may succeed later.
+    async fn ask(
+        &self,
+        action: &str,
+        path: &str,
+        headers: &[(&'static str, String)],
+    ) -> Result<HttpResponse, StagingError> {
+        let url = format!("{}{path}", self.address);
+        let mut tried = 0;
+        loop {
+            let (text, may_succeed) = match self.ask_once(&url, headers).await {
+                Ok(answer) if answer.status().is_success() => return Ok(answer),
+                Ok(answer) => {
+                    let status = answer.status();
+                    let body = self.whole(action, answer).await.unwrap_or_default();
+                    let body: String = String::from_utf8_lossy(&body)
+                        .chars()
+                        .take(QUOTED)
+                        .collect();
+                    let may_succeed = status.is_server_error()
+                        || matches!(status.as_u16(), 408 | 429)
+                        || body.contains("SlowDown");
+                    (format!("{status}: {body}"), may_succeed)
+                }
+                Err(text) => (text, true),
+            };
+            if !may_succeed || tried >= self.retries {
+                return Err(self.failed(action, &text));
+            }
+            tokio::time::sleep(WAIT * 2_u32.saturating_pow(u32::try_from(tried).unwrap_or(16)))
+                .await;
+            tried += 1;
+        }
+    }
+
+    async fn ask_once(
+        &self,
+        url: &str,
+        headers: &[(&'static str, String)],
+    ) -> Result<HttpResponse, String> {
+        let keys = self.store.credentials().get_credential().await;
+        let keys = keys.map_err(|e| e.to_string())?;
+        let mut request = http::Request::get(url);
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        let mut request: HttpRequest = request
+            .body(HttpRequestBody::empty())
+            .map_err(|e| e.to_string())?;
+        AwsAuthorizer::new(&keys, "s3", &self.region)
+            .try_authorize(&mut request, None)
+            .map_err(|e| e.to_string())?;
+        self.client
+            .execute(request)
+            .await
+            .map_err(|e| e.to_string())
+    }
+
+    /// A whole answer, which is short.
+    async fn whole(&self, action: &str, answer: HttpResponse) -> Result<Vec<u8>, StagingError> {
+        let mut body = Vec::new();
+        let mut parts = answer.into_body().bytes_stream();
+        while let Some(part) = parts.next().await {
+            body.extend_from_slice(&part.map_err(|e| self.failed(action, &e))?);
+            if body.len() > ANSWER_MAX {
+                return Err(self.failed(action, "the answer is too long"));
+            }
+        }
+        Ok(body)
+    }
+
+    fn failed(&self, action: &str, cause: &(impl std::fmt::Display + ?Sized)) -> StagingError {
+        StagingError::terminal(format!("can't {action} in {}: {cause}", self.name))
+    }
+}
+
+/// Whether a request can have the key in its address: steps `.` and `..` are taken out of those.
+#[must_use]
+pub fn can_be_asked_for(key: &str) -> bool {
+    !key.split('/').any(|step| matches!(step, "." | ".."))
+}
+
+/// A key of a listing, as `encoding-type=url` writes it.
+fn decoded(key: &str) -> String {
+    let key = key.replace('+', " ");
+    percent_decode_str(&key).decode_utf8_lossy().into_owned()
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Page {
+    #[serde(default)]
+    contents: Vec<Listed>,
+    #[serde(default)]
+    is_truncated: bool,
+    next_continuation_token: Option<String>,
+    encoding_type: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Listed {
+    key: String,
+    size: u64,
+    #[serde(rename = "ETag")]
+    e_tag: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_come_out_of_a_listing_as_they_are() {
+        let page =
+            "<ListBucketResult><EncodingType>url</EncodingType><IsTruncated>false</IsTruncated>
+            <Contents><Key>a//b%0Ac%2B+d</Key><Size>7</Size><ETag>\"x\"</ETag></Contents>
+            <Contents><Key>%C3%A9/./%25</Key><Size>0</Size></Contents></ListBucketResult>";
+        let page: Page = quick_xml::de::from_str(page).unwrap();
+        let keys: Vec<String> = page.contents.iter().map(|c| decoded(&c.key)).collect();
+        assert_eq!(keys, ["a//b\nc+ d", "é/./%"]);
+        assert_eq!(page.contents[0].e_tag.as_deref(), Some("\"x\""));
+        assert!(can_be_asked_for("a//b") && !can_be_asked_for("a/./b"));
+    }
+}
