@@ -137,8 +137,11 @@ impl ApiSection {
 
     /// Everything that is out of range.
     pub(crate) fn problems(&self) -> Vec<String> {
-        let source = url_of(self.listen, false);
-        let mut problems = self.resolve(self.listen, source).problems();
+        // Only a configured address can be wrong; port 0 becomes one that is free.
+        let mut listen = self.listen;
+        listen.set_port(listen.port().max(1));
+        let source = url_of(listen, false);
+        let mut problems = self.resolve(listen, source).problems();
         problems.extend(self.limits().violations());
         problems
     }
