@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-
 use super::common::Server;
 use super::source;
 use crate::api::{ApiClient, SOURCES, block_on};

@@ -39,6 +39,9 @@ fn routes(api: &Api<'_>, task: &str, token: &str) -> Vec<(String, String, Value,
                 "TestMapping" => json!({
                     "mapping": { "columns": [{ "type": "uuid", "name": "id" }] },
                     "record": { "body": "{}" } }),
+                "ValidateDefinitions" => json!({ "changes": [{
+                    "method": "POST", "path": "sources",
+                    "body": { "type": "http", "name": "x" } }] }),
                 "CreateToken" => json!({ "role": "reader" }),
                 _ if operation["requestBody"].is_object() => json!({}),
                 _ => NONE,
