@@ -34,6 +34,8 @@ mod settings;
 mod sinks;
 mod sources;
 mod statistics;
+mod table_check;
+mod tables;
 mod tasks;
 mod test_mapping;
 mod topics;
@@ -60,11 +62,11 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub use cascade::DropTables;
 pub use config::{ApiConfig, is_http_url};
 pub use letters::{Choice, Discard, KeptLetter, LetterFailure, Letters, Replay};
 pub use mapper::{ColumnProblem, Mapper, TestCell, TestError, TestRecord, TestTable};
 pub use random::RandomSource;
+pub use table_check::TableBackends;
 pub use topics::Topics;
 
 use crate::auth::Authenticate;
@@ -97,8 +99,8 @@ pub struct ApiDeps {
     pub node: NodeId,
     /// Table backends that can be named besides the default one.
     pub backends: BTreeSet<TableBackend>,
-    /// What takes tables away.
-    pub tables: Arc<dyn DropTables>,
+    /// What keeps tables.
+    pub tables: Arc<dyn TableBackends>,
     /// What the server's configuration allows sources and projects.
     pub quotas: Quotas,
     /// What delivers topics.
@@ -132,7 +134,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     random: Random,
     backends: BTreeSet<TableBackend>,
-    tables: Arc<dyn DropTables>,
+    tables: Arc<dyn TableBackends>,
     quotas: Quotas,
     pace: Pace,
     refusals: Refusals,
@@ -212,6 +214,11 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(admin::rotate_token))
         .routes(routes!(admin::audit))
         .routes(routes!(quotas::get_quota, quotas::set_quota))
+        .routes(routes!(tables::list))
+        .routes(routes!(tables::get))
+        .routes(routes!(tables::transfer))
+        .routes(routes!(tables::share))
+        .routes(routes!(tables::unshare))
 }
 
 impl Api {

@@ -25,9 +25,18 @@ const UNKNOWN: &str = "Unknown error";
 /// How often the end of a task is written again when the store fails.
 const END_ATTEMPTS_MAX: u32 = 5;
 
-/// What a task does; its end is a sentence for people, or why it failed, also for people.
+/// What a task does; it ends with a success, or with why it failed, in a sentence for people.
 /// [`None`] for a cause that is not for people; whoever returns it has logged it.
-pub(crate) type Work = BoxFuture<'static, Result<String, Option<String>>>;
+pub(crate) type Work = BoxFuture<'static, Result<Success, Option<String>>>;
+
+/// What a task that has succeeded says, in sentences for people.
+#[derive(Debug, Default)]
+pub(crate) struct Success {
+    /// What was done.
+    pub(crate) result: String,
+    /// What should be looked at all the same.
+    pub(crate) warnings: Vec<String>,
+}
 
 /// What is worked on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -171,7 +180,7 @@ impl Tasks {
         })
     }
 
-    async fn run(&self, task: &Task, work: Work) -> Result<String, String> {
+    async fn run(&self, task: &Task, work: Work) -> Result<Success, String> {
         let timeout = self.0.timeout;
         let work = tokio::time::timeout(timeout, AssertUnwindSafe(work).catch_unwind());
         let outcome = tokio::select! {
@@ -198,13 +207,18 @@ impl Tasks {
 
     /// Records the end. When the store fails for long, the task stays unfinished until the node is
     /// started again.
-    async fn end(&self, task: &Task, outcome: Result<String, String>) {
+    async fn end(&self, task: &Task, outcome: Result<Success, String>) {
         let finished_at = self.0.clock.now();
         let millis = finished_at.since(task.created_at).as_millis();
+        let (outcome, warnings) = match outcome {
+            Ok(success) => (Ok(success.result), success.warnings),
+            Err(error) => (Err(error), Vec::new()),
+        };
         let end = TaskEnd {
             finished_at,
             duration_ms: u64::try_from(millis).unwrap_or(u64::MAX),
             outcome,
+            warnings,
         };
         for attempt in 1..=END_ATTEMPTS_MAX {
             match self

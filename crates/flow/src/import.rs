@@ -17,6 +17,7 @@ use forebay_remote::staging::Staging;
 use forebay_remote::table::{Import, TableError};
 use tokio_util::sync::CancellationToken;
 
+mod owner;
 mod queue;
 mod rows;
 mod tables;
@@ -236,10 +237,10 @@ impl Importer {
         }
         let mut next = 0;
         while let Some((what, by)) = tried.get(next).cloned() {
-            if file.retry.attempt > 0 || next > 0 {
-                if let Some(done) = self.done_before(file, &tried).await? {
-                    return Ok(done);
-                }
+            if (file.retry.attempt > 0 || next > 0)
+                && let Some(done) = self.done_before(file, &tried).await?
+            {
+                return Ok(done);
             }
             match self.import_by(file, &by, &slices).await {
                 Err(error) if error.is_terminal() => {
@@ -323,6 +324,13 @@ impl Importer {
             table: by.table.clone(),
             mapping: by.mapping.clone(),
         };
+        if let Err(refused) = self.may_fill(file, by, table).await {
+            // What was done before the table became another project's is done all the same.
+            return match table.imported(&import.id).await? {
+                Some(rows) => Ok((rows, resolved(by, table.backend()))),
+                None => Err(refused),
+            };
+        }
         table.prepare(&import.table, &import.mapping).await?;
         failpoint::at(Point::TablePrepared);
         let columns = import.mapping.columns.len();

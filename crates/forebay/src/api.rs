@@ -12,6 +12,7 @@ use crate::command::common::Server;
 use crate::config::Environment;
 use crate::endpoints::Endpoints;
 use crate::failure::Failure;
+use crate::terminal;
 use crate::token;
 
 /// How long a request may take.
@@ -194,7 +195,14 @@ impl ApiClient {
         loop {
             let text = |name: &str| task.get(name).and_then(Value::as_str).unwrap_or_default();
             match text("status") {
-                "success" => return Ok(()),
+                "success" => {
+                    let warnings = task.get("warnings").and_then(Value::as_array);
+                    let warnings = warnings.into_iter().flatten();
+                    for warning in warnings.filter_map(Value::as_str) {
+                        terminal::note(format_args!("warning: {warning}"));
+                    }
+                    return Ok(());
+                }
                 "error" => return Err(Failure::new(text("error"))),
                 _ if begun.elapsed() > TASK_TIMEOUT => {
                     return Err(Failure::new(format_args!(

@@ -48,6 +48,8 @@ enum Command {
     Token(command::token::Command),
     #[command(subcommand)]
     Quota(command::quota::Command),
+    #[command(subcommand)]
+    Table(command::table::Command),
     Query(command::query::Args),
     Backup(command::backup::Args),
     Restore(command::restore::Args),
@@ -109,6 +111,7 @@ fn run(command: Command, env: Environment) -> Result<(), Failure> {
         Command::Source(command) => command::source::run(command, env),
         Command::Token(command) => command::token::run(command, env),
         Command::Quota(command) => command::quota::run(command, env),
+        Command::Table(command) => command::table::run(command, env),
         Command::Query(args) => command::query::run(&args, env),
         Command::Backup(args) => command::backup::run(args, env),
         Command::Restore(args) => command::restore::run(&args, env),

@@ -18,4 +18,5 @@ pub(crate) mod restore;
 pub(crate) mod retry;
 pub(crate) mod serve;
 pub(crate) mod source;
+pub(crate) mod table;
 pub(crate) mod token;

@@ -7,7 +7,7 @@
 use std::fmt;
 
 use forebay_model::{
-    BranchKey, FileKey, NodeId, ProjectId, SinkKey, SliceKey, SourceKey, VolumeId,
+    BranchKey, FileKey, NodeId, ProjectId, SinkKey, SliceKey, SourceKey, TableKey, VolumeId,
 };
 
 /// All branches.
@@ -54,6 +54,8 @@ pub const TOKENS: &str = "definition/token/";
 pub const PROJECTS: &str = "definition/project/";
 /// What operators have set for projects.
 pub const QUOTAS: &str = "definition/quota/";
+/// Which project each table belongs to.
+pub const TABLES: &str = "definition/table/";
 /// Who changed what.
 pub const AUDIT: &str = "audit/";
 /// Live nodes.
@@ -108,6 +110,8 @@ pub enum Key<'k> {
     Project(ProjectId),
     /// `definition/quota/<project>`: what an operator has set for a project.
     Quota(ProjectId),
+    /// `definition/table/<backend>/<name>`: which project a table belongs to.
+    Table(&'k TableKey),
     /// `audit/<project>/<time>_<what>_<action>_<version>`: a change of a definition or token.
     Audit(ProjectId, &'k str),
     /// `runtime/node/<node>`: a live node; on a lease.
@@ -147,6 +151,7 @@ impl fmt::Display for Key<'_> {
             Self::Token(project, id) => write!(f, "{TOKENS}{project}/{id}"),
             Self::Project(project) => write!(f, "{PROJECTS}{project}"),
             Self::Quota(project) => write!(f, "{QUOTAS}{project}"),
+            Self::Table(key) => write!(f, "{TABLES}{key}"),
             Self::Audit(project, id) => write!(f, "{AUDIT}{project}/{id}"),
             Self::Node(node) => write!(f, "{NODES}{node}"),
             Self::Processed(node) => write!(f, "{PROCESSED}{node}"),
@@ -192,6 +197,7 @@ pub fn parse_audit(key: &str) -> Option<(ProjectId, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use forebay_model::TableBackend;
 
     #[test]
     fn keys_are_as_documented() {
@@ -200,6 +206,8 @@ mod tests {
             .unwrap();
         let (file, node) = (&slice.file, NodeId("n1".to_owned()));
         let source = &file.sink.source;
+        let table = "in.C-b.a/b".parse().unwrap();
+        let table = TableKey::of(TableBackend::Keboola, &table, TableBackend::Sqlite);
         for (key, text) in [
             (Key::Branch(&source.branch), "definition/branch/active/1/2"),
             (
@@ -218,6 +226,7 @@ mod tests {
                 Key::Statistics(&slice, &node),
                 "storage/stats/1/2/src/snk/2026-11-21T05:01:49.120Z/vol/2026-11-21T05:01:50.000Z/n1",
             ),
+            (Key::Table(&table), "definition/table/sqlite/in.c-b.a/b"),
             (
                 Key::UnfinishedTask(&node, ProjectId(1), "a/b"),
                 "runtime/task/n1/1/a/b",

@@ -2,11 +2,12 @@
 //! changes something is one transaction: it reads, checks, and writes under the condition that what
 //! it has read is still so; when it is not, it begins anew, a bounded number of times.
 
+use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_model::SinkSettings;
+use forebay_model::{SinkSettings, TableBackend, TableKey};
 
 use crate::keys::Key;
 use crate::store::{
@@ -33,6 +34,9 @@ pub mod slices;
 pub mod sources;
 pub mod statistics;
 pub mod switch;
+pub mod table_drop;
+mod table_owner;
+pub mod tables;
 pub mod tasks;
 pub mod tokens;
 mod turn;
@@ -52,6 +56,7 @@ const ATTEMPTS_MAX: u32 = 32;
 pub struct Repo {
     store: Arc<dyn Store>,
     defaults: Arc<SinkSettings>,
+    default_table: TableBackend,
 }
 
 /// A value and the transaction that wrote it last.
@@ -88,7 +93,15 @@ impl Repo {
         Self {
             store,
             defaults: Arc::new(defaults),
+            default_table: TableBackend::Sqlite,
         }
+    }
+
+    /// With what keeps tables for which no backend is named; SQLite, unless it is said here.
+    #[must_use]
+    pub fn with_default_table(mut self, backend: TableBackend) -> Self {
+        self.default_table = backend;
+        self
     }
 
     /// The store below.
@@ -195,6 +208,8 @@ fn decode<T: Stored>(entry: &Entry) -> Result<Revised<T>, StoreError> {
 #[derive(Debug, Default)]
 struct Draft {
     txn: Txn,
+    /// Tables that its sinks asked for, and whether they get them.
+    claims: BTreeMap<TableKey, Result<(), tables::TableRefusal>>,
 }
 
 impl Draft {
@@ -285,6 +300,7 @@ contended! {
     files::FileError: Self::Conflict;
     letters::LetterError: Self::File(files::FileError::Conflict);
     quota::QuotaError: Self::Conflict;
+    tables::TableOwnerError: Self::Conflict;
     tasks::TaskError: Self::Conflict;
     tokens::TokenError: Self::Conflict;
     StoreError: Self::Unavailable("conflicts".to_owned());

@@ -18,10 +18,11 @@ use futures::stream::BoxStream;
 pub const KEY_BYTES_MAX: usize = 1024;
 /// Bytes of a value.
 pub const VALUE_BYTES_MAX: usize = 1 << 20;
-/// Operations of a transaction, and separately its preconditions. Deleting the largest source is
-/// the largest transaction there is: 100 sinks, each with 2 changes of the definition, 1 of the
-/// file, 1 of its book and [`crate::repo::VOLUMES_MAX`] of its slices. (etcd: `--max-txn-ops`.)
-pub const TXN_OPS_MAX: usize = 2048;
+/// Operations of a transaction, and separately its preconditions. Bringing the largest source back
+/// is the largest transaction there is: 100 sinks, each with 2 changes of the definition, 1 of the
+/// file, 1 of its book, [`crate::repo::VOLUMES_MAX`] of its slices and 1 of its table's owner.
+/// (etcd: `--max-txn-ops`.)
+pub const TXN_OPS_MAX: usize = 4096;
 /// Bytes of all keys and values of a transaction (etcd: `--max-request-bytes`).
 pub const TXN_BYTES_MAX: usize = 16 << 20;
 /// Entries that one [`Store::range`] returns at most, whatever limit was asked for.

@@ -14,6 +14,7 @@ pub mod common;
 pub mod definition;
 pub mod file;
 pub mod letters;
+pub mod owner;
 pub mod quota;
 pub mod runtime;
 pub mod slice;

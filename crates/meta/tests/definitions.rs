@@ -333,5 +333,5 @@ async fn the_largest_source_is_deleted_and_brought_back_at_once() {
         .unwrap();
     assert_eq!(repo.sinks(&source, "", 9).await.unwrap().total, 100);
     assert_eq!(repo.active_files(None).await.unwrap().len(), 200);
-    const { assert!(100 * (4 + 16) + 5 <= TXN_OPS_MAX) };
+    const { assert!(100 * (5 + 16) + 5 <= TXN_OPS_MAX) };
 }

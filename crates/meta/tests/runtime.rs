@@ -107,6 +107,7 @@ fn end(outcome: Result<String, String>) -> TaskEnd {
         finished_at: at(1000),
         duration_ms: 5,
         outcome,
+        warnings: Vec::new(),
     }
 }
 

@@ -5,6 +5,7 @@ mod common;
 
 use common::{at, sink_content, sink_key, source_content, source_key, stamp, volumes, with_sink};
 use forebay_meta::keys::Key;
+use forebay_meta::repo::table_drop::Fate;
 use forebay_meta::store::Txn;
 use forebay_meta::stored::Stored;
 use forebay_meta::stored::book::Book;
@@ -223,7 +224,9 @@ async fn a_source_is_forgotten_only_when_all_of_it_has_arrived() {
     let early = repo.purge_source(&source, &stamp(9)).await;
     assert!(matches!(early, Err(DefinitionError::InFlight { files: 1 })));
     let tables = repo.filled_tables(&source).await.unwrap();
-    assert_eq!((tables.len(), tables[0].also_of.clone()), (1, None));
+    assert_eq!(tables.len(), 1);
+    let fate = repo.table_fate(&source, &tables[0]).await.unwrap();
+    assert_eq!(fate, Fate::Held, "a file is on its way to it");
     import_all(&repo, &sink, 3).await;
     repo.purge_source(&source, &stamp(9)).await.unwrap();
     assert!(repo.deleted_source(&source).await.is_err());

@@ -32,7 +32,7 @@ pub use retry::{Backoff, Retry};
 pub use settings::{Compression, SinkSettings};
 pub use slice::{Slice, SliceState, Staged};
 pub use statistics::{Balance, Statistics};
-pub use table::{InvalidTableId, TableBackend, TableId};
+pub use table::{InvalidTableId, TableBackend, TableId, TableKey};
 pub use task::{Task, TaskEnd};
 pub use time::{Clock, ManualClock, Timestamp, TimestampText};
 pub use topic::{

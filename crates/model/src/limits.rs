@@ -21,5 +21,9 @@ pub const SOURCES_MAX: usize = 100;
 pub const SINKS_MAX: usize = 100;
 /// Versions kept of a source or sink.
 pub const VERSIONS_MAX: u32 = 1000;
+/// Bytes of a table's id.
+pub const TABLE_ID_BYTES_MAX: usize = 512;
+/// Projects that a table is shared with.
+pub const TABLE_SHARES_MAX: usize = 100;
 /// Characters of a source's secret, out of `[0-9a-zA-Z]`.
 pub const SECRET_CHARS: usize = 48;

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::limits::TABLE_ID_BYTES_MAX;
+
 /// `<in|out>.<bucket>.<table>`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TableId {
@@ -76,6 +78,12 @@ impl FromStr for TableId {
         if table.is_empty() {
             return Err(invalid("table ID cannot be empty".to_owned()));
         }
+        if id.len() > TABLE_ID_BYTES_MAX {
+            return Err(invalid(format!(
+                "it has {} bytes, the maximum is {TABLE_ID_BYTES_MAX}",
+                id.len()
+            )));
+        }
         if id.contains('\0') {
             return Err(invalid("it has a NUL character".to_owned()));
         }
@@ -119,9 +127,71 @@ impl TableBackend {
     }
 }
 
+/// A table as its backend tells it from others: two ids that name one table have one key, and two
+/// tables never have the same. Who owns a table is recorded under it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TableKey {
+    backend: TableBackend,
+    name: String,
+}
+
+impl TableKey {
+    /// Of a table; `default` is what keeps tables of the backend `keboola` on this server.
+    ///
+    /// SQLite does not distinguish ASCII letters by case. PostgreSQL does, since all names are
+    /// quoted: `<stage>.<bucket>` is the schema and the last part the table. Neither backend
+    /// normalizes other characters, and no part of an id has a dot.
+    #[must_use]
+    pub fn of(backend: TableBackend, table: &TableId, default: TableBackend) -> Self {
+        let backend = match backend {
+            TableBackend::Keboola => default,
+            other => other,
+        };
+        let name = table.to_string();
+        Self {
+            name: match backend {
+                TableBackend::Postgres => name,
+                TableBackend::Sqlite | TableBackend::Keboola => name.to_ascii_lowercase(),
+            },
+            backend,
+        }
+    }
+
+    /// The backend that has it; never `keboola`, unless that is the default.
+    #[must_use]
+    pub fn backend(&self) -> TableBackend {
+        self.backend
+    }
+}
+
+impl fmt::Display for TableKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.backend.name(), self.name)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ids_of_one_table_have_one_key() {
+        let key = |backend, id: &str, default| {
+            TableKey::of(backend, &id.parse().unwrap(), default).to_string()
+        };
+        use TableBackend::{Keboola, Postgres, Sqlite};
+        assert_eq!(
+            key(Sqlite, "in.C-b.\u{c4}T", Postgres),
+            "sqlite/in.c-b.\u{c4}t"
+        );
+        assert_eq!(key(Keboola, "in.C-b.T", Sqlite), "sqlite/in.c-b.t");
+        assert_eq!(key(Keboola, "in.C-b.T", Postgres), "postgres/in.C-b.T");
+        assert_eq!(key(Postgres, "out.b.t", Sqlite), "postgres/out.b.t");
+        assert_ne!(
+            key(Sqlite, "in.b.\u{e4}", Sqlite),
+            key(Sqlite, "in.b.\u{c4}", Sqlite)
+        );
+    }
 
     #[test]
     fn table_ids_parse_or_say_what_is_wrong() {

@@ -33,4 +33,6 @@ pub struct TaskEnd {
     pub duration_ms: u64,
     /// A sentence for people.
     pub outcome: Result<String, String>,
+    /// Sentences for people: what has not kept it from succeeding, and should be looked at.
+    pub warnings: Vec<String>,
 }

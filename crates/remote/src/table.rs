@@ -34,6 +34,18 @@ pub trait Table: Send + Sync {
     /// Which one it is.
     fn backend(&self) -> TableBackend;
 
+    /// What the backend's rules for names refuse: lengths, and names that it keeps for itself. Asks
+    /// nobody, so it holds while the backend can't be reached too.
+    fn check_names(&self, table: &TableId, mapping: &Mapping) -> Vec<Finding>;
+
+    /// Looks whether the mapping will go into the table, without changing anything: all that
+    /// [`Self::check_names`] finds, a table that is there and does not fit, and what the backend's
+    /// user may not do.
+    ///
+    /// # Errors
+    /// When the backend can't be asked.
+    async fn inspect(&self, table: &TableId, mapping: &Mapping) -> Result<Inspection, TableError>;
+
     /// Makes the table when it is not there, adds columns that the mapping gained, and checks that
     /// the rest fits. Cheap when there is nothing to do: call it before each import, so that a
     /// table that was dropped comes back.
@@ -106,6 +118,42 @@ pub trait Table: Send + Sync {
     /// # Errors
     /// When it can't, saying why.
     async fn check(&self) -> Result<(), TableError>;
+}
+
+/// What [`Table::inspect`] has found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inspection {
+    /// There is a table, or something else, of that name.
+    pub exists: bool,
+    /// Why the mapping does not go into it; nothing, when it does.
+    pub findings: Vec<Finding>,
+}
+
+/// One reason why a mapping does not go into a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The column of the mapping that is the cause; the table itself without one.
+    pub column: Option<usize>,
+    /// What is wrong and what is allowed, with the table's id.
+    pub message: String,
+}
+
+impl Finding {
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) fn of_table(message: String) -> Self {
+        Self {
+            column: None,
+            message,
+        }
+    }
+
+    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "cassandra"))]
+    pub(crate) fn of_column(column: usize, message: String) -> Self {
+        Self {
+            column: Some(column),
+            message,
+        }
+    }
 }
 
 /// One import: a file's rows into its table.

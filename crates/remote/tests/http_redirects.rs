@@ -200,7 +200,10 @@ fn a_message_is_never_made_a_get_and_waits_until_it_is_taken() {
                 .write_blocking("t", Message::new("all of it"))
                 .unwrap();
             let said = down(&events);
-            assert!(said.starts_with(&format!("{} ", &status[..3])), "{said}");
+            assert!(
+                said.starts_with(&format!("{} ", status.get(..3).unwrap())),
+                "{said}"
+            );
             assert!(
                 said.contains(location) && said.contains("not followed"),
                 "{said}"

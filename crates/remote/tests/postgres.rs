@@ -310,6 +310,107 @@ async fn what_needs_a_person_says_so() {
     bench.execute(&format!("DROP ROLE \"{role}\"")).await;
 }
 
+/// What an inspection has found, as texts.
+async fn found(table: &PostgresTable, id: &TableId, columns: &[&str]) -> Vec<String> {
+    let found = table.inspect(id, &mapping(columns)).await.unwrap();
+    found.findings.into_iter().map(|f| f.message).collect()
+}
+
+#[tokio::test]
+async fn what_the_user_may_not_do_is_said_before_anything_is_imported() {
+    let Some(service) = services::postgres("privileges in PostgreSQL") else {
+        return;
+    };
+    let bench = Postgres::new(&service).await;
+    let role = format!("looks_{}", bench.run);
+    bench
+        .execute(&format!("CREATE ROLE \"{role}\" LOGIN"))
+        .await;
+    let mut config = PostgresConfig::new(url(&service, &role, address(&service), "postgres"));
+    config.ledger_schema = format!("ledger {}", bench.run);
+    let weak = PostgresTable::open(&config).unwrap();
+    let id = bench.fresh_table();
+    let all = |found: &[String], words: &[&str]| {
+        assert_eq!(found.len(), words.len(), "{found:?}");
+        for (text, word) in found.iter().zip(words) {
+            assert!(text.contains(word), "{text:?} lacks {word:?}");
+        }
+    };
+    all(
+        &found(&weak, &id, &["a"]).await,
+        &["ledger of imports", "may not create it"],
+    );
+    // The ledger and the table are there, made by somebody else.
+    let table = bench.table();
+    table.prepare(&id, &mapping(&["a*", "b"])).await.unwrap();
+    let schema = id.bucket_id().replace('"', "\"\"");
+    let ledger = format!("ledger {}", bench.run);
+    let grant = format!(
+        "GRANT USAGE ON SCHEMA \"{schema}\", \"{ledger}\" TO \"{role}\";
+         GRANT SELECT, INSERT, UPDATE, DELETE ON \"{ledger}\".imports TO \"{role}\""
+    );
+    bench.execute(&grant).await;
+    all(
+        &found(&weak, &id, &["a*", "b", "c"]).await,
+        &["may not insert", "may not select and update", "may not add"],
+    );
+    let name = bench.sql_name(&id);
+    let grant = format!("GRANT INSERT, SELECT, UPDATE ON {name} TO \"{role}\"");
+    bench.execute(&grant).await;
+    all(&found(&weak, &id, &["a*", "b"]).await, &[]);
+    weak.prepare(&id, &mapping(&["a*", "b"])).await.unwrap();
+    let other = bench.fresh_table();
+    all(
+        &found(&weak, &other, &["a"]).await,
+        &["may not create tables in schema"],
+    );
+    bench
+        .execute(&format!("DROP OWNED BY \"{role}\"; DROP ROLE \"{role}\""))
+        .await;
+}
+
+#[tokio::test]
+async fn partitions_and_the_ledgers_schema_are_refused() {
+    let Some(service) = services::postgres("partitions in PostgreSQL") else {
+        return;
+    };
+    let bench = Postgres::with(&service, |config| {
+        config.ledger_schema = format!("in.{}", unique());
+    })
+    .await;
+    let (parent, part) = (bench.fresh_table(), bench.fresh_table());
+    let (parent_name, part_name) = (bench.sql_name(&parent), bench.sql_name(&part));
+    bench.execute(&bench.before_create(&parent)).await;
+    bench
+        .execute(&format!(
+            "CREATE TABLE {parent_name} (a text) PARTITION BY LIST (a)"
+        ))
+        .await;
+    let none = found(&bench.table, &parent, &["a"]).await;
+    assert!(none[0].contains("no partition"), "{none:?}");
+    bench
+        .execute(&format!(
+            "CREATE TABLE {part_name} PARTITION OF {parent_name} DEFAULT"
+        ))
+        .await;
+    assert_eq!(found(&bench.table, &parent, &["a"]).await, [""; 0]);
+    let part = found(&bench.table, &part, &["a"]).await;
+    assert!(part[0].contains("is a partition"), "{part:?}");
+    let mut config = PostgresConfig::new(service.url.as_str());
+    config.ledger_schema = "in.ledger".to_owned();
+    let table = PostgresTable::open(&config).unwrap();
+    let id = "in.ledger.imports".parse().unwrap();
+    let reserved = table.check_names(&id, &mapping(&["a"]));
+    assert!(
+        reserved[0].message.contains("is the ledger's"),
+        "{reserved:?}"
+    );
+    terminal(
+        table.prepare(&id, &mapping(&["a"])).await,
+        &["is the ledger's"],
+    );
+}
+
 #[tokio::test]
 async fn tables_that_a_crash_empties_are_refused() {
     let Some(service) = services::postgres("unlogged tables of PostgreSQL") else {

@@ -17,7 +17,7 @@ use super::error::{self, ApiError, ErrorName};
 use super::pace::PaceShown;
 use super::params::{
     BranchPath, FilePath, LetterPath, ProjectPath, SinkPath, SinkVersionPath, SourcePath,
-    SourceVersionPath, TaskPath, TokenPath,
+    SourceVersionPath, TablePath, TaskPath, TokenPath,
 };
 use super::refused::Caller;
 use super::{Inner, Shared};
@@ -47,6 +47,7 @@ pub(super) trait Address {
 
 impl Address for Nothing {}
 impl Address for ProjectPath {}
+impl Address for TablePath {}
 impl Address for TaskPath {}
 impl Address for TokenPath {}
 

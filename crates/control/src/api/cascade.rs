@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use async_trait::async_trait;
-use forebay_meta::repo::purge::FilledTable;
+use forebay_meta::repo::table_drop::{Fate, FilledTable};
 use forebay_meta::{DefinitionError, Revision};
-use forebay_model::{SourceKey, Stamp, TableBackend, TableId};
+use forebay_model::{SourceKey, Stamp, TableId};
 
 use super::Inner;
 use super::error::{ApiError, ErrorName};
@@ -15,16 +14,6 @@ use super::tasks::{self, Done};
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// What is said when everything is gone.
 const DONE: &str = "Source and its destination tables and bucket have been deleted.";
-
-/// The seam to whatever keeps tables, for taking them away. The binary implements it.
-#[async_trait]
-pub trait DropTables: Send + Sync {
-    /// Deletes a table with its rows. One that is not there is deleted already.
-    ///
-    /// # Errors
-    /// Why it is still there, in words for people.
-    async fn drop_table(&self, backend: TableBackend, table: &TableId) -> Result<(), String>;
-}
 
 /// Deletes a source that is there, or goes on with one that is deleted: what has failed half-way is
 /// repeated by the same request.
@@ -45,17 +34,56 @@ pub(super) async fn run(api: &Inner, key: &SourceKey, stamp: &Stamp) -> Result<D
         return Err(ApiError::new(ErrorName::TableNotDeleted, text));
     }
     arrived(api, key).await?;
-    let tables = api.repo.filled_tables(key).await?;
-    for table in tables.iter().filter(|t| t.also_of.is_none()) {
-        let dropped = api.tables.drop_table(table.backend, &table.table).await;
-        dropped.map_err(|cause| {
-            let name = &table.table;
-            let text = format!("the source is deleted, its table \"{name}\" is not: {cause}");
-            ApiError::new(ErrorName::TableNotDeleted, text)
-        })?;
+    let mut kept = Vec::new();
+    for table in api.repo.filled_tables(key).await? {
+        let fate = take_away(api, key, &table, stamp).await?;
+        kept.push((fate, table.table));
     }
     api.repo.purge_source(key, stamp).await?;
-    Ok(Done::new(deleted, result(&tables)))
+    Ok(Done::new(deleted, result(&kept)))
+}
+
+/// Drops a table unless something else holds it.
+async fn take_away(
+    api: &Inner,
+    key: &SourceKey,
+    table: &FilledTable,
+    stamp: &Stamp,
+) -> Result<Fate, ApiError> {
+    let fate = api.repo.table_fate(key, table).await?;
+    if fate != Fate::Drop {
+        return Ok(fate);
+    }
+    let failed = |cause: &dyn std::fmt::Display| {
+        let name = &table.table;
+        let text = format!("the source is deleted, its table \"{name}\" is not: {cause}");
+        ApiError::new(ErrorName::TableNotDeleted, text)
+    };
+    let Some(backend) = api.tables.get(table.backend) else {
+        let name = table.backend.name();
+        return Err(failed(&format_args!(
+            "table type \"{name}\" is not configured on this server"
+        )));
+    };
+    // Before the table is marked: with a backend that is away nothing is begun.
+    backend.check().await.map_err(|e| failed(&e))?;
+    let fate = api.repo.begin_drop(key, table, stamp).await?;
+    if fate != Fate::Drop {
+        return Ok(fate);
+    }
+    match backend.delete(&table.table).await {
+        Ok(()) => {
+            api.repo.table_dropped(key, table).await?;
+            Ok(Fate::Drop)
+        }
+        Err(error) => {
+            // Without an answer it may be dropped yet: it stays marked until that is known.
+            if !error.is_retryable() {
+                api.repo.table_not_dropped(key, table).await?;
+            }
+            Err(failed(&error))
+        }
+    }
 }
 
 /// Waits until nothing of the source is on its way.
@@ -93,12 +121,20 @@ async fn messages_in_flight(api: &Inner, key: &SourceKey) -> Result<u64, ApiErro
     Ok(topics.map(|sink| api.topics.statistics(sink).waiting).sum())
 }
 
-fn result(tables: &[FilledTable]) -> String {
-    let kept = tables.iter().filter(|t| t.also_of.is_some());
-    let kept: Vec<String> = kept.map(|t| format!("\"{}\"", t.table)).collect();
-    if kept.is_empty() {
-        return DONE.to_owned();
+fn result(tables: &[(Fate, TableId)]) -> String {
+    let reasons = [
+        (Fate::Held, "other sinks fill them too"),
+        (Fate::Foreign, "they belong to another project"),
+        (Fate::Found, "they were there before Forebay filled them"),
+    ];
+    let mut text = DONE.to_owned();
+    for (fate, reason) in reasons {
+        let kept = tables.iter().filter(|(f, _)| *f == fate);
+        let kept: Vec<String> = kept.map(|(_, table)| format!("\"{table}\"")).collect();
+        if !kept.is_empty() {
+            let kept = kept.join(", ");
+            text.push_str(&format!(" Kept, because {reason}: {kept}."));
+        }
     }
-    let kept = kept.join(", ");
-    format!("{DONE} Kept, because other sinks fill them too: {kept}.")
+    text
 }

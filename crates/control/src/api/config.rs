@@ -25,6 +25,9 @@ pub struct ApiConfig {
     pub follow_timeout: Span,
     /// How long a task may take. 1s to 1h.
     pub task_timeout: Span,
+    /// How long a table is looked at when a sink is made or changed. What does not answer by then
+    /// is not checked, and the task says so. 100ms to 30s, at most half of `requestTimeout`.
+    pub table_check_timeout: Span,
     /// Requests a second of one token; ten seconds' worth of them can come at once. 0 to 100000000,
     /// 0 is no limit.
     pub requests_per_second: u64,
@@ -45,6 +48,7 @@ impl Default for ApiConfig {
             request_timeout: Span::secs(30),
             follow_timeout: Span::secs(5),
             task_timeout: Span::mins(5),
+            table_check_timeout: Span::secs(5),
             requests_per_second: 500,
             wrong_tokens_per_second: 5,
             support_contact: String::new(),
@@ -115,6 +119,12 @@ impl ApiConfig {
                 self.task_timeout,
                 Span::secs(1),
                 Span::hours(1),
+            ),
+            (
+                "tableCheckTimeout",
+                self.table_check_timeout,
+                Span::millis(100),
+                Span::secs(30),
             ),
         ] {
             if !(min..=max).contains(&given) {

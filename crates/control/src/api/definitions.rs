@@ -135,6 +135,7 @@ impl Validator<'_> {
         if !is_planned {
             new.check_free(self.api).await?;
         }
+        new.check_table(self.api, self.call.who).await?;
         if !self.planned_sinks.insert(new.key.clone()) {
             return Err(error::sink_exists(new.key.sink.as_str()));
         }
@@ -154,7 +155,7 @@ impl Validator<'_> {
         let route = "/sources/{sourceId}/sinks/{sinkId}";
         let mut body: SinkUpdate = self.body(&Method::PATCH, route, body)?;
         let key = self.sink_key(source, sink)?;
-        sinks::Changes::of(self.api, &key, &mut body)
+        sinks::Changes::of(self.api, self.call.who, &key, &mut body)
             .await
             .map(drop)
     }

@@ -173,6 +173,7 @@ impl From<DefinitionError> for ApiError {
             E::SinkExists(key) => sink_exists(key.sink.as_str()),
             E::NotATopic(_) => Self::bad_request(error.to_string()),
             E::LimitReached { what, max } => limit_reached(what, max),
+            E::Table(refusal) => super::table_check::refused(refusal),
             E::Refused(refusal) => match refusal.downcast::<Self>() {
                 Ok(error) => *error,
                 Err(other) => Self::bad_request(other.to_string()),

@@ -11,6 +11,7 @@ use super::answer::Answer;
 use super::call::{Call, refuse_foreign};
 use super::error::{self, ApiError};
 use super::params::{DisableQuery, SinkPath, SourcePath};
+use super::table_check;
 use super::tasks::{self, Done};
 use super::types::source::Source;
 use super::types::task::Task;
@@ -147,6 +148,7 @@ pub(super) async fn disable_sink(
 #[utoipa::path(
     put, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/enable", tag = "sink", operation_id = "EnableSink",
     params(SinkPath),
+    extensions(("x-errors" = json!(["tableNotAvailable"]))),
     responses((status = 202, description = "A task switches it on.", body = Task))
 )]
 pub(super) async fn enable_sink(
@@ -154,10 +156,15 @@ pub(super) async fn enable_sink(
     call: Call<SinkPath>,
 ) -> Result<Answer<Task>, ApiError> {
     let (inner, sink, stamp) = sink_of(&api, &call).await?;
+    let checked = match sink.target.table() {
+        Some(table) => table_check::check(&api, &call.who, table).await?,
+        None => table_check::Checked::default(),
+    };
     let key = sink.key;
     let subject = sinks::subject(&key);
     tasks::start(&api, "api.enable.sink", subject, async move {
         let volumes = volumes(&inner).await?;
+        checked.settle(&inner, &stamp).await?;
         let enabled = inner.repo.enable_sink(&key, &volumes, &stamp).await?;
         let source = inner.repo.source(&key.source).await?;
         let result = if source.disabled.is_some() {
@@ -165,7 +172,7 @@ pub(super) async fn enable_sink(
         } else {
             "Sink has been enabled successfully."
         };
-        Ok(Done::new(enabled.revision, result))
+        Ok(Done::new(enabled.revision, result).warn(checked.warnings))
     })
     .await
 }
@@ -233,6 +240,7 @@ fn refuse_table(sink: &Sink) -> Result<(), ApiError> {
 #[utoipa::path(
     put, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/undelete", tag = "sink", operation_id = "UndeleteSink",
     params(SinkPath),
+    extensions(("x-errors" = json!(["tableNotAvailable"]))),
     responses((status = 202, description = "A task brings it back.", body = Task))
 )]
 pub(super) async fn undelete_sink(
@@ -242,18 +250,23 @@ pub(super) async fn undelete_sink(
     let key = call.sink_key()?;
     api.repo.source(&key.source).await?;
     refuse_foreign(&key).map_err(|_| error::deleted_sink_not_found(key.sink.as_str()))?;
-    sources::found_deleted(api.repo.deleted_sink(&key).await, || {
+    let deleted = sources::found_deleted(api.repo.deleted_sink(&key).await, || {
         error::deleted_sink_not_found(key.sink.as_str())
     })?;
+    let checked = match deleted.target.table() {
+        Some(table) => table_check::check_return(&api, &call.who, table).await?,
+        None => table_check::Checked::default(),
+    };
     let stamp = call.who.stamp(api.clock.now());
     let (inner, subject) = (Arc::clone(&api), sinks::subject(&key));
     tasks::start(&api, "api.undelete.sink", subject, async move {
         let volumes = volumes(&inner).await?;
+        checked.settle(&inner, &stamp).await?;
         let back = inner.repo.undelete_sink(&key, &volumes, &stamp).await?;
-        Ok(Done::new(
-            back.revision,
-            "Sink has been undeleted successfully.",
-        ))
+        Ok(
+            Done::new(back.revision, "Sink has been undeleted successfully.")
+                .warn(checked.warnings),
+        )
     })
     .await
 }

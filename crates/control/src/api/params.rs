@@ -3,6 +3,8 @@
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::types::sink::TableType;
+
 /// `…/branches/{branchId}`
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
@@ -167,6 +169,19 @@ pub(super) struct ProjectPath {
     /// Number of a project.
     #[param(minimum = 0, example = 1)]
     pub(super) project_id: u64,
+}
+
+/// `/v1/admin/tables/{tableType}/{tableId}`
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Path)]
+pub(super) struct TablePath {
+    /// What keeps the table; `keboola` is the server's default.
+    #[param(inline, example = "sqlite")]
+    pub(super) table_type: TableType,
+    /// Id of a table.
+    #[param(min_length = 1, max_length = 512, example = "in.c-bucket.table")]
+    pub(super) table_id: String,
 }
 
 /// Which part of which project's list.

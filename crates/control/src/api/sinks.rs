@@ -18,6 +18,7 @@ use super::former;
 use super::mapping::{backend, mapping, table_id};
 use super::params::{ListQuery, SinkPath, SourcePath};
 use super::sources::{invalid_id, refuse_reserved, replace};
+use super::table_check;
 use super::tasks::{self, Done};
 use super::topics::{self, TopicChange};
 use super::types::common::Page;
@@ -27,13 +28,14 @@ use super::types::sink::{
 use super::types::task::Task;
 use super::types::topic::TopicCreate;
 use super::{Inner, Shared};
+use crate::auth::Identity;
 use crate::task::Subject;
 
 /// Makes a sink.
 #[utoipa::path(
     post, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks", tag = "sink", operation_id = "CreateSink",
     params(SourcePath), request_body = SinkCreate,
-    extensions(("x-errors" = json!(["sinkAlreadyExists", "sinkIdInUse"]))),
+    extensions(("x-errors" = json!(["sinkAlreadyExists", "sinkIdInUse", "tableNotAvailable"]))),
     responses((status = 202, description = "A task makes it.", body = Task))
 )]
 pub(super) async fn create(
@@ -43,18 +45,20 @@ pub(super) async fn create(
     let new = NewSink::of(&api, call.source_key()?, call.body.0).await?;
     api.repo.source(&new.key.source).await?;
     new.check_free(&api).await?;
+    let checked = new.check_table(&api, &call.who).await?;
     let NewSink { key, content, kind } = new;
     let stamp = call.who.stamp(api.clock.now());
     let (inner, subject) = (Arc::clone(&api), subject(&key));
     tasks::start(&api, "api.create.sink", subject, async move {
         former::refuse_in_task(&inner, &key, kind).await?;
         let volumes = volumes(&inner).await?;
+        checked.settle(&inner, &stamp).await?;
         let repo = &inner.repo;
         let made = repo.create_sink(&key, content, "New sink.", &volumes, &stamp);
-        Ok(Done::new(
-            made.await?.revision,
-            "Sink has been created successfully.",
-        ))
+        Ok(
+            Done::new(made.await?.revision, "Sink has been created successfully.")
+                .warn(checked.warnings),
+        )
     })
     .await
 }
@@ -85,6 +89,18 @@ impl NewSink {
         };
         let key = SinkKey { source, sink };
         Ok(Self { key, content, kind })
+    }
+
+    /// Asks what keeps the table whether the sink may have it.
+    pub(super) async fn check_table(
+        &self,
+        api: &Inner,
+        who: &Identity,
+    ) -> Result<table_check::Checked, ApiError> {
+        match self.content.target.table() {
+            Some(table) => table_check::check(api, who, table).await,
+            None => Ok(table_check::Checked::default()),
+        }
     }
 
     /// Refuses an id that a sink has, or that one of another type had of which something is left.
@@ -203,6 +219,7 @@ pub(super) async fn get(
 #[utoipa::path(
     patch, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}", tag = "sink", operation_id = "UpdateSink",
     params(SinkPath), request_body = SinkUpdate,
+    extensions(("x-errors" = json!(["tableNotAvailable"]))),
     responses((status = 202, description = "A task changes it.", body = Task))
 )]
 pub(super) async fn update(
@@ -211,11 +228,12 @@ pub(super) async fn update(
 ) -> Result<Answer<Task>, ApiError> {
     let key = call.sink_key()?;
     let mut body = call.body.0;
-    let changes = Changes::of(&api, &key, &mut body).await?;
+    let (changes, checked) = Changes::of(&api, &call.who, &key, &mut body).await?;
     let stamp = call.who.stamp(api.clock.now());
     let (inner, subject) = (Arc::clone(&api), subject(&key));
     tasks::start(&api, "api.update.sink", subject, async move {
         let volumes = volumes(&inner).await?;
+        checked.settle(&inner, &stamp).await?;
         let description = body.change_description.as_deref().unwrap_or("Updated.");
         let change = |content: &mut SinkContent| {
             replace(&mut content.name, body.name.as_ref());
@@ -229,7 +247,8 @@ pub(super) async fn update(
         Ok(Done::new(
             updated.await?.revision,
             "Sink has been updated successfully.",
-        ))
+        )
+        .warn(checked.warnings))
     })
     .await
 }
@@ -262,12 +281,14 @@ pub(super) struct Changes {
 }
 
 impl Changes {
-    /// Those of a request, if they can be made to the sink as it is now.
+    /// Those of a request, if they can be made to the sink as it is now, and what is known of the
+    /// table that it would have.
     pub(super) async fn of(
         api: &Inner,
+        who: &Identity,
         key: &SinkKey,
         body: &mut SinkUpdate,
-    ) -> Result<Self, ApiError> {
+    ) -> Result<(Self, table_check::Checked), ApiError> {
         let changes = Self {
             r#type: body.r#type,
             table: match body.table.take() {
@@ -281,7 +302,11 @@ impl Changes {
         };
         let mut now = existing(api, key).await?;
         changes.apply(api, &mut now.target)?;
-        Ok(changes)
+        let checked = match now.target.table().filter(|_| changes.table.is_some()) {
+            Some(table) => table_check::check(api, who, table).await?,
+            None => table_check::Checked::default(),
+        };
+        Ok((changes, checked))
     }
 
     /// Makes them, if they are of what is there.

@@ -213,9 +213,9 @@ pub(super) fn view(api: &Inner, who: &Identity, source: &forebay_model::Source) 
 pub(super) fn found_deleted<T>(
     found: Result<T, DefinitionError>,
     missing: impl FnOnce() -> ApiError,
-) -> Result<(), ApiError> {
+) -> Result<T, ApiError> {
     match found {
-        Ok(_) => Ok(()),
+        Ok(found) => Ok(found),
         Err(DefinitionError::SourceNotFound(_) | DefinitionError::SinkNotFound(_)) => {
             Err(missing())
         }

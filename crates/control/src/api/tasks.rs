@@ -18,7 +18,7 @@ use super::error::{self, ApiError, ErrorName, sentence};
 use super::params::TaskPath;
 use super::types::task::Task;
 use super::{Inner, Shared};
-use crate::task::{StartError, Subject, Work};
+use crate::task::{StartError, Subject, Success, Work};
 
 /// How often source nodes are looked at when the store can't say that something has changed.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
@@ -29,6 +29,8 @@ pub(super) struct Done {
     pub(super) revision: Revision,
     /// A sentence for people.
     pub(super) result: Cow<'static, str>,
+    /// Sentences for people: what should be looked at all the same.
+    pub(super) warnings: Vec<String>,
 }
 
 impl Done {
@@ -36,7 +38,13 @@ impl Done {
         Self {
             revision,
             result: result.into(),
+            warnings: Vec::new(),
         }
+    }
+
+    pub(super) fn warn(mut self, warnings: Vec<String>) -> Self {
+        self.warnings.extend(warnings);
+        self
     }
 }
 
@@ -50,11 +58,16 @@ pub(super) async fn start(
     let inner = Arc::clone(api);
     let work: Work = Box::pin(async move {
         match work.await {
-            Ok(done) if follow(&inner, done.revision).await => Ok(done.result.into_owned()),
-            Ok(done) => Ok(format!(
-                "{} Not all source nodes have followed it yet.",
-                done.result
-            )),
+            Ok(done) => {
+                let mut result = done.result.into_owned();
+                if !follow(&inner, done.revision).await {
+                    result.push_str(" Not all source nodes have followed it yet.");
+                }
+                Ok(Success {
+                    result,
+                    warnings: done.warnings,
+                })
+            }
             Err(error) => Err(told(kind, &error)),
         }
     });

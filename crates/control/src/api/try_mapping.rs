@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use axum::extract::State;
 use bytes::Bytes;
+use forebay_model::TableSink;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::Shared;
@@ -12,8 +13,9 @@ use super::body::{Json, Nothing};
 use super::call::Call;
 use super::error::ApiError;
 use super::mapper::{TestError, TestRecord};
-use super::mapping::{Problem, checked};
+use super::mapping::{Problem, backend, checked, table_id};
 use super::params::BranchPath;
+use super::table_check;
 use super::types::trial::{SampleHeader, SampleRecord, Trial, TrialRequest};
 
 /// Shows what a mapping would make of a record. An extension of Forebay.
@@ -23,13 +25,18 @@ use super::types::trial::{SampleHeader, SampleRecord, Trial, TrialRequest};
 #[utoipa::path(
     post, path = "/v1/branches/{branchId}/test-mapping", tag = "source", operation_id = "TestMapping",
     params(BranchPath), request_body = TrialRequest,
+    extensions(("x-errors" = json!(["tableNotAvailable"]))),
     responses((status = 200, description = "The row, or why there is none.", body = Trial))
 )]
 pub(super) async fn try_mapping(
     State(api): State<Shared>,
     call: Call<BranchPath, Nothing, Json<TrialRequest>>,
 ) -> Result<Answer<Trial>, ApiError> {
-    let TrialRequest { mapping, record } = call.body.0;
+    let TrialRequest {
+        mapping,
+        table,
+        record,
+    } = call.body.0;
     let ip = match &record.client_ip {
         Some(ip) if ip.parse::<IpAddr>().is_err() => {
             return Err(ApiError::bad_request(format!(
@@ -37,7 +44,7 @@ pub(super) async fn try_mapping(
             )));
         }
         Some(ip) => Some(ip.clone()),
-        None => call.who.from,
+        None => call.who.from.clone(),
     };
     let record = TestRecord {
         headers: headers(&record)?,
@@ -49,6 +56,24 @@ pub(super) async fn try_mapping(
         Ok(mapping) => mapping,
         Err(problems) => return Ok(Answer::ok(Trial::refused(problems))),
     };
+    if let Some(table) = table {
+        let table = TableSink {
+            backend: backend(&api, table.r#type)?,
+            table: table_id(&table.table_id)?,
+            mapping: mapping.clone(),
+        };
+        let (findings, _) = table_check::look(&api, &call.who, &table).await?;
+        let problems: Vec<Problem> = findings
+            .into_iter()
+            .map(|f| Problem {
+                column: f.column,
+                message: f.message,
+            })
+            .collect();
+        if !problems.is_empty() {
+            return Ok(Answer::ok(Trial::refused(problems)));
+        }
+    }
     match api.mapper.row(&mapping, record).await {
         Ok(cells) => Ok(Answer::ok(Trial::row(cells))),
         Err(TestError::Column { column, message }) => {

@@ -6,6 +6,7 @@ pub(super) mod aggregation;
 pub(super) mod common;
 pub(super) mod definitions;
 pub(super) mod letter;
+pub(super) mod owner;
 pub(super) mod quota;
 pub(super) mod settings;
 pub(super) mod sink;

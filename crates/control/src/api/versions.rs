@@ -10,6 +10,7 @@ use super::answer::Answer;
 use super::call::Call;
 use super::error::{self, ApiError};
 use super::params::{ListQuery, SinkPath, SinkVersionPath, SourcePath, SourceVersionPath};
+use super::table_check;
 use super::tasks::{self, Done};
 use super::types::common::{Page, Version, Versions};
 use super::types::sink::SinkType;
@@ -133,6 +134,7 @@ pub(super) async fn get_sink(
 #[utoipa::path(
     put, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/versions/{versionNumber}/rollback", tag = "sink", operation_id = "RollbackSinkVersion",
     params(SinkVersionPath),
+    extensions(("x-errors" = json!(["tableNotAvailable"]))),
     responses((status = 202, description = "A task does it.", body = Task))
 )]
 pub(super) async fn rollback_sink(
@@ -142,22 +144,30 @@ pub(super) async fn rollback_sink(
     let key = call.sink_key()?;
     let sink = sinks::existing(&api, &key).await?;
     let number = call.path.version_number;
-    match api.repo.sink_version(&key, number).await {
-        Ok(kept) => refuse_other_type(number, &kept.content.target, &sink.target)?,
+    let checked = match api.repo.sink_version(&key, number).await {
+        Ok(kept) => {
+            refuse_other_type(number, &kept.content.target, &sink.target)?;
+            match kept.content.target.table() {
+                Some(table) => table_check::check(&api, &call.who, table).await?,
+                None => table_check::Checked::default(),
+            }
+        }
         Err(DefinitionError::VersionNotFound(_)) => {
             return Err(error::sink_version_not_found(key.sink.as_str(), number));
         }
         Err(e) => return Err(e.into()),
-    }
+    };
     let stamp = call.who.stamp(api.clock.now());
     let (inner, subject) = (Arc::clone(&api), sinks::subject(&key));
     tasks::start(&api, "api.rollback.sinkVersion", subject, async move {
         let volumes = sinks::volumes(&inner).await?;
+        checked.settle(&inner, &stamp).await?;
         let done = inner.repo.rollback_sink(&key, number, &volumes, &stamp);
         Ok(Done::new(
             done.await?.revision,
             "Sink version was rolled back successfully.",
-        ))
+        )
+        .warn(checked.warnings))
     })
     .await
 }

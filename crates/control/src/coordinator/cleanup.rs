@@ -24,6 +24,14 @@ impl Coordinator {
             Ok(tasks) => tracing::debug!(tasks, "old tasks were removed"),
             Err(error) => tracing::warn!(%error, "old tasks could not be removed"),
         }
+        match self.repo.release_tables().await {
+            Ok(0) => {}
+            Ok(tables) => tracing::debug!(
+                tables,
+                "names of tables that were never filled were released"
+            ),
+            Err(error) => tracing::warn!(%error, "names of tables could not be released"),
+        }
         let kept = self.config.audit_retention.0.as_millis();
         let kept = i64::try_from(kept).unwrap_or(i64::MAX);
         let before = Timestamp::from_millis(now.as_millis().saturating_sub(kept));

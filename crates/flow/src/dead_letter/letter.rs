@@ -318,8 +318,7 @@ pub(crate) fn read_block(text: &[u8]) -> Result<Vec<Letter>, String> {
     let Some(rows) = common.rows else {
         return lines.map(|l| Letter::of(&request, line(l)?)).collect();
     };
-    let table = TableSink::try_from(rows.table).map_err(|e| e.to_string())?;
-    let table = Arc::new(table);
+    let table = Arc::new(TableSink::try_from(rows.table)?);
     lines
         .map(|l| Letter::of_row(&request, &table, &rows.cause, line(l)?))
         .collect()

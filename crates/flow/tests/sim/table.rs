@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use forebay_model::{Mapping, TableBackend, TableId};
-use forebay_remote::table::{Import, Imported, RowStream, Table, TableError};
+use forebay_remote::table::{Finding, Import, Imported, Inspection, RowStream, Table, TableError};
 use futures::StreamExt;
 
 use crate::gate::{Gates, Step, Verdict};
@@ -141,6 +141,16 @@ async fn read(mut stream: RowStream<'_>) -> Result<Vec<Row>, TableError> {
 impl Table for SimTable {
     fn backend(&self) -> TableBackend {
         TableBackend::Sqlite
+    }
+
+    fn check_names(&self, _: &TableId, _: &Mapping) -> Vec<Finding> {
+        Vec::new()
+    }
+
+    async fn inspect(&self, _: &TableId, _: &Mapping) -> Result<Inspection, TableError> {
+        // It is made by its first import, and looked at only before that.
+        self.available()?;
+        Ok(Inspection::default())
     }
 
     async fn prepare(&self, _: &TableId, _: &Mapping) -> Result<(), TableError> {

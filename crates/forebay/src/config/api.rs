@@ -51,6 +51,9 @@ pub(crate) struct ApiSection {
     pub(crate) follow_timeout: Span,
     /// How long a task may take. 1s to 1h.
     pub(crate) task_timeout: Span,
+    /// How long a table is looked at when a sink is made or changed. What does not answer by then
+    /// is not checked, and the task says so. 100ms to 30s, at most half of `requestTimeout`.
+    pub(crate) table_check_timeout: Span,
     /// Requests a second of one token; ten seconds' worth of them can come at once. 0 to 100000000,
     /// 0 is no limit.
     pub(crate) requests_per_second: u64,
@@ -87,6 +90,7 @@ impl Default for ApiSection {
             request_timeout: api.request_timeout,
             follow_timeout: api.follow_timeout,
             task_timeout: api.task_timeout,
+            table_check_timeout: api.table_check_timeout,
             requests_per_second: api.requests_per_second,
             wrong_tokens_per_second: api.wrong_tokens_per_second,
             support_contact: api.support_contact,
@@ -107,6 +111,7 @@ impl ApiSection {
             request_timeout: self.request_timeout,
             follow_timeout: self.follow_timeout,
             task_timeout: self.task_timeout,
+            table_check_timeout: self.table_check_timeout,
             requests_per_second: self.requests_per_second,
             wrong_tokens_per_second: self.wrong_tokens_per_second,
             support_contact: self.support_contact.clone(),

@@ -5,14 +5,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use forebay_control::api::{Api, ApiDeps, DropTables};
+use forebay_control::api::{Api, ApiDeps, TableBackends};
 use forebay_control::auth::{ConfiguredTokens, StoredTokens};
 use forebay_flow::dead_letter::DeadLetters;
 use forebay_flow::import::Tables;
 use forebay_flow::pipeline::Appender;
 use forebay_listener::{Listener, LoadedTls, Meters, Options, RouterService, Tls};
-use forebay_model::{TableBackend, TableId};
+use forebay_model::TableBackend;
 use forebay_record::Limits;
+use forebay_remote::table::Table;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -76,7 +77,7 @@ impl Base {
                 .all()
                 .map(|t| t.backend())
                 .collect::<BTreeSet<_>>(),
-            tables: Arc::new(DroppedTables(self.tables.clone())),
+            tables: Arc::new(NodeTables(self.tables.clone())),
             quotas: self.quotas,
             topics: Arc::new(topics),
             config: config.api.resolve(listen, source_url),
@@ -108,19 +109,12 @@ impl Base {
     }
 }
 
-/// Takes tables away for the API, which does not know the backends.
-struct DroppedTables(Tables);
+/// The node's tables, for the API.
+struct NodeTables(Tables);
 
-#[async_trait::async_trait]
-impl DropTables for DroppedTables {
-    async fn drop_table(&self, backend: TableBackend, table: &TableId) -> Result<(), String> {
-        match self.0.get(backend) {
-            Some(tables) => tables.delete(table).await.map_err(|e| e.to_string()),
-            None => Err(format!(
-                "table type \"{}\" is not configured on this server",
-                backend.name()
-            )),
-        }
+impl TableBackends for NodeTables {
+    fn get(&self, backend: TableBackend) -> Option<Arc<dyn Table>> {
+        self.0.get(backend).map(Arc::clone)
     }
 }
 

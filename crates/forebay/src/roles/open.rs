@@ -192,7 +192,7 @@ impl OpenedData {
         let store: Arc<dyn Store> = store.0;
         let mut defaults = config.storage.level.0.clone();
         defaults.quota = config.quota.source;
-        let repo = Repo::new(store, defaults);
+        let repo = Repo::new(store, defaults).with_default_table(default_backend(config));
         let remembered = remembered_volume(&repo).await.map_err(Failure::new)?;
         let (log, volume) = open_log(config, dir, remembered)?;
         let losses = name_losses(&repo, &log, &volume, clock.now()).await;
@@ -234,11 +234,15 @@ fn open_log(config: &Config, dir: &Path, volume: Option<u64>) -> Result<(Log, Vo
     Ok((log, volume))
 }
 
-fn open_tables(config: &Config, dir: &Path) -> Result<Tables, Failure> {
-    let default = match config.table.default {
+fn default_backend(config: &Config) -> TableBackend {
+    match config.table.default {
         TableDefault::Sqlite => TableBackend::Sqlite,
         TableDefault::Postgres => TableBackend::Postgres,
-    };
+    }
+}
+
+fn open_tables(config: &Config, dir: &Path) -> Result<Tables, Failure> {
+    let default = default_backend(config);
     let sqlite = SqliteTable::open(config.table.resolve_sqlite(dir)).map_err(Failure::new)?;
     let tables = Tables::new(default).with(Arc::new(sqlite));
     Ok(

@@ -26,6 +26,7 @@ mod job;
 mod log;
 mod metadata;
 mod openapi;
+mod ownership;
 mod private_files;
 mod query;
 mod quotas;

@@ -104,6 +104,11 @@ fn certificates_are_replaced_while_connections_stay() {
     let ca = fixture("second.cert.pem");
     assert_eq!(list(&["--api-ca", ca.to_str().unwrap()]).code, Some(0));
     assert_eq!(list(&["--config", config.to_str().unwrap()]).code, Some(0));
+    // The address is in the data directory as well.
+    let mut command = forebay();
+    command.args(["source", "ls", "--data-dir", data.to_str().unwrap()]);
+    let found = run(command.args(["--config", config.to_str().unwrap()]));
+    assert_eq!(found.code, Some(0), "{found:?}");
     let untrusted = list(&[]);
     assert_eq!(untrusted.code, Some(1), "{untrusted:?}");
     assert!(untrusted.stderr.contains("--api-ca"), "{untrusted:?}");

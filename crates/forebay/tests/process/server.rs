@@ -190,6 +190,11 @@ impl Server {
         }
     }
 
+    /// Its data directory.
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
+    }
+
     /// What it has logged.
     pub(crate) fn log(&self) -> String {
         self.lines.lock().unwrap().join("\n")

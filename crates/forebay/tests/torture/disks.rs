@@ -230,41 +230,7 @@ fn a_full_volume_is_said_shown_and_not_ready_and_a_start_on_a_full_disk_goes_on(
         stored += u64::from(answer.status == 200);
         (answer.status == 507).then_some(())
     });
-    let ready = wait_for("a server that is not ready", || {
-        let ready = server.get("/health/ready").unwrap();
-        (ready.status == 503).then(|| ready.json())
-    });
-    let cause = &ready["causes"][0];
-    assert_eq!(cause["part"], "log", "{ready}");
-    assert!(
-        cause["cause"].as_str().unwrap().contains("is full"),
-        "{ready}"
-    );
-    assert!(
-        cause["availableBytes"].is_u64() && cause["neededBytes"].is_u64(),
-        "{ready}"
-    );
-    wait_for("a line of the log", || {
-        let log = server.log();
-        (log.matches("the volume is full").count() == 1).then_some(())
-    });
-    // Each is refused, not only the first.
-    for _ in 0..5 {
-        assert_eq!(post_large(&server, &path, &mut random).status, 507);
-    }
-    let metrics = String::from_utf8(server.get("/metrics").unwrap().body).unwrap();
-    let figure = |name: &str| {
-        let line = metrics
-            .lines()
-            .find(|l| l.starts_with(name))
-            .unwrap_or_else(|| panic!("{name}: {metrics}"));
-        line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()
-    };
-    assert!((figure("forebay_volume_full{") - 1.0).abs() < 0.1);
-    assert!(figure("forebay_volume_latched{").abs() < 0.1);
-    assert!(figure("forebay_store_latched").abs() < 0.1);
-    assert!(figure("forebay_volume_refused_total{") >= 5.0);
-    assert!(figure("forebay_volume_free_bytes{") > 0.0);
+    is_named_as_full(&server, &path, &mut random);
 
     // Not a block is left, and the process ends.
     server.kill();
@@ -293,6 +259,45 @@ fn a_full_volume_is_said_shown_and_not_ready_and_a_start_on_a_full_disk_goes_on(
     assert_eq!(post_large(&server, &path, &mut random).status, 200);
     settled(&server, &["bodies"], stored + 1);
     wait_for("the reserve, made again", || reserve.exists().then_some(()));
+}
+
+/// A full volume is said once, shown in health and metrics, and refuses each record.
+fn is_named_as_full(server: &Server, path: &str, random: &mut Random) {
+    let ready = wait_for("a server that is not ready", || {
+        let ready = server.get("/health/ready").unwrap();
+        (ready.status == 503).then(|| ready.json())
+    });
+    let cause = &ready["causes"][0];
+    assert_eq!(cause["part"], "log", "{ready}");
+    assert!(
+        cause["cause"].as_str().unwrap().contains("is full"),
+        "{ready}"
+    );
+    assert!(
+        cause["availableBytes"].is_u64() && cause["neededBytes"].is_u64(),
+        "{ready}"
+    );
+    wait_for("a line of the log", || {
+        let log = server.log();
+        (log.matches("the volume is full").count() == 1).then_some(())
+    });
+    // Each is refused, not only the first.
+    for _ in 0..5 {
+        assert_eq!(post_large(server, path, random).status, 507);
+    }
+    let metrics = String::from_utf8(server.get("/metrics").unwrap().body).unwrap();
+    let figure = |name: &str| {
+        let line = metrics
+            .lines()
+            .find(|l| l.starts_with(name))
+            .unwrap_or_else(|| panic!("{name}: {metrics}"));
+        line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()
+    };
+    assert!((figure("forebay_volume_full{") - 1.0).abs() < 0.1);
+    assert!(figure("forebay_volume_latched{").abs() < 0.1);
+    assert!(figure("forebay_store_latched").abs() < 0.1);
+    assert!(figure("forebay_volume_refused_total{") >= 5.0);
+    assert!(figure("forebay_volume_free_bytes{") > 0.0);
 }
 
 /// Bytes of a file system that are free.

@@ -5,7 +5,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use forebay_model::{ProjectId, SinkKey, SourceKey, Stamp, Timestamp, Version};
+use forebay_model::{
+    ProjectId, SinkKey, SourceKey, Stamp, TableBackend, TableId, Timestamp, Version,
+};
 
 use super::{Attempts, Draft, Listing, Repo, Revised};
 use crate::keys::{self, Key};
@@ -22,6 +24,8 @@ pub enum What {
     Token(String),
     /// The quota of the project.
     Quota,
+    /// Who may use a table.
+    Table(TableBackend, TableId),
     /// A request of the management API, by method and path, that was refused.
     Request(String),
 }
@@ -41,6 +45,10 @@ impl fmt::Display for What {
             }
             Self::Token(id) => write!(f, "token.{id}"),
             Self::Quota => f.write_str("quota"),
+            Self::Table(backend, table) => {
+                let table = table.to_string().replace('/', "_");
+                write!(f, "table.{}.{table}", backend.name())
+            }
             // Of its path nothing: that has slashes.
             Self::Request(request) => {
                 let method = request.split(' ').next().unwrap_or_default();
@@ -72,12 +80,17 @@ pub enum Action {
     RejectFile,
     /// Of a token: it got another text.
     Rotate,
+    /// Of a table: it was given to a project.
+    Transfer,
+    /// Of a table: another project may fill it.
+    Share,
+    Unshare,
     /// Of a request: nothing was changed.
     Refuse,
 }
 
 impl Action {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 17] = [
         Self::Create,
         Self::Update,
         Self::Delete,
@@ -91,6 +104,9 @@ impl Action {
         Self::Retry,
         Self::RejectFile,
         Self::Rotate,
+        Self::Transfer,
+        Self::Share,
+        Self::Unshare,
         Self::Refuse,
     ];
 
@@ -111,6 +127,9 @@ impl Action {
             Self::Retry => "retry",
             Self::RejectFile => "rejectFile",
             Self::Rotate => "rotate",
+            Self::Transfer => "transfer",
+            Self::Share => "share",
+            Self::Unshare => "unshare",
             Self::Refuse => "refuse",
         }
     }
@@ -278,7 +297,11 @@ impl Repo {
                 }
             }
             if !txn.ops.is_empty() {
-                self.commit(Draft { txn }).await?;
+                let draft = Draft {
+                    txn,
+                    ..Draft::default()
+                };
+                self.commit(draft).await?;
             }
             match next {
                 Some(next) if page.more || after.as_ref() < Some(&next) => after = Some(next),

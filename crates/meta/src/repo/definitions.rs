@@ -10,6 +10,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::files::FileError;
+use super::tables::TableRefusal;
 use super::{Attempts, Draft, Repo};
 use crate::keys::{self, Key};
 use crate::store::StoreError;
@@ -149,6 +150,9 @@ pub enum DefinitionError {
         /// How many files.
         files: usize,
     },
+    /// The sink's project can't use its table.
+    #[error(transparent)]
+    Table(#[from] TableRefusal),
     /// The caller's own check said no; nothing was changed.
     #[error(transparent)]
     Refused(Box<dyn Error + Send + Sync>),

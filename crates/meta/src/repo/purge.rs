@@ -3,7 +3,7 @@
 //! Nothing of a source is forgotten while records of it are on their way: they were acknowledged,
 //! so they reach their tables first.
 
-use forebay_model::{Sink, SourceKey, Stamp, Statistics, TableBackend, TableId, TableSink};
+use forebay_model::{Sink, SourceKey, Stamp, Statistics};
 
 use super::audit::Action;
 use super::definitions::DefinitionError;
@@ -15,17 +15,6 @@ use crate::stored::book::{Book, Cleared};
 /// Books that go into one transaction.
 const BOOKS_PER_TXN: usize = 1000;
 
-/// A table that a deleted source filled.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct FilledTable {
-    /// What keeps it.
-    pub backend: TableBackend,
-    /// Its name.
-    pub table: TableId,
-    /// A sink that is not deleted fills it too; the first one.
-    pub also_of: Option<String>,
-}
-
 impl Repo {
     /// How many files of a source are on their way, deleted sinks included.
     ///
@@ -33,32 +22,6 @@ impl Repo {
     /// The store's.
     pub async fn files_in_flight(&self, source: &SourceKey) -> Result<usize, StoreError> {
         self.count(&keys::below(keys::FILES, source)).await
-    }
-
-    /// The tables that the sinks of a deleted source fill by their last definition, each once.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn filled_tables(&self, source: &SourceKey) -> Result<Vec<FilledTable>, StoreError> {
-        let deleted = keys::below(keys::DELETED_SINKS, source);
-        let deleted = self.read_all::<Sink>(&deleted).await?;
-        let others = self.read_all::<Sink>(keys::SINKS).await?;
-        let mut tables: Vec<FilledTable> = deleted
-            .iter()
-            .filter_map(|sink| sink.target.table())
-            .map(|table| {
-                let same = |t: &TableSink| t.backend == table.backend && t.table == table.table;
-                let fills = |s: &&Revised<Sink>| s.target.table().is_some_and(same);
-                FilledTable {
-                    backend: table.backend,
-                    table: table.table.clone(),
-                    also_of: others.iter().find(fills).map(|s| s.key.to_string()),
-                }
-            })
-            .collect();
-        tables.sort();
-        tables.dedup();
-        Ok(tables)
     }
 
     /// Forgets a deleted source, its sinks and all their versions. One that is made of that id later

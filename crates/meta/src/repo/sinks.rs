@@ -9,7 +9,9 @@
 //!
 //! A table sink has an open file if and only if it and its source take records; a topic has none.
 
-use forebay_model::{Deleted, Sink, SinkKey, Source, SourceKey, Stamp, Version, VolumeId, limits};
+use forebay_model::{
+    Deleted, Disabled, Sink, SinkKey, Source, SourceKey, Stamp, Version, VolumeId, limits,
+};
 
 use super::audit::Action;
 use super::definitions::{DefinitionError, Refusal, SinkContent, next_version};
@@ -72,6 +74,7 @@ impl Repo {
             put_sink(&mut draft, &sink)?;
             let versions = (deleted.as_ref().map(|d| &d.version), Some(&sink.version));
             draft.audit_sink(key, Action::Create, versions, stamp)?;
+            self.draft_hold(&mut draft, &sink, stamp).await?;
             self.draft_turn(&mut draft, &source, &sink, volumes, stamp)
                 .await?;
             if let Some(revision) = self.commit(draft).await? {
@@ -82,6 +85,39 @@ impl Repo {
             }
             attempts.again().await?;
         }
+    }
+
+    /// Makes a sink a holder of its table.
+    pub(super) async fn draft_hold(
+        &self,
+        draft: &mut Draft,
+        sink: &Sink,
+        stamp: &Stamp,
+    ) -> Result<(), DefinitionError> {
+        if let Some(table) = sink.target.table() {
+            self.draft_claim(draft, &sink.key, table, stamp).await??;
+        }
+        Ok(())
+    }
+
+    /// The same of a sink that comes with its source: one whose table is not its project's any more
+    /// is switched off, and its source goes on without it.
+    pub(super) async fn draft_hold_or_disable(
+        &self,
+        draft: &mut Draft,
+        sink: &mut Sink,
+        stamp: &Stamp,
+    ) -> Result<(), DefinitionError> {
+        if let Some(table) = sink.target.table()
+            && let Err(refusal) = self.draft_claim(draft, &sink.key, table, stamp).await?
+        {
+            sink.disabled = Some(Disabled {
+                stamp: stamp.clone(),
+                reason: format!("Switched off: {refusal}."),
+                with_parent: false,
+            });
+        }
+        Ok(())
     }
 
     async fn check_sink_count(&self, source: &SourceKey) -> Result<(), DefinitionError> {
@@ -195,6 +231,13 @@ impl Repo {
             put_sink(&mut draft, &sink)?;
             let versions = (Some(&read.version), Some(&sink.version));
             draft.audit_sink(key, Action::Update, versions, stamp)?;
+            let table = |s: &Sink| {
+                let table = s.target.table();
+                table.map(|t| self.table_key(t.backend, &t.table))
+            };
+            if table(&sink) != table(&read) {
+                self.draft_hold(&mut draft, &sink, stamp).await?;
+            }
             self.draft_turn(&mut draft, &source, &sink, volumes, stamp)
                 .await?;
             if let Some(revision) = self.commit(draft).await? {
@@ -332,10 +375,14 @@ impl Repo {
         }
         match version {
             Some(version) => {
+                self.draft_hold(draft, &sink, stamp).await?;
                 sink.version = version;
                 put_sink(draft, &sink)?;
             }
-            None => draft.put(Key::Sink(&key), &sink)?,
+            None => {
+                self.draft_hold_or_disable(draft, &mut sink, stamp).await?;
+                draft.put(Key::Sink(&key), &sink)?;
+            }
         }
         self.draft_turn(draft, source, &sink, volumes, stamp)
             .await?;

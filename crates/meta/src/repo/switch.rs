@@ -72,6 +72,10 @@ impl Repo {
                 // One that was made while its source was off is on and has no file yet.
                 let mut sink = read.value;
                 sink.disabled = to.as_ref().map(|_| disabled(stamp, WITH_PARENT, true));
+                if to.is_none() {
+                    self.draft_hold_or_disable(&mut draft, &mut sink, stamp)
+                        .await?;
+                }
                 draft.put(Key::Sink(&sink.key), &sink)?;
                 self.draft_turn(&mut draft, &source, &sink, volumes, stamp)
                     .await?;
@@ -139,6 +143,9 @@ impl Repo {
             put_sink(&mut draft, &sink)?;
             let versions = (Some(&read.version), Some(&sink.version));
             draft.audit_sink(key, action, versions, stamp)?;
+            if to.is_none() {
+                self.draft_hold(&mut draft, &sink, stamp).await?;
+            }
             self.draft_turn(&mut draft, &source, &sink, volumes, stamp)
                 .await?;
             if let Some(revision) = self.commit(draft).await? {

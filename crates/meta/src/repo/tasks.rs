@@ -136,6 +136,7 @@ impl Repo {
                 finished_at: now,
                 duration_ms: u64::try_from(millis).unwrap_or(u64::MAX),
                 outcome: Err(NODE_GONE.to_owned()),
+                warnings: Vec::new(),
             };
             match self.finish_task(task.project, &task.id, end).await {
                 Ok(_) => failed += 1,

@@ -31,6 +31,8 @@ pub struct TaskEndForm {
     pub duration_ms: u64,
     #[serde(flatten)]
     pub outcome: OutcomeForm,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// A result or an error.
@@ -55,6 +57,7 @@ impl Stored for Task {
                 Ok(text) => OutcomeForm::Result(text.clone()),
                 Err(text) => OutcomeForm::Error(text.clone()),
             },
+            warnings: e.warnings.clone(),
         };
         TaskV1 {
             project: self.project.0,
@@ -77,6 +80,7 @@ impl Stored for Task {
                 OutcomeForm::Result(text) => Ok(text),
                 OutcomeForm::Error(text) => Err(text),
             },
+            warnings: e.warnings,
         };
         Ok(Self {
             project: ProjectId(form.project),

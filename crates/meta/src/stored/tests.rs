@@ -18,6 +18,7 @@ use super::{Stored, StoredError};
 use crate::repo::audit::{Action, Change, What};
 use crate::repo::definitions::{Branch, SinkContent, SourceContent};
 use crate::repo::runtime::{Cluster, Node, Processed, Volume};
+use crate::repo::tables::{Dropping, TableEntry};
 use crate::repo::tokens::{Role, Token, TokenSecret};
 use crate::store::Revision;
 
@@ -299,6 +300,29 @@ fn tokens_and_the_audit_keep_their_form() {
     };
     change.stamp.by.from = Some("192.0.2.7".to_owned());
     golden("change.v1.json", &change);
+    change.what = What::Table(TableBackend::Postgres, table().table);
+    change.action = Action::Transfer;
+    (change.old_version, change.new_version) = (None, None);
+    golden("change_table.v1.json", &change);
+}
+
+#[test]
+fn owners_of_tables_keep_their_form() {
+    let entry = TableEntry {
+        backend: TableBackend::Sqlite,
+        table: table().table,
+        owner: ProjectId(1),
+        shared_with: [ProjectId(3), ProjectId(2)].into(),
+        claimed: stamp(0),
+        assigned: true,
+        filled_at: Some(at(7)),
+        found: true,
+        dropping: Some(Dropping {
+            source: source().key,
+            since: at(9),
+        }),
+    };
+    golden("table.v1.json", &entry);
 }
 
 #[test]
@@ -330,12 +354,18 @@ fn tasks_and_nodes_keep_their_form() {
             finished_at: at(1),
             duration_ms: 1000,
             outcome: Ok("Sink has been created successfully.".to_owned()),
+            warnings: Vec::new(),
         }),
     };
     golden("task.v1.json", &task);
     let mut failed = task;
     failed.end.as_mut().unwrap().outcome = Err("it did not".to_owned());
     golden("task_failed.v1.json", &failed);
+    let mut warned = failed;
+    let end = warned.end.as_mut().unwrap();
+    end.outcome = Ok("Sink has been created successfully.".to_owned());
+    end.warnings = vec!["The table could not be checked.".to_owned()];
+    golden("task_warned.v1.json", &warned);
     let node = NodeId("n1".to_owned());
     golden(
         "node.v1.json",

@@ -149,6 +149,7 @@ pub enum WhatForm {
     Sink(String),
     Token(String),
     Quota,
+    Table { backend: String, table: String },
     Request(String),
 }
 
@@ -165,6 +166,10 @@ impl Stored for Change {
                 What::Sink(key) => WhatForm::Sink(key.to_string()),
                 What::Token(id) => WhatForm::Token(id.clone()),
                 What::Quota => WhatForm::Quota,
+                What::Table(backend, table) => WhatForm::Table {
+                    backend: backend.name().to_owned(),
+                    table: table.to_string(),
+                },
                 What::Request(request) => WhatForm::Request(request.clone()),
             },
             action: self.action.name().to_owned(),
@@ -189,6 +194,13 @@ impl Stored for Change {
                 WhatForm::Sink(key) => What::Sink(part::<Self, _, _>(key.parse())?),
                 WhatForm::Token(id) => What::Token(id),
                 WhatForm::Quota => What::Quota,
+                WhatForm::Table { backend, table } => {
+                    let known = super::owner::backend(&backend);
+                    What::Table(
+                        part::<Self, _, _>(known)?,
+                        part::<Self, _, _>(table.parse())?,
+                    )
+                }
                 WhatForm::Request(request) => What::Request(request),
             },
             action: part::<Self, _, _>(action)?,

@@ -2,6 +2,7 @@
 
 use forebay_meta::repo::letters::{Finished, LetterEnd};
 use forebay_meta::repo::slices::Failure;
+use forebay_meta::repo::table_drop::FilledTable;
 use forebay_meta::repo::tasks::TaskRetention;
 use forebay_meta::repo::tokens::{Role, Token, TokenSecret};
 use forebay_meta::store::Txn;
@@ -31,6 +32,16 @@ pub(crate) enum Op {
     CreateOtherSink,
     UpdateSink,
     TurnIntoTopic,
+    MoveTable,
+    CreateForeignSink,
+    FillTable,
+    BeginDrop,
+    TableDropped,
+    TableNotDropped,
+    TransferTable,
+    ShareTable,
+    UnshareTable,
+    ReleaseTables,
     DeleteSink,
     UndeleteSink,
     DisableSink,
@@ -80,7 +91,7 @@ pub(crate) enum Op {
 
 impl Op {
     /// All of the repository's.
-    pub(crate) const ALL: [Self; 56] = [
+    pub(crate) const ALL: [Self; 66] = [
         Self::CreateSource,
         Self::CreateOtherSource,
         Self::UpdateSource,
@@ -94,6 +105,16 @@ impl Op {
         Self::CreateOtherSink,
         Self::UpdateSink,
         Self::TurnIntoTopic,
+        Self::MoveTable,
+        Self::CreateForeignSink,
+        Self::FillTable,
+        Self::BeginDrop,
+        Self::TableDropped,
+        Self::TableNotDropped,
+        Self::TransferTable,
+        Self::ShareTable,
+        Self::UnshareTable,
+        Self::ReleaseTables,
         Self::DeleteSink,
         Self::UndeleteSink,
         Self::DisableSink,
@@ -141,10 +162,25 @@ impl Op {
 }
 
 impl Op {
-    /// It is one transaction or one reading. Old tasks are removed one by one; of tables that are to
-    /// be dropped, one is kept that somebody else has begun to fill meanwhile.
+    /// It is about whose the table is.
+    fn is_of_a_table(self) -> bool {
+        matches!(
+            self,
+            Self::FillTable
+                | Self::BeginDrop
+                | Self::TableDropped
+                | Self::TableNotDropped
+                | Self::TransferTable
+                | Self::ShareTable
+                | Self::UnshareTable
+                | Self::ReleaseTables
+        )
+    }
+
+    /// It is one transaction or one reading. Old tasks are removed one by one, and names of tables
+    /// released one by one.
     pub(crate) fn is_one_moment(self) -> bool {
-        !matches!(self, Self::RemoveTasks | Self::FilledTables)
+        !matches!(self, Self::RemoveTasks | Self::ReleaseTables)
     }
 }
 
@@ -362,16 +398,52 @@ pub(crate) async fn perform(repo: &Repo, op: Op, targets: &Targets, now: i64) ->
         | Op::ImportAgain
         | Op::Lost
         | Op::Remove => files(repo, op, targets, now).await,
-        Op::Careless => {
-            let read = repo.store().get("count").await.unwrap();
-            let mut count = read.map(|e| e.value.to_vec()).unwrap_or_default();
-            count.push(b'|');
-            let mut txn = Txn::new();
-            txn.put("count", count);
-            done(repo.store().txn(txn).await)
-        }
+        op if op.is_of_a_table() => tables(repo, op, now).await,
+        Op::Careless => careless(repo).await,
         _ => sinks(repo, op, now).await,
     }
+}
+
+/// Writes what it has read without a condition: what the suite has to find.
+async fn careless(repo: &Repo) -> Outcome {
+    let read = repo.store().get("count").await.unwrap();
+    let mut count = read.map(|e| e.value.to_vec()).unwrap_or_default();
+    count.push(b'|');
+    let mut txn = Txn::new();
+    txn.put("count", count);
+    done(repo.store().txn(txn).await)
+}
+
+/// The table that the sinks fill.
+fn table() -> FilledTable {
+    let content = sink_content("");
+    let table = content.target.table().unwrap();
+    FilledTable {
+        backend: table.backend,
+        table: table.table.clone(),
+    }
+}
+
+async fn tables(repo: &Repo, op: Op, now: i64) -> Outcome {
+    let (FilledTable { backend, table: id }, by) = (table(), stamp(now));
+    let (own, other) = (ProjectId(1), ProjectId(2));
+    match op {
+        Op::FillTable => done(repo.fill_table(own, backend, &id, false, &by).await),
+        Op::BeginDrop => shown(repo.begin_drop(&source(), &table(), &by).await),
+        Op::TableDropped => done(repo.table_dropped(&source(), &table()).await),
+        Op::TableNotDropped => done(repo.table_not_dropped(&source(), &table()).await),
+        Op::TransferTable => done(repo.transfer_table(backend, &id, other, false, &by).await),
+        Op::ShareTable => done(repo.share_table(backend, &id, other, &by).await),
+        Op::UnshareTable => done(repo.unshare_table(backend, &id, other, false, &by).await),
+        _ => shown(repo.release_tables().await),
+    }
+}
+
+/// A sink of another project that wants the same table.
+pub(crate) fn foreign_source() -> SourceKey {
+    let mut key = source_key("far");
+    key.branch.project = ProjectId(2);
+    key
 }
 
 async fn sinks(repo: &Repo, op: Op, now: i64) -> Outcome {
@@ -392,6 +464,26 @@ async fn sinks(repo: &Repo, op: Op, now: i64) -> Outcome {
         Op::UpdateSink => {
             let update = repo.update_sink(&key, &text, &volumes, &stamp, |content| {
                 content.description.push_str(&text);
+                Ok(())
+            });
+            done(update.await)
+        }
+        Op::CreateForeignSink => {
+            let key = SinkKey {
+                source: foreign_source(),
+                sink: key.sink,
+            };
+            let content = sink_content(&text);
+            done(
+                repo.create_sink(&key, content, &text, &volumes, &stamp)
+                    .await,
+            )
+        }
+        Op::MoveTable => {
+            let update = repo.update_sink(&key, &text, &volumes, &stamp, |content| {
+                if let SinkTarget::Table(table) = &mut content.target {
+                    table.table = "in.c-b.moved".parse().unwrap();
+                }
                 Ok(())
             });
             done(update.await)
@@ -506,6 +598,7 @@ async fn beside(repo: &Repo, op: Op, now: i64) -> Outcome {
                 finished_at: at(now),
                 duration_ms: 1,
                 outcome: Ok(now.to_string()),
+                warnings: Vec::new(),
             };
             done(repo.finish_task(project, "old", end).await)
         }

@@ -10,65 +10,87 @@ use forebay_model::{FileKey, FileState, NodeId, SinkSettings, SliceState};
 use crate::common::{at, branch, sink_content, source_content, stamp};
 use crate::memory::{Content, Memory};
 use crate::ops::{
-    beside_all, counted, other, other_token, sink, source, topic, topic_target, volumes,
+    Op, Targets, beside_all, counted, foreign_source, other, other_token, perform, sink, source,
+    topic, topic_target, volumes,
 };
+
+/// How each state comes about.
+const STATES: &[(&str, &[Step])] = &[
+    ("nothing", &[]),
+    ("room for one more token", &[Step::Tokens]),
+    ("new", &[Step::New]),
+    ("busy", &[Step::New, Step::Files]),
+    (
+        "source off",
+        &[Step::New, Step::Files, Step::OtherOff, Step::SourceOff],
+    ),
+    (
+        "sink off by itself",
+        &[Step::New, Step::Files, Step::SinkOff],
+    ),
+    (
+        "source off after its sink",
+        &[Step::New, Step::SinkOff, Step::SourceOff],
+    ),
+    ("sink deleted", &[Step::New, Step::Files, Step::SinkGone]),
+    (
+        "sink deleted, source off",
+        &[Step::New, Step::SinkGone, Step::SourceOff],
+    ),
+    (
+        "sink off with its source, deleted",
+        &[Step::New, Step::SourceOff, Step::SinkGone],
+    ),
+    (
+        "source deleted",
+        &[Step::New, Step::Files, Step::SourceGone],
+    ),
+    (
+        "source and all deleted",
+        &[Step::New, Step::SinkGone, Step::SourceGone, Step::Arrive],
+    ),
+    (
+        "source deleted while off",
+        &[Step::New, Step::SourceOff, Step::SourceGone, Step::Arrive],
+    ),
+    (
+        "source deleted, its table filled",
+        &[Step::New, Step::Filled, Step::SourceGone, Step::Arrive],
+    ),
+    (
+        "its table is being dropped",
+        &[
+            Step::New,
+            Step::Filled,
+            Step::SourceGone,
+            Step::Arrive,
+            Step::Dropping,
+        ],
+    ),
+    (
+        "table shared and filled",
+        &[Step::New, Step::Filled, Step::Shared],
+    ),
+    (
+        "forgotten",
+        &[Step::New, Step::SourceGone, Step::Arrive, Step::Purge],
+    ),
+];
 
 /// Each state with its name.
 pub(crate) async fn all() -> Vec<(&'static str, Content)> {
     let mut states = Vec::new();
-    for (name, steps) in [
-        ("nothing", &[][..]),
-        ("room for one more token", &[Step::Tokens]),
-        ("new", &[Step::New]),
-        ("busy", &[Step::New, Step::Files]),
-        (
-            "source off",
-            &[Step::New, Step::Files, Step::OtherOff, Step::SourceOff],
-        ),
-        (
-            "sink off by itself",
-            &[Step::New, Step::Files, Step::SinkOff],
-        ),
-        (
-            "source off after its sink",
-            &[Step::New, Step::SinkOff, Step::SourceOff],
-        ),
-        ("sink deleted", &[Step::New, Step::Files, Step::SinkGone]),
-        (
-            "sink deleted, source off",
-            &[Step::New, Step::SinkGone, Step::SourceOff],
-        ),
-        (
-            "sink off with its source, deleted",
-            &[Step::New, Step::SourceOff, Step::SinkGone],
-        ),
-        (
-            "source deleted",
-            &[Step::New, Step::Files, Step::SourceGone],
-        ),
-        (
-            "source and all deleted",
-            &[Step::New, Step::SinkGone, Step::SourceGone, Step::Arrive],
-        ),
-        (
-            "source deleted while off",
-            &[Step::New, Step::SourceOff, Step::SourceGone, Step::Arrive],
-        ),
-        (
-            "forgotten",
-            &[Step::New, Step::SourceGone, Step::Arrive, Step::Purge],
-        ),
-    ] {
+    for (name, steps) in STATES {
         let memory = Arc::new(Memory::default());
         let repo = Repo::new(Arc::<Memory>::clone(&memory), SinkSettings::default());
         repo.ensure_branch(&branch(), true, &stamp(0))
             .await
             .unwrap();
         beside_all(&repo).await;
-        for step in steps {
+        for step in *steps {
             step.make(&repo).await;
         }
-        states.push((name, memory.content()));
+        states.push((*name, memory.content()));
     }
     states
 }
@@ -84,6 +106,9 @@ enum Step {
     SinkGone,
     SourceGone,
     Arrive,
+    Filled,
+    Shared,
+    Dropping,
     Purge,
 }
 
@@ -105,14 +130,26 @@ impl Step {
             Self::SinkGone => drop(repo.delete_sink(&sink(), &by).await.unwrap()),
             Self::SourceGone => drop(repo.delete_source(&source(), &by).await.unwrap()),
             Self::Arrive => arrive(repo).await,
+            Self::Filled => done(repo, Op::FillTable).await,
+            Self::Shared => done(repo, Op::ShareTable).await,
+            Self::Dropping => done(repo, Op::BeginDrop).await,
             Self::Purge => drop(repo.purge_source(&source(), &by).await.unwrap()),
         }
     }
 }
 
+async fn done(repo: &Repo, op: Op) {
+    perform(repo, op, &Targets::default(), 500).await.unwrap();
+}
+
 /// A source with two tables and a topic; the first has dead letters.
 async fn new(repo: &Repo) {
     let (by, volumes) = (stamp(1), volumes());
+    let far = foreign_source();
+    repo.ensure_branch(&far.branch, true, &by).await.unwrap();
+    repo.create_source(&far, source_content("far"), "New source.", &by)
+        .await
+        .unwrap();
     repo.create_source(&source(), source_content("s"), "New source.", &by)
         .await
         .unwrap();

@@ -17,6 +17,7 @@ use futures::stream::{self, StreamExt};
 use crate::table::{Import, Imported, RowBatch, RowError, RowStream, Table, TableError};
 
 mod exactly_once;
+mod inspection;
 mod rows;
 mod shapes;
 
@@ -43,6 +44,7 @@ pub async fn run(bench: &dyn Bench) {
     rows::run(bench).await;
     exactly_once::run(bench).await;
     shapes::run(bench).await;
+    inspection::run(bench).await;
 }
 
 /// A mapping with columns of these names; a `*` at the end makes one part of the primary key.

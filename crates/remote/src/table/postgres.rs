@@ -7,13 +7,14 @@ use async_trait::async_trait;
 use forebay_model::{Mapping, TableBackend, TableId};
 use tokio_postgres::types::{ToSql, Type};
 
-use crate::table::{Import, Imported, RowStream, Table, TableError};
+use crate::table::{Finding, Import, Imported, Inspection, RowStream, Table, TableError};
 
 mod config;
 mod connect;
 mod copy;
 mod error;
 mod import;
+mod inspect;
 mod keyed;
 mod ledger;
 mod pool;
@@ -55,6 +56,24 @@ impl PostgresTable {
 impl Table for PostgresTable {
     fn backend(&self) -> TableBackend {
         TableBackend::Postgres
+    }
+
+    fn check_names(&self, table: &TableId, mapping: &Mapping) -> Vec<Finding> {
+        schema::check_names(table, mapping, self.pool.server().ledger_schema())
+    }
+
+    async fn inspect(&self, table: &TableId, mapping: &Mapping) -> Result<Inspection, TableError> {
+        let findings = self.check_names(table, mapping);
+        if !findings.is_empty() {
+            return Ok(Inspection {
+                exists: false,
+                findings,
+            });
+        }
+        let connection = self.pool.take().await?;
+        let inspection = inspect::run(&connection, table, mapping).await?;
+        connection.give_back();
+        Ok(inspection)
     }
 
     async fn prepare(&self, table: &TableId, mapping: &Mapping) -> Result<(), TableError> {

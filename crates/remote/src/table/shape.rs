@@ -2,7 +2,7 @@
 
 use forebay_model::{Mapping, TableId};
 
-use crate::table::{RowBatch, TableError};
+use crate::table::{Finding, RowBatch, TableError};
 
 /// A column of a table that is there.
 #[derive(Clone, Debug, Default)]
@@ -35,42 +35,56 @@ pub(crate) fn fit(
     mapping: &Mapping,
     columns: &[Column],
 ) -> Result<Fit, TableError> {
-    check_key(table, mapping, columns)?;
+    let (fit, findings) = try_fit(table, mapping, columns);
+    first(findings).map_or(Ok(fit), Err)
+}
+
+/// The first finding as an error.
+pub(crate) fn first(findings: Vec<Finding>) -> Option<TableError> {
+    let first = findings.into_iter().next();
+    first.map(|f| TableError::Terminal(f.message))
+}
+
+/// The same, with everything that does not fit.
+pub(crate) fn try_fit(
+    table: &TableId,
+    mapping: &Mapping,
+    columns: &[Column],
+) -> (Fit, Vec<Finding>) {
+    let mut findings: Vec<Finding> = check_key(table, mapping, columns).into_iter().collect();
     let mut fit = Fit {
         names: Vec::new(),
         missing: Vec::new(),
     };
     for (i, wanted) in mapping.columns.iter().enumerate() {
-        match find(columns, &wanted.name) {
-            None => {
-                fit.missing.push(i);
-                fit.names.push(wanted.name.clone());
-            }
-            Some(column) if column.is_generated => {
-                return Err(TableError::Terminal(format!(
-                    "table \"{table}\": column \"{}\" is generated and can't be written",
-                    column.name
-                )));
-            }
-            Some(column) if !column.holds_text => {
-                return Err(TableError::Terminal(format!(
-                    "table \"{table}\": column \"{}\" has type {}, Forebay writes text",
-                    column.name, column.type_name
-                )));
-            }
-            Some(column) => fit.names.push(column.name.clone()),
+        let Some(column) = find(columns, &wanted.name) else {
+            fit.missing.push(i);
+            fit.names.push(wanted.name.clone());
+            continue;
+        };
+        fit.names.push(column.name.clone());
+        let name = &column.name;
+        if column.is_generated {
+            let message =
+                format!("table \"{table}\": column \"{name}\" is generated and can't be written");
+            findings.push(Finding::of_column(i, message));
+        } else if !column.holds_text {
+            let message = format!(
+                "table \"{table}\": column \"{name}\" has type {}, Forebay writes text",
+                column.type_name
+            );
+            findings.push(Finding::of_column(i, message));
         }
     }
-    match columns
-        .iter()
-        .find(|c| c.is_required && !fit.names.contains(&c.name))
-    {
-        None => Ok(fit),
-        Some(column) => Err(TableError::Terminal(format!(
+    let lacking = columns.iter().filter(|c| c.is_required);
+    for column in lacking.filter(|c| !fit.names.contains(&c.name)) {
+        let message = format!(
             "table \"{table}\": column \"{}\" must have a value (NOT NULL without default) and the mapping has no such column",
             column.name
-        ))),
+        );
+        findings.push(Finding::of_table(message));
     }
+    (fit, findings)
 }
 
 /// Names of a mapping's key columns as they are in the table.
@@ -139,7 +153,7 @@ pub(crate) fn check_batch(
     )))
 }
 
-fn check_key(table: &TableId, mapping: &Mapping, columns: &[Column]) -> Result<(), TableError> {
+fn check_key(table: &TableId, mapping: &Mapping, columns: &[Column]) -> Option<Finding> {
     let has: Vec<&str> = columns
         .iter()
         .filter(|c| c.in_key)
@@ -152,13 +166,13 @@ fn check_key(table: &TableId, mapping: &Mapping, columns: &[Column]) -> Result<(
             .iter()
             .all(|w| has.iter().any(|h| h.eq_ignore_ascii_case(w)));
     if fits {
-        return Ok(());
+        return None;
     }
     let list = |names: &[&str]| match names {
         [] => "no primary key".to_owned(),
         names => format!("the primary key ({})", quoted(names)),
     };
-    Err(TableError::Terminal(format!(
+    Some(Finding::of_table(format!(
         "table \"{table}\" has {}, the mapping has {}: change one of them or use another table",
         list(&has),
         list(&wanted)

@@ -14,11 +14,12 @@ use forebay_model::{Mapping, TableBackend, TableId};
 use futures::StreamExt;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::table::{Import, Imported, RowStream, Table, TableError};
+use crate::table::{Finding, Import, Imported, Inspection, RowStream, Table, TableError};
 
 mod database;
 mod error;
 mod import;
+mod inspect;
 mod ledger;
 mod query;
 mod schema;
@@ -126,6 +127,19 @@ impl SqliteTable {
 impl Table for SqliteTable {
     fn backend(&self) -> TableBackend {
         TableBackend::Sqlite
+    }
+
+    fn check_names(&self, _table: &TableId, _mapping: &Mapping) -> Vec<Finding> {
+        // Any name goes, quoted, and `in.` or `out.` begins none of SQLite's or of the ledger.
+        Vec::new()
+    }
+
+    async fn inspect(&self, table: &TableId, mapping: &Mapping) -> Result<Inspection, TableError> {
+        let (path, table, mapping) = (self.path.clone(), table.clone(), mapping.clone());
+        // On a connection of its own: the writer may be in the middle of a long import.
+        let inspected =
+            tokio::task::spawn_blocking(move || inspect::run(&path, &table, &mapping)).await;
+        inspected.unwrap_or_else(|e| Err(TableError::Retryable(e.to_string())))
     }
 
     async fn prepare(&self, table: &TableId, mapping: &Mapping) -> Result<(), TableError> {

@@ -98,8 +98,14 @@ errors! {
     SourceVersionNotFound 404 "sourceVersionNotFound" "Source version \"{sourceId}/{versionNumber}\" not found in the branch.";
     /// Nobody has this token, or no longer.
     TokenInvalid 401 "storage.tokenInvalid" "Invalid access token.";
+    /// A project that would lose the table still fills it.
+    TableInUse 409 "tableInUse" "{why}";
+    /// The table is another project's, or is being deleted.
+    TableNotAvailable 409 "tableNotAvailable" "{why}";
     /// A table could not be deleted together with its source.
     TableNotDeleted 409 "tableNotDeleted" "{why}";
+    /// It belongs to no project, or to none of the caller's.
+    TableNotFound 404 "tableNotFound" "Table \"{tableId}\" not found.";
     /// One task at a time changes a source or sink.
     TaskAlreadyRunning 409 "taskAlreadyRunning" "Another task is changing {object}, try again when it has finished.";
     /// No such task, or it has ended long ago.

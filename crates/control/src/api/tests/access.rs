@@ -26,6 +26,8 @@ fn guarded(world: &World) -> Vec<(Method, String, String)> {
                 .replace("{versionNumber}", "1")
                 .replace("{projectId}", "123")
                 .replace("{tokenId}", "123-aaaaaaaaaaaa")
+                .replace("{tableType}", "sqlite")
+                .replace("{tableId}", "in.c-b.t")
                 .replace("{taskId}", "a/b");
             let body = match operation["operationId"].as_str().unwrap() {
                 "CreateSource" => source("x").to_string(),
@@ -40,6 +42,9 @@ fn guarded(world: &World) -> Vec<(Method, String, String)> {
                 })
                 .to_string(),
                 "CreateToken" => json!({ "role": "reader" }).to_string(),
+                "TransferTable" | "ShareTable" | "UnshareTable" => {
+                    json!({ "projectId": 1 }).to_string()
+                }
                 _ if operation["requestBody"].is_object() => "{}".to_owned(),
                 _ => String::new(),
             };
@@ -95,6 +100,7 @@ async fn another_project_sees_nothing() {
         if path == S
             || path == "/v1/admin/tokens"
             || path == "/v1/admin/audit"
+            || path == "/v1/admin/tables"
             || path.ends_with("/sources/deleted")
             || path.ends_with("/aggregation/sources")
             || path.ends_with("/test-mapping")

@@ -3,7 +3,8 @@
 use std::sync::atomic::Ordering;
 
 use axum::body::Body;
-use forebay_model::{FileState, Span};
+use forebay_model::{By, Clock, FileState, Mapping, ProjectId, Span, Stamp, TableBackend};
+use forebay_remote::table::Table;
 use http::Method;
 use serde_json::{Value, json};
 
@@ -34,6 +35,29 @@ async fn import_closed(world: &World) {
         let (key, now) = (&file.file.key, file.file.key.opened_at);
         world.repo.file_importing(key, now).await.unwrap();
     }
+}
+
+/// What an import does before it writes rows, and the table that it makes.
+async fn fill(world: &World, table: &str) {
+    let (project, backend) = (ProjectId(123), TableBackend::Sqlite);
+    let table = table.parse().unwrap();
+    let stamp = Stamp {
+        at: world.clock.now(),
+        by: By::system(),
+    };
+    let filled = world
+        .repo
+        .fill_table(project, backend, &table, false, &stamp);
+    filled.await.unwrap();
+    let column = forebay_model::Column {
+        name: "body".to_owned(),
+        primary_key: false,
+        kind: forebay_model::ColumnKind::Body,
+    };
+    let mapping = Mapping {
+        columns: vec![column],
+    };
+    world.tables.sqlite.prepare(&table, &mapping).await.unwrap();
 }
 
 fn result(task: &Value) -> &str {
@@ -337,8 +361,10 @@ async fn a_cascade_takes_tables_and_versions_and_can_be_repeated() {
             .done(world.post(&format!("{S}/{source}/sinks"), body).await)
             .await;
     }
+    fill(&world, "in.c-b.own").await;
+    fill(&world, "in.c-b.t").await;
     let cascade = format!("{SOURCE}?cascade=true");
-    world.dropped.refuses.store(true, Ordering::Relaxed);
+    world.tables.is_away.store(true, Ordering::Relaxed);
     let reply = world.delete(&cascade).await;
     while open_files(&world).await > 1 {
         tokio::task::yield_now().await;
@@ -352,13 +378,13 @@ async fn a_cascade_takes_tables_and_versions_and_can_be_repeated() {
     );
     assert_eq!(task["outputs"]["sourceId"], "my-source");
     assert_eq!(world.get(SOURCE).await.status, 404);
-    world.dropped.refuses.store(false, Ordering::Relaxed);
+    world.tables.is_away.store(false, Ordering::Relaxed);
     let task = world.done(world.delete(&cascade).await).await;
     assert_eq!(
         result(&task),
         "Source and its destination tables and bucket have been deleted. Kept, because other sinks fill them too: \"in.c-b.t\"."
     );
-    assert_eq!(*world.dropped.tables.lock().unwrap(), ["in.c-b.own"]);
+    assert_eq!(*world.tables.dropped.lock().unwrap(), ["in.c-b.own"]);
     let gone = world.delete(&cascade).await;
     gone.is_error(
         404,
@@ -387,7 +413,7 @@ async fn a_cascade_waits_for_records_on_their_way_but_not_for_ever() {
         task["error"],
         "The source is deleted, its tables are not: 1 files are still on their way to them, try again when they have arrived."
     );
-    assert!(world.dropped.tables.lock().unwrap().is_empty());
+    assert!(world.tables.dropped.lock().unwrap().is_empty());
     world
         .done(world.put(&format!("{SOURCE}/undelete")).await)
         .await;

@@ -84,6 +84,8 @@ impl Operation {
             ("sinkId", "my-sink"),
             ("versionNumber", "1"),
             ("tokenId", "123-aaaaaaaaaaaa"),
+            ("tableType", "sqlite"),
+            ("tableId", "in.c-b.t"),
             ("taskId", "a/b"),
             ("letterId", "vol1-7"),
             ("openedAt", "2026-01-02T03:04:05.678Z"),

@@ -48,7 +48,10 @@ async fn occupy(world: &World, source: &str) -> tokio::sync::oneshot::Sender<()>
     let (end, ended) = tokio::sync::oneshot::channel();
     let work = async move {
         drop(ended.await);
-        Ok("done".to_owned())
+        Ok(crate::task::Success {
+            result: "done".to_owned(),
+            ..Default::default()
+        })
     };
     let tasks = &world.api.0.tasks;
     tasks

@@ -1,6 +1,7 @@
 //! An API on a store in a temporary directory, with one volume and a small mapper.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,6 +17,8 @@ use forebay_model::{
     Clock, ColumnKind, LetterId, ManualClock, Mapping, NodeId, Sink, SinkKey, SinkSettings,
     SinkTarget, TableBackend, TableId, Timestamp, TopicKind, TopicState, TopicStatistics, VolumeId,
 };
+use forebay_remote::table::sqlite::{SqliteConfig, SqliteTable};
+use forebay_remote::table::{Finding, Import, Imported, Inspection, RowStream, Table, TableError};
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use rand::{RngCore, SeedableRng};
@@ -24,8 +27,8 @@ use tower::ServiceExt;
 
 use super::answers::Answers;
 use crate::api::{
-    Api, ApiConfig, ApiDeps, Choice, ColumnProblem, Discard, DropTables, KeptLetter, LetterFailure,
-    Letters, Mapper, Replay, TestCell, TestError, TestRecord, TestTable, Topics,
+    Api, ApiConfig, ApiDeps, Choice, ColumnProblem, Discard, KeptLetter, LetterFailure, Letters,
+    Mapper, Replay, TableBackends, TestCell, TestError, TestRecord, TestTable, Topics,
 };
 use crate::auth::{ConfiguredTokens, StoredTokens, TokenConfig};
 
@@ -79,7 +82,7 @@ pub(super) struct World {
     pub(super) repo: Repo,
     pub(super) clock: Arc<ManualClock>,
     pub(super) lease: LeaseId,
-    pub(super) dropped: Arc<Dropped>,
+    pub(super) tables: Arc<WatchedTables>,
     answers: Answers,
     _dir: tempfile::TempDir,
 }
@@ -141,7 +144,7 @@ impl World {
             ..ApiConfig::default()
         };
         change(&mut config);
-        let dropped = Arc::new(Dropped::default());
+        let tables = Arc::new(WatchedTables::open(dir.path(), &repo));
         let mut random = rand::rngs::StdRng::seed_from_u64(7);
         let api = Api::new(ApiDeps {
             repo: repo.clone(),
@@ -156,7 +159,7 @@ impl World {
             random: Box::new(move || random.next_u64()),
             node: node.id,
             backends: BTreeSet::from([TableBackend::Sqlite]),
-            tables: dropped.clone(),
+            tables: Arc::new(Only(tables.clone())),
             quotas: Quotas::default(),
             topics: Arc::new(OneProvider),
             config,
@@ -168,7 +171,7 @@ impl World {
             repo,
             clock,
             lease,
-            dropped,
+            tables,
             _dir: dir,
         }
     }
@@ -263,21 +266,103 @@ impl World {
     }
 }
 
-/// Notes which tables were taken away, and refuses while it is told to.
-#[derive(Default)]
-pub(super) struct Dropped {
-    pub(super) tables: Mutex<Vec<String>>,
-    pub(super) refuses: AtomicBool,
+/// Tables of an embedded database. Notes which were dropped, and is away while it is told to be.
+pub(super) struct WatchedTables {
+    pub(super) sqlite: SqliteTable,
+    pub(super) dropped: Mutex<Vec<String>>,
+    pub(super) is_away: AtomicBool,
+    repo: Repo,
+}
+
+impl WatchedTables {
+    fn open(dir: &Path, repo: &Repo) -> Self {
+        let config = SqliteConfig::new(dir.join("tables.db"));
+        Self {
+            sqlite: SqliteTable::open(config).unwrap(),
+            dropped: Mutex::default(),
+            is_away: AtomicBool::default(),
+            repo: repo.clone(),
+        }
+    }
+
+    /// What a table that is dropped has to be, before and after it is dropped.
+    async fn is_free(&self, table: &TableId) {
+        let entry = self.repo.table_entry(TableBackend::Sqlite, table).await;
+        let entry = entry
+            .unwrap()
+            .expect("a table that is dropped is somebody's");
+        assert!(entry.dropping.is_some(), "{entry:?}");
+        let holders = self.repo.table_holders(&entry).await.unwrap();
+        let nobody = holders.sinks.is_empty() && holders.files.is_empty();
+        assert!(nobody, "{table} is dropped and held by {holders:?}");
+    }
+
+    fn reached(&self) -> Result<&SqliteTable, TableError> {
+        if self.is_away.load(Ordering::Relaxed) {
+            let text = "the database is away".to_owned();
+            return Err(TableError::Retryable(text));
+        }
+        Ok(&self.sqlite)
+    }
 }
 
 #[async_trait]
-impl DropTables for Dropped {
-    async fn drop_table(&self, _: TableBackend, table: &TableId) -> Result<(), String> {
-        if self.refuses.load(Ordering::Relaxed) {
-            return Err("the database is away".to_owned());
-        }
-        self.tables.lock().unwrap().push(table.to_string());
+impl Table for WatchedTables {
+    fn backend(&self) -> TableBackend {
+        TableBackend::Sqlite
+    }
+
+    fn check_names(&self, table: &TableId, mapping: &Mapping) -> Vec<Finding> {
+        self.sqlite.check_names(table, mapping)
+    }
+
+    async fn inspect(&self, table: &TableId, mapping: &Mapping) -> Result<Inspection, TableError> {
+        self.reached()?.inspect(table, mapping).await
+    }
+
+    async fn prepare(&self, table: &TableId, mapping: &Mapping) -> Result<(), TableError> {
+        self.reached()?.prepare(table, mapping).await
+    }
+
+    async fn import(&self, import: &Import, rows: RowStream<'_>) -> Result<Imported, TableError> {
+        self.reached()?.import(import, rows).await
+    }
+
+    async fn delete(&self, table: &TableId) -> Result<(), TableError> {
+        self.is_free(table).await;
+        self.reached()?.delete(table).await?;
+        self.is_free(table).await;
+        self.dropped.lock().unwrap().push(table.to_string());
         Ok(())
+    }
+
+    async fn forget(&self, imports: &[String]) -> Result<(), TableError> {
+        self.reached()?.forget(imports).await
+    }
+
+    async fn imported(&self, import_id: &str) -> Result<Option<u64>, TableError> {
+        self.reached()?.imported(import_id).await
+    }
+
+    async fn lacking(&self, imports: &[String]) -> Result<Vec<String>, TableError> {
+        self.reached()?.lacking(imports).await
+    }
+
+    async fn ledger(&self, after: &str, limit: u32) -> Result<Vec<String>, TableError> {
+        self.reached()?.ledger(after, limit).await
+    }
+
+    async fn check(&self) -> Result<(), TableError> {
+        self.reached()?.check().await
+    }
+}
+
+/// They are all that there is.
+struct Only(Arc<WatchedTables>);
+
+impl TableBackends for Only {
+    fn get(&self, backend: TableBackend) -> Option<Arc<dyn Table>> {
+        (backend != TableBackend::Postgres).then(|| Arc::clone(&self.0) as Arc<dyn Table>)
     }
 }
 

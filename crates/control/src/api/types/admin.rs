@@ -147,6 +147,10 @@ pub(crate) struct AuditEntry {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     token_id: Option<String>,
+    /// Of a table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "in.c-bucket.table")]
+    table_id: Option<String>,
     /// Of a request that was refused: method and path.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "POST /v1/admin/tokens")]
@@ -168,7 +172,7 @@ impl AuditEntry {
         let source = match &change.what {
             What::Source(key) => Some(key),
             What::Sink(key) => Some(&key.source),
-            What::Token(_) | What::Quota | What::Request(_) => None,
+            What::Token(_) | What::Quota | What::Table(..) | What::Request(_) => None,
         };
         Self {
             id: change.id(),
@@ -185,6 +189,10 @@ impl AuditEntry {
             },
             token_id: match &change.what {
                 What::Token(id) => Some(id.clone()),
+                _ => None,
+            },
+            table_id: match &change.what {
+                What::Table(_, table) => Some(table.to_string()),
                 _ => None,
             },
             request: match &change.what {

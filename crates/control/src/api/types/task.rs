@@ -28,6 +28,10 @@ pub(crate) struct Task {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     result: Option<String>,
+    /// Sentences for people: what should be looked at although it was a success; without it there is
+    /// nothing. An extension of Forebay.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
     /// A sentence for people; only of an error.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -84,6 +88,7 @@ impl Task {
             finished_at: end.map(|e| e.finished_at),
             duration: end.map(|e| e.duration_ms),
             result: result.cloned(),
+            warnings: end.map(|e| e.warnings.clone()).unwrap_or_default(),
             error: error.cloned(),
             // A deletion that has failed half-way says what it was about too.
             outputs: (result.is_some() || (error.is_some() && task.kind == DELETE_SOURCE))

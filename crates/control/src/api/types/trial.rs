@@ -6,14 +6,28 @@ use utoipa::ToSchema;
 use super::super::error::sentence;
 use super::super::mapper::TestCell;
 use super::super::mapping::Problem;
-use super::sink::MappingRequest;
+use super::sink::{MappingRequest, TableType};
 
 /// A mapping and a record.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = TestMappingRequestBody)]
 pub(crate) struct TrialRequest {
     pub(crate) mapping: MappingRequest,
+    /// Where the rows would go: then it is checked too whether they can.
+    #[schema(nullable = false)]
+    pub(crate) table: Option<TrialTable>,
     pub(crate) record: SampleRecord,
+}
+
+/// A table that is not filled.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = TestMappingTable)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct TrialTable {
+    pub(crate) r#type: TableType,
+    /// `<in|out>.<bucket>.<table>`
+    #[schema(example = "in.c-bucket.table")]
+    pub(crate) table_id: String,
 }
 
 /// A record that is not stored.

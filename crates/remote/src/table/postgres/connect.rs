@@ -91,6 +91,10 @@ impl Server {
         &self.place
     }
 
+    pub(super) fn ledger_schema(&self) -> &str {
+        &self.ledger_schema
+    }
+
     pub(super) async fn connect(&self) -> Result<Connection, TableError> {
         let connecting = self.config.connect(self.tls.clone());
         let (client, driver) = timeout(self.connect_timeout, connecting)

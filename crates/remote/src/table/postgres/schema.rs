@@ -2,10 +2,10 @@
 
 use forebay_model::{Mapping, TableId};
 
-use crate::table::TableError;
 use crate::table::postgres::connect::Connection;
 use crate::table::postgres::{ledger, text};
 use crate::table::shape::{self, Column, Fit, quote, quoted};
+use crate::table::{Finding, TableError};
 
 /// PostgreSQL cuts longer names off, silently.
 const NAME_BYTES_MAX: usize = 63;
@@ -51,7 +51,10 @@ pub(super) async fn prepare(
     mapping: &Mapping,
 ) -> Result<(), TableError> {
     shape::check_mapping(table, mapping)?;
-    check_names(table, mapping)?;
+    let names = check_names(table, mapping, &connection.ledger_schema);
+    if let Some(error) = shape::first(names) {
+        return Err(error);
+    }
     let is_ready = match fit(connection, table, mapping).await? {
         Some(fit) => fit.missing.is_empty() && ledger::exists(connection).await?,
         None => false,
@@ -126,6 +129,17 @@ pub(super) async fn fit(
     table: &TableId,
     mapping: &Mapping,
 ) -> Result<Option<Fit>, TableError> {
+    match columns(connection, table).await? {
+        Some(columns) => shape::fit(table, mapping, &columns?).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The columns of a table that is there, or why what is there is no table that can be filled.
+pub(super) async fn columns(
+    connection: &Connection,
+    table: &TableId,
+) -> Result<Option<Result<Vec<Column>, TableError>>, TableError> {
     // A partition key and inheritance change nothing here; a view or foreign table can't be filled.
     let sql = format!(
         "SELECT c.relkind::text, a.attname::text,
@@ -152,9 +166,9 @@ pub(super) async fn fit(
     };
     let kind: &str = first.get(0);
     if !matches!(kind, "r" | "p") {
-        return Err(TableError::Terminal(format!(
+        return Ok(Some(Err(TableError::Terminal(format!(
             "\"{table}\" is there, but not as a table: it can't be imported into"
-        )));
+        )))));
     }
     check_volatile(table, first.get(7))?;
     let columns: Vec<Column> = rows
@@ -171,7 +185,7 @@ pub(super) async fn fit(
             })
         })
         .collect();
-    shape::fit(table, mapping, &columns).map(Some)
+    Ok(Some(Ok(columns)))
 }
 
 /// A schema may be there without the permission to make any, so it is looked up first.
@@ -208,27 +222,40 @@ fn create(table: &TableId, mapping: &Mapping) -> String {
     format!("CREATE TABLE {} ({})", qualified(table), parts.join(", "))
 }
 
-fn check_names(table: &TableId, mapping: &Mapping) -> Result<(), TableError> {
+/// What PostgreSQL or the ledger does not allow as a name.
+pub(super) fn check_names(table: &TableId, mapping: &Mapping, ledger_schema: &str) -> Vec<Finding> {
     let too_long = |what: &str, name: &str| {
         (name.len() > NAME_BYTES_MAX).then(|| {
-            TableError::Terminal(format!(
+            format!(
                 "table \"{table}\": {what} \"{name}\" has {} bytes, PostgreSQL allows {NAME_BYTES_MAX}",
                 name.len()
-            ))
+            )
         })
     };
-    let schema = too_long("the schema", &table.bucket_id());
-    let name = schema.or_else(|| too_long("the name", table.table()));
-    let problem = name.or_else(|| {
-        mapping.columns.iter().find_map(|column| {
-            let name = column.name.as_str();
-            if SYSTEM_COLUMNS.contains(&name) {
-                return Some(TableError::Terminal(format!(
-                    "table \"{table}\": PostgreSQL keeps the column name \"{name}\" for itself"
-                )));
-            }
-            too_long("column", name)
-        })
+    let schema = table.bucket_id();
+    let reserved = (schema == ledger_schema).then(|| {
+        format!("table \"{table}\": schema \"{schema}\" is the ledger's, use another bucket")
     });
-    problem.map_or(Ok(()), Err)
+    let of_table = [
+        reserved,
+        too_long("the schema", &schema),
+        too_long("the name", table.table()),
+    ];
+    let mut findings: Vec<Finding> = of_table
+        .into_iter()
+        .flatten()
+        .map(Finding::of_table)
+        .collect();
+    for (i, column) in mapping.columns.iter().enumerate() {
+        let name = column.name.as_str();
+        let problem = if SYSTEM_COLUMNS.contains(&name) {
+            Some(format!(
+                "table \"{table}\": PostgreSQL keeps the column name \"{name}\" for itself"
+            ))
+        } else {
+            too_long("column", name)
+        };
+        findings.extend(problem.map(|message| Finding::of_column(i, message)));
+    }
+    findings
 }

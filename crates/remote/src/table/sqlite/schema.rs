@@ -62,18 +62,11 @@ pub(super) fn fit(
     mapping: &Mapping,
 ) -> Result<Option<Fit>, TableError> {
     let action = format!("look up table \"{table}\"");
-    let Some((name, kind)) = find(connection, table).map_err(error::at(context, &action))? else {
+    let Some(there) = find(connection, table).map_err(error::at(context, &action))? else {
         return Ok(None);
     };
-    if name != table.to_string() {
-        return Err(TableError::Terminal(format!(
-            "table \"{table}\": SQLite takes it for \"{name}\", which is there already (it does not distinguish upper and lower case): use another name"
-        )));
-    }
-    if kind != "table" {
-        return Err(TableError::Terminal(format!(
-            "\"{table}\" is a {kind} and can't be imported into"
-        )));
+    if let Some(problem) = there.problem(table) {
+        return Err(TableError::Terminal(problem));
     }
     let columns = columns(connection, table).map_err(error::at(context, &action))?;
     shape::fit(table, mapping, &columns).map(Some)
@@ -100,18 +93,45 @@ fn create(table: &TableId, mapping: &Mapping) -> String {
     )
 }
 
-fn find(connection: &Connection, table: &TableId) -> rusqlite::Result<Option<(String, String)>> {
+/// What is there under a table's name.
+#[derive(Debug)]
+pub(super) struct There {
+    name: String,
+    kind: String,
+}
+
+impl There {
+    /// Why it can't be filled, whatever its columns.
+    pub(super) fn problem(&self, table: &TableId) -> Option<String> {
+        let (name, kind) = (&self.name, &self.kind);
+        if *name != table.to_string() {
+            return Some(format!(
+                "table \"{table}\": SQLite takes it for \"{name}\", which is there already (it does not distinguish upper and lower case): use another name"
+            ));
+        }
+        (kind != "table").then(|| format!("\"{table}\" is a {kind} and can't be imported into"))
+    }
+}
+
+pub(super) fn find(connection: &Connection, table: &TableId) -> rusqlite::Result<Option<There>> {
+    // A virtual table has no pages of its own.
     connection
         .query_row(
-            "SELECT name, type FROM sqlite_schema
+            "SELECT name, CASE WHEN type = 'table' AND rootpage = 0 THEN 'virtual table' ELSE type END
+             FROM sqlite_schema
              WHERE type IN ('table', 'view') AND name = ?1 COLLATE NOCASE",
             [table.to_string()],
-            |row| Ok((row.get(0)?, row.get(1)?)),
+            |row| {
+                Ok(There {
+                    name: row.get(0)?,
+                    kind: row.get(1)?,
+                })
+            },
         )
         .optional()
 }
 
-fn columns(connection: &Connection, table: &TableId) -> rusqlite::Result<Vec<Column>> {
+pub(super) fn columns(connection: &Connection, table: &TableId) -> rusqlite::Result<Vec<Column>> {
     let mut statement = connection.prepare(
         "SELECT name, type, \"notnull\", dflt_value IS NOT NULL, pk, hidden
          FROM pragma_table_xinfo(?1)",

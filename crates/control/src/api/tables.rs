@@ -1,0 +1,219 @@
+//! Which project each table belongs to. Only an operator's token can give a table to a project or
+//! share it; what is another project's answers as if it were not there.
+
+use axum::extract::State;
+use forebay_meta::repo::tables::TableEntry;
+use forebay_model::{ProjectId, TableBackend, TableId};
+
+use super::answer::Answer;
+use super::body::{Json, Nothing};
+use super::call::Call;
+use super::error::{ApiError, ErrorName};
+use super::mapping::{backend, table_id};
+use super::params::{AdminListQuery, TablePath};
+use super::table_check::failed;
+use super::types::common::Page;
+use super::types::owner::{
+    OwnedTable, TableDetail, TableOwners, TableShare, TableTransfer, TableUnshare,
+};
+use super::{Inner, Shared};
+use crate::auth::Identity;
+
+/// Tables that a project may use; of an operator's token without `projectId`, those of all projects.
+#[utoipa::path(
+    get, path = "/v1/admin/tables", tag = "admin", operation_id = "ListTables",
+    params(AdminListQuery),
+    extensions(("x-errors" = json!(["projectNotFound"]))),
+    responses((status = 200, description = "Some of the tables, sorted by id.", body = TableOwners))
+)]
+pub(super) async fn list(
+    State(api): State<Shared>,
+    call: Call<Nothing, AdminListQuery>,
+) -> Result<Answer<TableOwners>, ApiError> {
+    let who = &call.who;
+    let project = match call.query.project_id {
+        Some(id) if who.operator || ProjectId(id) == who.project => Some(ProjectId(id)),
+        Some(id) => return Err(ApiError::of(ErrorName::ProjectNotFound, &[&id])),
+        None => (!who.operator).then_some(who.project),
+    };
+    let all = api.repo.table_entries().await?;
+    let all = all
+        .iter()
+        .filter(|entry| project.is_none_or(|p| entry.is_usable_by(p)))
+        .map(|entry| view(&api, who, entry));
+    let mut tables: Vec<OwnedTable> = all.collect();
+    let total = tables.len();
+    let (after, limit) = (&call.query.after_id, call.query.limit);
+    tables.retain(|t| t.id > *after);
+    tables.truncate(limit as usize);
+    let last = tables.last().map_or("", |t| t.id.as_str());
+    Ok(Answer::ok(TableOwners {
+        page: Page::of(limit, total, after, last),
+        tables,
+    }))
+}
+
+/// A table, whose it is, and what fills it.
+#[utoipa::path(
+    get, path = "/v1/admin/tables/{tableType}/{tableId}", tag = "admin", operation_id = "GetTable",
+    params(TablePath),
+    extensions(("x-errors" = json!(["tableNotFound"]))),
+    responses((status = 200, description = "The table.", body = TableDetail))
+)]
+pub(super) async fn get(
+    State(api): State<Shared>,
+    call: Call<TablePath>,
+) -> Result<Answer<TableDetail>, ApiError> {
+    let (backend, table) = of_path(&api, &call.path)?;
+    let entry = known(&api, &call.who, backend, &table).await?;
+    let entry = entry.ok_or_else(|| not_found(&table))?;
+    Ok(Answer::ok(detail(&api, &call.who, &entry).await?))
+}
+
+/// Gives a table to a project, whoever has it now. Only an operator's token may do it.
+///
+/// A table that is nobody's is the project's from now on, also when it is there already. A deletion
+/// that has not finished is taken back.
+#[utoipa::path(
+    post, path = "/v1/admin/tables/{tableType}/{tableId}/transfer", tag = "admin", operation_id = "TransferTable",
+    params(TablePath), request_body = TableTransfer,
+    extensions(("x-errors" = json!(["tableInUse", "tableNotFound"]))),
+    responses((status = 200, description = "The table.", body = TableDetail))
+)]
+pub(super) async fn transfer(
+    State(api): State<Shared>,
+    call: Call<TablePath, Nothing, Json<TableTransfer>>,
+) -> Result<Answer<TableDetail>, ApiError> {
+    let (backend, table) = of_path(&api, &call.path)?;
+    operator_only(&api, &call.who, backend, &table).await?;
+    let stamp = call.who.stamp(api.clock.now());
+    let (to, force) = (call.body.0.project_id, call.body.0.force);
+    let given = api
+        .repo
+        .transfer_table(
+            backend,
+            &table,
+            ProjectId(to),
+            force.unwrap_or_default(),
+            &stamp,
+        )
+        .await
+        .map_err(failed)?;
+    Ok(Answer::ok(detail(&api, &call.who, &given).await?))
+}
+
+/// Lets another project fill a table; it can't drop it. Only an operator's token may do it.
+#[utoipa::path(
+    post, path = "/v1/admin/tables/{tableType}/{tableId}/share", tag = "admin", operation_id = "ShareTable",
+    params(TablePath), request_body = TableShare,
+    extensions(("x-errors" = json!(["tableNotFound"]))),
+    responses((status = 200, description = "The table.", body = TableDetail))
+)]
+pub(super) async fn share(
+    State(api): State<Shared>,
+    call: Call<TablePath, Nothing, Json<TableShare>>,
+) -> Result<Answer<TableDetail>, ApiError> {
+    let (backend, table) = of_path(&api, &call.path)?;
+    operator_only(&api, &call.who, backend, &table).await?;
+    let stamp = call.who.stamp(api.clock.now());
+    let with = ProjectId(call.body.0.project_id);
+    let shared = api.repo.share_table(backend, &table, with, &stamp).await;
+    let shared = shared.map_err(failed)?;
+    Ok(Answer::ok(detail(&api, &call.who, &shared).await?))
+}
+
+/// Takes a table back from a project that it was shared with. Only an operator's token may do it.
+#[utoipa::path(
+    post, path = "/v1/admin/tables/{tableType}/{tableId}/unshare", tag = "admin", operation_id = "UnshareTable",
+    params(TablePath), request_body = TableUnshare,
+    extensions(("x-errors" = json!(["tableInUse", "tableNotFound"]))),
+    responses((status = 200, description = "The table.", body = TableDetail))
+)]
+pub(super) async fn unshare(
+    State(api): State<Shared>,
+    call: Call<TablePath, Nothing, Json<TableUnshare>>,
+) -> Result<Answer<TableDetail>, ApiError> {
+    let (backend, table) = of_path(&api, &call.path)?;
+    operator_only(&api, &call.who, backend, &table).await?;
+    let stamp = call.who.stamp(api.clock.now());
+    let (with, force) = (call.body.0.project_id, call.body.0.force);
+    let unshared = api
+        .repo
+        .unshare_table(
+            backend,
+            &table,
+            ProjectId(with),
+            force.unwrap_or_default(),
+            &stamp,
+        )
+        .await
+        .map_err(failed)?;
+    Ok(Answer::ok(detail(&api, &call.who, &unshared).await?))
+}
+
+fn of_path(api: &Inner, path: &TablePath) -> Result<(TableBackend, TableId), ApiError> {
+    let table = table_id(&path.table_id)?;
+    let backend = backend(api, path.table_type)?;
+    Ok((api.repo.table_key(backend, &table).backend(), table))
+}
+
+/// The table's entry, if the caller may know of it.
+async fn known(
+    api: &Inner,
+    who: &Identity,
+    backend: TableBackend,
+    table: &TableId,
+) -> Result<Option<TableEntry>, ApiError> {
+    let entry = api.repo.table_entry(backend, table).await?;
+    let entry = entry.map(|e| e.value);
+    Ok(entry.filter(|e| who.operator || e.is_usable_by(who.project)))
+}
+
+async fn operator_only(
+    api: &Inner,
+    who: &Identity,
+    backend: TableBackend,
+    table: &TableId,
+) -> Result<(), ApiError> {
+    if who.operator {
+        return Ok(());
+    }
+    match known(api, who, backend, table).await? {
+        Some(_) => Err(ApiError::forbidden(
+            "only an operator's token can transfer and share tables",
+        )),
+        None => Err(not_found(table)),
+    }
+}
+
+fn not_found(table: &TableId) -> ApiError {
+    ApiError::of(ErrorName::TableNotFound, &[table])
+}
+
+async fn detail(api: &Inner, who: &Identity, entry: &TableEntry) -> Result<TableDetail, ApiError> {
+    let holders = api.repo.table_holders(entry).await?;
+    let is_shown =
+        |sink: &&forebay_model::SinkKey| who.operator || sink.source.branch.project == who.project;
+    let sinks = holders.sinks.iter().filter(is_shown);
+    Ok(TableDetail {
+        table: view(api, who, entry),
+        sinks: sinks.map(ToString::to_string).collect(),
+        files: holders.files.iter().filter(is_shown).count(),
+    })
+}
+
+fn view(api: &Inner, who: &Identity, entry: &TableEntry) -> OwnedTable {
+    let shared = entry.shared_with.iter().map(|p| p.0).collect();
+    OwnedTable {
+        id: api.repo.table_key(entry.backend, &entry.table).to_string(),
+        r#type: entry.backend.into(),
+        table_id: entry.table.to_string(),
+        project_id: (who.operator || entry.owner == who.project).then_some(entry.owner.0),
+        is_shared: entry.owner != who.project && entry.is_usable_by(who.project),
+        shared_with: who.operator.then_some(shared),
+        since: entry.claimed.at,
+        filled_at: entry.filled_at,
+        was_there: entry.found,
+        is_being_deleted: entry.dropping.is_some(),
+    }
+}

@@ -1,0 +1,59 @@
+//! Whether a file's project may fill its table.
+//!
+//! A file was opened under a table that was its project's then; an operator may have given the table
+//! to another project since. What is said here is said before anything is written.
+
+use std::sync::Arc;
+
+use forebay_meta::repo::tables::{Filling, TableOwnerError, TableRefusal};
+use forebay_model::{By, File, Stamp, TableSink};
+use forebay_remote::table::Table;
+
+use super::Importer;
+use crate::deliver::AttemptError;
+
+impl Importer {
+    /// Refuses a file whose table is not its project's (any more), or is being deleted. The first
+    /// time that a table is filled, it is noted before anything is written to it.
+    pub(super) async fn may_fill(
+        &self,
+        file: &File,
+        by: &TableSink,
+        table: &Arc<dyn Table>,
+    ) -> Result<(), AttemptError> {
+        let repo = &self.delivery.repo;
+        let project = file.key.sink.source.branch.project;
+        let (backend, id) = (by.backend, &by.table);
+        let filling = repo.table_filling(project, backend, id).await;
+        let Filling::First { may_exist } = filling.map_err(refused)? else {
+            return Ok(());
+        };
+        let found = table.inspect(id, &by.mapping).await?.exists;
+        if found && !may_exist {
+            // Another sink of the project may have made it meanwhile: that is noted before.
+            let filling = repo.table_filling(project, backend, id).await;
+            if filling.map_err(refused)? == Filling::Again {
+                return Ok(());
+            }
+            return Err(AttemptError::terminal(format!(
+                "table \"{id}\" is there already and belongs to no project: an operator can give it to this one (forebay table transfer), or use another table"
+            )));
+        }
+        let stamp = Stamp {
+            at: self.delivery.clock.now(),
+            by: By::system(),
+        };
+        let noted = repo.fill_table(project, backend, id, found, &stamp).await;
+        noted.map_err(refused)
+    }
+}
+
+fn refused(error: TableOwnerError) -> AttemptError {
+    match error {
+        TableOwnerError::Refused(TableRefusal::Foreign(table)) => AttemptError::terminal(format!(
+            "table \"{table}\" belongs to another project: nothing was written, use another table or ask an operator to share it"
+        )),
+        // The deletion ends, or an operator takes it back.
+        other => AttemptError::retryable(other),
+    }
+}

@@ -1,0 +1,256 @@
+//! `forebay table`: which project a table belongs to.
+
+use clap::{Subcommand, ValueEnum};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::common::Server;
+use crate::api::{ApiClient, block_on};
+use crate::config::Environment;
+use crate::failure::Failure;
+use crate::terminal;
+
+const TABLES: &str = "/v1/admin/tables";
+
+/// Shows which project a table belongs to, gives it to another one, or shares it.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Ls(List),
+    Show(Show),
+    Transfer(Transfer),
+    Share(Share),
+    Unshare(Unshare),
+}
+
+/// What keeps a table.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Kind {
+    /// The server's default
+    Default,
+    /// The embedded database
+    Sqlite,
+    /// The configured PostgreSQL server
+    Postgres,
+}
+
+/// Which table.
+#[derive(Debug, clap::Args)]
+struct Table {
+    /// Id of the table, like in.shop.orders
+    table: String,
+    /// What keeps it
+    #[arg(long = "type", value_enum, default_value = "default")]
+    kind: Kind,
+}
+
+/// Lists tables and their projects.
+#[derive(Debug, clap::Args)]
+pub(crate) struct List {
+    /// Only tables that this project may fill
+    #[arg(long, value_name = "NUMBER")]
+    project: Option<u64>,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// Shows a table's project, and the sinks that fill it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Show {
+    #[command(flatten)]
+    table: Table,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// Gives a table to a project. Also one that was there before Forebay and belongs to nobody.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  forebay table transfer in.shop.orders --project 2 --data-dir ./data")]
+pub(crate) struct Transfer {
+    #[command(flatten)]
+    table: Table,
+    /// Project that it belongs to from now on
+    #[arg(long, value_name = "NUMBER")]
+    project: u64,
+    /// Also when a project that loses it still fills it: what it has on its way is not imported
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// Lets another project fill a table. It can't drop it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Share {
+    #[command(flatten)]
+    table: Table,
+    /// Project that may fill it too
+    #[arg(long, value_name = "NUMBER")]
+    project: u64,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// Takes a table back from a project that it was shared with.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Unshare {
+    #[command(flatten)]
+    table: Table,
+    /// Project that may fill it no more
+    #[arg(long, value_name = "NUMBER")]
+    project: u64,
+    /// Also when it still fills it: what it has on its way is not imported
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// Runs it.
+pub(crate) fn run(command: Command, env: Environment) -> Result<(), Failure> {
+    match command {
+        Command::Ls(args) => {
+            let api = ApiClient::new(&args.server, env)?;
+            block_on(list(&api, &args))
+        }
+        Command::Show(args) => {
+            let api = ApiClient::new(&args.server, env)?;
+            block_on(async {
+                let table = api.get(&args.table.path("")).await?;
+                match args.json {
+                    true => terminal::line(format_args!("{table:#}")),
+                    false => show(&table),
+                }
+            })
+        }
+        Command::Transfer(args) => {
+            let body = json!({ "projectId": args.project, "force": args.force });
+            change(&args.server, env, &args.table.path("/transfer"), &body)
+        }
+        Command::Share(args) => {
+            let body = json!({ "projectId": args.project });
+            change(&args.server, env, &args.table.path("/share"), &body)
+        }
+        Command::Unshare(args) => {
+            let body = json!({ "projectId": args.project, "force": args.force });
+            change(&args.server, env, &args.table.path("/unshare"), &body)
+        }
+    }
+}
+
+impl Table {
+    fn path(&self, action: &str) -> String {
+        let kind = match self.kind {
+            Kind::Default => "keboola",
+            Kind::Sqlite => "sqlite",
+            Kind::Postgres => "postgres",
+        };
+        format!("{TABLES}/{kind}/{}{action}", escaped(&self.table))
+    }
+}
+
+fn change(server: &Server, env: Environment, path: &str, body: &Value) -> Result<(), Failure> {
+    let api = ApiClient::new(server, env)?;
+    block_on(async { show(&api.call(Method::POST, path, Some(body)).await?) })
+}
+
+async fn list(api: &ApiClient, args: &List) -> Result<(), Failure> {
+    let path = match args.project {
+        Some(project) => format!("{TABLES}?projectId={project}"),
+        None => TABLES.to_owned(),
+    };
+    let mut tables = Vec::new();
+    loop {
+        let last = tables.last().map(|t| escaped(text(t, "id")));
+        let join = if path.contains('?') { '&' } else { '?' };
+        let page = format!("{path}{join}limit=100&afterId={}", last.unwrap_or_default());
+        let page = api.get(&page).await?;
+        let found = page.get("tables").and_then(Value::as_array).cloned();
+        let found = found.unwrap_or_default();
+        if found.is_empty() {
+            break;
+        }
+        tables.extend(found);
+    }
+    if args.json {
+        return terminal::line(format_args!("{:#}", Value::Array(tables)));
+    }
+    let mut shown =
+        crate::query::TextTable::new(&["table", "type", "project", "shared with", "filled"]);
+    for table in &tables {
+        shown.row(&[
+            text(table, "tableId"),
+            text(table, "type"),
+            &number(table, "projectId"),
+            &shared(table),
+            text(table, "filledAt"),
+        ]);
+    }
+    terminal::data(shown)
+}
+
+fn show(table: &Value) -> Result<(), Failure> {
+    let mut shown = crate::query::TextTable::new(&["", ""]);
+    let state = match table["isBeingDeleted"] == true {
+        true => "being deleted with a source",
+        false if table["wasThere"] == true => "was there before Forebay filled it: never dropped",
+        false => "",
+    };
+    let sinks: Vec<&str> = table["sinks"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    for (name, value) in [
+        ("table", text(table, "tableId")),
+        ("type", text(table, "type")),
+        ("project", &number(table, "projectId")),
+        ("shared with", &shared(table)),
+        ("since", text(table, "since")),
+        ("filled", text(table, "filledAt")),
+        ("state", state),
+        ("sinks", &sinks.join(", ")),
+        ("files on their way", &number(table, "files")),
+    ] {
+        if !value.is_empty() {
+            shown.row(&[name, value]);
+        }
+    }
+    terminal::data(shown)
+}
+
+fn shared(table: &Value) -> String {
+    let projects = table["sharedWith"].as_array().into_iter().flatten();
+    let projects: Vec<String> = projects.map(ToString::to_string).collect();
+    projects.join(", ")
+}
+
+fn number(value: &Value, name: &str) -> String {
+    value.get(name).map(ToString::to_string).unwrap_or_default()
+}
+
+fn text<'v>(value: &'v Value, name: &str) -> &'v str {
+    value.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// As one part of an address: an id may have any character.
+fn escaped(id: &str) -> String {
+    let mut path = String::new();
+    for byte in id.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                path.push(char::from(byte));
+            }
+            other => path.push_str(&format!("%{other:02X}")),
+        }
+    }
+    path
+}

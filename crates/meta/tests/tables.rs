@@ -1,0 +1,359 @@
+//! Which project a table belongs to.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use common::{branch, repo, sink_content, sink_key, source_content, source_key, stamp, volumes};
+use forebay_meta::repo::table_drop::{Fate, FilledTable};
+use forebay_meta::repo::tables::{Filling, TableOwnerError, TableRefusal};
+use forebay_meta::{DefinitionError, Repo, SinkContent};
+use forebay_model::{FileState, ProjectId, SinkKey, SourceKey, TableBackend, TableId};
+
+const SQLITE: TableBackend = TableBackend::Sqlite;
+const ONE: ProjectId = ProjectId(1);
+const TWO: ProjectId = ProjectId(2);
+
+fn id(text: &str) -> TableId {
+    text.parse().unwrap()
+}
+
+fn filled(table: &str) -> FilledTable {
+    FilledTable {
+        backend: SQLITE,
+        table: id(table),
+    }
+}
+
+fn source_of(project: ProjectId, name: &str) -> SourceKey {
+    let mut key = source_key(name);
+    key.branch.project = project;
+    key
+}
+
+fn into(table: &str) -> SinkContent {
+    let mut content = sink_content("Sink");
+    if let forebay_model::SinkTarget::Table(target) = &mut content.target {
+        target.table = id(table);
+    }
+    content
+}
+
+/// Two projects, each with the sources `src` and `more`.
+async fn two_projects() -> (Repo, tempfile::TempDir) {
+    let (repo, dir) = repo().await;
+    for project in [ONE, TWO] {
+        for name in ["src", "more"] {
+            let key = source_of(project, name);
+            repo.ensure_branch(&key.branch, true, &stamp(0))
+                .await
+                .unwrap();
+            repo.create_source(&key, source_content(name), "", &stamp(0))
+                .await
+                .unwrap();
+        }
+    }
+    (repo, dir)
+}
+
+async fn create(
+    repo: &Repo,
+    source: &SourceKey,
+    sink: &str,
+    table: &str,
+) -> Result<SinkKey, DefinitionError> {
+    let key = SinkKey {
+        source: source.clone(),
+        sink: forebay_model::SinkId::from_raw(sink),
+    };
+    repo.create_sink(&key, into(table), "", &volumes(1), &stamp(1))
+        .await
+        .map(|_| key)
+}
+
+async fn fill(repo: &Repo, project: ProjectId, table: &str) -> Result<(), TableOwnerError> {
+    repo.fill_table(project, SQLITE, &id(table), false, &stamp(2))
+        .await
+}
+
+/// All that is on its way arrives, and holds no rows.
+async fn arrive(repo: &Repo) {
+    for file in repo.active_files(None).await.unwrap() {
+        if file.file.state == FileState::Writing {
+            continue;
+        }
+        for slice in &file.slices {
+            let none = forebay_model::Statistics::default();
+            let key = &slice.slice.key;
+            repo.slice_uploading(key, none, common::at(600))
+                .await
+                .unwrap();
+        }
+        repo.file_importing(&file.file.key, common::at(601))
+            .await
+            .unwrap();
+    }
+}
+
+fn is_foreign<T: std::fmt::Debug>(result: Result<T, DefinitionError>) -> bool {
+    matches!(
+        result,
+        Err(DefinitionError::Table(TableRefusal::Foreign(_)))
+    )
+}
+
+#[tokio::test]
+async fn a_table_is_its_first_projects_and_no_other_gets_it_by_any_way() {
+    let (repo, _dir) = two_projects().await;
+    let (one, two) = (source_of(ONE, "src"), source_of(TWO, "src"));
+    create(&repo, &one, "a", "in.c.t").await.unwrap();
+    assert!(is_foreign(create(&repo, &two, "a", "in.c.t").await));
+    // SQLite has no two tables that differ by case only.
+    assert!(is_foreign(create(&repo, &two, "a", "in.C.T").await));
+    let sink = create(&repo, &two, "a", "in.c.mine").await.unwrap();
+    let take = |content: &mut SinkContent| {
+        *content = into("in.c.t");
+        Ok(())
+    };
+    let taken = repo
+        .update_sink(&sink, "", &volumes(1), &stamp(3), take)
+        .await;
+    assert!(is_foreign(taken));
+    let filled = fill(&repo, TWO, "in.c.t").await.unwrap_err();
+    assert!(matches!(
+        filled,
+        TableOwnerError::Refused(TableRefusal::Foreign(_))
+    ));
+    let filling = repo.table_filling(ONE, SQLITE, &id("in.c.t")).await;
+    assert_eq!(filling, Ok(Filling::First { may_exist: false }));
+    fill(&repo, ONE, "in.c.t").await.unwrap();
+    let filling = repo.table_filling(ONE, SQLITE, &id("in.c.t")).await;
+    assert_eq!(filling, Ok(Filling::Again));
+    // Its sinks are gone, its rows are not: it is the project's still.
+    repo.delete_source(&one, &stamp(4)).await.unwrap();
+    arrive(&repo).await;
+    assert!(is_foreign(create(&repo, &two, "b", "in.c.t").await));
+    assert_eq!(repo.release_tables().await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn the_default_backend_is_not_another_one() {
+    let (repo, _dir) = two_projects().await;
+    create(&repo, &source_of(ONE, "src"), "a", "in.c.t")
+        .await
+        .unwrap();
+    let mut content = into("in.c.t");
+    if let forebay_model::SinkTarget::Table(target) = &mut content.target {
+        target.backend = TableBackend::Keboola;
+    }
+    let key = SinkKey {
+        source: source_of(TWO, "src"),
+        sink: forebay_model::SinkId::from_raw("a"),
+    };
+    let made = repo
+        .create_sink(&key, content, "", &volumes(1), &stamp(1))
+        .await;
+    assert!(is_foreign(made));
+}
+
+#[tokio::test]
+async fn a_name_that_was_never_filled_is_free_when_no_sink_has_it() {
+    let (repo, _dir) = two_projects().await;
+    let (one, two) = (source_of(ONE, "src"), source_of(TWO, "src"));
+    let sink = create(&repo, &one, "a", "in.c.t").await.unwrap();
+    repo.delete_sink(&sink, &stamp(2)).await.unwrap();
+    // Its last file is on its way.
+    assert!(is_foreign(create(&repo, &two, "a", "in.c.t").await));
+    arrive(&repo).await;
+    create(&repo, &two, "a", "in.c.t").await.unwrap();
+    // And so the first one can't come back to it.
+    let back = repo.undelete_sink(&sink, &volumes(1), &stamp(3)).await;
+    assert!(is_foreign(back));
+    assert_eq!(repo.release_tables().await.unwrap(), 0);
+    repo.delete_source(&two, &stamp(4)).await.unwrap();
+    arrive(&repo).await;
+    assert_eq!(repo.release_tables().await.unwrap(), 1);
+    assert!(repo.table_entries().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_sink_that_comes_back_with_its_source_is_off_when_its_table_is_anothers() {
+    let (repo, _dir) = two_projects().await;
+    let one = source_of(ONE, "src");
+    let lost = create(&repo, &one, "lost", "in.c.lost").await.unwrap();
+    let kept = create(&repo, &one, "kept", "in.c.kept").await.unwrap();
+    fill(&repo, ONE, "in.c.lost").await.unwrap();
+    repo.delete_source(&one, &stamp(2)).await.unwrap();
+    arrive(&repo).await;
+    repo.transfer_table(SQLITE, &id("in.c.lost"), TWO, false, &stamp(3))
+        .await
+        .unwrap();
+    repo.undelete_source(&one, &volumes(1), &stamp(4))
+        .await
+        .unwrap();
+    assert!(repo.sink(&kept).await.unwrap().is_active());
+    let sink = repo.sink(&lost).await.unwrap();
+    let disabled = sink.disabled.as_ref().unwrap();
+    assert!(!disabled.with_parent);
+    assert!(
+        disabled.reason.contains("belongs to another project"),
+        "{disabled:?}"
+    );
+    let files = repo.active_files(Some(&lost)).await.unwrap();
+    assert!(files.iter().all(|f| f.file.state != FileState::Writing));
+    assert!(is_foreign(
+        repo.enable_sink(&lost, &volumes(1), &stamp(5)).await
+    ));
+    let rollback = repo.rollback_sink(&lost, 1, &volumes(1), &stamp(5)).await;
+    assert!(rollback.is_ok(), "nothing that it has not named already");
+    assert!(!repo.sink(&lost).await.unwrap().is_active());
+}
+
+#[tokio::test]
+async fn tables_are_shared_and_transferred_and_that_is_in_both_audits() {
+    let (repo, _dir) = two_projects().await;
+    let (one, two) = (source_of(ONE, "src"), source_of(TWO, "src"));
+    let table = id("in.c.t");
+    let nobodys = repo.share_table(SQLITE, &table, TWO, &stamp(1)).await;
+    assert!(matches!(nobodys, Err(TableOwnerError::NotFound(_))));
+    create(&repo, &one, "a", "in.c.t").await.unwrap();
+    repo.share_table(SQLITE, &table, TWO, &stamp(2))
+        .await
+        .unwrap();
+    let theirs = create(&repo, &two, "a", "in.c.t").await.unwrap();
+    fill(&repo, TWO, "in.c.t").await.unwrap();
+    let in_use = repo
+        .unshare_table(SQLITE, &table, TWO, false, &stamp(3))
+        .await;
+    let Err(TableOwnerError::InUse {
+        project,
+        sinks,
+        files,
+        ..
+    }) = in_use
+    else {
+        panic!("{in_use:?}");
+    };
+    assert_eq!((project, sinks, files), (TWO, 1, 1));
+    let in_use = repo
+        .transfer_table(SQLITE, &table, TWO, false, &stamp(3))
+        .await;
+    assert!(matches!(
+        in_use,
+        Err(TableOwnerError::InUse { project: ONE, .. })
+    ));
+    let forced = repo
+        .transfer_table(SQLITE, &table, TWO, true, &stamp(4))
+        .await
+        .unwrap();
+    assert_eq!((forced.owner, forced.shared_with.len()), (TWO, 0));
+    assert!(is_foreign(create(&repo, &one, "b", "in.c.t").await));
+    create(&repo, &two, "b", "in.c.t").await.unwrap();
+    assert!(repo.sink(&theirs).await.is_ok());
+    for (project, actions) in [
+        (ONE, &["share", "transfer"][..]),
+        (TWO, &["share", "transfer"]),
+    ] {
+        let audit = repo.audit(project, "", 100).await.unwrap().items;
+        let tables = audit
+            .iter()
+            .filter(|c| c.to_owned().id().contains("_table."));
+        let done: Vec<_> = tables.map(|c| c.action.name()).collect();
+        assert_eq!(done, actions, "{project}");
+    }
+}
+
+#[tokio::test]
+async fn a_table_is_dropped_only_when_nothing_else_holds_it() {
+    let (repo, _dir) = two_projects().await;
+    let (src, more) = (source_of(ONE, "src"), source_of(ONE, "more"));
+    let far = source_of(TWO, "src");
+    create(&repo, &src, "a", "in.c.t").await.unwrap();
+    fill(&repo, ONE, "in.c.t").await.unwrap();
+    let second = create(&repo, &more, "a", "in.c.t").await.unwrap();
+    repo.share_table(SQLITE, &id("in.c.t"), TWO, &stamp(2))
+        .await
+        .unwrap();
+    let shared = create(&repo, &far, "a", "in.c.t").await.unwrap();
+    repo.delete_source(&src, &stamp(3)).await.unwrap();
+    let table = filled("in.c.t");
+    let fate = async || repo.begin_drop(&src, &table, &stamp(4)).await.unwrap();
+    assert_eq!(fate().await, Fate::Held);
+    arrive(&repo).await;
+    assert_eq!(fate().await, Fate::Held, "two sinks");
+    repo.delete_sink(&second, &stamp(5)).await.unwrap();
+    repo.delete_source(&more, &stamp(5)).await.unwrap();
+    arrive(&repo).await;
+    repo.purge_source(&more, &stamp(6)).await.unwrap();
+    assert_eq!(
+        fate().await,
+        Fate::Held,
+        "one of the project that it is shared with"
+    );
+    repo.delete_sink(&shared, &stamp(7)).await.unwrap();
+    assert_eq!(fate().await, Fate::Held, "its rows are on their way");
+    arrive(&repo).await;
+    assert_eq!(fate().await, Fate::Held, "it can be brought back");
+    // Whom it is only shared with drops nothing.
+    repo.delete_source(&far, &stamp(8)).await.unwrap();
+    let foreign = repo.begin_drop(&far, &table, &stamp(8)).await.unwrap();
+    assert_eq!(foreign, Fate::Foreign);
+    repo.purge_source(&far, &stamp(8)).await.unwrap();
+    assert_eq!(fate().await, Fate::Drop);
+    // From now on nobody gets hold of it, not even the source itself.
+    let more = source_of(ONE, "more");
+    repo.create_source(&more, source_content("more"), "", &stamp(9))
+        .await
+        .unwrap();
+    let early = create(&repo, &more, "b", "in.c.t").await;
+    assert!(matches!(
+        early,
+        Err(DefinitionError::Table(TableRefusal::Dropping(_)))
+    ));
+    let filling = repo.table_filling(ONE, SQLITE, &table.table).await;
+    assert!(matches!(
+        filling,
+        Err(TableOwnerError::Refused(TableRefusal::Dropping(_)))
+    ));
+    assert_eq!(fate().await, Fate::Drop, "after a crash it goes on");
+    repo.table_not_dropped(&src, &table).await.unwrap();
+    let late = create(&repo, &more, "b", "in.c.t").await.unwrap();
+    assert_eq!(
+        fate().await,
+        Fate::Held,
+        "a sink that came before the mark prevents it"
+    );
+    repo.delete_sink(&late, &stamp(10)).await.unwrap();
+    repo.delete_source(&more, &stamp(10)).await.unwrap();
+    arrive(&repo).await;
+    repo.purge_source(&more, &stamp(10)).await.unwrap();
+    assert_eq!(fate().await, Fate::Drop);
+    repo.table_dropped(&src, &table).await.unwrap();
+    assert_eq!(fate().await, Fate::Nothing);
+    // The name is anybody's again; the deletion that is repeated leaves it alone.
+    let far = source_of(TWO, "more");
+    create(&repo, &far, "a", "in.c.t").await.unwrap();
+    assert_eq!(fate().await, Fate::Foreign);
+}
+
+#[tokio::test]
+async fn a_table_that_was_there_is_an_operators_to_give_and_is_never_dropped() {
+    let (repo, _dir) = two_projects().await;
+    let src = source_of(ONE, "src");
+    let table = id("in.c.hand");
+    repo.adopt_table(ONE, SQLITE, &table, &stamp(1))
+        .await
+        .unwrap();
+    let filling = repo.table_filling(ONE, SQLITE, &table).await;
+    assert_eq!(filling, Ok(Filling::First { may_exist: true }));
+    let adopted = repo.adopt_table(TWO, SQLITE, &table, &stamp(1)).await;
+    assert!(matches!(adopted, Err(TableOwnerError::Refused(_))));
+    create(&repo, &src, "a", "in.c.hand").await.unwrap();
+    repo.fill_table(ONE, SQLITE, &table, true, &stamp(2))
+        .await
+        .unwrap();
+    repo.delete_source(&src, &stamp(3)).await.unwrap();
+    arrive(&repo).await;
+    let fate = repo.begin_drop(&src, &filled("in.c.hand"), &stamp(4)).await;
+    assert_eq!(fate.unwrap(), Fate::Found);
+    assert_eq!(sink_key("src", "a").source.branch, branch());
+}

@@ -1,0 +1,171 @@
+//! Looking at a table, and at what the user may do, without changing anything.
+
+use forebay_model::{Mapping, TableId};
+use tokio_postgres::Row;
+
+use crate::table::postgres::connect::Connection;
+use crate::table::postgres::{schema, text};
+use crate::table::shape::{self, quote};
+use crate::table::{Finding, Inspection, TableError};
+
+/// What the user may do with the database, the schema, the table and the ledger. Of what is not there
+/// nothing may be done.
+const PRIVILEGES: &str = "
+    SELECT n.oid IS NOT NULL, l.oid IS NOT NULL, t.oid IS NOT NULL,
+        pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE'),
+        coalesce(pg_catalog.has_schema_privilege(n.oid, 'USAGE'), false),
+        coalesce(pg_catalog.has_schema_privilege(n.oid, 'CREATE'), false),
+        coalesce(pg_catalog.has_table_privilege(c.oid, 'INSERT'), false),
+        coalesce(pg_catalog.has_table_privilege(c.oid, 'SELECT')
+            AND pg_catalog.has_table_privilege(c.oid, 'UPDATE'), false),
+        coalesce(pg_catalog.pg_has_role(c.relowner, 'USAGE'), false),
+        coalesce(c.relispartition, false),
+        coalesce(c.relkind = 'p' AND NOT EXISTS (
+            SELECT 1 FROM pg_catalog.pg_inherits i WHERE i.inhparent = c.oid), false),
+        coalesce(pg_catalog.has_schema_privilege(l.oid, 'USAGE'), false),
+        coalesce(pg_catalog.has_schema_privilege(l.oid, 'CREATE'), false),
+        coalesce(pg_catalog.has_table_privilege(t.oid, 'INSERT')
+            AND pg_catalog.has_table_privilege(t.oid, 'SELECT')
+            AND pg_catalog.has_table_privilege(t.oid, 'UPDATE')
+            AND pg_catalog.has_table_privilege(t.oid, 'DELETE'), false)
+    FROM (SELECT 1) AS one
+    LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = $1
+    LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = $2
+    LEFT JOIN pg_catalog.pg_namespace l ON l.nspname = $3
+    LEFT JOIN pg_catalog.pg_class t ON t.relnamespace = l.oid AND t.relname = 'imports'";
+
+pub(super) async fn run(
+    connection: &Connection,
+    table: &TableId,
+    mapping: &Mapping,
+) -> Result<Inspection, TableError> {
+    let (schema, name) = (table.bucket_id(), table.table());
+    let ledger = connection.ledger_schema.as_str();
+    let action = format!("look up what may be done with table \"{table}\"");
+    let parameters = [text(&schema), text(&name), text(&ledger)];
+    let rows = connection.query(&action, PRIVILEGES, &parameters).await?;
+    let may = rows.first().map(Privileges::of).unwrap_or_default();
+    let mut refused = may.of_ledger(ledger);
+    let mut findings = Vec::new();
+    let exists = match schema::columns(connection, table).await? {
+        None => {
+            refused.extend(may.to_create(&schema));
+            false
+        }
+        Some(Err(problem)) => {
+            findings.push(Finding::of_table(problem.to_string()));
+            true
+        }
+        Some(Ok(columns)) => {
+            let (fit, found) = shape::try_fit(table, mapping, &columns);
+            findings = found;
+            let has_key = mapping.primary_key().next().is_some();
+            refused.extend(may.to_fill(&schema, has_key, !fit.missing.is_empty()));
+            true
+        }
+    };
+    let refused = refused.into_iter();
+    findings.extend(refused.map(|text| Finding::of_table(format!("table \"{table}\": {text}"))));
+    Ok(Inspection { exists, findings })
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one of PostgreSQL's privileges"
+)]
+struct Privileges {
+    has_schema: bool,
+    has_ledger_schema: bool,
+    has_ledger: bool,
+    create_schema: bool,
+    use_schema: bool,
+    create_table: bool,
+    insert: bool,
+    upsert: bool,
+    alter: bool,
+    is_partition: bool,
+    has_no_partition: bool,
+    use_ledger_schema: bool,
+    create_ledger: bool,
+    write_ledger: bool,
+}
+
+impl Privileges {
+    fn of(row: &Row) -> Self {
+        Self {
+            has_schema: row.get(0),
+            has_ledger_schema: row.get(1),
+            has_ledger: row.get(2),
+            create_schema: row.get(3),
+            use_schema: row.get(4),
+            create_table: row.get(5),
+            insert: row.get(6),
+            upsert: row.get(7),
+            alter: row.get(8),
+            is_partition: row.get(9),
+            has_no_partition: row.get(10),
+            use_ledger_schema: row.get(11),
+            create_ledger: row.get(12),
+            write_ledger: row.get(13),
+        }
+    }
+
+    /// What keeps the table from being made.
+    fn to_create(self, schema: &str) -> Option<String> {
+        let schema = quote(schema);
+        if !self.has_schema {
+            return (!self.create_schema).then(|| {
+                format!("schema {schema} is not there and PostgreSQL's user may not create it")
+            });
+        }
+        (!self.use_schema || !self.create_table)
+            .then(|| format!("PostgreSQL's user may not create tables in schema {schema}"))
+    }
+
+    /// What keeps the table that is there from being filled.
+    fn to_fill(self, schema: &str, has_key: bool, lacks_columns: bool) -> Vec<String> {
+        let mut refused = Vec::new();
+        if !self.use_schema {
+            let schema = quote(schema);
+            refused.push(format!("PostgreSQL's user may not use schema {schema}"));
+        }
+        if !self.insert {
+            refused.push("PostgreSQL's user may not insert into it".to_owned());
+        }
+        if has_key && !self.upsert {
+            let text =
+                "PostgreSQL's user may not select and update in it, which its primary key needs";
+            refused.push(text.to_owned());
+        }
+        if lacks_columns && !self.alter {
+            let text = "it lacks columns of the mapping and PostgreSQL's user, who does not own it, may not add them";
+            refused.push(text.to_owned());
+        }
+        if self.is_partition {
+            refused.push("it is a partition: use the table that it is a part of".to_owned());
+        }
+        if self.has_no_partition {
+            refused.push("it is partitioned and has no partition that could take rows".to_owned());
+        }
+        refused
+    }
+
+    /// What keeps imports from being noted in the ledger.
+    fn of_ledger(self, schema: &str) -> Vec<String> {
+        let may = if self.has_ledger {
+            self.use_ledger_schema && self.write_ledger
+        } else if self.has_ledger_schema {
+            self.use_ledger_schema && self.create_ledger
+        } else {
+            self.create_schema
+        };
+        let schema = quote(schema);
+        let text = || {
+            format!(
+                "PostgreSQL's user may not create or write the ledger of imports in schema {schema}"
+            )
+        };
+        (!may).then(text).into_iter().collect()
+    }
+}
