@@ -71,18 +71,12 @@ impl ApiConfig {
                 ));
             }
         }
-        problems.extend(out_of_range(
-            "requestsPerSecond",
-            self.requests_per_second,
-            0,
-            REQUESTS_MAX,
-        ));
-        problems.extend(out_of_range(
-            "wrongTokensPerSecond",
-            self.wrong_tokens_per_second,
-            0,
-            REQUESTS_MAX,
-        ));
+        for (name, rate) in [
+            ("requestsPerSecond", self.requests_per_second),
+            ("wrongTokensPerSecond", self.wrong_tokens_per_second),
+        ] {
+            problems.extend(out_of_range(name, rate, 0, REQUESTS_MAX));
+        }
         let (min, max) = (ByteSize::mb(1), ByteSize::mb(4 << 10));
         problems.extend(out_of_range(
             "maxBytesInFlight",
@@ -97,10 +91,7 @@ impl ApiConfig {
             ));
         }
         let (min, max) = (ByteSize::kb(1), ByteSize::mb(16));
-        if !(min..=max).contains(&self.body_limit) {
-            let given = self.body_limit;
-            problems.push(format!("bodyLimit is {given}, allowed is {min} to {max}"));
-        }
+        problems.extend(out_of_range("bodyLimit", self.body_limit, min, max));
         for (name, given, min, max) in [
             (
                 "requestTimeout",
@@ -127,9 +118,7 @@ impl ApiConfig {
                 Span::secs(30),
             ),
         ] {
-            if !(min..=max).contains(&given) {
-                problems.push(format!("{name} is {given}, allowed is {min} to {max}"));
-            }
+            problems.extend(out_of_range(name, given, min, max));
         }
         problems
     }
