@@ -154,16 +154,9 @@ impl Node {
         let mut http = None;
         let mut source = config.source.http.listen;
         if config.has(Role::Source) {
-            health.follows(
-                base.follow(
-                    lease,
-                    &appender,
-                    &dispatcher,
-                    (&pipelines, &topics.topics),
-                    &mut tasks,
-                )
-                .await?,
-            );
+            let shared = (&pipelines, &topics.topics);
+            let follower = base.follow(lease, &appender, &dispatcher, shared, &mut tasks);
+            health.follows(follower.await?);
             let deps = Deps {
                 dispatcher,
                 budget,
