@@ -85,6 +85,23 @@ pub(crate) struct Node {
     tasks: JoinSet<Ended>,
 }
 
+impl Base {
+    fn dispatcher(&self, config: &Config) -> Arc<Dispatcher> {
+        Dispatcher::with_workers(
+            Some(Arc::clone(&self.templates)),
+            random::wide(),
+            config.source.http.large_requests,
+        )
+    }
+}
+
+fn certificates(api: Option<Arc<Tls>>, http: Option<&HttpSource>) -> Vec<(&'static str, Arc<Tls>)> {
+    let source = http.and_then(HttpSource::tls);
+    let all = [("api.tls", api), ("source.http.tls", source)];
+    let all = all.into_iter();
+    all.filter_map(|(key, tls)| Some((key, tls?))).collect()
+}
+
 /// How a task has ended: its name, and why if it should not have.
 type Ended = (&'static str, Result<(), String>);
 
@@ -143,11 +160,7 @@ impl Node {
             Arc::new(LocalLog::new(base.log.clone(), base.volume.clone()));
         let letters = base.dead_letters(&appender);
         let topics = base.topics(config)?;
-        let dispatcher = Dispatcher::with_workers(
-            Some(Arc::clone(&base.templates)),
-            random::wide(),
-            config.source.http.large_requests,
-        );
+        let dispatcher = base.dispatcher(config);
         let budget = Budget::new(config.source.http.max_bytes_in_flight.0);
         let pipelines = PipelineShared::new(Arc::clone(&budget));
         let mut health = Health::new(base.repo.clone(), base.log.clone());
@@ -175,22 +188,19 @@ impl Node {
         }
         let source_url = config.source_url(source);
         let build = |address| {
-            let url = source_url.clone();
-            let api = base.api(config, auth, (address, url), letters, topics);
+            let urls = (address, source_url.clone());
+            let api = base.api(config, auth, urls, letters, topics);
             let backup = base.backup(config, api.clone(), &mut tasks);
             let router = api.router().merge(health.router());
             (api, router.merge(backup.router()))
         };
         let management = Management::start(config, build, metrics).await?;
-        let source_tls = http.as_ref().and_then(HttpSource::tls);
-        let all_tls = [("api.tls", management.tls), ("source.http.tls", source_tls)];
-        let all_tls = all_tls.into_iter();
         Ok(Self {
             api: management.address,
             source,
             source_url,
             repo: base.repo,
-            tls: all_tls.filter_map(|(key, tls)| Some((key, tls?))).collect(),
+            tls: certificates(management.tls, http.as_ref()),
             http,
             listeners: management.listeners,
             management: management.api,

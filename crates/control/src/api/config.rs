@@ -71,27 +71,13 @@ impl ApiConfig {
                 ));
             }
         }
-        for (name, rate) in [
+        let rates = [
             ("requestsPerSecond", self.requests_per_second),
             ("wrongTokensPerSecond", self.wrong_tokens_per_second),
-        ] {
-            problems.extend(out_of_range(name, rate, 0, REQUESTS_MAX));
-        }
-        let (min, max) = (ByteSize::mb(1), ByteSize::mb(4 << 10));
-        problems.extend(out_of_range(
-            "maxBytesInFlight",
-            self.max_bytes_in_flight,
-            min,
-            max,
-        ));
-        if self.body_limit > self.max_bytes_in_flight {
-            problems.push(format!(
-                "maxBytesInFlight is {}, it must have room for one body of {}",
-                self.max_bytes_in_flight, self.body_limit
-            ));
-        }
-        let (min, max) = (ByteSize::kb(1), ByteSize::mb(16));
-        problems.extend(out_of_range("bodyLimit", self.body_limit, min, max));
+        ];
+        let rates = rates.map(|(name, given)| out_of_range(name, given, 0, REQUESTS_MAX));
+        problems.extend(rates.into_iter().flatten());
+        problems.extend(self.problems_of_bodies());
         for (name, given, min, max) in [
             (
                 "requestTimeout",
@@ -119,6 +105,29 @@ impl ApiConfig {
             ),
         ] {
             problems.extend(out_of_range(name, given, min, max));
+        }
+        problems
+    }
+
+    fn problems_of_bodies(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let (min, max) = (ByteSize::mb(1), ByteSize::mb(4 << 10));
+        problems.extend(out_of_range(
+            "maxBytesInFlight",
+            self.max_bytes_in_flight,
+            min,
+            max,
+        ));
+        if self.body_limit > self.max_bytes_in_flight {
+            problems.push(format!(
+                "maxBytesInFlight is {}, it must have room for one body of {}",
+                self.max_bytes_in_flight, self.body_limit
+            ));
+        }
+        let (min, max) = (ByteSize::kb(1), ByteSize::mb(16));
+        if !(min..=max).contains(&self.body_limit) {
+            let given = self.body_limit;
+            problems.push(format!("bodyLimit is {given}, allowed is {min} to {max}"));
         }
         problems
     }
