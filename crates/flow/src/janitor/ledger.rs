@@ -124,6 +124,7 @@ impl Ledgers {
                     (false, Some(_)) => {
                         let repo = &self.delivery.repo;
                         repo.imported_file_lost(&file.key, None).await?;
+                        failpoint::at(Point::LossRevoked);
                         let rows = file.imported_rows;
                         tracing::warn!(file = %file.key, rows, "the table has rows again that were counted as lost");
                     }
@@ -164,6 +165,7 @@ impl Ledgers {
             Ok(_) | Err(FileError::FileNotFound(_)) => return Ok(()),
             Err(e) => return Err(e.into()),
         }
+        failpoint::at(Point::ImportLacking);
         let slices = repo.imported_slices(&file.key).await?;
         let with_rows = slices.iter().filter(|s| s.statistics.records > 0);
         let (mut gone, mut left) = (Vec::<SliceKey>::new(), 0);
@@ -178,9 +180,11 @@ impl Ledgers {
             let keys = slices.iter().map(|s| s.key.clone());
             self.reopened.extend(keys);
             repo.import_again(&file.key, &gone).await?;
+            failpoint::at(Point::ImportReopened);
         } else {
             let now = self.delivery.clock.now();
             repo.imported_file_lost(&file.key, Some(now)).await?;
+            failpoint::at(Point::LossNoted);
         }
         found.files += 1;
         found.rows += file.imported_rows;
