@@ -5,12 +5,14 @@ use forebay_model::failpoint::Point;
 use serde_json::{Value, json};
 
 use super::failpoints::{died, each_of};
-use super::numbered::{all_are, define, each_once, launch, path_of, post, sql, switch, table};
+use super::numbered::{define, each_once, launch, path_of, post, settled, sql, switch, table};
 use super::server::{Server, wait_for};
 
 const SINK: &str = "rows";
-const ROWS: u64 = 30;
-/// With it the rows are letters in so many blocks, of which the last one is not full.
+/// Rows that the table has, and all rows.
+const TAKEN: u64 = 1;
+const ROWS: u64 = 31;
+/// With it the refused rows are letters in so many blocks, of which the last one is not full.
 const PAD: usize = 100_000;
 const BLOCKS: usize = 3;
 
@@ -35,6 +37,8 @@ fn letters(server: &Server) -> Vec<u64> {
         let letter = server.call("GET", &path, &Value::Null);
         let record: Value = serde_json::from_str(letter["body"].as_str().unwrap()).unwrap();
         assert_eq!(record["pad"].as_str().unwrap().len(), PAD);
+        let why = letter["message"].as_str().unwrap();
+        assert!(why.contains("constraint"), "{why}");
         found.push(record["id"].as_str().unwrap().parse().unwrap());
     }
     found.sort_unstable();
@@ -47,12 +51,17 @@ fn walk(point: Point) {
     let mut server = launch(root.path()).start();
     let data = server.launch.data.clone();
     let path = define(&server, &[SINK]);
+    // The table is the project's, then somebody changes it.
+    post(&server, &path, 0..TAKEN, PAD);
+    switch(&server, "disable");
+    each_once(&server, SINK, 0..TAKEN, run);
+    switch(&server, "enable");
     let table = table(SINK);
-    sql(
-        &data,
-        &format!("CREATE TABLE \"{table}\" (id TEXT, sum TEXT, pad TEXT CHECK (id <> '17'))"),
-    );
-    post(&server, &path, 0..ROWS, PAD);
+    let refusing = "(id TEXT, sum TEXT, pad TEXT CHECK (id <> '17'))";
+    let change =
+        format!("ALTER TABLE \"{table}\" RENAME TO kept; CREATE TABLE \"{table}\" {refusing}");
+    sql(&data, &change);
+    post(&server, &path, TAKEN..ROWS, PAD);
     switch(&server, "disable");
     let file = parked(&server);
     switch(&server, "enable");
@@ -74,10 +83,11 @@ fn walk(point: Point) {
         server.launch.env.clear();
     }
     server.restart();
-    all_are(&server, SINK, "dead", ROWS, run);
-    let all: Vec<u64> = (0..ROWS).collect();
-    assert_eq!(letters(&server), all, "{run}");
-    sql(&data, &format!("DROP TABLE \"{table}\""));
+    settled(&server, SINK, [TAKEN, ROWS - TAKEN, 0], run);
+    let refused: Vec<u64> = (TAKEN..ROWS).collect();
+    assert_eq!(letters(&server), refused, "{run}");
+    let mend = format!("DROP TABLE \"{table}\"; ALTER TABLE kept RENAME TO \"{table}\"");
+    sql(&data, &mend);
     let replay = format!("{}/dead-letters/replay", path_of(SINK));
     let mut replayed = || {
         let done = server.call("POST", &replay, &json!({}));
@@ -87,7 +97,7 @@ fn walk(point: Point) {
         server.kill_and_restart();
         done["replayed"].as_u64().unwrap()
     };
-    assert_eq!((replayed(), replayed()), (ROWS, 0), "{run}");
+    assert_eq!((replayed(), replayed()), (ROWS - TAKEN, 0), "{run}");
     assert_eq!(letters(&server), Vec::<u64>::new(), "{run}");
     switch(&server, "disable");
     each_once(&server, SINK, 0..ROWS, run);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use forebay_model::failpoint::Point;
 
 use super::failpoints::{died, each_of};
-use super::numbered::{all_are, define, each_once, launch, post, rows, switch};
+use super::numbered::{define, each_once, launch, post, rows, settled, switch};
 use super::server::{Server, wait_for};
 
 const SINK: &str = "rows";
@@ -112,7 +112,7 @@ fn imported(root: &Path, left: Left) -> Server {
     match dies_at {
         Some(point) => died(&mut server, point),
         None => {
-            all_are(&server, SINK, "imported", ROWS, "before");
+            settled(&server, SINK, [ROWS, 0, 0], "before");
             // The object goes after the stream.
             wait_for("an empty staging", || {
                 objects(&staging).is_empty().then_some(())
@@ -144,7 +144,7 @@ fn walk(left: Left, point: Point) {
         dies(&mut server, point);
     }
     if left == Left::Nobody {
-        all_are(&server, SINK, "lost", ROWS, &run);
+        settled(&server, SINK, [0, 0, ROWS], &run);
         assert_eq!(rows(&data, SINK), Vec::<u64>::new(), "{run}");
         // The right database is back.
         server.kill();
