@@ -9,6 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+#[path = "delivery/silent.rs"]
+mod silent;
+
 use bytes::Bytes;
 use forebay_flow::dead_letter::{DeadLetters, Which};
 use forebay_flow::deliver::{Delivery, WorkConfig};
@@ -28,6 +31,7 @@ use forebay_remote::services;
 use forebay_remote::staging::{LocalStaging, Staging, StagingConfig};
 use forebay_remote::table::sqlite::{SqliteConfig, SqliteTable};
 use futures::stream::{self, StreamExt, TryStreamExt};
+use silent::SilentTable;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -747,6 +751,38 @@ async fn an_import_that_its_table_has_lost_is_done_again_while_somebody_has_the_
     assert!(balance.holds());
     assert_eq!(world.rows().len(), 20);
     assert_eq!((balance.imported, balance.lost), (20, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_taken_away_while_a_table_can_not_be_asked() {
+    let mut world = World::new().await;
+    world.append(2, 10).await;
+    world.close(20, csv_bytes(20)).await;
+    world.upload().await;
+    let now = world.clock.now_plus(1);
+    world
+        .repo
+        .file_imported(&world.file, 20, now)
+        .await
+        .unwrap();
+    let table = world.tables.get(TableBackend::Sqlite).unwrap();
+    let silent = Arc::new(SilentTable {
+        table: Arc::clone(table),
+        is_silent: true.into(),
+        unanswered: 0.into(),
+    });
+    world.tables = Tables::new(TableBackend::Sqlite).with(silent.clone());
+    // What follows the first one was done then.
+    world
+        .run_until(|| async { silent.unanswered.load(Ordering::Relaxed) > 2 })
+        .await;
+    let object = world.staging.size(&world.slice.staging_path).await.unwrap();
+    assert!(object.is_some() && world.log.streams().len() == 1);
+    silent.is_silent.store(false, Ordering::Relaxed);
+    world
+        .run_until(|| async { world.is_imported().await && world.log.streams().is_empty() })
+        .await;
+    assert_eq!(world.rows().len(), 20);
 }
 
 #[tokio::test(flavor = "multi_thread")]
