@@ -153,16 +153,9 @@ impl Node {
         let mut http = None;
         let mut source = config.source.http.listen;
         if config.has(Role::Source) {
-            health.follows(
-                base.follow(
-                    lease,
-                    &appender,
-                    &dispatcher,
-                    (&pipelines, &topics.topics),
-                    &mut tasks,
-                )
-                .await?,
-            );
+            let shared = (&pipelines, &topics.topics);
+            let followed = base.follow(lease, &appender, &dispatcher, shared, &mut tasks);
+            health.follows(followed.await?);
             let deps = Deps {
                 dispatcher,
                 budget,
