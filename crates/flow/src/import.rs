@@ -374,11 +374,13 @@ impl Importer {
             .upload(slice)
             .await
             .map_err(|e| e.after(&format!("{error}; uploading it again failed")))?;
+        failpoint::at(Point::ObjectRewritten);
         // The log may have lost records since: the next attempt must not look for them.
         let repo = &self.delivery.repo;
         let noted = repo
             .slice_uploaded_again(&slice.key, uploaded.staged, uploaded.lost_records)
             .await;
+        failpoint::at(Point::RewriteNoted);
         let reason = match noted {
             Ok(_) => format!("{error}; it was uploaded again"),
             Err(e) => format!("{error}; it was uploaded again, which could not be noted: {e}"),

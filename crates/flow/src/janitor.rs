@@ -96,6 +96,8 @@ impl Janitor {
             interval: config.ledger_interval,
             next: None,
             reopened: HashSet::new(),
+            looked: false,
+            unasked: HashSet::new(),
         };
         Self {
             delivery,
@@ -132,6 +134,10 @@ impl Janitor {
                 .values()
                 .map(|s| Arc::clone(&s.value))
                 .collect();
+            // First: what a table has lost must not be taken away from who still has it.
+            if all && let Err(error) = self.ledgers.look().await {
+                tracing::warn!(%error, "imported files could not be listed");
+            }
             self.clean_slices(&imported).await;
             if all {
                 self.look_through(&imported).await;
@@ -147,7 +153,10 @@ impl Janitor {
         let known: HashSet<&SliceKey> = imported.iter().map(|s| &s.key).collect();
         self.cleaned.retain(|key| known.contains(key));
         for slice in imported {
-            if self.cleaned.contains(&slice.key) || self.is_reopened(&slice.key).await {
+            if self.cleaned.contains(&slice.key)
+                || !self.ledgers.may_go(&slice.key.file)
+                || self.is_reopened(&slice.key).await
+            {
                 continue;
             }
             failpoint::at(Point::TrimBegun);
@@ -232,9 +241,6 @@ impl Janitor {
         }
         if let Err(error) = self.unknown_streams(imported).await {
             tracing::warn!(%error, "streams could not be compared with the store");
-        }
-        if let Err(error) = self.ledgers.look().await {
-            tracing::warn!(%error, "imported files could not be listed");
         }
     }
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use forebay_log::{Block, Item, Log, StreamStats};
 use forebay_meta::repo::kept::DeliveredStream;
 use forebay_meta::{FileError, Repo, StoreError};
+use forebay_model::failpoint::{self, Point};
 use forebay_model::{Clock, Compression, SinkKey, SliceKey, Statistics, Timestamp, VolumeId};
 use forebay_record::{CsvReader, CsvRecord, Encoder, SealedBlock, block};
 
@@ -159,6 +160,7 @@ impl KeptStreams {
         }
         self.check(&stats).await?;
         settled(self.log.close_stream(stats.id)).await?;
+        failpoint::at(Point::KeptClosed);
         let lost = self.check_rows(&stats, sink).await?;
         for _ in 0..ATTEMPTS_MAX {
             match self.attempt(&stats, sink).await {
@@ -266,6 +268,7 @@ impl KeptStreams {
         };
         match (copied, made) {
             (Ok(statistics), Ok(true)) => {
+                failpoint::at(Point::KeptDelivered);
                 self.delete(&mark).await?;
                 Ok(statistics.records)
             }
@@ -312,12 +315,14 @@ impl KeptStreams {
                 compression,
             };
             match stream.append(block)?.await {
-                Outcome::Stored => {}
+                Outcome::Stored => failpoint::at(Point::KeptBlockCopied),
                 Outcome::Refused(error) => return Err(error.into()),
                 Outcome::Unknown(cause) => return Err(AppendError::Failed(cause).into()),
             }
         }
-        Ok(self.appender.close(slice).await?)
+        let statistics = self.appender.close(slice).await?;
+        failpoint::at(Point::KeptCopied);
+        Ok(statistics)
     }
 
     /// Deletes a stream whose rows are in a slice, and then its mark.
@@ -325,7 +330,10 @@ impl KeptStreams {
         if let Some(id) = self.log.find(&mark.stream) {
             settled(self.log.delete_stream(id)).await?;
         }
-        Ok(self.repo.forget_delivered(mark).await?)
+        failpoint::at(Point::KeptDeleted);
+        self.repo.forget_delivered(mark).await?;
+        failpoint::at(Point::KeptForgotten);
+        Ok(())
     }
 
     /// Deletes the copy, which is nobody's.

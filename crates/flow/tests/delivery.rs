@@ -9,6 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+#[path = "delivery/silent.rs"]
+mod silent;
+
+use bytes::Bytes;
 use forebay_flow::dead_letter::{DeadLetters, Which};
 use forebay_flow::deliver::{Delivery, WorkConfig};
 use forebay_flow::import::{Importer, Tables};
@@ -22,9 +26,12 @@ use forebay_model::{
     Mapping, ProjectId, SinkId, SinkKey, SinkSettings, Slice, SliceState, SourceId, SourceKey,
     SourceKind, Span, Stamp, Statistics, TableBackend, TableSink, Timestamp, VolumeId,
 };
-use forebay_record::{Encoder, Limits, csv};
+use forebay_record::{Encoder, Limits, block, csv};
+use forebay_remote::services;
 use forebay_remote::staging::{LocalStaging, Staging, StagingConfig};
 use forebay_remote::table::sqlite::{SqliteConfig, SqliteTable};
+use futures::stream::{self, StreamExt, TryStreamExt};
+use silent::SilentTable;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -87,6 +94,12 @@ impl World {
 
     /// The same with another compression.
     async fn with(compression: &str) -> Self {
+        let local = |dir: &Path| StagingConfig::Local(LocalStaging::new(dir.join("staging")));
+        Self::staging_in(compression, local).await
+    }
+
+    /// The same with another staging, which may be made of a directory that no other test has.
+    async fn staging_in(compression: &str, staging: impl Fn(&Path) -> StagingConfig) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = EmbeddedStore::open(dir.path(), EmbeddedOptions::default()).unwrap();
         let repo = Repo::new(Arc::new(store), SinkSettings::default());
@@ -127,7 +140,7 @@ impl World {
         };
         let (log, _) =
             Log::open(Arc::new(StdEnv::default()), &dir.path().join("log"), config).unwrap();
-        let staging = StagingConfig::Local(LocalStaging::new(dir.path().join("staging")));
+        let staging = staging(dir.path());
         let table = SqliteTable::open(sqlite(dir.path())).unwrap();
         Self {
             repo,
@@ -236,6 +249,16 @@ impl World {
         };
         self.repo
             .update_sink(&sink_key(), "Changed.", &[volume()], &stamp(), change)
+            .await
+            .unwrap();
+    }
+
+    /// The project has filled the table before.
+    async fn own_table(&self) {
+        let (project, backend) = (ProjectId(1), TableBackend::Keboola);
+        let table = "in.b.t".parse().unwrap();
+        self.repo
+            .fill_table(project, backend, &table, false, &stamp())
             .await
             .unwrap();
     }
@@ -555,7 +578,7 @@ async fn an_import_that_was_done_before_a_crash_is_not_done_again() {
         mapping: mapping(),
     };
     let table = world.tables.get(TableBackend::Keboola).unwrap();
-    let rows = futures::stream::empty();
+    let rows = stream::empty();
     let again = table.import(&import, Box::pin(rows)).await.unwrap();
     assert!(again.already_done);
     assert_eq!(again.rows, 20);
@@ -618,6 +641,91 @@ async fn an_object_with_other_bytes_than_were_uploaded_is_never_imported() {
     }
 }
 
+/// Whole objects of the same length and compression, with the same rows but for a letter.
+fn other_rows(object: &[u8], compression: Compression) -> Vec<u8> {
+    let raw = block::decode(object, compression, csv_bytes(50) as usize).unwrap();
+    // Compressed, not every letter makes the same length.
+    let other = (b'b'..=b'z')
+        .filter(|b| !raw.contains(b))
+        .find_map(|letter| {
+            let swapped = |b: &u8| if *b == b'w' { letter } else { *b };
+            let raw: Vec<u8> = raw.iter().map(swapped).collect();
+            let encoded = Encoder::new(compression).unwrap().encode(&raw).unwrap();
+            (encoded.len() == object.len()).then(|| encoded.to_vec())
+        });
+    other.unwrap()
+}
+
+/// Some bytes are not as they were.
+fn damaged(object: &[u8], _: Compression) -> Vec<u8> {
+    let mut bytes = object.to_vec();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    bytes
+}
+
+/// What is made of an object.
+type Replacement = fn(&[u8], Compression) -> Vec<u8>;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_with_other_bytes_of_the_same_length_on_s3_is_never_imported() {
+    let Some(service) = services::s3("other bytes on S3") else {
+        return;
+    };
+    let replacements: [(&str, Replacement); 2] = [("other rows", other_rows), ("damaged", damaged)];
+    for compression in ["none", "gzip"] {
+        for (what, replace) in replacements {
+            let world = World::staging_in(compression, |dir| {
+                let name = dir.file_name().unwrap().to_string_lossy();
+                StagingConfig::S3(Box::new(service.staging(&format!("test{name}/delivery"))))
+            })
+            .await;
+            world.append(1, 50).await;
+            world.close(50, csv_bytes(50)).await;
+            world.upload().await;
+            let (staging, path) = (&world.staging, &world.slice.staging_path);
+            let read = || async {
+                let chunks: Vec<Bytes> = staging
+                    .get(path)
+                    .await
+                    .unwrap()
+                    .try_collect()
+                    .await
+                    .unwrap();
+                chunks.concat()
+            };
+            let before = read().await;
+            let other = replace(&before, world.slice.compression);
+            assert_eq!(other.len(), before.len(), "{compression}, {what}");
+            assert_ne!(other, before, "{compression}, {what}");
+            let chunk = stream::iter([Ok(Bytes::from(other.clone()))]);
+            staging.put(path, chunk.boxed()).await.unwrap();
+            assert_eq!(read().await, other, "{compression}, {what}");
+            world
+                .run_until(|| async { world.failure().await.is_some() })
+                .await;
+            let why = world.failure().await.unwrap();
+            assert!(
+                why.contains("uploaded again"),
+                "{compression}, {what}: {why}"
+            );
+            assert_eq!(world.rows_or_none(), [], "{compression}, {what}");
+            assert_eq!(read().await, before, "{compression}, {what}");
+            world.clock.advance(Duration::from_secs(3));
+            world
+                .run_until(|| async { world.is_imported().await && world.log.streams().is_empty() })
+                .await;
+            let rows = world.rows();
+            assert_eq!(rows.len(), 50, "{compression}, {what}");
+            assert!(
+                rows.iter()
+                    .all(|(_, text)| text == "a \"text\"\nof two lines")
+            );
+            staging.delete(path).await.unwrap();
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_import_that_its_table_has_lost_is_done_again_while_somebody_has_the_rows() {
     let world = World::new().await;
@@ -637,11 +745,44 @@ async fn an_import_that_its_table_has_lost_is_done_again_while_somebody_has_the_
     world
         .run_until(|| async { world.is_imported().await && world.log.streams().is_empty() })
         .await;
-    assert!(matches!(table.imported(&id).await, Ok(Some(20) | None)));
+    // Nothing was taken away before the table was asked.
+    assert_eq!(table.imported(&id).await.unwrap(), Some(20));
     let balance = world.repo.balance(&sink_key()).await.unwrap();
     assert!(balance.holds());
-    let rows = world.rows_or_none().len() as u64;
-    assert_eq!((balance.imported, balance.lost), (rows, 20 - rows));
+    assert_eq!(world.rows().len(), 20);
+    assert_eq!((balance.imported, balance.lost), (20, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_taken_away_while_a_table_can_not_be_asked() {
+    let mut world = World::new().await;
+    world.append(2, 10).await;
+    world.close(20, csv_bytes(20)).await;
+    world.upload().await;
+    let now = world.clock.now_plus(1);
+    world
+        .repo
+        .file_imported(&world.file, 20, now)
+        .await
+        .unwrap();
+    let table = world.tables.get(TableBackend::Sqlite).unwrap();
+    let silent = Arc::new(SilentTable {
+        table: Arc::clone(table),
+        is_silent: true.into(),
+        unanswered: 0.into(),
+    });
+    world.tables = Tables::new(TableBackend::Sqlite).with(silent.clone());
+    // What follows the first one was done then.
+    world
+        .run_until(|| async { silent.unanswered.load(Ordering::Relaxed) > 2 })
+        .await;
+    let object = world.staging.size(&world.slice.staging_path).await.unwrap();
+    assert!(object.is_some() && world.log.streams().len() == 1);
+    silent.is_silent.store(false, Ordering::Relaxed);
+    world
+        .run_until(|| async { world.is_imported().await && world.log.streams().is_empty() })
+        .await;
+    assert_eq!(world.rows().len(), 20);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -695,6 +836,7 @@ async fn an_entry_of_a_file_that_was_removed_is_forgotten_and_no_other() {
 async fn a_parked_file_follows_its_sink() {
     for (columns, table) in [(["id", "note"], "in.b.t"), (["id", "text"], "in.b.other")] {
         let world = World::new().await;
+        world.own_table().await;
         world.sql("CREATE TABLE \"in.b.t\" (id TEXT, text INTEGER)");
         world.append(1, 10).await;
         world.close(10, csv_bytes(10)).await;
@@ -727,6 +869,7 @@ async fn a_parked_file_follows_its_sink() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_that_a_table_can_not_take_become_dead_letters_once_and_can_be_replayed() {
     let world = World::new().await;
+    world.own_table().await;
     world.sql("CREATE TABLE \"in.b.t\" (id TEXT, text TEXT CHECK (id <> '3'))");
     world.append(3, 10).await;
     world.close(30, csv_bytes(30)).await;

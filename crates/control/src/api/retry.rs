@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use forebay_meta::FileError;
+use forebay_model::failpoint::{self, Point};
 use forebay_model::{FileKey, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -90,7 +91,10 @@ pub(super) async fn reject_file(
     let key = FileKey { sink, opened_at };
     let stamp = call.who.stamp(api.clock.now());
     let file = match api.repo.reject_file(&key, &stamp).await {
-        Ok(file) => file.value,
+        Ok(file) => {
+            failpoint::at(Point::DeadRowsDecided);
+            file.value
+        }
         Err(FileError::FileNotFound(_)) => {
             return Err(ApiError::of(ErrorName::FileNotFound, &[&opened_at]));
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use forebay_log::Item;
 use forebay_meta::stored::letters::LetterCounts;
+use forebay_model::failpoint::{self, Point};
 use forebay_model::{Compression, File, FileKey, SinkKey};
 use forebay_record::SealedBlock;
 use forebay_record::block::decode;
@@ -76,7 +77,9 @@ impl DeadLetters {
             (moved, next) = self.keep(file, moved, gathered).await?;
         }
         tracing::warn!(file = %file.key, rows = moved, next, "rows that their table can't take are dead letters now");
+        failpoint::at(Point::DeadRowsComplete);
         let done = self.repo.file_rejected(&file.key, self.clock.now()).await;
+        failpoint::at(Point::FileRejected);
         done.map_err(AttemptError::retryable)
     }
 
@@ -90,6 +93,7 @@ impl DeadLetters {
             // Nothing was begun.
             let progress = (0, counts.taken);
             self.note(key, progress, counts).await?;
+            failpoint::at(Point::DeadRowsBegun);
             return Ok(progress);
         };
         let (log, name) = (self.log.clone(), letter_stream(&key.sink));
@@ -141,9 +145,11 @@ impl DeadLetters {
             Outcome::Refused(error) => return Err(AttemptError::retryable(error)),
             Outcome::Unknown(cause) => return Err(AttemptError::retryable(cause)),
         }
+        failpoint::at(Point::DeadRowsAppended);
         let counts = self.counts(&file.key.sink);
         let progress = (moved + count as u64, counts.taken);
         self.note(&file.key, progress, counts).await?;
+        failpoint::at(Point::DeadRowsNoted);
         Ok(progress)
     }
 

@@ -41,6 +41,10 @@ pub(super) struct Ledgers {
     /// Slices whose file is to be imported again: a view that is not the newest still shows them as
     /// imported.
     pub(super) reopened: HashSet<SliceKey>,
+    /// The store has been looked through since the start.
+    pub(super) looked: bool,
+    /// Files whose table could not be asked whether it still has them.
+    pub(super) unasked: HashSet<FileKey>,
 }
 
 /// What became of the files of a sink that its table has lost.
@@ -58,6 +62,8 @@ impl Ledgers {
     /// every interval.
     pub(super) async fn look(&mut self) -> Result<(), FileError> {
         let files = self.delivery.repo.imported_files(None).await?;
+        self.looked = true;
+        self.unasked.clear();
         let mut by_backend: BTreeMap<TableBackend, Vec<&Revised<File>>> = BTreeMap::new();
         for file in files.iter().filter(|f| f.imported_rows > 0) {
             if let Some(table) = self.tables.get(file.table.backend) {
@@ -86,12 +92,19 @@ impl Ledgers {
                     "the ledger of imports could not be compared with the store"
                 );
                 complete = false;
+                self.unasked.extend(files.iter().map(|f| f.key.clone()));
             }
         }
         if is_due && complete {
             self.next = Some(Instant::now() + self.interval.0);
         }
         Ok(())
+    }
+
+    /// Whether streams and objects of an imported file may be taken away. Not before its table was
+    /// asked once since the start: the database may be another one than before.
+    pub(super) fn may_go(&self, file: &FileKey) -> bool {
+        self.looked && !self.unasked.contains(file)
     }
 
     async fn newest_is_lacking(
@@ -124,6 +137,7 @@ impl Ledgers {
                     (false, Some(_)) => {
                         let repo = &self.delivery.repo;
                         repo.imported_file_lost(&file.key, None).await?;
+                        failpoint::at(Point::LossRevoked);
                         let rows = file.imported_rows;
                         tracing::warn!(file = %file.key, rows, "the table has rows again that were counted as lost");
                     }
@@ -164,6 +178,7 @@ impl Ledgers {
             Ok(_) | Err(FileError::FileNotFound(_)) => return Ok(()),
             Err(e) => return Err(e.into()),
         }
+        failpoint::at(Point::ImportLacking);
         let slices = repo.imported_slices(&file.key).await?;
         let with_rows = slices.iter().filter(|s| s.statistics.records > 0);
         let (mut gone, mut left) = (Vec::<SliceKey>::new(), 0);
@@ -178,9 +193,11 @@ impl Ledgers {
             let keys = slices.iter().map(|s| s.key.clone());
             self.reopened.extend(keys);
             repo.import_again(&file.key, &gone).await?;
+            failpoint::at(Point::ImportReopened);
         } else {
             let now = self.delivery.clock.now();
             repo.imported_file_lost(&file.key, Some(now)).await?;
+            failpoint::at(Point::LossNoted);
         }
         found.files += 1;
         found.rows += file.imported_rows;

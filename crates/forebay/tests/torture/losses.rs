@@ -184,9 +184,11 @@ fn a_crash_is_no_loss() {
     }
 }
 
-fn forebay(data: &Path, args: &[&str]) -> (Option<i32>, String) {
+/// Runs a command on a data directory, to die at a fail point. Without an exit code it was killed.
+pub(super) fn forebay(data: &Path, args: &[&str], dies_at: Option<&str>) -> (Option<i32>, String) {
     let done = Command::new(env!("CARGO_BIN_EXE_forebay"))
         .env_clear()
+        .envs(dies_at.map(|point| ("FAILPOINT", point)))
         .args(args)
         .arg("--data-dir")
         .arg(data)
@@ -194,6 +196,16 @@ fn forebay(data: &Path, args: &[&str]) -> (Option<i32>, String) {
         .unwrap();
     let text = [done.stdout, done.stderr].concat();
     (done.status.code(), String::from_utf8(text).unwrap())
+}
+
+/// Starts a server that was killed without its metadata, which a person has to accept.
+pub(super) fn lose_metadata(server: &mut Server) {
+    for file in ["meta.db", "meta.db-wal", "meta.db-shm"] {
+        drop(std::fs::remove_file(server.launch.data.join(file)));
+    }
+    server.launch.args.push("--accept-metadata-loss".to_owned());
+    server.restart();
+    server.launch.args.pop();
 }
 
 #[test]
@@ -204,32 +216,33 @@ fn a_stream_that_the_store_does_not_know_can_be_delivered_once() {
     let path = define(&server);
     post(&server, &path, BEFORE);
     server.kill();
-    for file in ["meta.db", "meta.db-wal", "meta.db-shm"] {
-        drop(std::fs::remove_file(data.join(file)));
-    }
-    server.restart();
+    lose_metadata(&mut server);
     let path = define(&server);
-    let (code, said) = forebay(&data, &["log", "deliver", "--all"]);
+    let (code, said) = forebay(&data, &["log", "deliver", "--all"], None);
     assert_eq!(code, Some(1), "the server runs: {said}");
     assert!(said.contains("stop the server"), "{said}");
     server.kill();
-    let (code, said) = forebay(&data, &["log", "ls", "--json"]);
+    let (code, said) = forebay(&data, &["log", "ls", "--json"], None);
     assert_eq!(code, Some(0), "{said}");
     let streams: Vec<Value> = serde_json::from_str(&said).unwrap();
     let kept = streams.iter().find(|s| s["records"] == json!(BEFORE));
     let kept = kept.unwrap()["name"].as_str().unwrap();
-    let (code, said) = forebay(&data, &["log", "deliver", kept, "--sink", "torture/none"]);
+    let (code, said) = forebay(
+        &data,
+        &["log", "deliver", kept, "--sink", "torture/none"],
+        None,
+    );
     assert_eq!(code, Some(1), "{said}");
-    let (code, said) = forebay(&data, &["log", "deliver", "--all"]);
+    let (code, said) = forebay(&data, &["log", "deliver", "--all"], None);
     assert_eq!(code, Some(0), "{said}");
     assert!(
         said.contains(&format!("{kept}: {BEFORE} rows on their way")),
         "{said}"
     );
-    let (code, said) = forebay(&data, &["log", "deliver", kept]);
+    let (code, said) = forebay(&data, &["log", "deliver", kept], None);
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("there is no stream"), "{said}");
-    let (code, said) = forebay(&data, &["log", "deliver", "--all"]);
+    let (code, said) = forebay(&data, &["log", "deliver", "--all"], None);
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("nothing to deliver"), "{said}");
     server.restart();
@@ -278,7 +291,7 @@ fn a_log_that_was_away_is_not_deleted_when_it_is_back() {
         &Value::Null,
     );
     server.kill();
-    let (code, said) = forebay(&data, &["log", "deliver", "--all"]);
+    let (code, said) = forebay(&data, &["log", "deliver", "--all"], None);
     assert_eq!(code, Some(0), "{said}");
     server.restart();
     disable(&server);

@@ -18,16 +18,24 @@
 )]
 
 mod client;
+#[cfg(feature = "failpoints")]
+mod dead_rows;
 mod descriptors;
 mod disks;
 #[cfg(feature = "failpoints")]
 mod failpoints;
 mod http;
+#[cfg(feature = "failpoints")]
+mod kept;
 mod losses;
+#[cfg(feature = "failpoints")]
+mod numbered;
 mod random;
 #[allow(dead_code, reason = "other test programs use the rest of it")]
 mod server;
 mod tables;
+#[cfg(feature = "failpoints")]
+mod vanished;
 mod verify;
 #[allow(dead_code, reason = "other test programs use the rest of it")]
 mod world;

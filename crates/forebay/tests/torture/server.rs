@@ -251,6 +251,12 @@ impl Server {
         Client::new(self.launch.api).send("GET", path, &headers, b"")
     }
 
+    /// Another call of the management API, without a body; it may get no answer.
+    pub(crate) fn send(&self, method: &str, path: &str) -> std::io::Result<Response> {
+        let headers = [("X-StorageApi-Token", &*self.token())];
+        Client::new(self.launch.api).send(method, path, &headers, b"")
+    }
+
     /// A call of the management API; panics on anything but success.
     pub(crate) fn call(&self, method: &str, path: &str, body: &Value) -> Value {
         let headers = [

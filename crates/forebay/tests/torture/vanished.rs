@@ -1,0 +1,175 @@
+//! A table has lost an import that it had confirmed, and the process dies between the steps that
+//! follow: each row is in the table at most once, and all of them if anybody still had them.
+
+use std::path::{Path, PathBuf};
+
+use forebay_model::failpoint::Point;
+
+use super::failpoints::{died, each_of};
+use super::numbered::{define, each_once, launch, post, rows, settled, switch};
+use super::server::{Server, wait_for};
+
+const SINK: &str = "rows";
+const ROWS: u64 = 12;
+const AFTER: u64 = 20;
+
+/// Who has the rows when the table has lost them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    LogAndStaging,
+    Log,
+    Staging,
+    Nobody,
+}
+
+const WALKS: &[(Left, &[Point])] = &[
+    (
+        Left::LogAndStaging,
+        &[
+            Point::ImportLacking,
+            Point::ImportReopened,
+            Point::TablePrepared,
+            Point::RowsWritten,
+            Point::LedgerWritten,
+            Point::RowsCommitted,
+            Point::ImportNoted,
+            Point::TrimBegun,
+            Point::StreamDeleted,
+            Point::ObjectDeleted,
+        ],
+    ),
+    (
+        Left::Log,
+        &[
+            Point::ImportReopened,
+            Point::ObjectRewritten,
+            Point::RewriteNoted,
+            Point::RowsCommitted,
+            Point::ImportNoted,
+        ],
+    ),
+    (
+        Left::Staging,
+        &[
+            Point::ImportLacking,
+            Point::ImportReopened,
+            Point::RowsCommitted,
+            Point::ImportNoted,
+        ],
+    ),
+    (
+        Left::Nobody,
+        &[Point::ImportLacking, Point::LossNoted, Point::LossRevoked],
+    ),
+];
+
+fn arm(server: &mut Server, point: Point) {
+    server.launch.env = vec![("FAILPOINT".to_owned(), point.name().to_owned())];
+}
+
+/// Starts it, sees it die, and starts it again.
+fn dies(server: &mut Server, point: Point) {
+    arm(server, point);
+    server.restart_unready();
+    died(server, point);
+    server.launch.env.clear();
+    server.restart();
+}
+
+fn objects(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        match entry.file_type().unwrap().is_dir() {
+            true => found.extend(objects(&entry.path())),
+            false => found.push(entry.path()),
+        }
+    }
+    found
+}
+
+fn move_tables(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for file in ["tables.db", "tables.db-wal", "tables.db-shm"] {
+        drop(std::fs::remove_file(to.join(file)));
+        drop(std::fs::rename(from.join(file), to.join(file)));
+    }
+}
+
+/// A server that was killed after it had imported the rows, and what has them still.
+fn imported(root: &Path, left: Left) -> Server {
+    let mut launch = launch(root).set("storage.level.target.import.trigger.count", ROWS);
+    let dies_at = match left {
+        Left::LogAndStaging | Left::Log => Some(Point::ImportNoted),
+        Left::Staging => Some(Point::StreamDeleted),
+        Left::Nobody => None,
+    };
+    let env = dies_at.map(|point| ("FAILPOINT".to_owned(), point.name().to_owned()));
+    launch.env = env.into_iter().collect();
+    let mut server = launch.start();
+    let staging = server.launch.data.join("staging");
+    let path = define(&server, &[SINK]);
+    post(&server, &path, 0..ROWS, 10);
+    match dies_at {
+        Some(point) => died(&mut server, point),
+        None => {
+            settled(&server, SINK, [ROWS, 0, 0], "before");
+            // The object goes after the stream.
+            wait_for("an empty staging", || {
+                objects(&staging).is_empty().then_some(())
+            });
+        }
+    }
+    server.kill();
+    server.launch.env.clear();
+    if left == Left::Log {
+        let objects = objects(&staging);
+        assert!(!objects.is_empty());
+        for object in objects {
+            std::fs::remove_file(object).unwrap();
+        }
+    }
+    server
+}
+
+fn walk(left: Left, point: Point) {
+    let run = format!("{left:?}, {}", point.name());
+    let root = tempfile::tempdir().unwrap();
+    let mut server = imported(root.path(), left);
+    let (data, away) = (server.launch.data.clone(), root.path().join("away"));
+    assert_eq!(rows(&data, SINK).len() as u64, ROWS, "{run}");
+    move_tables(&data, &away);
+    if point == Point::LossRevoked {
+        server.restart();
+    } else {
+        dies(&mut server, point);
+    }
+    if left == Left::Nobody {
+        settled(&server, SINK, [0, 0, ROWS], &run);
+        assert_eq!(rows(&data, SINK), Vec::<u64>::new(), "{run}");
+        // The right database is back.
+        server.kill();
+        move_tables(&away, &data);
+        if point == Point::LossRevoked {
+            dies(&mut server, point);
+        } else {
+            server.restart();
+        }
+    }
+    each_once(&server, SINK, 0..ROWS, &run);
+    let path = super::world::path(&server);
+    post(&server, &path, ROWS..AFTER, 10);
+    switch(&server, "disable");
+    each_once(&server, SINK, 0..AFTER, &run);
+}
+
+#[test]
+fn each_row_that_a_table_has_lost_is_there_once_wherever_the_process_dies() {
+    let walks = WALKS
+        .iter()
+        .flat_map(|(left, points)| points.iter().map(|point| (*left, *point)));
+    let walks: Vec<_> = walks.collect();
+    for point in Point::VANISHED_IMPORT {
+        assert!(walks.iter().any(|(_, p)| p == point), "{}", point.name());
+    }
+    each_of(&walks, |(left, point)| walk(*left, *point));
+}
