@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! - A request is sent with its own method and body or not at all; no redirect makes a GET of it
-//!   ([`redirect`]).
+//!   (`http/redirect.rs`).
 //! - No request leaves the origin that it was made for, so no configured header does.
 //! - Configured headers are set last: nothing that a request brings replaces them.
 //! - Of an answer at most a bound is read; then its connection is dropped.
