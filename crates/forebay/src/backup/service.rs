@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Origin, online};
 
-/// Takes requests; the work is done by [`BackupService::run`]. Cheap to clone.
+/// Takes requests; the work is done by its worker. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct BackupService {
     api: Api,
