@@ -17,6 +17,7 @@ mod document;
 mod error;
 mod former;
 mod frame;
+mod in_flight;
 mod index;
 mod letters;
 mod lifecycle;
@@ -42,9 +43,11 @@ mod try_mapping;
 mod types;
 mod validate;
 mod versions;
+mod wrong_tokens;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,11 +57,12 @@ use axum::routing::get;
 use forebay_meta::Repo;
 use forebay_model::quota::Quotas;
 use forebay_model::{Clock, NodeId, TableBackend};
+use http::{HeaderMap, StatusCode};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub use config::ApiConfig;
+pub use config::{ApiConfig, is_http_url};
 pub use letters::{Choice, Discard, KeptLetter, LetterFailure, Letters, Replay};
 pub use mapper::{ColumnProblem, Mapper, TestCell, TestError, TestRecord, TestTable};
 pub use random::RandomSource;
@@ -69,10 +73,13 @@ use crate::auth::Authenticate;
 use crate::task::Tasks;
 use dashboard::Dashboard;
 use document::Documents;
+use error::ApiError;
+use in_flight::BodyLimiter;
 use operation::Operations;
 use pace::Pace;
 use random::Random;
 use refused::Refusals;
+use wrong_tokens::WrongTokens;
 
 /// What the API is built from.
 pub struct ApiDeps {
@@ -102,6 +109,17 @@ pub struct ApiDeps {
     pub config: ApiConfig,
 }
 
+/// Why a request is refused that has to be an operator's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Status of the response.
+    pub status: StatusCode,
+    /// For people.
+    pub message: String,
+    /// Seconds after which it may be sent again.
+    pub retry_after: Option<u32>,
+}
+
 /// The management API of a node. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Api(Shared);
@@ -120,6 +138,8 @@ struct Inner {
     quotas: Quotas,
     pace: Pace,
     refusals: Refusals,
+    bodies: BodyLimiter,
+    wrong_tokens: WrongTokens,
     topics: Arc<dyn Topics>,
     config: ApiConfig,
     tasks: Tasks,
@@ -225,6 +245,8 @@ impl Api {
             quotas: deps.quotas,
             pace: Pace::new(deps.config.requests_per_second),
             refusals: Refusals::new(),
+            bodies: BodyLimiter::new(deps.config.max_bytes_in_flight),
+            wrong_tokens: WrongTokens::new(deps.config.wrong_tokens_per_second),
             topics: deps.topics,
             config: deps.config,
             tasks,
@@ -253,7 +275,43 @@ impl Api {
     /// The OpenAPI 3 document in JSON, as it is served.
     #[must_use]
     pub fn document(&self) -> &str {
-        &self.0.documents.json
+        self.0.documents.json.as_str()
+    }
+
+    /// Whether a request has a token that may administer all projects of the server. For what is
+    /// served beside the API.
+    pub async fn is_operator(&self, headers: &HeaderMap, from: Option<IpAddr>) -> bool {
+        self.admit_operator(headers, from).await.is_ok()
+    }
+
+    /// The same, with the reason to refuse it. Wrong tokens count as those of the API do.
+    ///
+    /// # Errors
+    /// When it has no such token.
+    pub async fn admit_operator(
+        &self,
+        headers: &HeaderMap,
+        from: Option<IpAddr>,
+    ) -> Result<(), Refused> {
+        let refused = |e: ApiError| {
+            let status = e.name.status();
+            let mut message = e.message;
+            if status.is_server_error() {
+                tracing::warn!(cause = message, "a token can't be looked up");
+                message = "the token can't be looked up now".to_owned();
+            }
+            Refused {
+                status,
+                message,
+                retry_after: e.retry_after,
+            }
+        };
+        let who = call::identify(&self.0, headers, from).await;
+        if who.map_err(refused)?.operator {
+            return Ok(());
+        }
+        let text = "only a token of an operator opens this";
+        Err(refused(ApiError::forbidden(text)))
     }
 
     /// Takes no more tasks and waits for those that run, up to `grace`; what is left then ends with

@@ -7,6 +7,7 @@ pub(crate) mod stored;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use forebay_model::{BranchId, BranchKey, By, ByKind, ProjectId, Stamp, Timestamp};
@@ -133,16 +134,20 @@ pub enum TokenConfigError {
     },
 }
 
-/// Tokens of the configuration.
+/// Tokens of the configuration. Clones share them: what replaces them replaces them everywhere.
 #[derive(Clone, Default)]
 pub struct ConfiguredTokens {
-    tokens: Vec<([u8; 32], Identity)>,
+    tokens: Arc<RwLock<Hashes>>,
 }
+
+/// Tokens by their hash.
+type Hashes = Arc<Vec<([u8; 32], Identity)>>;
 
 impl fmt::Debug for ConfiguredTokens {
     /// Without the hashes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ids = self.tokens.iter().map(|(_, who)| &who.token_id);
+        let known = self.known();
+        let ids = known.iter().map(|(_, who)| &who.token_id);
         f.debug_list().entries(ids).finish()
     }
 }
@@ -185,7 +190,20 @@ impl ConfiguredTokens {
             };
             known.push((hash, identity));
         }
-        Ok(Self { tokens: known })
+        Ok(Self {
+            tokens: Arc::new(RwLock::new(Arc::new(known))),
+        })
+    }
+
+    fn known(&self) -> Hashes {
+        let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&tokens)
+    }
+
+    /// Takes the tokens of `other` in place of its own, in all clones.
+    pub fn replace(&self, other: &Self) {
+        let new = other.known();
+        *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = new;
     }
 
     /// SHA-256 of a token, as [`TokenConfig::sha256`] has it.
@@ -204,7 +222,8 @@ impl Authenticate for ConfiguredTokens {
         let given: [u8; 32] = Sha256::digest(token).into();
         let mut found = None;
         // All are looked at, whichever it is: the time says nothing about the position.
-        for (hash, identity) in &self.tokens {
+        let known = self.known();
+        for (hash, identity) in known.iter() {
             let same: Choice = hash.ct_eq(&given);
             if bool::from(same) {
                 found = Some(identity);
@@ -252,6 +271,16 @@ mod tests {
         for bad in [&b"secret-c"[..], b"", b"secret-a ", b"\xff\x00"] {
             assert_eq!(tokens.authenticate(bad).await, Err(AuthError::Invalid));
         }
+    }
+
+    #[tokio::test]
+    async fn replaced_tokens_are_replaced_in_all_clones() {
+        let tokens = ConfiguredTokens::new(&[token("a", 1, "secret-a")]).unwrap();
+        let clone = tokens.clone();
+        tokens.replace(&ConfiguredTokens::new(&[token("b", 2, "secret-b")]).unwrap());
+        assert_eq!(clone.authenticate(b"secret-b").await.unwrap().token_id, "b");
+        let gone = clone.authenticate(b"secret-a").await;
+        assert_eq!(gone, Err(AuthError::Invalid));
     }
 
     #[test]

@@ -325,9 +325,13 @@ impl Importer {
             mapping: by.mapping.clone(),
         };
         if let Err(refused) = self.may_fill(file, by, table).await {
-            // What was done before the table became another project's is done all the same.
+            // What was done before the table became another project's, or before the metadata was
+            // set back to a backup, is done all the same.
             return match table.imported(&import.id).await? {
-                Some(rows) => Ok((rows, resolved(by, table.backend()))),
+                Some(rows) => {
+                    self.note_filled(file, by).await?;
+                    Ok((rows, resolved(by, table.backend())))
+                }
                 None => Err(refused),
             };
         }

@@ -1,14 +1,15 @@
 //! A client of the management API.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use forebay_remote::http::{Answer, HttpClient, HttpClientConfig, Request, secret_header};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Method, StatusCode, Url};
+use reqwest::{Certificate, Method, StatusCode, Url};
 use serde_json::Value;
 
 use crate::command::common::Server;
-use crate::config::{Environment, url_of};
+use crate::config::Environment;
 use crate::endpoints::Endpoints;
 use crate::failure::Failure;
 use crate::terminal;
@@ -46,6 +47,8 @@ impl ApiClient {
     /// When the configuration makes no sense or there is no token.
     pub(crate) fn new(server: &Server, env: Environment) -> Result<Self, Failure> {
         let given = server.api.clone().or_else(|| env.get("FOREBAY_API"));
+        let ca = env.get("FOREBAY_API_CA").map(PathBuf::from);
+        let ca = server.api_ca.clone().or(ca);
         let loaded = server.place.load(env, Vec::new())?;
         let config = &loaded.config;
         let token = token::of_client(config, server.token_file.as_deref())?;
@@ -54,9 +57,15 @@ impl ApiClient {
         let published = Endpoints::find(&config.data_dir).ok().flatten();
         let base = given
             .or_else(|| published?.api)
-            .or_else(|| config.api.public_url.clone())
-            .unwrap_or_else(|| url_of(config.api.listen));
-        Self::at(&base, token.secret.expose())
+            .unwrap_or_else(|| config.api.url(config.api.listen));
+        let authorities = match (&ca, &config.api.tls) {
+            (Some(file), _) => authorities(file)?,
+            // A certificate that signs itself is trusted by whoever has the server's configuration;
+            // whoever can't read the file may be right without it.
+            (None, Some(tls)) => authorities(&tls.cert_file).unwrap_or_default(),
+            (None, None) => Vec::new(),
+        };
+        Self::trusting(&base, token.secret.expose(), authorities)
     }
 
     /// At an address.
@@ -64,6 +73,10 @@ impl ApiClient {
     /// # Errors
     /// When the address is none.
     pub(crate) fn at(base: &str, token: &str) -> Result<Self, Failure> {
+        Self::trusting(base, token, Vec::new())
+    }
+
+    fn trusting(base: &str, token: &str, authorities: Vec<Certificate>) -> Result<Self, Failure> {
         let valid =
             Url::parse(base).is_ok_and(|u| matches!(u.scheme(), "http" | "https") && u.has_host());
         if !valid {
@@ -79,6 +92,7 @@ impl ApiClient {
             headers,
             timeout: TIMEOUT,
             answer_max: ANSWER_BYTES_MAX,
+            authorities,
         });
         Ok(Self {
             http: http.map_err(Failure::new)?,
@@ -261,7 +275,7 @@ impl ApiClient {
                     .hint("--api names the address that takes the changes");
             }
             Failure::new(format_args!("can't reach Forebay at {}: {e}", self.base))
-                .hint("is it running? `forebay serve` starts it; --api names another address")
+                .hint(unreachable(&self.base, &e.to_string()))
         })
     }
 }
@@ -291,6 +305,30 @@ fn refused(status: StatusCode, body: &Value) -> Failure {
         401 | 403 => failure
             .hint("is it the token of this server? --data-dir or --token-file name another one"),
         _ => failure,
+    }
+}
+
+/// Certificates of a file.
+fn authorities(file: &Path) -> Result<Vec<Certificate>, Failure> {
+    let named = |e: &dyn std::fmt::Display| {
+        let file = file.display();
+        Failure::usage(format_args!("can't read the certificates of {file}: {e}"))
+            .hint("--api-ca names a PEM file with the certificates that the server's is signed by")
+    };
+    let text = std::fs::read(file).map_err(|e| named(&e))?;
+    let found = Certificate::from_pem_bundle(&text).map_err(|e| named(&e))?;
+    if found.is_empty() {
+        return Err(named(&"there is none in it"));
+    }
+    Ok(found)
+}
+
+/// What may help against a server that can't be reached.
+fn unreachable(base: &str, cause: &str) -> &'static str {
+    if base.starts_with("https:") && cause.to_lowercase().contains("certificate") {
+        "--api-ca names a file with the certificates that the server's is signed by"
+    } else {
+        "is it running? `forebay serve` starts it; --api names another address"
     }
 }
 

@@ -40,14 +40,14 @@ impl Started {
 }
 
 /// Prints the lines, if somebody is looking.
-pub(crate) fn show(node: &Node, started: &Started, token: &Token) {
+pub(crate) fn show(node: &Node, has_tls: bool, started: &Started, token: &Token) {
     if terminal::is_attended() {
-        terminal::note(text(node.api, &node.source_url, started, token));
+        terminal::note(text(node.api, has_tls, &node.source_url, started, token));
     }
 }
 
-fn text(api: SocketAddr, source: &str, started: &Started, token: &Token) -> String {
-    let api = url_of(api);
+fn text(api: SocketAddr, has_tls: bool, source: &str, started: &Started, token: &Token) -> String {
+    let api = url_of(api, has_tls);
     let Started { program, place } = started;
     let mut out = format!(
         "\nForebay {version} is ready. Its API is at {api}, records come in at {source}.\n\
@@ -106,6 +106,7 @@ mod tests {
         };
         let shown = text(
             ([0, 0, 0, 0], 8001).into(),
+            false,
             "http://127.0.0.1:7000",
             &started,
             &token,
@@ -119,6 +120,11 @@ mod tests {
             assert!(shown.contains(part), "{part}\n{shown}");
         }
         assert!(!shown.contains("s3cret"));
+        let address = ([127, 0, 0, 1], 8000).into();
+        let shown = text(address, true, "https://x", &started, &token);
+        assert!(shown.contains("at https://127.0.0.1:8000,"), "{shown}");
+        assert!(shown.contains(" https://127.0.0.1:8000/v1/"), "{shown}");
+        assert!(!shown.contains("--api"), "{shown}");
     }
 
     #[test]

@@ -9,12 +9,14 @@ use forebay_flow::deliver::WorkConfig;
 use forebay_flow::janitor::JanitorConfig;
 use forebay_flow::source::http::HttpSourceConfig;
 use forebay_flow::topic::TopicConfig;
+use forebay_listener::TlsConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 mod api;
 pub(crate) mod catalog;
+mod changes;
 pub(crate) mod document;
 pub(crate) mod environment;
 mod layers;
@@ -39,6 +41,7 @@ mod validate;
 pub(crate) mod yaml;
 
 pub(crate) use api::{ApiSection, url_of};
+pub(crate) use changes::Assignments;
 pub(crate) use environment::Environment;
 pub(crate) use layers::Origin;
 pub(crate) use metadata::OnLatch;
@@ -48,7 +51,7 @@ pub(crate) use provider::{ProviderSection, ProviderType};
 pub(crate) use secret::Secret;
 pub(crate) use substitution::substitute;
 pub(crate) use table::TableDefault;
-pub(crate) use telemetry::{LogFormat, LogOutput};
+pub(crate) use telemetry::{LogFormat, LogOutput, MetricsSection};
 
 use layers::{Assigned, Layers};
 use log::LogSection;
@@ -175,16 +178,22 @@ impl Config {
         self.data_dir.join("token")
     }
 
+    /// Certificates of listeners that this process has, by the section that names them.
+    pub(crate) fn all_tls(&self) -> impl Iterator<Item = (&'static str, &TlsConfig)> {
+        let api = self.api.tls.as_ref();
+        let metrics = self.telemetry.metrics.listen.is_some();
+        let api = api.filter(|_| self.has(Role::Api) || metrics);
+        let source = self.source.http.tls.as_ref();
+        let source = source.filter(|_| self.has(Role::Source));
+        let all = [("api.tls", api), ("source.http.tls", source)];
+        all.into_iter().filter_map(|(key, tls)| Some((key, tls?)))
+    }
+
     /// Address of the HTTP source as senders reach it.
     pub(crate) fn source_url(&self, listen: SocketAddr) -> String {
         let http = &self.source.http;
-        http.public_url.clone().unwrap_or_else(|| {
-            let url = url_of(listen);
-            match http.tls {
-                Some(_) => url.replacen("http:", "https:", 1),
-                None => url,
-            }
-        })
+        let own = || url_of(listen, http.tls.is_some());
+        http.public_url.clone().unwrap_or_else(own)
     }
 }
 
@@ -192,7 +201,7 @@ impl Config {
 pub(crate) type Flags = Vec<(&'static str, String, String)>;
 
 /// Where to read the configuration from.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Sources {
     /// The file, if there is one.
     pub(crate) file: Option<PathBuf>,
@@ -211,6 +220,8 @@ pub(crate) struct Loaded {
     pub(crate) env: Environment,
     /// Who has set a key; keys that nobody has set are not there.
     pub(crate) origins: BTreeMap<String, Origin>,
+    /// To what.
+    pub(crate) assignments: Assignments,
 }
 
 impl Loaded {
@@ -236,6 +247,7 @@ pub(crate) fn load(sources: &Sources) -> Result<Loaded, Vec<Problem>> {
     layers.add_profile();
     let (config, mut problems) = typed(&layers.assigned);
     problems.splice(0..0, layers.problems);
+    let assignments = Assignments::new(&layers.assigned);
     let secrets = layers.secrets;
     let origins: BTreeMap<String, Origin> = layers
         .assigned
@@ -256,6 +268,7 @@ pub(crate) fn load(sources: &Sources) -> Result<Loaded, Vec<Problem>> {
                 config,
                 env,
                 origins,
+                assignments,
             })
         }
         _ => {

@@ -9,6 +9,7 @@ use forebay_flow::source::http::HttpSource;
 
 use crate::config::{Config, Environment, Role};
 use crate::failure::Failure;
+use crate::roles;
 use crate::topics::Providers;
 
 /// The file that says that a directory is a data directory of the server.
@@ -30,13 +31,17 @@ pub(crate) async fn check(config: &Config, env: &Environment) -> Result<(), Fail
     config.staging.resolve(dir, env).map_err(Failure::usage)?;
     config.table.resolve_postgres().map_err(Failure::usage)?;
     Providers::of(config)?;
+    roles::api_tls(config)?;
     if config.has(Role::Api) {
-        drop(crate::roles::listen(config.api.listen).await?);
+        drop(roles::listen(config).await?);
+    }
+    if let Some(address) = config.telemetry.metrics.listen {
+        drop(roles::listen_at(address, "telemetry.metrics.listen").await?);
     }
     if config.has(Role::Source) {
         HttpSource::probe(&config.source.http)
             .await
-            .map_err(crate::roles::source_refused)?;
+            .map_err(roles::source_refused)?;
     }
     Ok(())
 }

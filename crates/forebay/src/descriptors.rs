@@ -6,7 +6,7 @@
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-use crate::config::Config;
+use crate::config::{Config, Role};
 
 /// Descriptors for the log, the stores, staging, workers of templates and outgoing connections: as
 /// many as may be needed, and the least.
@@ -30,20 +30,39 @@ pub(crate) fn fit(config: &mut Config) {
 
 fn lower(config: &mut Config, allowed: u64) {
     let reserve = reserve(allowed);
-    let connections = &mut config.source.http.max_connections;
-    let wanted = *connections as u64;
-    let possible = allowed.saturating_sub(reserve).max(CONNECTIONS_MIN);
-    if wanted <= possible {
+    let possible = allowed.saturating_sub(reserve);
+    let listeners = [
+        config.has(Role::Source),
+        config.has(Role::Api),
+        config.telemetry.metrics.listen.is_some(),
+    ];
+    let (source, api) = (
+        config.source.http.max_connections as u64,
+        config.api.max_connections as u64,
+    );
+    // The listener of metrics has the limits of the API's.
+    let [of_source, of_api, of_metrics] = listeners.map(u64::from);
+    let all = of_source * source + (of_api + of_metrics) * api;
+    if all <= possible {
         return;
     }
+    // Each listener keeps its share of what there is; the API's is the smaller one, and goes first.
+    let api_left = api * possible / all;
+    let api_left = api.min(api_left.max(CONNECTIONS_MIN));
+    let source_left = possible.saturating_sub((of_api + of_metrics) * api_left);
+    let source_left = source.min(source_left.max(CONNECTIONS_MIN));
     tracing::warn!(
-        "source.http.maxConnections" = wanted,
-        lowered_to = possible,
+        "source.http.maxConnections" = source,
+        "api.maxConnections" = api,
+        source_lowered_to = source_left,
+        api_lowered_to = api_left,
         open_files = allowed,
         reserve,
         "the system allows the process fewer open files than connections may need; raise the limit (ulimit -n, LimitNOFILE=)"
     );
-    *connections = usize::try_from(possible).unwrap_or(usize::MAX);
+    let number = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    config.source.http.max_connections = number(source_left);
+    config.api.max_connections = number(api_left);
 }
 
 /// Descriptors that are not for connections: a quarter, within bounds.
@@ -57,19 +76,43 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connections_leave_descriptors_for_the_rest() {
-        for (allowed, wanted, left) in [
-            (1 << 20, 20_000, 20_000),
-            (20_000, 20_000, 19_000),
-            (1_024, 20_000, 768),
-            (1_024, 700, 700),
-            (256, 20_000, 192),
-            (32, 20_000, 16),
+    fn connections_of_all_listeners_leave_descriptors_for_the_rest() {
+        for (allowed, source, api, left) in [
+            (1 << 20, 20_000, 1_000, (20_000, 1_000)),
+            (22_000, 20_000, 1_000, (20_000, 1_000)),
+            (21_000, 20_000, 1_000, (19_048, 952)),
+            (1_024, 20_000, 1_000, (732, 36)),
+            (1_024, 700, 68, (700, 68)),
+            (1_024, 700, 69, (700, 68)),
+            (256, 20_000, 1_000, (176, 16)),
+            (32, 20_000, 10, (16, 10)),
         ] {
             let mut config = Config::default();
-            config.source.http.max_connections = wanted;
+            config.source.http.max_connections = source;
+            config.api.max_connections = api;
             lower(&mut config, allowed);
-            assert_eq!(config.source.http.max_connections, left, "{allowed}");
+            let (source, api) = (
+                config.source.http.max_connections,
+                config.api.max_connections,
+            );
+            assert_eq!((source, api), left, "{allowed}");
         }
+    }
+
+    #[test]
+    fn listeners_that_a_process_does_not_have_take_nothing_and_that_of_metrics_takes_its_part() {
+        let mut config = Config {
+            roles: vec![Role::Source],
+            ..Config::default()
+        };
+        lower(&mut config, 1_024);
+        assert_eq!(config.source.http.max_connections, 768);
+        let mut config = Config {
+            roles: vec![Role::Api],
+            ..Config::default()
+        };
+        config.telemetry.metrics.listen = Some(([127, 0, 0, 1], 0).into());
+        lower(&mut config, 1_024);
+        assert_eq!(config.api.max_connections, 384);
     }
 }

@@ -20,6 +20,7 @@ mod letters;
 mod mapper;
 mod query;
 mod random;
+mod reload;
 mod reserve;
 mod roles;
 mod signals;

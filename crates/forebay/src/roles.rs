@@ -5,8 +5,8 @@
 //! | every | session | store | others think that the node is gone: it stops |
 //! | every | keeper of the disk | log, store | it stops, if `health.onLatch` says so |
 //! | api | backup | log, store, tables | goes on by itself |
-//! | api | listener | store, mapper | it stops |
-//! | source | listener | dispatcher | it stops |
+//! | api | listener | store, mapper | goes on by itself |
+//! | source | listener | dispatcher | goes on by itself |
 //! | source | follower | store, log, dispatcher | it stops: it would write into closed slices |
 //! | source | reporter | store, log | goes on by itself |
 //! | source | measuring of disk use | log | goes on by itself |
@@ -23,7 +23,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use forebay_control::api::Api;
 use forebay_control::auth::ConfiguredTokens;
 use forebay_flow::budget::Budget;
@@ -32,6 +31,7 @@ use forebay_flow::import::Tables;
 use forebay_flow::pipeline::{Appender, LocalLog, PipelineShared};
 use forebay_flow::source::http::{Deps, HttpSource};
 use forebay_flow::template::TemplatePool;
+use forebay_listener::{Listener, Tls};
 use forebay_log::Log;
 use forebay_meta::{EmbeddedStore, Repo};
 use forebay_model::quota::Quotas;
@@ -44,6 +44,7 @@ use crate::config::{Config, Environment, Role};
 use crate::failure::Failure;
 use crate::health::Health;
 use crate::random;
+use crate::telemetry::Metrics;
 use crate::volume::Watched;
 
 mod api;
@@ -51,8 +52,8 @@ mod open;
 mod restored;
 mod work;
 
-pub(crate) use api::listen;
-use api::serve;
+use api::Management;
+pub(crate) use api::{api_tls, listen, listen_at, serve};
 pub(crate) use open::{OpenedData, OpenedStore, open_store};
 use work::bind_source;
 pub(crate) use work::source_refused;
@@ -70,17 +71,35 @@ pub(crate) struct Node {
     pub(crate) source_url: String,
     /// The repository, for whoever shows what happens.
     pub(crate) repo: Repo,
+    /// Certificates of its listeners, by the section that names them.
+    pub(crate) tls: Vec<(&'static str, Arc<Tls>)>,
     http: Option<HttpSource>,
+    listeners: Vec<Listener>,
     management: Option<Api>,
     pipelines: Arc<PipelineShared>,
     templates: Arc<TemplatePool>,
     log: Log,
     store: Arc<EmbeddedStore>,
-    /// Ends what brings new work in.
-    stop_intake: CancellationToken,
-    /// Ends the rest.
+    /// Ends the tasks.
     stop: CancellationToken,
     tasks: JoinSet<Ended>,
+}
+
+impl Base {
+    fn dispatcher(&self, config: &Config) -> Arc<Dispatcher> {
+        Dispatcher::with_workers(
+            Some(Arc::clone(&self.templates)),
+            random::wide(),
+            config.source.http.large_requests,
+        )
+    }
+}
+
+fn certificates(api: Option<Arc<Tls>>, http: Option<&HttpSource>) -> Vec<(&'static str, Arc<Tls>)> {
+    let source = http.and_then(HttpSource::tls);
+    let all = [("api.tls", api), ("source.http.tls", source)];
+    let all = all.into_iter();
+    all.filter_map(|(key, tls)| Some((key, tls?))).collect()
 }
 
 /// How a task has ended: its name, and why if it should not have.
@@ -103,14 +122,13 @@ struct Base {
 }
 
 impl Node {
-    /// Opens the data directory and starts what the configuration names. `more` is served beside
-    /// the management API.
+    /// Opens the data directory and starts what the configuration names.
     pub(crate) async fn start(
         config: &Config,
         environment: &Environment,
         clock: Arc<dyn Clock>,
         auth: ConfiguredTokens,
-        more: Router,
+        metrics: Option<&Metrics>,
     ) -> Result<Self, Failure> {
         let store = open_store(config, false).map_err(|e| e.failure(config))?;
         Box::pin(Self::start_on(
@@ -119,7 +137,7 @@ impl Node {
             environment,
             clock,
             auth,
-            more,
+            metrics,
         ))
         .await
     }
@@ -131,7 +149,7 @@ impl Node {
         environment: &Environment,
         clock: Arc<dyn Clock>,
         auth: ConfiguredTokens,
-        more: Router,
+        metrics: Option<&Metrics>,
     ) -> Result<Self, Failure> {
         let base = Base::open(store.0, config, environment, clock).await?;
         let mut tasks = JoinSet::new();
@@ -142,11 +160,7 @@ impl Node {
             Arc::new(LocalLog::new(base.log.clone(), base.volume.clone()));
         let letters = base.dead_letters(&appender);
         let topics = base.topics(config)?;
-        let dispatcher = Dispatcher::with_workers(
-            Some(Arc::clone(&base.templates)),
-            random::wide(),
-            config.source.http.large_requests,
-        );
+        let dispatcher = base.dispatcher(config);
         let budget = Budget::new(config.source.http.max_bytes_in_flight.0);
         let pipelines = PipelineShared::new(Arc::clone(&budget));
         let mut health = Health::new(base.repo.clone(), base.log.clone());
@@ -154,8 +168,8 @@ impl Node {
         let mut source = config.source.http.listen;
         if config.has(Role::Source) {
             let shared = (&pipelines, &topics.topics);
-            let followed = base.follow(lease, &appender, &dispatcher, shared, &mut tasks);
-            health.follows(followed.await?);
+            let follower = base.follow(lease, &appender, &dispatcher, shared, &mut tasks);
+            health.follows(follower.await?);
             let deps = Deps {
                 dispatcher,
                 budget,
@@ -173,31 +187,27 @@ impl Node {
             base.coordinate(config, &mut tasks);
         }
         let source_url = config.source_url(source);
-        let stop_intake = CancellationToken::new();
-        let mut api = config.api.listen;
-        let mut management = None;
-        if config.has(Role::Api) {
-            let listener = listen(api).await?;
-            api = listener.local_addr().map_err(Failure::new)?;
-            let backup = base.backup(config, auth.clone(), &mut tasks);
-            let built = base.api(config, auth, (api, source_url.clone()), letters, topics);
-            let router = built.router().merge(health.router());
-            let router = router.merge(backup.router()).merge(more);
-            tasks.spawn(serve(listener, router, stop_intake.clone()));
-            management = Some(built);
-        }
+        let build = |address| {
+            let urls = (address, source_url.clone());
+            let api = base.api(config, auth, urls, letters, topics);
+            let backup = base.backup(config, api.clone(), &mut tasks);
+            let router = api.router().merge(health.router());
+            (api, router.merge(backup.router()))
+        };
+        let management = Management::start(config, build, metrics).await?;
         Ok(Self {
-            api,
+            api: management.address,
             source,
             source_url,
             repo: base.repo,
+            tls: certificates(management.tls, http.as_ref()),
             http,
-            management,
+            listeners: management.listeners,
+            management: management.api,
             pipelines,
             templates: base.templates,
             log: base.log,
             store: base.store,
-            stop_intake,
             stop: base.stop,
             tasks,
         })
@@ -230,7 +240,9 @@ impl Node {
         if let Some(http) = self.http.take() {
             in_time &= http.stop(left()).await;
         }
-        self.stop_intake.cancel();
+        for listener in std::mem::take(&mut self.listeners) {
+            in_time &= listener.stop(left()).await;
+        }
         if let Some(api) = self.management.take() {
             in_time &= api.shutdown(left()).await;
         }

@@ -1,4 +1,4 @@
-//! Signals that ask the process to end.
+//! Signals that ask the process to end, or to read its configuration again.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -31,6 +31,27 @@ impl StopSignals {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
         }
+    }
+}
+
+/// SIGHUP, caught from now on: it asks for the configuration to be read again.
+#[derive(Debug)]
+pub(crate) struct ReloadSignals(Signal);
+
+impl ReloadSignals {
+    /// Begins to catch it. To be called within a runtime.
+    ///
+    /// # Errors
+    /// When the operating system refuses.
+    pub(crate) fn catch() -> Result<Self, Failure> {
+        let caught = signal(SignalKind::hangup());
+        let caught = caught.map_err(|e| Failure::new(format_args!("can't catch signals: {e}")))?;
+        Ok(Self(caught))
+    }
+
+    /// Waits for the next one.
+    pub(crate) async fn next(&mut self) {
+        self.0.recv().await;
     }
 }
 

@@ -6,13 +6,14 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use forebay_listener::Listener;
 use forebay_meta::OpenError;
 use serde_json::json;
 
 use crate::config::{Config, Role};
 use crate::data_dir;
 use crate::failure::Failure;
-use crate::roles::{OpenedStore, listen, open_store};
+use crate::roles::{OpenedStore, api_tls, listen, open_store, serve};
 use crate::volume;
 
 /// How often it is tried whether there is room.
@@ -61,23 +62,21 @@ pub(crate) async fn open(config: &Config, accepted: bool) -> Result<OpenedStore,
 
 /// Answers health checks, until it is dropped.
 struct Standby {
-    _serving: tokio::task::JoinSet<()>,
+    _listener: Option<Listener>,
 }
 
 impl Standby {
     async fn start(config: &Config, cause: &str) -> Result<Self, Failure> {
-        let mut serving = tokio::task::JoinSet::new();
-        if config.has(Role::Api) {
-            let listener = listen(config.api.listen).await?;
-            let address = listener.local_addr().map_err(Failure::new)?;
-            tracing::warn!(api = %address, "not ready");
-            let service = router(cause).into_make_service();
-            serving.spawn(async move {
-                // Its end is the process's or the standby's; nobody is left to be told.
-                drop(axum::serve(listener, service).await);
-            });
+        if !config.has(Role::Api) {
+            return Ok(Self { _listener: None });
         }
-        Ok(Self { _serving: serving })
+        let tls = api_tls(config)?;
+        let (socket, address) = listen(config).await?;
+        tracing::warn!(api = %address, "not ready");
+        let listener = serve("api", socket, tls, router(cause), config);
+        Ok(Self {
+            _listener: Some(listener),
+        })
     }
 }
 

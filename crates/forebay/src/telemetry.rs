@@ -1,18 +1,22 @@
 //! What the process says about itself: log lines on standard error, metrics for whoever asks.
 
-use std::sync::{Arc, OnceLock};
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
-use axum::http::header;
+use axum::extract::{ConnectInfo, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use forebay_control::api::Api;
+use forebay_control::auth::ConfiguredTokens;
 use metrics::{Unit, describe_counter, describe_gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
+use tracing_subscriber::{EnvFilter, reload};
 
-use crate::config::{LogFormat, LogOutput};
+use crate::config::{LogFormat, LogOutput, MetricsSection, Secret};
 use crate::failure::Failure;
 use crate::terminal;
 use crate::volume::Watched;
@@ -46,7 +50,7 @@ const ROWS: [f64; 8] = [1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 10000.0];
 ///
 /// # Errors
 /// When the level is not a filter.
-pub(crate) fn start_log(output: &LogOutput) -> Result<FlushGuard, Failure> {
+pub(crate) fn start_log(output: &LogOutput) -> Result<LogLines, Failure> {
     let filter = EnvFilter::builder()
         .parse(&output.level)
         .map_err(|e| Failure::usage(format_args!("telemetry.log.level: {e}")))?;
@@ -63,10 +67,18 @@ pub(crate) fn start_log(output: &LogOutput) -> Result<FlushGuard, Failure> {
         .log_internal_errors(false)
         .with_writer(queue)
         .with_span_events(FmtSpan::NONE);
+    let level: Arc<SetFilter>;
     let started = if is_json {
-        lines.json().flatten_event(true).try_init()
+        let lines = lines.json().flatten_event(true).with_filter_reloading();
+        let handle = lines.reload_handle();
+        level = Arc::new(move |filter| handle.reload(filter));
+        lines.try_init()
     } else {
-        lines.compact().with_ansi(terminal::is_colored()).try_init()
+        let lines = lines.compact().with_ansi(terminal::is_colored());
+        let lines = lines.with_filter_reloading();
+        let handle = lines.reload_handle();
+        level = Arc::new(move |filter| handle.reload(filter));
+        lines.try_init()
     };
     started.map_err(|e| failed(&e))?;
     std::panic::set_hook(Box::new(|panic| {
@@ -75,14 +87,53 @@ pub(crate) fn start_log(output: &LogOutput) -> Result<FlushGuard, Failure> {
         let backtrace = std::backtrace::Backtrace::capture();
         tracing::error!(place, %backtrace, "panic: {text}");
     }));
-    Ok(guard)
+    Ok(LogLines {
+        flush: guard,
+        level: LogLevel(level),
+    })
 }
+
+/// The log lines of the process.
+pub(crate) struct LogLines {
+    /// Writes what waits when it is dropped.
+    pub(crate) flush: FlushGuard,
+    /// Which are written.
+    pub(crate) level: LogLevel,
+}
+
+type SetFilter = dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync;
+
+/// What says which lines are written; can be changed.
+#[derive(Clone)]
+pub(crate) struct LogLevel(Arc<SetFilter>);
+
+impl LogLevel {
+    /// Writes the lines that `level` names from now on.
+    ///
+    /// # Errors
+    /// When it makes no sense.
+    pub(crate) fn set(&self, level: &str) -> Result<(), String> {
+        let filter = EnvFilter::builder().parse(level);
+        let filter = filter.map_err(|e| format!("telemetry.log.level: {e}"))?;
+        (self.0)(filter).map_err(|e| e.to_string())
+    }
+}
+
+/// Open connections of a listener other than the source's, by `listener`.
+pub(crate) const CONNECTIONS: &str = "forebay_listener_connections";
+/// Connections of such a listener refused because there were too many, by `listener`.
+pub(crate) const CONNECTIONS_REFUSED: &str = "forebay_listener_connections_refused_total";
+
+/// Labels of series that name what belongs to a project.
+const PRIVATE_LABELS: [&str; 3] = ["project=", "source=", "sink="];
 
 /// The process's metrics.
 #[derive(Clone)]
 pub(crate) struct Metrics {
     handle: PrometheusHandle,
     watched: Arc<OnceLock<Watched>>,
+    /// SHA-256 of the token without which there are no metrics.
+    token: Arc<RwLock<Option<String>>>,
 }
 
 impl Metrics {
@@ -90,7 +141,7 @@ impl Metrics {
     ///
     /// # Errors
     /// When something else is counting already.
-    pub(crate) fn start() -> Result<Self, Failure> {
+    pub(crate) fn start(config: &MetricsSection) -> Result<Self, Failure> {
         let failed = |e| Failure::new(format_args!("can't start metrics: {e}"));
         let by_name = |suffix: &str| Matcher::Suffix(suffix.to_owned());
         let handle = PrometheusBuilder::new()
@@ -101,10 +152,20 @@ impl Metrics {
             .map_err(failed)?;
         forebay_flow::metrics::describe();
         describe();
-        Ok(Self {
+        let metrics = Self {
             handle,
             watched: Arc::default(),
-        })
+            token: Arc::default(),
+        };
+        metrics.set_token(config);
+        Ok(metrics)
+    }
+
+    /// Asks for the configuration's token from now on.
+    pub(crate) fn set_token(&self, config: &MetricsSection) {
+        let hash = |token: &Secret| ConfiguredTokens::hash(token.expose().as_bytes());
+        let mut token = self.token.write().unwrap_or_else(PoisonError::into_inner);
+        *token = config.token.as_ref().map(hash);
     }
 
     /// Shows the figures of log and metadata store from now on.
@@ -113,11 +174,33 @@ impl Metrics {
         _ = self.watched.set(watched);
     }
 
-    /// `GET /metrics`.
-    pub(crate) fn router(&self) -> Router {
+    /// `GET /metrics` beside the API: without a token of its own what names projects is for operators.
+    pub(crate) fn beside(&self, api: Api) -> Router {
+        let state = (self.clone(), Some(api));
         Router::new()
             .route("/metrics", get(render))
-            .with_state(self.clone())
+            .with_state(state)
+    }
+
+    /// `GET /metrics` on a listener of its own.
+    pub(crate) fn alone(&self) -> Router {
+        Router::new()
+            .route("/metrics", get(render))
+            .with_state((self.clone(), None))
+    }
+
+    /// What the token of a request opens: `None` when one is needed and it is not that.
+    fn is_open(&self, headers: &HeaderMap) -> Option<bool> {
+        let token = self.token.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(wanted) = token.as_ref() else {
+            return Some(false);
+        };
+        let given = headers.get(header::AUTHORIZATION)?.as_bytes();
+        let (scheme, given) = given.split_at_checked(7)?;
+        // Hashes are compared: the time says nothing about the token.
+        let is_right = scheme.eq_ignore_ascii_case(b"bearer ")
+            && ConfiguredTokens::hash(given.trim_ascii()) == *wanted;
+        is_right.then_some(true)
     }
 
     /// Tidies up as long as it is polled.
@@ -139,13 +222,40 @@ impl Metrics {
 }
 
 async fn render(
-    State(metrics): State<Metrics>,
-) -> ([(header::HeaderName, &'static str); 1], String) {
+    State((metrics, api)): State<(Metrics, Option<Api>)>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+) -> Response {
+    let Some(has_token) = metrics.is_open(&headers) else {
+        let wanted = [(header::WWW_AUTHENTICATE, "Bearer")];
+        let text = "telemetry.metrics.token is needed, as Authorization: Bearer\n";
+        return (StatusCode::UNAUTHORIZED, wanted, text).into_response();
+    };
+    let sees_all = match &api {
+        Some(api) if !has_token => api.is_operator(&headers, Some(peer.ip())).await,
+        _ => true,
+    };
+    let all = metrics.render();
+    let text = if sees_all { all } else { without_names(&all) };
     let kind = [(
         header::CONTENT_TYPE,
         "text/plain; version=0.0.4; charset=utf-8",
     )];
-    (kind, metrics.render())
+    (kind, text).into_response()
+}
+
+/// Series that name nothing of a project.
+fn without_names(all: &str) -> String {
+    let is_public = |line: &&str| {
+        let labels = line.split_once('{').map_or("", |(_, labels)| labels);
+        line.starts_with('#') || !PRIVATE_LABELS.iter().any(|label| labels.contains(label))
+    };
+    let mut text = String::with_capacity(all.len());
+    for line in all.lines().filter(is_public) {
+        text.push_str(line);
+        text.push('\n');
+    }
+    text
 }
 
 const LOG_LIVE_BYTES: &str = "forebay_log_live_bytes";
@@ -164,6 +274,11 @@ const LINES_DROPPED: &str = "forebay_telemetry_log_lines_dropped_total";
 const BUILD_INFO: &str = "forebay_build_info";
 
 fn describe() {
+    describe_gauge!(CONNECTIONS, "Open connections of a listener.");
+    describe_counter!(
+        CONNECTIONS_REFUSED,
+        "Connections refused because there were too many."
+    );
     describe_gauge!(
         LOG_LIVE_BYTES,
         Unit::Bytes,
@@ -228,4 +343,17 @@ fn measure(watched: &Watched) {
     metrics::counter!(LOG_SYNCS).absolute(stats.syncs.count);
     let micros = u64::try_from(stats.syncs.total.as_micros()).unwrap_or(u64::MAX);
     metrics::counter!(LOG_SYNC_TIME).absolute(micros);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn series_that_name_something_of_a_project_are_left_out() {
+        let all = "# TYPE a counter\na 1\na{status=\"200\"} 2\na{project=\"7\"} 3\n\
+                   a{le=\"1\",source=\"7/1/s\"} 4\na{sink=\"7/1/s/k\",x=\"y\"} 5\nb 6\n";
+        let shown = without_names(all);
+        assert_eq!(shown, "# TYPE a counter\na 1\na{status=\"200\"} 2\nb 6\n");
+    }
 }

@@ -6,10 +6,11 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 /// From each crate, the crates of ours that it may use.
-const ALLOWED: [(&str, &[&str]); 10] = [
+const ALLOWED: [(&str, &[&str]); 11] = [
     ("forebay-model", &[]),
     ("forebay-record", &["forebay-model"]),
     ("forebay-log", &[]),
+    ("forebay-listener", &["forebay-model"]),
     ("forebay-buffer", &["forebay-log"]),
     ("forebay-meta", &["forebay-model"]),
     ("forebay-remote", &["forebay-buffer", "forebay-model"]),
@@ -17,6 +18,7 @@ const ALLOWED: [(&str, &[&str]); 10] = [
         "forebay-flow",
         &[
             "forebay-buffer",
+            "forebay-listener",
             "forebay-log",
             "forebay-meta",
             "forebay-model",
@@ -26,7 +28,12 @@ const ALLOWED: [(&str, &[&str]); 10] = [
     ),
     (
         "forebay-pull",
-        &["forebay-model", "forebay-record", "forebay-remote"],
+        &[
+            "forebay-listener",
+            "forebay-model",
+            "forebay-record",
+            "forebay-remote",
+        ],
     ),
     (
         "forebay-control",
@@ -38,6 +45,7 @@ const ALLOWED: [(&str, &[&str]); 10] = [
             "forebay-buffer",
             "forebay-control",
             "forebay-flow",
+            "forebay-listener",
             "forebay-log",
             "forebay-meta",
             "forebay-model",

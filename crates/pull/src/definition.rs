@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use forebay_listener::Limits;
 use forebay_model::Span;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -109,6 +110,9 @@ pub struct Lookup {
     /// Rows that are kept in memory.
     #[serde(default)]
     pub cache: RowCache,
+    /// What bounds its connections.
+    #[serde(default)]
+    pub limits: Limits,
 }
 
 /// A table that is served.

@@ -99,6 +99,7 @@ impl Client {
             headers: map,
             timeout,
             answer_max: max_body,
+            authorities: Vec::new(),
         })?;
         Ok(Self { inner, max_body })
     }

@@ -1,7 +1,6 @@
 //! The lookup service: rows of tables by key, as JSON.
 
 use std::collections::{HashMap, VecDeque};
-use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,13 +9,14 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use axum::routing::get;
-use axum::serve::ListenerExt;
 use bytes::Bytes;
+use forebay_listener::{Limits, Listener, Meters, Options, RouterService};
 use forebay_remote::keyed::{KeyedTable, Row, Shape, Value, ValueType};
-use metrics::{Counter, Histogram, counter, histogram};
+use metrics::{Counter, Histogram, counter, gauge, histogram};
 use serde_json::json;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::definition::{Lookup, RowCache};
@@ -27,9 +27,15 @@ mod openapi;
 /// Answers of the health check are at most this old: a flood of them does not reach the table.
 const HEALTH_AGE: Duration = Duration::from_secs(1);
 
+/// Rows that are read and not yet answered, of all requests. The table may be faster than the answers
+/// are made, and each stream of a connection may wait for a large row: further requests wait before
+/// anything is read for them.
+const ROWS_READ_MAX: usize = 64;
+
 /// What the service serves, ready to listen.
 pub struct Service {
     router: Router,
+    limits: Limits,
 }
 
 /// A table under a path.
@@ -40,6 +46,7 @@ struct Served {
     names: Vec<String>,
     path: String,
     timeout: Duration,
+    turns: Arc<Semaphore>,
     kept: Kept,
     /// Of answers with a row: the many.
     answered: Counter,
@@ -63,6 +70,7 @@ impl Service {
         let store = store::open(&config.store).map_err(CantServe)?;
         let mut router = Router::new();
         let mut shapes = Vec::new();
+        let turns = Arc::new(Semaphore::new(ROWS_READ_MAX));
         for route in &config.routes {
             let shape = store.describe(&route.table).await;
             let shape = shape.map_err(|e| CantServe(e.to_string()))?;
@@ -80,6 +88,7 @@ impl Service {
                 shape: Arc::new(shape),
                 path: route.path.clone(),
                 timeout: config.timeout.0,
+                turns: Arc::clone(&turns),
                 kept: Kept::new(config.cache),
                 answered: counter!(REQUESTS, "path" => route.path.clone(), "status" => "200"),
                 duration: histogram!(DURATION, "path" => route.path.clone()),
@@ -108,27 +117,25 @@ impl Service {
             .fallback(|| async {
                 refuse(StatusCode::NOT_FOUND, "notFound", "there is nothing here")
             });
-        Ok(Self { router })
+        let limits = config.limits;
+        Ok(Self { router, limits })
     }
 
-    /// Serves until `stop`, and finishes what was begun.
-    ///
-    /// # Errors
-    /// When the listener fails.
-    pub async fn serve(
-        self,
-        listener: tokio::net::TcpListener,
-        stop: impl Future<Output = ()> + Send + 'static,
-    ) -> std::io::Result<()> {
-        // An answer does not wait for the client to confirm the one before.
-        let listener = listener.tap_io(|stream| {
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "a connection keeps its delay");
-            }
-        });
-        axum::serve(listener, self.router)
-            .with_graceful_shutdown(stop)
-            .await
+    /// Serves from now on, until the listener is stopped. To be called within a tokio runtime.
+    #[must_use]
+    pub fn serve(self, socket: tokio::net::TcpListener) -> Listener {
+        let options = Options {
+            limits: self.limits,
+            tls: None,
+            exempt: None,
+            has_date: true,
+            meters: Meters {
+                connections: gauge!("forebay_lookup_connections"),
+                refused: counter!("forebay_lookup_connections_refused_total"),
+            },
+        };
+        let service = RouterService::new(self.router, "", &self.limits);
+        Listener::start(socket, options, service)
     }
 }
 
@@ -209,7 +216,16 @@ impl Served {
             counter!("forebay_lookup_cache_hits_total", "path" => self.path.clone()).increment(1);
             return found.answer(headers);
         }
-        let looked = tokio::time::timeout(self.timeout, self.store.get(&self.shape, &[key])).await;
+        let get = async {
+            let turn = self.turns.acquire().await;
+            (self.store.get(&self.shape, &[key]).await, turn)
+        };
+        let looked = tokio::time::timeout(self.timeout, get).await;
+        // The turn ends when the answer is made.
+        let (looked, _turn) = match looked {
+            Ok((looked, turn)) => (Ok(looked), turn.ok()),
+            Err(late) => (Err(late), None),
+        };
         match looked {
             Ok(Ok(Some(row))) => {
                 let found = Arc::new(Found::new(&self.names, &self.shape, &row));

@@ -35,6 +35,8 @@ pub struct HttpClientConfig {
     pub timeout: Duration,
     /// Bytes of an answer's body that are read.
     pub answer_max: usize,
+    /// Certificates that servers' are signed by, besides those of the system.
+    pub authorities: Vec<reqwest::Certificate>,
 }
 
 /// Calls servers. Cheap to clone.
@@ -110,6 +112,7 @@ impl HttpClient {
         let inner = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .timeout(config.timeout)
+            .tls_certs_merge(config.authorities.iter().cloned())
             .connect_timeout(config.timeout)
             .user_agent(concat!("forebay/", env!("CARGO_PKG_VERSION")))
             .build()

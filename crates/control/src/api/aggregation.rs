@@ -27,7 +27,7 @@ pub(super) async fn aggregation(
     let mut shown = Vec::with_capacity(listing.items.len());
     for source in &listing.items {
         shown.push(AggregatedSource {
-            source: sources::view(&api, source),
+            source: sources::view(&api, &call.who, source),
             sinks: sinks(&api, source).await?,
         });
     }
@@ -53,7 +53,7 @@ pub(super) async fn one(
 ) -> Result<Answer<AggregatedSource>, ApiError> {
     let source = api.repo.source(&call.source_key()?).await?.value;
     Ok(Answer::ok(AggregatedSource {
-        source: sources::view(&api, &source),
+        source: sources::view(&api, &call.who, &source),
         sinks: sinks(&api, &source).await?,
     }))
 }

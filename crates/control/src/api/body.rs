@@ -1,15 +1,16 @@
 //! Request bodies: read within the limit, parsed within a depth, checked against their schema.
 
 use axum::extract::Request;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Inner;
 use super::error::{ApiError, ErrorName};
+use super::in_flight::HeldBody;
 use super::operation::Operation;
 
 /// Levels of objects and lists in a body; the parser's own limit is deeper.
@@ -50,8 +51,8 @@ impl Body for Raw {
     async fn read(request: Request, api: &Inner, _: &Operation) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
         Ok(Self {
+            bytes: read_bytes(body, &held(&parts), api).await?,
             headers: parts.headers,
-            bytes: read_bytes(body, api).await?,
         })
     }
 }
@@ -61,7 +62,7 @@ impl<T: DeserializeOwned + Send> Body for Json<T> {
         let (parts, body) = request.into_parts();
         let schema = operation.body.as_deref().unwrap_or_default();
         refuse_other_formats(&parts.headers, schema)?;
-        let bytes = read_bytes(body, api).await?;
+        let bytes = read_bytes(body, &held(&parts), api).await?;
         if bytes.is_empty() {
             return Err(ApiError::of(ErrorName::MissingPayload, &[]));
         }
@@ -104,18 +105,36 @@ fn refuse_other_formats(headers: &HeaderMap, schema: &str) -> Result<(), ApiErro
     Ok(())
 }
 
-async fn read_bytes(body: axum::body::Body, api: &Inner) -> Result<Bytes, ApiError> {
+/// What the request holds; its frame lets go of it.
+fn held(parts: &http::request::Parts) -> HeldBody {
+    let held = parts.extensions.get::<HeldBody>();
+    held.cloned().unwrap_or_default()
+}
+
+async fn read_bytes(
+    mut body: axum::body::Body,
+    held: &HeldBody,
+    api: &Inner,
+) -> Result<Bytes, ApiError> {
     let limit = usize::try_from(api.config.body_limit.0).unwrap_or(usize::MAX);
-    match Limited::new(body, limit).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(e) if e.is::<LengthLimitError>() => {
+    let mut all = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame
+            .map_err(|e| ApiError::bad_request(format!("the request body can't be read: {e}")))?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        if all.len() + data.len() > limit {
             let limit = &api.config.body_limit;
-            Err(ApiError::of(ErrorName::BodyTooLarge, &[limit]))
+            return Err(ApiError::of(ErrorName::BodyTooLarge, &[limit]));
         }
-        Err(e) => Err(ApiError::bad_request(format!(
-            "the request body can't be read: {e}"
-        ))),
+        if !api.bodies.grow(held, data.len()) {
+            let text = "the bodies of other requests take all the room that there is";
+            return Err(ApiError::too_many_requests(text).retry_after(1));
+        }
+        all.extend_from_slice(&data);
     }
+    Ok(all.freeze())
 }
 
 fn parse(bytes: &[u8]) -> Result<Value, ApiError> {

@@ -2,7 +2,7 @@
 //! parameters and headers together, token, branch, role.
 
 use std::fmt::Display;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::{
     ConnectInfo, FromRequest, FromRequestParts, MatchedPath, Query, RawPathParams, Request,
@@ -69,7 +69,7 @@ where
         let query = query_parameters(&parts.uri);
         let token = token(&parts.headers);
         let from = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        let from = from.map(|peer| peer.0.ip().to_string());
+        let from = from.map(|peer| peer.0.ip());
         let shown = parts.extensions.get::<PaceShown>().cloned();
         let shown = shown.unwrap_or_default();
         let caller = parts.extensions.get::<Caller>().cloned();
@@ -86,10 +86,10 @@ where
         if let Some(error) = ApiError::all(findings) {
             return Err(error);
         }
-        let mut who = authenticate(api, token.as_deref().unwrap_or_default()).await?;
+        let mut who = authenticate(api, token.as_deref().unwrap_or_default(), from).await?;
         caller.is(&who);
         api.pace.pass(&who, &shown)?;
-        who.from = from;
+        who.from = from.map(|address| address.to_string());
         let path: P = typed(parameters.clone())?;
         let branch = branch(&who, path.branch())?;
         if operation.admin && !who.admin {
@@ -141,11 +141,29 @@ fn token(headers: &HeaderMap) -> Option<Vec<u8>> {
     (is_bearer && !token.is_empty()).then(|| token.to_vec())
 }
 
-async fn authenticate(api: &Inner, token: &[u8]) -> Result<Identity, ApiError> {
+async fn authenticate(
+    api: &Inner,
+    token: &[u8],
+    from: Option<IpAddr>,
+) -> Result<Identity, ApiError> {
+    api.wrong_tokens.may_try(from, token)?;
     api.auth.authenticate(token).await.map_err(|e| match e {
-        AuthError::Invalid => ApiError::of(ErrorName::TokenInvalid, &[]),
+        AuthError::Invalid => {
+            let too_many = api.wrong_tokens.was_wrong(from);
+            too_many.unwrap_or_else(|| ApiError::of(ErrorName::TokenInvalid, &[]))
+        }
         AuthError::Unavailable(cause) => ApiError::unavailable(cause),
     })
+}
+
+/// Whose token a request has.
+pub(super) async fn identify(
+    api: &Inner,
+    headers: &HeaderMap,
+    from: Option<IpAddr>,
+) -> Result<Identity, ApiError> {
+    let token = token(headers).ok_or_else(|| ApiError::of(ErrorName::TokenInvalid, &[]))?;
+    authenticate(api, &token, from).await
 }
 
 fn branch(who: &Identity, given: Option<&str>) -> Result<BranchKey, ApiError> {

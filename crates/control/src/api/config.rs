@@ -16,6 +16,9 @@ pub struct ApiConfig {
     pub source_public_url: String,
     /// Largest body of a request; larger ones get 413. 1KB to 16MB.
     pub body_limit: ByteSize,
+    /// Bodies of requests that are read or worked on, together; a request that would go over it gets
+    /// 429. 1MB to 4GB.
+    pub max_bytes_in_flight: ByteSize,
     /// How long a request may take. Tasks that it has started go on. 1s to 10m.
     pub request_timeout: Span,
     /// How long a task waits until all source nodes have followed its change. 0 to 1m.
@@ -28,6 +31,9 @@ pub struct ApiConfig {
     /// Requests a second of one token; ten seconds' worth of them can come at once. 0 to 100000000,
     /// 0 is no limit.
     pub requests_per_second: u64,
+    /// Wrong tokens a second of one client address; ten seconds' worth of them can come at once.
+    /// Over it they get 429. 0 to 100000000, 0 is no limit.
+    pub wrong_tokens_per_second: u64,
     /// Whom the message of an internal error names as the one to ask; may be empty.
     pub support_contact: String,
 }
@@ -38,11 +44,13 @@ impl Default for ApiConfig {
             public_url: "http://localhost:8000".to_owned(),
             source_public_url: "http://localhost:7000".to_owned(),
             body_limit: ByteSize::mb(2),
+            max_bytes_in_flight: ByteSize::mb(32),
             request_timeout: Span::secs(30),
             follow_timeout: Span::secs(5),
             task_timeout: Span::mins(5),
             table_check_timeout: Span::secs(5),
             requests_per_second: 500,
+            wrong_tokens_per_second: 5,
             support_contact: String::new(),
         }
     }
@@ -63,17 +71,13 @@ impl ApiConfig {
                 ));
             }
         }
-        problems.extend(out_of_range(
-            "requestsPerSecond",
-            self.requests_per_second,
-            0,
-            REQUESTS_MAX,
-        ));
-        let (min, max) = (ByteSize::kb(1), ByteSize::mb(16));
-        if !(min..=max).contains(&self.body_limit) {
-            let given = self.body_limit;
-            problems.push(format!("bodyLimit is {given}, allowed is {min} to {max}"));
-        }
+        let rates = [
+            ("requestsPerSecond", self.requests_per_second),
+            ("wrongTokensPerSecond", self.wrong_tokens_per_second),
+        ];
+        let rates = rates.map(|(name, given)| out_of_range(name, given, 0, REQUESTS_MAX));
+        problems.extend(rates.into_iter().flatten());
+        problems.extend(self.problems_of_bodies());
         for (name, given, min, max) in [
             (
                 "requestTimeout",
@@ -100,21 +104,52 @@ impl ApiConfig {
                 Span::secs(30),
             ),
         ] {
-            if !(min..=max).contains(&given) {
-                problems.push(format!("{name} is {given}, allowed is {min} to {max}"));
-            }
+            problems.extend(out_of_range(name, given, min, max));
+        }
+        problems
+    }
+
+    fn problems_of_bodies(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let (min, max) = (ByteSize::mb(1), ByteSize::mb(4 << 10));
+        problems.extend(out_of_range(
+            "maxBytesInFlight",
+            self.max_bytes_in_flight,
+            min,
+            max,
+        ));
+        if self.body_limit > self.max_bytes_in_flight {
+            problems.push(format!(
+                "maxBytesInFlight is {}, it must have room for one body of {}",
+                self.max_bytes_in_flight, self.body_limit
+            ));
+        }
+        let (min, max) = (ByteSize::kb(1), ByteSize::mb(16));
+        if !(min..=max).contains(&self.body_limit) {
+            let given = self.body_limit;
+            problems.push(format!("bodyLimit is {given}, allowed is {min} to {max}"));
         }
         problems
     }
 }
 
 /// Links are made by appending a path: there must be a host, and nothing after the path.
-fn is_http_url(url: &str) -> bool {
+#[must_use]
+pub fn is_http_url(url: &str) -> bool {
     let Ok(uri) = url.parse::<http::Uri>() else {
         return false;
     };
+    let Some(authority) = uri.authority() else {
+        return false;
+    };
+    let host = authority.host();
+    // What a port can't be is no port for the library, and stays behind the host.
+    let rest = authority.as_str().rsplit('@').next().unwrap_or_default();
+    let rest = rest.strip_prefix(host).unwrap_or(rest);
+    let has_port = rest.is_empty() || authority.port_u16().is_some_and(|port| port > 0);
     matches!(uri.scheme_str(), Some("http" | "https"))
-        && uri.host().is_some_and(|h| !h.is_empty())
+        && !host.is_empty()
+        && has_port
         && uri.query().is_none()
 }
 
@@ -146,6 +181,33 @@ mod tests {
                 "taskTimeout is 1ms, allowed is 1s to 1h0m0s",
             ]
         );
+    }
+
+    #[test]
+    fn addresses_that_no_client_can_call_are_none() {
+        for good in [
+            "http://x",
+            "https://x.example:8443/a/",
+            "http://[::1]:80",
+            "http://u@x:1",
+        ] {
+            assert!(is_http_url(good), "{good}");
+        }
+        for bad in [
+            "",
+            "x",
+            "ftp://x",
+            "http://",
+            "http://x:99999",
+            "http://x:0",
+            "http://x:",
+            "http://x:a",
+            "http://x?a=b",
+            "http://[::1]:70000",
+            "http://x y",
+        ] {
+            assert!(!is_http_url(bad), "{bad}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod swagger;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use http::header;
 use serde_json::{Value, json};
 use utoipa::OpenApi;
@@ -43,11 +44,28 @@ pub(super) struct Frame;
 /// The document in all its forms.
 #[derive(Clone, Debug)]
 pub(super) struct Documents {
-    pub(super) json: String,
-    yaml: String,
-    json2: String,
-    yaml2: String,
-    page: String,
+    pub(super) json: Text,
+    yaml: Text,
+    json2: Text,
+    yaml2: Text,
+    page: Text,
+}
+
+/// A text that all responses share, however many clients are slow to read it.
+#[derive(Clone, Debug)]
+pub(super) struct Text(Bytes);
+
+impl Text {
+    pub(super) fn as_str(&self) -> &str {
+        // It was a text when it was made.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl From<String> for Text {
+    fn from(text: String) -> Self {
+        Self(text.into())
+    }
 }
 
 /// The document as it is served: that of the handlers, with what holds for all of them.
@@ -115,11 +133,11 @@ impl Documents {
     pub(super) fn new(document: &Value) -> Self {
         let swagger = swagger::of(document);
         Self {
-            json: super::answer::pretty(document),
-            yaml: serde_saphyr::to_string(document).unwrap_or_default(),
-            json2: super::answer::pretty(&swagger),
-            yaml2: serde_saphyr::to_string(&swagger).unwrap_or_default(),
-            page: page::of(document),
+            json: super::answer::pretty(document).into(),
+            yaml: serde_saphyr::to_string(document).unwrap_or_default().into(),
+            json2: super::answer::pretty(&swagger).into(),
+            yaml2: serde_saphyr::to_string(&swagger).unwrap_or_default().into(),
+            page: page::of(document).into(),
         }
     }
 }
@@ -174,6 +192,6 @@ pub(super) async fn page(State(api): State<Shared>) -> Response {
     typed("text/html; charset=utf-8", &api.documents.page)
 }
 
-fn typed(kind: &'static str, text: &str) -> Response {
-    ([(header::CONTENT_TYPE, kind)], text.to_owned()).into_response()
+fn typed(kind: &'static str, text: &Text) -> Response {
+    ([(header::CONTENT_TYPE, kind)], text.0.clone()).into_response()
 }

@@ -10,11 +10,13 @@ use futures::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use super::error::{ApiError, ErrorName};
+use super::in_flight::HeldBody;
 use super::pace::PaceShown;
 use super::refused::{self, Asked};
 use super::{Shared, document};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PATCH, PUT, DELETE");
 const HEADERS: HeaderValue =
     HeaderValue::from_static("Content-Type, Authorization, X-StorageApi-Token, X-KBC-ProjectId");
@@ -23,6 +25,8 @@ const HEADERS: HeaderValue =
 pub(super) async fn frame(State(api): State<Shared>, mut request: Request, next: Next) -> Response {
     let pace = PaceShown::default();
     request.extensions_mut().insert(pace.clone());
+    let held = HeldBody::default();
+    request.extensions_mut().insert(held.clone());
     let asked = Asked::of(&mut request);
     let id = api.random.request_id();
     let method = request.method().clone();
@@ -39,7 +43,11 @@ pub(super) async fn frame(State(api): State<Shared>, mut request: Request, next:
         }
         response = error.response(&id, &api.config.support_contact);
     }
+    drop(held);
     pace.write(response.headers_mut());
+    response
+        .headers_mut()
+        .insert(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF);
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
@@ -90,8 +98,7 @@ fn early(request: &Request) -> Option<Response> {
         return None;
     }
     let shorter = path.strip_suffix('/').filter(|p| !p.is_empty())?;
-    // Two slashes at the beginning would send the browser to another host.
-    if shorter.starts_with("//") || shorter.ends_with('/') {
+    if !stays_here(shorter) || shorter.ends_with('/') {
         return None;
     }
     let location = match request.uri().query() {
@@ -99,6 +106,13 @@ fn early(request: &Request) -> Option<Response> {
         None => shorter.to_owned(),
     };
     Some(moved(&location))
+}
+
+/// Whether a browser takes a path for one of this server. Two slashes at its beginning are followed
+/// by a host, and browsers read a backslash as a slash and skip control characters.
+fn stays_here(path: &str) -> bool {
+    let is_odd = |c: char| c == '\\' || c.is_control() || c.is_whitespace();
+    path.starts_with('/') && !path.starts_with("//") && !path.contains(is_odd)
 }
 
 /// 301.
@@ -127,4 +141,34 @@ fn allow(headers: &mut HeaderMap, origin: HeaderValue) {
         HeaderValue::from_static("X-Request-Id, Retry-After, RateLimit, RateLimit-Policy"),
     );
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_path_leads_to_another_host() {
+        for (path, location) in [
+            ("/v1/", Some("/v1")),
+            ("/v1/a%5Cb/?x=//y", Some("/v1/a%5Cb?x=//y")),
+            ("//evil.example/", None),
+            ("///evil.example/", None),
+            ("/\\evil.example/", None),
+            ("/\\/evil.example/", None),
+            ("/a\\b/", None),
+            ("/v1//", None),
+        ] {
+            let Ok(uri) = path.parse::<http::Uri>() else {
+                // What the library does not take for a path reaches nobody.
+                continue;
+            };
+            let request = Request::builder().uri(uri).body(axum::body::Body::empty());
+            let response = early(&request.unwrap());
+            let found = response
+                .as_ref()
+                .map(|r| r.headers()[header::LOCATION].to_str());
+            assert_eq!(found.transpose().unwrap(), location, "{path}");
+        }
+    }
 }

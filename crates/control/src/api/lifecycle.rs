@@ -117,7 +117,7 @@ pub(super) async fn rotate_secret(
     if !tasks::follow(&api, source.revision).await {
         tracing::warn!(source = %key, "not all source nodes have followed the new secret yet");
     }
-    Ok(Answer::ok(sources::view(&api, &source)))
+    Ok(Answer::ok(sources::view(&api, &call.who, &source)))
 }
 
 /// Switches a sink off. Its source goes on without it.

@@ -17,6 +17,7 @@ use super::types::common::Page;
 use super::types::source::{Source, SourceCreate, SourceList, SourceUpdate};
 use super::types::task::{DELETE_SOURCE, Task};
 use super::{Inner, Shared, cascade};
+use crate::auth::Identity;
 use crate::task::Subject;
 
 /// Makes a source.
@@ -114,7 +115,11 @@ fn source_list(
         project_id: call.branch.project.0,
         branch_id: call.branch.branch.0,
         page: Page::new(&call.query, listing.total, last),
-        sources: listing.items.iter().map(|s| view(api, s)).collect(),
+        sources: listing
+            .items
+            .iter()
+            .map(|s| view(api, &call.who, s))
+            .collect(),
     }
 }
 
@@ -129,7 +134,7 @@ pub(super) async fn get(
     call: Call<SourcePath>,
 ) -> Result<Answer<Source>, ApiError> {
     let source = api.repo.source(&call.source_key()?).await?;
-    Ok(Answer::ok(view(&api, &source)))
+    Ok(Answer::ok(view(&api, &call.who, &source)))
 }
 
 /// Changes a source.
@@ -197,8 +202,11 @@ pub(super) async fn delete(
     .await
 }
 
-pub(super) fn view(api: &Inner, source: &forebay_model::Source) -> Source {
-    Source::new(source, base(&api.config.source_public_url))
+/// A source as this caller may see it: whoever knows its address may send, so those who may only
+/// look do not get it.
+pub(super) fn view(api: &Inner, who: &Identity, source: &forebay_model::Source) -> Source {
+    let public_url = base(&api.config.source_public_url);
+    Source::new(source, who.admin.then_some(public_url))
 }
 
 /// A deleted source or sink is there; otherwise the error that says that it is not.

@@ -39,12 +39,31 @@ impl Importer {
                 "table \"{id}\" is there already and belongs to no project: an operator can give it to this one (forebay table transfer), or use another table"
             )));
         }
+        self.fill(file, by, found).await.map_err(refused)
+    }
+
+    /// Notes that a file's table was filled by its project, as the table's ledger says: metadata that
+    /// was set back to a backup does not know of it. Nothing is noted of another project's table.
+    pub(super) async fn note_filled(
+        &self,
+        file: &File,
+        by: &TableSink,
+    ) -> Result<(), AttemptError> {
+        match self.fill(file, by, true).await {
+            Err(TableOwnerError::Refused(_)) | Ok(()) => Ok(()),
+            Err(other) => Err(refused(other)),
+        }
+    }
+
+    async fn fill(&self, file: &File, by: &TableSink, found: bool) -> Result<(), TableOwnerError> {
         let stamp = Stamp {
             at: self.delivery.clock.now(),
             by: By::system(),
         };
-        let noted = repo.fill_table(project, backend, id, found, &stamp).await;
-        noted.map_err(refused)
+        let project = file.key.sink.source.branch.project;
+        let repo = &self.delivery.repo;
+        repo.fill_table(project, by.backend, &by.table, found, &stamp)
+            .await
     }
 }
 

@@ -1,33 +1,36 @@
 //! The HTTP source: `POST /stream/{projectId}/{sourceId}/{secret}` on its own listener.
 
-mod activity;
 mod answer;
 mod body;
 mod client;
-mod clients;
 mod config;
-mod connection;
 mod large;
-mod listener;
 mod meters;
 mod receive;
 mod refuse;
 mod report;
-mod tls;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+pub use forebay_listener::{BindError, Tls, TlsConfig, TlsError};
+use forebay_listener::{Listener, LoadedTls, Options, Service};
 use forebay_model::Clock;
+use http::{Request, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
 
+use answer::Answer;
 pub use client::{InvalidNetwork, Network};
-pub use config::{HttpSourceConfig, TlsConfig};
-use listener::Listener;
-pub use tls::TlsError;
+pub use config::HttpSourceConfig;
+use meters::Meters;
+use receive::Receiver;
 
 use crate::budget::Budget;
 use crate::dispatch::Dispatcher;
+use crate::quota::Seat;
 
 /// What the source needs.
 #[derive(Clone, Debug)]
@@ -40,26 +43,32 @@ pub struct Deps {
     pub clock: Arc<dyn Clock>,
 }
 
-/// Why the source can't start.
-#[derive(Debug, thiserror::Error)]
-pub enum BindError {
-    /// The address can't be listened on.
-    #[error("can't listen on {address}: {cause}")]
-    Listen {
-        /// Which one.
-        address: SocketAddr,
-        /// What the operating system says.
-        cause: std::io::Error,
-    },
-    /// TLS is configured, but can't be offered.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
+impl Service for Receiver {
+    type Body = Full<Bytes>;
+    type Connection = Seat;
+
+    async fn respond(&self, peer: SocketAddr, seat: &Seat, request: Request<Incoming>) -> Answer {
+        self.receive(peer.ip(), seat, request).await
+    }
+
+    fn error_prefix(&self) -> &'static str {
+        "stream.in."
+    }
+
+    fn body(bytes: Bytes) -> Full<Bytes> {
+        Full::new(bytes)
+    }
+
+    fn rejected(&self, status: StatusCode) {
+        self.meters.request(status.as_u16());
+    }
 }
 
 /// A source that is open for requests.
 #[derive(Debug)]
 pub struct HttpSource {
     address: SocketAddr,
+    tls: Option<Arc<Tls>>,
     listener: Listener,
 }
 
@@ -69,18 +78,36 @@ impl HttpSource {
     /// # Errors
     /// When the address is in use or the TLS files are not usable.
     pub async fn bind(config: HttpSourceConfig, deps: Deps) -> Result<Self, BindError> {
-        let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
-        let listen = config.listen;
-        let failed = |cause| BindError::Listen {
-            address: listen,
-            cause,
+        let tls = config.tls.as_ref().map(LoadedTls::read).transpose()?;
+        let tls = tls.map(Tls::new);
+        let (socket, address) = forebay_listener::bind(config.listen).await?;
+        let proxies = config.trusted_proxies.clone();
+        let is_proxy = move |client: IpAddr| proxies.iter().any(|n| n.contains(client));
+        let meters = Meters::new();
+        let options = Options {
+            limits: config.limits(),
+            tls: tls.clone(),
+            exempt: Some(Arc::new(is_proxy)),
+            has_date: false,
+            meters: meters.listener(),
         };
-        let socket = tokio::net::TcpListener::bind(listen)
-            .await
-            .map_err(failed)?;
-        let address = socket.local_addr().map_err(failed)?;
-        let listener = Listener::start(socket, tls, config, deps);
-        Ok(Self { address, listener })
+        let receiver = Receiver {
+            config,
+            deps,
+            meters,
+        };
+        let listener = Listener::start(socket, options, receiver);
+        Ok(Self {
+            address,
+            tls,
+            listener,
+        })
+    }
+
+    /// Its TLS, if it has any; the certificate can be replaced.
+    #[must_use]
+    pub fn tls(&self) -> Option<Arc<Tls>> {
+        self.tls.clone()
     }
 
     /// Tries what [`Self::bind`] would need, and takes nothing.
@@ -88,12 +115,9 @@ impl HttpSource {
     /// # Errors
     /// As [`Self::bind`].
     pub async fn probe(config: &HttpSourceConfig) -> Result<(), BindError> {
-        config.tls.as_ref().map(tls::acceptor).transpose()?;
-        let address = config.listen;
-        match tokio::net::TcpListener::bind(address).await {
-            Ok(_) => Ok(()),
-            Err(cause) => Err(BindError::Listen { address, cause }),
-        }
+        config.tls.as_ref().map(LoadedTls::read).transpose()?;
+        forebay_listener::bind(config.listen).await?;
+        Ok(())
     }
 
     /// The address that is listened on.

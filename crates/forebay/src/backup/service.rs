@@ -1,14 +1,15 @@
 //! `/backup`, beside the management API: an operator has the server back itself up.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{ConnectInfo, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use forebay_control::auth::{AuthError, Authenticate};
+use forebay_control::api::Api;
 use forebay_log::Log;
 use forebay_meta::EmbeddedStore;
 use forebay_model::Clock;
@@ -19,13 +20,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Origin, online};
 
-/// The header of the management API.
-const TOKEN_HEADER: &str = "X-StorageApi-Token";
-
 /// Takes requests; the work is done by [`BackupService::run`]. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct BackupService {
-    auth: Arc<dyn Authenticate>,
+    api: Api,
     start: mpsc::Sender<PathBuf>,
     state: Arc<Mutex<Value>>,
 }
@@ -53,7 +51,7 @@ fn set(state: &Mutex<Value>, value: Value) {
 
 impl BackupService {
     pub(crate) fn new(
-        auth: Arc<dyn Authenticate>,
+        api: Api,
         origin: Origin,
         (store, log): (Arc<EmbeddedStore>, Log),
         clock: Arc<dyn Clock>,
@@ -68,7 +66,7 @@ impl BackupService {
             requests,
             state: Arc::clone(&state),
         };
-        (Self { auth, start, state }, worker)
+        (Self { api, start, state }, worker)
     }
 
     pub(crate) fn router(self) -> Router {
@@ -78,17 +76,16 @@ impl BackupService {
     }
 
     /// Only an operator: a backup has the records and secrets of all projects.
-    async fn admit(&self, headers: &HeaderMap) -> Result<(), Response> {
-        let token = headers.get(TOKEN_HEADER).map_or(&b""[..], |t| t.as_bytes());
-        match self.auth.authenticate(token).await {
-            Ok(identity) if identity.operator => Ok(()),
-            Ok(_) => Err(refuse(
-                StatusCode::FORBIDDEN,
-                "only a token of an operator can back up the server",
-            )),
-            Err(e @ AuthError::Invalid) => Err(refuse(StatusCode::UNAUTHORIZED, &e.to_string())),
-            Err(e) => Err(refuse(StatusCode::SERVICE_UNAVAILABLE, &e.to_string())),
-        }
+    async fn admit(&self, headers: &HeaderMap, peer: SocketAddr) -> Result<(), Response> {
+        let admitted = self.api.admit_operator(headers, Some(peer.ip())).await;
+        admitted.map_err(|refused| {
+            let mut response = refuse(refused.status, &refused.message);
+            if let Some(seconds) = refused.retry_after {
+                let seconds = HeaderValue::from(seconds);
+                response.headers_mut().insert(header::RETRY_AFTER, seconds);
+            }
+            response
+        })
     }
 
     fn shown(&self) -> Value {
@@ -103,8 +100,12 @@ fn refuse(status: StatusCode, message: &str) -> Response {
     (status, Json(json!({"message": message}))).into_response()
 }
 
-async fn show(State(service): State<BackupService>, headers: HeaderMap) -> Response {
-    match service.admit(&headers).await {
+async fn show(
+    State(service): State<BackupService>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+) -> Response {
+    match service.admit(&headers, peer).await {
         Ok(()) => Json(service.shown()).into_response(),
         Err(refused) => refused,
     }
@@ -112,10 +113,11 @@ async fn show(State(service): State<BackupService>, headers: HeaderMap) -> Respo
 
 async fn begin(
     State(service): State<BackupService>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
     body: Result<Json<Wanted>, axum::extract::rejection::JsonRejection>,
 ) -> Response {
-    if let Err(refused) = service.admit(&headers).await {
+    if let Err(refused) = service.admit(&headers, peer).await {
         return refused;
     }
     let wanted = match body {

@@ -2,9 +2,8 @@
 
 use std::path::PathBuf;
 
-use serde_json::Value;
-
 use super::common::Server;
+use super::source;
 use crate::api::{ApiClient, SOURCES, block_on};
 use crate::config::Environment;
 use crate::definitions::{Change, Definitions, Plan, Step, listed, refused};
@@ -93,10 +92,7 @@ async fn apply(api: &ApiClient, definitions: &Definitions, dry_run: bool) -> Res
         }
         if !dry_run {
             let source = api.get(&format!("{SOURCES}/{}", plan.source)).await?;
-            let url = source
-                .pointer("/http/url")
-                .and_then(Value::as_str)
-                .unwrap_or_default();
+            let url = source::url(&source).unwrap_or(source::HIDDEN);
             terminal::line(format_args!("post to {url}"))?;
         }
     }

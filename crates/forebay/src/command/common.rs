@@ -21,7 +21,12 @@ impl Place {
     ///
     /// # Errors
     /// When something is wrong with it: all of it.
-    pub(crate) fn load(&self, env: Environment, mut flags: Flags) -> Result<Loaded, Failure> {
+    pub(crate) fn load(&self, env: Environment, flags: Flags) -> Result<Loaded, Failure> {
+        config::load(&self.sources(env, flags)).map_err(|problems| refused(&problems))
+    }
+
+    /// Where the configuration is read from, with further flags over it.
+    pub(crate) fn sources(&self, env: Environment, mut flags: Flags) -> Sources {
         if let Some(dir) = &self.data_dir {
             flags.insert(
                 0,
@@ -33,7 +38,7 @@ impl Place {
             );
         }
         let file = config::file_from(self.config.as_deref(), &env);
-        config::load(&Sources { file, env, flags }).map_err(|problems| refused(&problems))
+        Sources { file, env, flags }
     }
 }
 
@@ -46,6 +51,10 @@ pub(crate) struct Server {
     /// directory, else http://127.0.0.1:8000] [env: FOREBAY_API]
     #[arg(long, value_name = "URL")]
     pub(crate) api: Option<String>,
+    /// File with certificates (PEM) that the server's is signed by, besides those of the system
+    /// [default: `api.tls.certFile`] [env: FOREBAY_API_CA]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) api_ca: Option<PathBuf>,
     /// File with the token [default: the file `token` in the data directory] [env: FOREBAY_TOKEN
     /// for the token itself]
     #[arg(long, value_name = "FILE")]

@@ -2,10 +2,13 @@
 
 use clap::Subcommand;
 
-use super::common::Place;
-use crate::config::{Environment, catalog, yaml};
+use forebay_listener::LoadedTls;
+
+use super::common::{Place, refused};
+use super::serve;
+use crate::config::{Config, Environment, Problem, catalog, yaml};
 use crate::failure::Failure;
-use crate::terminal;
+use crate::{terminal, token};
 
 /// Shows and checks the configuration.
 #[derive(Debug, Subcommand)]
@@ -30,7 +33,8 @@ pub(crate) fn run(command: Command, env: Environment) -> Result<(), Failure> {
     match command {
         Command::Default => terminal::data(yaml::default()),
         Command::Check(place) => {
-            place.load(env, Vec::new())?;
+            let loaded = place.load(env, Vec::new())?;
+            check_files(&loaded.config)?;
             terminal::line("The configuration is in order.")
         }
         Command::Show(place) => {
@@ -38,5 +42,29 @@ pub(crate) fn run(command: Command, env: Environment) -> Result<(), Failure> {
             terminal::data(yaml::effective(&loaded))
         }
         Command::Schema => terminal::line(format_args!("{:#}", catalog::schema())),
+    }
+}
+
+/// What a start would read besides the configuration: certificates and tokens.
+fn check_files(config: &Config) -> Result<(), Failure> {
+    let mut problems = Vec::new();
+    for (key, tls) in config.all_tls() {
+        if let Err(e) = LoadedTls::read(tls) {
+            problems.push(Problem::new(format!("{key}: {e}")));
+        }
+    }
+    // Without a file that is named the start makes one.
+    if config.token.is_some() || config.token_file.is_some() {
+        let checked = token::of_server(config).and_then(|t| serve::authenticate(config, &t));
+        if let Err(failure) = checked {
+            problems.push(Problem::new(failure.to_string()));
+        }
+    } else if let Err(failure) = serve::configured_tokens(config) {
+        problems.push(Problem::new(failure.to_string()));
+    }
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(refused(&problems))
     }
 }

@@ -147,17 +147,17 @@ async fn show(args: &Args, dir: &Path) -> Result<(), Failure> {
         &environment,
         Arc::new(SystemClock),
         auth,
-        axum::Router::new(),
+        None,
     ))
     .await?;
     terminal::note(format_args!(
         "Forebay runs in {} (API {}).\n",
         dir.display(),
-        url_of(node.api)
+        url_of(node.api, false)
     ));
     let (repo, api) = (
         node.repo.clone(),
-        ApiClient::at(&url_of(node.api), token.secret.expose())?,
+        ApiClient::at(&url_of(node.api, false), token.secret.expose())?,
     );
     let shown = tokio::select! {
         shown = Box::pin(demonstrate(args, &config, &api, repo)) => shown,

@@ -3,15 +3,19 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use forebay_pull::definition::Lookup;
 use forebay_pull::lookup::Service;
 
-use crate::config::{Environment, LogFormat, LogOutput, substitute};
+use crate::config::{Environment, LogFormat, LogOutput, MetricsSection, substitute};
 use crate::failure::Failure;
-use crate::signals::{StopSignals, end_at_once};
+use crate::signals::{ReloadSignals, StopSignals, end_at_once};
 use crate::telemetry::{self, Metrics};
 use crate::terminal;
+
+/// How long requests that were begun may take after the signal to stop.
+const STOP_GRACE: Duration = Duration::from_secs(30);
 
 /// Serves rows of tables by key: `GET /product/42` answers the row as JSON.
 ///
@@ -45,7 +49,7 @@ pub(crate) fn run(args: &Args, env: &Environment) -> Result<(), Failure> {
         level: args.log_level.clone(),
         format: LogFormat::Auto,
     })?;
-    let metrics = Metrics::start()?;
+    let metrics = Metrics::start(&MetricsSection::default())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -57,22 +61,29 @@ async fn serve(config: &Lookup, metrics: Metrics) -> Result<(), Failure> {
     let shown = metrics.clone();
     let service = Service::new(config, Arc::new(move || shown.render())).await;
     let service = service.map_err(|e| Failure::new(e).with_code(4))?;
-    let listener = tokio::net::TcpListener::bind(config.listen).await;
-    let failed = |e| Failure::new(format_args!("can't listen on {}: {e}", config.listen));
-    let listener = listener.map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
+    let bound = forebay_listener::bind(config.listen).await;
+    let (socket, address) = bound.map_err(Failure::new)?;
     let mut signals = StopSignals::catch()?;
+    let mut hangups = ReloadSignals::catch()?;
+    let listener = service.serve(socket);
     tracing::info!(address = %address, "ready");
-    let stop = async move {
-        let name = signals.next().await;
-        tracing::info!(signal = name, "stopping");
-        tokio::spawn(async move {
-            signals.next().await;
-            end_at_once();
-        });
-    };
+    loop {
+        tokio::select! {
+            signal = signals.next() => {
+                tracing::info!(signal, "stopping");
+                break;
+            }
+            () = hangups.next() => tracing::info!("SIGHUP: there is nothing to read again"),
+            () = metrics.keep_tidy() => {}
+        }
+    }
     tokio::select! {
-        served = service.serve(listener, stop) => served.map_err(failed),
-        () = metrics.keep_tidy() => Ok(()),
+        in_time = listener.stop(STOP_GRACE) => {
+            if !in_time {
+                tracing::warn!(grace = ?STOP_GRACE, "stopped; not every request was finished in time");
+            }
+            Ok(())
+        }
+        _ = signals.next() => end_at_once(),
     }
 }

@@ -6,16 +6,17 @@ use std::sync::Arc;
 
 use forebay_control::auth::{ConfiguredTokens, TokenConfig};
 
-use super::common::Place;
+use super::common::{Place, refused};
 use crate::banner::{self, Started};
 use crate::clock::SystemClock;
-use crate::config::{Config, Environment, Flags, Loaded, Role, url_of};
+use crate::config::{self, Config, Environment, Flags, Loaded, Role, Sources, url_of};
 use crate::data_dir;
 use crate::descriptors;
-use crate::endpoints::Endpoints;
+use crate::endpoints::{Endpoints, Published};
 use crate::failure::Failure;
+use crate::reload::Reloader;
 use crate::roles::Node;
-use crate::signals::{StopSignals, end_at_once};
+use crate::signals::{ReloadSignals, StopSignals, end_at_once};
 use crate::standby;
 use crate::telemetry::{self, Metrics};
 use crate::token::{self, Token};
@@ -28,7 +29,8 @@ const BRANCH: u64 = 1;
 ///
 /// The first start makes a token for the management API and keeps it in the data directory. SIGTERM
 /// and Ctrl-C stop in order: nothing more is taken, what is under way is finished. A second one ends
-/// at once; nothing that was acknowledged is lost either way.
+/// at once; nothing that was acknowledged is lost either way. SIGHUP reads the configuration and the
+/// certificates again.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -98,13 +100,14 @@ impl Args {
 
 /// Runs it.
 pub(crate) fn run(args: Args, env: Environment) -> Result<(), Failure> {
-    let loaded = args.place.load(env, args.flags())?;
+    let sources = args.place.sources(env, args.flags());
+    let loaded = config::load(&sources).map_err(|problems| refused(&problems))?;
     let started = Started::new(args.place.config.as_deref(), args.place.data_dir.as_deref());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
     let runtime = runtime.map_err(|e| Failure::new(format_args!("can't start: {e}")))?;
-    runtime.block_on(serve(&loaded, &started, args.accept_metadata_loss))
+    runtime.block_on(serve(&sources, loaded, &started, args.accept_metadata_loss))
 }
 
 /// Opens the data directory and starts the node. What can be wrong without looking into the
@@ -114,7 +117,7 @@ async fn start(
     environment: &Environment,
     metrics: &Metrics,
     accept_loss: bool,
-) -> Result<(Node, Token), Failure> {
+) -> Result<(Node, Token, ConfiguredTokens), Failure> {
     data_dir::check(config, environment).await?;
     if config.token.is_some() || config.token_file.is_some() {
         authenticate(config, &token::of_server(config)?)?;
@@ -124,18 +127,31 @@ async fn start(
     let auth = authenticate(config, &token)?;
     let store = standby::open(config, accept_loss).await?;
     let clock = Arc::new(SystemClock);
-    let node = Node::start_on(store, config, environment, clock, auth, metrics.router());
-    Ok((Box::pin(node).await?, token))
+    let node = Node::start_on(
+        store,
+        config,
+        environment,
+        clock,
+        auth.clone(),
+        Some(metrics),
+    );
+    Ok((Box::pin(node).await?, token, auth))
 }
 
-async fn serve(loaded: &Loaded, started: &Started, accept_loss: bool) -> Result<(), Failure> {
+async fn serve(
+    sources: &Sources,
+    loaded: Loaded,
+    started: &Started,
+    accept_loss: bool,
+) -> Result<(), Failure> {
     let mut signals = StopSignals::catch()?;
+    let mut hangups = ReloadSignals::catch()?;
     let log_lines = telemetry::start_log(&loaded.config.telemetry.log)?;
     let mut config = loaded.config.clone();
     descriptors::fit(&mut config);
     let config = &config;
-    let metrics = Metrics::start()?;
-    let (mut node, token) = tokio::select! {
+    let metrics = Metrics::start(&config.telemetry.metrics)?;
+    let (mut node, token, auth) = tokio::select! {
         started = Box::pin(start(config, &loaded.env, &metrics, accept_loss)) => started?,
         // Nothing was taken yet, so there is nothing to bring to an end.
         signal = signals.next() => {
@@ -150,29 +166,30 @@ async fn serve(loaded: &Loaded, started: &Started, accept_loss: bool) -> Result<
     {
         tracing::info!(file = %file.display(), "a token for the management API was made");
     }
-    let endpoints = Endpoints {
-        api: config.has(Role::Api).then(|| url_of(node.api)),
-        source: config.has(Role::Source).then(|| node.source_url.clone()),
-    };
-    let _published = match endpoints.publish(&config.data_dir) {
-        Ok(published) => Some(published),
-        Err(error) => {
-            tracing::warn!(%error, "the addresses were not written into the data directory: clients need --api");
-            None
-        }
-    };
+    let _published = publish(config, &node);
     warn_of_readers(&config.data_dir);
-    banner::show(&node, started, &token);
-    let failure = tokio::select! {
-        signal = signals.next() => {
-            tracing::info!(signal, "stopping");
-            None
+    banner::show(&node, config.api.tls.is_some(), started, &token);
+    let mut reloader = Reloader {
+        sources,
+        current: loaded,
+        level: log_lines.level.clone(),
+        tls: node.tls.clone(),
+        auth,
+        metrics: metrics.clone(),
+    };
+    let failure = loop {
+        tokio::select! {
+            signal = signals.next() => {
+                tracing::info!(signal, "stopping");
+                break None;
+            }
+            () = hangups.next() => reloader.reload(),
+            cause = node.failed() => {
+                tracing::error!(%cause, "stopping");
+                break Some(cause);
+            }
+            () = metrics.keep_tidy() => break None,
         }
-        cause = node.failed() => {
-            tracing::error!(%cause, "stopping");
-            Some(cause)
-        }
-        () = metrics.keep_tidy() => None,
     };
     let grace = config.shutdown.grace.0;
     tokio::select! {
@@ -185,13 +202,29 @@ async fn serve(loaded: &Loaded, started: &Started, accept_loss: bool) -> Result<
         }
         signal = signals.next() => {
             tracing::warn!(signal, "ended at once");
-            log_lines.flush();
+            log_lines.flush.flush();
             end_at_once();
         }
     }
     match failure {
         Some(cause) => Err(Failure::new(cause)),
         None => Ok(()),
+    }
+}
+
+/// Says in the data directory where the server listens, as long as the result is kept.
+fn publish(config: &Config, node: &Node) -> Option<Published> {
+    let api = || url_of(node.api, config.api.tls.is_some());
+    let endpoints = Endpoints {
+        api: config.has(Role::Api).then(api),
+        source: config.has(Role::Source).then(|| node.source_url.clone()),
+    };
+    match endpoints.publish(&config.data_dir) {
+        Ok(published) => Some(published),
+        Err(error) => {
+            tracing::warn!(%error, "the addresses were not written into the data directory: clients need --api");
+            None
+        }
     }
 }
 
@@ -224,5 +257,14 @@ pub(crate) fn authenticate(config: &Config, token: &Token) -> Result<ConfiguredT
     };
     let mut all = vec![own];
     all.extend(config.api.tokens.iter().cloned());
-    ConfiguredTokens::new(&all).map_err(|e| Failure::usage(format_args!("api.tokens: {e}")))
+    tokens(&all)
+}
+
+/// The tokens of the configuration alone.
+pub(crate) fn configured_tokens(config: &Config) -> Result<ConfiguredTokens, Failure> {
+    tokens(&config.api.tokens)
+}
+
+fn tokens(all: &[TokenConfig]) -> Result<ConfiguredTokens, Failure> {
+    ConfiguredTokens::new(all).map_err(|e| Failure::usage(format_args!("api.tokens: {e}")))
 }

@@ -231,7 +231,7 @@ async fn create(api: &ApiClient, args: Create) -> Result<(), Failure> {
     }
     let made = api.get(&path).await?;
     terminal::line(format_args!("source {id} created"))?;
-    terminal::line(format_args!("post to {}", url(&made)))
+    terminal::line(format_args!("post to {}", url(&made).unwrap_or(HIDDEN)))
 }
 
 async fn list(api: &ApiClient, json: bool) -> Result<(), Failure> {
@@ -280,7 +280,10 @@ async fn show(api: &ApiClient, args: &Show) -> Result<(), Failure> {
     let path = format!("{SOURCES}/{}", encoded(&args.id));
     let source = api.get(&path).await?;
     if args.url {
-        return terminal::line(url(&source));
+        return match url(&source) {
+            Some(url) => terminal::line(url),
+            None => Err(Failure::new(HIDDEN).hint("use the token of an admin")),
+        };
     }
     let sinks = api
         .list(&format!("{path}/sinks"), "sinks", "sinkId")
@@ -298,7 +301,7 @@ async fn show(api: &ApiClient, args: &Show) -> Result<(), Failure> {
     if !text(&source, "description").is_empty() {
         terminal::line(format_args!("         {}", text(&source, "description")))?;
     }
-    terminal::line(format_args!("post to  {}", url(&source)))?;
+    terminal::line(format_args!("post to  {}", url(&source).unwrap_or(HIDDEN)))?;
     for sink in &sinks {
         show_sink(api, &path, sink).await?;
     }
@@ -435,11 +438,12 @@ async fn show_topic(api: &ApiClient, source: &str, sink: &Value) -> Result<(), F
     terminal::data(shown)
 }
 
-fn url(source: &Value) -> &str {
-    source
-        .pointer("/http/url")
-        .and_then(Value::as_str)
-        .unwrap_or_default()
+/// In place of an address: whoever knows it may send.
+pub(super) const HIDDEN: &str = "the source's address is shown to tokens of admins only";
+
+/// Address of a source.
+pub(super) fn url(source: &Value) -> Option<&str> {
+    source.pointer("/http/url").and_then(Value::as_str)
 }
 
 pub(super) fn text<'v>(value: &'v Value, name: &str) -> &'v str {

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use forebay_control::api::ApiConfig;
 use forebay_control::auth::TokenConfig;
+use forebay_listener::{Limits, TlsConfig};
 use forebay_model::{ByteSize, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,31 @@ pub(crate) struct ApiSection {
     pub(crate) public_url: Option<String>,
     /// Largest body of a request; larger ones get 413. 1KB to 16MB.
     pub(crate) body_limit: ByteSize,
+    /// Bodies of requests that are read or worked on, together; a request that would go over it gets
+    /// 429. 1MB to 4GB.
+    pub(crate) max_bytes_in_flight: ByteSize,
+    /// How long a client may take to send a request's headers, and to negotiate TLS. 1s to 60s.
+    pub(crate) header_read_timeout: Span,
+    /// How long a connection may be open without a request. 1s to 1h.
+    pub(crate) idle_timeout: Span,
+    /// How long a client may take to read a response. 1s to 1h.
+    pub(crate) write_timeout: Span,
+    /// Connections open at a time; further ones are answered 503. 1 to 1000000.
+    pub(crate) max_connections: usize,
+    /// Connections of one client address at a time, of IPv6 of one network of 64 bits; further ones
+    /// are answered 503. 0 to 1000000, 0 is no limit of its own.
+    pub(crate) max_connections_per_client: usize,
+    /// Requests of one HTTP/2 connection at a time. 1 to 1000.
+    pub(crate) max_streams_per_connection: usize,
+    /// Bytes that are read ahead for a connection. 8KB to 1MB.
+    pub(crate) read_buffer_size: ByteSize,
+    /// Bytes of responses that wait for a slow client of HTTP/2. 8KB to 1MB.
+    pub(crate) write_buffer_size: ByteSize,
+    /// A request's headers together with its first line; larger ones get 431. 1KB to 1MB.
+    pub(crate) max_header_size: ByteSize,
+    /// Responses that clients have not read, together; those up to 1KB do not count. A request whose
+    /// response would go over it is answered 503. 1MB to 4GB.
+    pub(crate) max_unread_bytes: ByteSize,
     /// How long a request may take. Tasks that it has started go on. 1s to 10m.
     pub(crate) request_timeout: Span,
     /// How long a task waits until all source nodes have followed its change. 0 to 1m.
@@ -31,11 +57,16 @@ pub(crate) struct ApiSection {
     /// Requests a second of one token; ten seconds' worth of them can come at once. 0 to 100000000,
     /// 0 is no limit.
     pub(crate) requests_per_second: u64,
+    /// Wrong tokens a second of one client address; ten seconds' worth of them can come at once.
+    /// Over it they get 429. 0 to 100000000, 0 is no limit.
+    pub(crate) wrong_tokens_per_second: u64,
     /// Whom the message of an internal error names as the one to ask; may be empty.
     pub(crate) support_contact: String,
     /// Further tokens, for other projects or for those who may only look: a list of `id`,
     /// `project`, `branch`, `description`, `admin`, `operator` and `sha256` (of the token).
     pub(crate) tokens: Vec<TokenConfig>,
+    /// Certificate and key for TLS. Without them the listener speaks plain HTTP.
+    pub(crate) tls: Option<TlsConfig>,
 }
 
 impl Default for ApiSection {
@@ -45,13 +76,26 @@ impl Default for ApiSection {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8000)),
             public_url: None,
             body_limit: api.body_limit,
+            max_bytes_in_flight: api.max_bytes_in_flight,
+            header_read_timeout: Span::secs(10),
+            idle_timeout: Span::secs(75),
+            write_timeout: Span::secs(30),
+            max_connections: 1000,
+            max_connections_per_client: 0,
+            max_streams_per_connection: 64,
+            read_buffer_size: ByteSize::kb(16),
+            write_buffer_size: ByteSize::kb(64),
+            max_header_size: ByteSize::kb(16),
+            max_unread_bytes: ByteSize::mb(32),
             request_timeout: api.request_timeout,
             follow_timeout: api.follow_timeout,
             task_timeout: api.task_timeout,
             table_check_timeout: api.table_check_timeout,
             requests_per_second: api.requests_per_second,
+            wrong_tokens_per_second: api.wrong_tokens_per_second,
             support_contact: api.support_contact,
             tokens: Vec::new(),
+            tls: None,
         }
     }
 }
@@ -60,26 +104,56 @@ impl ApiSection {
     /// As the API takes it. Addresses that are not configured are those that are listened on.
     pub(crate) fn resolve(&self, api: SocketAddr, source_url: String) -> ApiConfig {
         ApiConfig {
-            public_url: self.public_url.clone().unwrap_or_else(|| url_of(api)),
+            public_url: self.url(api),
             source_public_url: source_url,
             body_limit: self.body_limit,
+            max_bytes_in_flight: self.max_bytes_in_flight,
             request_timeout: self.request_timeout,
             follow_timeout: self.follow_timeout,
             task_timeout: self.task_timeout,
             table_check_timeout: self.table_check_timeout,
             requests_per_second: self.requests_per_second,
+            wrong_tokens_per_second: self.wrong_tokens_per_second,
             support_contact: self.support_contact.clone(),
+        }
+    }
+
+    /// Address of the API as clients reach it, when it listens there.
+    pub(crate) fn url(&self, listen: SocketAddr) -> String {
+        let own = || url_of(listen, self.tls.is_some());
+        self.public_url.clone().unwrap_or_else(own)
+    }
+
+    /// Those of its listener.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            header_read_timeout: self.header_read_timeout,
+            idle_timeout: self.idle_timeout,
+            write_timeout: self.write_timeout,
+            max_connections: self.max_connections,
+            max_connections_per_client: self.max_connections_per_client,
+            max_streams_per_connection: self.max_streams_per_connection,
+            read_buffer_size: self.read_buffer_size,
+            write_buffer_size: self.write_buffer_size,
+            max_header_size: self.max_header_size,
+            max_unread_bytes: self.max_unread_bytes,
         }
     }
 
     /// Everything that is out of range.
     pub(crate) fn problems(&self) -> Vec<String> {
-        self.resolve(self.listen, url_of(self.listen)).problems()
+        // Only a configured address can be wrong; port 0 becomes one that is free.
+        let mut listen = self.listen;
+        listen.set_port(listen.port().max(1));
+        let source = url_of(listen, false);
+        let mut problems = self.resolve(listen, source).problems();
+        problems.extend(self.limits().violations());
+        problems
     }
 }
 
 /// How a client on this machine reaches a listener.
-pub(crate) fn url_of(listen: SocketAddr) -> String {
+pub(crate) fn url_of(listen: SocketAddr, has_tls: bool) -> String {
     let mut address = listen;
     if address.ip().is_unspecified() {
         address.set_ip(match address {
@@ -87,5 +161,6 @@ pub(crate) fn url_of(listen: SocketAddr) -> String {
             SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
         });
     }
-    format!("http://{address}")
+    let scheme = if has_tls { "https" } else { "http" };
+    format!("{scheme}://{address}")
 }

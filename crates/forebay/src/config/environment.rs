@@ -10,8 +10,9 @@ pub(crate) const PREFIX: &str = "FOREBAY_";
 
 /// Variables of the command line and of the project's own scripts. They are not settings, so they
 /// are not complained about.
-const OTHERS: [&str; 8] = [
+const OTHERS: [&str; 9] = [
     "FOREBAY_API",
+    "FOREBAY_API_CA",
     "FOREBAY_CONFIG",
     "FOREBAY_OWNER_PID",
     "FOREBAY_SERVICES",

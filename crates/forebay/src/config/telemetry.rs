@@ -1,14 +1,31 @@
 //! `telemetry` and `shutdown`.
 
+use std::net::SocketAddr;
+
 use forebay_model::Span;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What Forebay says about itself. Metrics are at `/metrics` of the API's listener.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+use super::Secret;
+
+/// What Forebay says about itself.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct TelemetrySection {
     pub(crate) log: LogOutput,
+    pub(crate) metrics: MetricsSection,
+}
+
+/// Metrics, at `/metrics`. On the API's listener everybody sees those of the whole process; series that
+/// name projects, sources or sinks are shown for this token or an operator's.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct MetricsSection {
+    /// Address and port of a listener for metrics alone, with the limits and the TLS of `api`; then
+    /// the API's listener has none. It shows everything to everybody unless there is a token.
+    pub(crate) listen: Option<SocketAddr>,
+    /// Token without which there are no metrics, sent as `Authorization: Bearer …`.
+    pub(crate) token: Option<Secret>,
 }
 
 /// Log lines, on standard error.
@@ -46,13 +63,18 @@ impl Default for LogOutput {
 impl TelemetrySection {
     /// Everything that can't be understood.
     pub(crate) fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
         let level = &self.log.level;
-        match tracing_subscriber::EnvFilter::builder().parse(level) {
-            Ok(_) => Vec::new(),
-            Err(e) => vec![format!(
+        if let Err(e) = tracing_subscriber::EnvFilter::builder().parse(level) {
+            problems.push(format!(
                 "log.level is \"{level}\", which is neither a level nor directives: {e}"
-            )],
+            ));
         }
+        let token = self.metrics.token.as_ref().map(Secret::expose);
+        if token.is_some_and(|t| t.is_empty() || !t.bytes().all(|b| b.is_ascii_graphic())) {
+            problems.push("metrics.token must be one word of visible ASCII characters".to_owned());
+        }
+        problems
     }
 }
 

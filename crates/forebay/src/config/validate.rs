@@ -1,6 +1,9 @@
 //! Checks of values: ranges within a section, and what concerns several sections.
 
 use std::fmt::Display;
+use std::net::SocketAddr;
+
+use forebay_control::api::is_http_url;
 
 use super::{Config, Role};
 
@@ -75,29 +78,53 @@ fn overall(config: &Config) -> Vec<String> {
     if config.token.is_some() && config.token_file.is_some() {
         problems.push("token and tokenFile are both set: set one of them".to_owned());
     }
-    if config
-        .token
-        .as_ref()
-        .is_some_and(|t| t.expose().trim().is_empty())
+    if let Some(token) = &config.token {
+        let token = token.expose().trim();
+        if token.is_empty() {
+            problems.push("token is empty".to_owned());
+        } else if !token.bytes().all(|b| b.is_ascii_graphic()) {
+            let allowed = "allowed is one word of visible ASCII characters";
+            problems.push(format!(
+                "token has spaces or special characters in it, {allowed}"
+            ));
+        }
+    }
+    if let Some(url) = &config.source.http.public_url
+        && !is_http_url(url)
     {
-        problems.push("token is empty".to_owned());
+        problems.push(format!(
+            "source.http.publicUrl is \"{url}\", it must be an address like http://localhost:7000"
+        ));
     }
-    if let Some(problem) = same_address(config) {
-        problems.push(problem);
-    }
+    problems.extend(same_address(config));
     problems
 }
 
 /// Two listeners on one port of one address. Port 0 is a different one for each.
-fn same_address(config: &Config) -> Option<String> {
-    let (api, source) = (config.api.listen, config.source.http.listen);
-    let both = config.has(Role::Api) && config.has(Role::Source);
-    let overlap =
-        api.ip() == source.ip() || api.ip().is_unspecified() || source.ip().is_unspecified();
-    let clash = both && api.port() != 0 && api.port() == source.port() && overlap;
-    clash.then(|| {
-        format!(
-            "source.http.listen is {source}, which clashes with api.listen {api}: use another port"
-        )
-    })
+fn same_address(config: &Config) -> Vec<String> {
+    let mut listeners = Vec::new();
+    if config.has(Role::Api) {
+        listeners.push(("api.listen", config.api.listen));
+    }
+    if config.has(Role::Source) {
+        listeners.push(("source.http.listen", config.source.http.listen));
+    }
+    if let Some(metrics) = config.telemetry.metrics.listen {
+        listeners.push(("telemetry.metrics.listen", metrics));
+    }
+    let clashes = |a: SocketAddr, b: SocketAddr| {
+        let overlap = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
+        a.port() != 0 && a.port() == b.port() && overlap
+    };
+    let mut problems = Vec::new();
+    for (n, (key, address)) in listeners.iter().enumerate() {
+        for (other, taken) in listeners.iter().take(n) {
+            if clashes(*address, *taken) {
+                problems.push(format!(
+                    "{key} is {address}, which clashes with {other} {taken}: use another port"
+                ));
+            }
+        }
+    }
+    problems
 }

@@ -177,7 +177,7 @@ mod tests {
             .lines()
             .filter(|l| l.trim_start().starts_with("# tls:"))
             .collect();
-        assert_eq!(marked.len(), 1, "{text}");
+        assert_eq!(marked.len(), 2, "{text}");
         assert!(Node::parse(&text).is_ok());
     }
 }

@@ -63,6 +63,7 @@ pub(crate) async fn send(
         headers,
         timeout: TIMEOUT,
         answer_max: ANSWER_BYTES_MAX,
+        authorities: Vec::new(),
     });
     let client = client.map_err(Failure::new)?;
     let url = Url::parse(&load.url);

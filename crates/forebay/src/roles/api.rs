@@ -10,20 +10,21 @@ use forebay_control::auth::{ConfiguredTokens, StoredTokens};
 use forebay_flow::dead_letter::DeadLetters;
 use forebay_flow::import::Tables;
 use forebay_flow::pipeline::Appender;
+use forebay_listener::{Listener, LoadedTls, Meters, Options, RouterService, Tls};
 use forebay_model::TableBackend;
 use forebay_record::Limits;
 use forebay_remote::table::Table;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 use super::{Base, Ended};
 use crate::backup::{BackupService, Origin};
-use crate::config::Config;
+use crate::config::{Config, Role};
 use crate::failure::Failure;
 use crate::letters::NodeLetters;
 use crate::mapper::RecordMapper;
 use crate::random;
+use crate::telemetry::{CONNECTIONS, CONNECTIONS_REFUSED, Metrics};
 use crate::topics::NodeTopics;
 
 impl Base {
@@ -89,17 +90,16 @@ impl Base {
     pub(super) fn backup(
         &self,
         config: &Config,
-        auth: ConfiguredTokens,
+        api: Api,
         tasks: &mut JoinSet<Ended>,
     ) -> BackupService {
-        let auth = StoredTokens::new(auth, self.repo.clone(), Arc::clone(&self.clock));
         let origin = Origin {
             dir: config.data_dir.clone(),
             tables: config.table.resolve_sqlite(&config.data_dir).path,
         };
         let parts = (Arc::clone(&self.store), self.log.clone());
-        let (service, worker) =
-            BackupService::new(Arc::new(auth), origin, parts, Arc::clone(&self.clock));
+        let clock = Arc::clone(&self.clock);
+        let (service, worker) = BackupService::new(api, origin, parts, clock);
         let run = worker.run(self.stop.clone());
         tasks.spawn(async move {
             run.await;
@@ -118,17 +118,97 @@ impl TableBackends for NodeTables {
     }
 }
 
-pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).await.map_err(|e| {
-        Failure::new(format!("can't listen on {address}: {e}"))
-            .hint("choose another address with --api-listen or api.listen")
-    })
+/// What a node is managed and watched by.
+pub(super) struct Management {
+    /// Where the API listens, or would.
+    pub(super) address: SocketAddr,
+    pub(super) api: Option<Api>,
+    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) listeners: Vec<Listener>,
 }
 
-pub(super) async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> Ended {
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let served = axum::serve(listener, service)
-        .with_graceful_shutdown(stop.cancelled_owned())
-        .await;
-    ("the API's listener", served.map_err(|e| e.to_string()))
+impl Management {
+    /// Starts the listeners of the API and of metrics. `build` makes the API for the address that it
+    /// has got, and all that is served there but for metrics.
+    pub(super) async fn start(
+        config: &Config,
+        build: impl FnOnce(SocketAddr) -> (Api, Router),
+        metrics: Option<&Metrics>,
+    ) -> Result<Self, Failure> {
+        let mut started = Self {
+            address: config.api.listen,
+            api: None,
+            tls: api_tls(config)?,
+            listeners: Vec::new(),
+        };
+        let alone = config.telemetry.metrics.listen;
+        if config.has(Role::Api) {
+            let (socket, bound) = listen(config).await?;
+            started.address = bound;
+            let (api, mut router) = build(bound);
+            if let Some(metrics) = metrics.filter(|_| alone.is_none()) {
+                router = router.merge(metrics.beside(api.clone()));
+            }
+            started.serve("api", socket, router, config);
+            started.api = Some(api);
+        }
+        if let (Some(metrics), Some(address)) = (metrics, alone) {
+            let (socket, bound) = listen_at(address, "telemetry.metrics.listen").await?;
+            tracing::info!(address = %bound, "metrics");
+            started.serve("metrics", socket, metrics.alone(), config);
+        }
+        Ok(started)
+    }
+
+    fn serve(&mut self, name: &'static str, socket: TcpListener, router: Router, config: &Config) {
+        let listener = serve(name, socket, self.tls.clone(), router, config);
+        self.listeners.push(listener);
+    }
+}
+
+/// Serves routes on a listener, with the limits of the API.
+pub(crate) fn serve(
+    name: &'static str,
+    socket: TcpListener,
+    tls: Option<Arc<Tls>>,
+    router: Router,
+    config: &Config,
+) -> Listener {
+    let limits = config.api.limits();
+    let options = Options {
+        limits,
+        tls,
+        exempt: None,
+        has_date: true,
+        meters: Meters {
+            connections: metrics::gauge!(CONNECTIONS, "listener" => name),
+            refused: metrics::counter!(CONNECTIONS_REFUSED, "listener" => name),
+        },
+    };
+    let service = RouterService::new(router, "stream.api.", &limits);
+    Listener::start(socket, options, service)
+}
+
+/// Opens the port of the API.
+pub(crate) async fn listen(config: &Config) -> Result<(TcpListener, SocketAddr), Failure> {
+    listen_at(config.api.listen, "--api-listen or api.listen").await
+}
+
+/// Opens a port. The hint names the setting.
+pub(crate) async fn listen_at(
+    address: SocketAddr,
+    hint: &'static str,
+) -> Result<(TcpListener, SocketAddr), Failure> {
+    let bound = forebay_listener::bind(address).await;
+    bound.map_err(|e| Failure::new(e).hint(format_args!("choose another address with {hint}")))
+}
+
+/// Reads the certificate of the API and of metrics, if this process has a listener for it.
+pub(crate) fn api_tls(config: &Config) -> Result<Option<Arc<Tls>>, Failure> {
+    let Some((key, named)) = config.all_tls().find(|(key, _)| *key == "api.tls") else {
+        return Ok(None);
+    };
+    let loaded = LoadedTls::read(named);
+    let loaded = loaded.map_err(|e| Failure::new(format_args!("{key}: {e}")))?;
+    Ok(Some(Tls::new(loaded)))
 }

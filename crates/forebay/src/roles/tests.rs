@@ -52,7 +52,7 @@ async fn start(dir: &Path, clock: Arc<JumpingClock>) -> Node {
     };
     let auth = ConfiguredTokens::new(&[own]).unwrap();
     let environment = Environment::default();
-    let node = Node::start(&config, &environment, clock, auth, Router::new());
+    let node = Node::start(&config, &environment, clock, auth, None);
     Box::pin(node).await.unwrap()
 }
 

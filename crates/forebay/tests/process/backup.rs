@@ -254,6 +254,15 @@ fn only_an_operator_backs_up_and_not_into_the_data_directory() {
         let refused = client.send("POST", "/backup", &headers, body.as_bytes());
         assert_eq!(refused.unwrap().status, 401);
     }
+    // Wrong tokens count here as they do at the API: no other address lets anybody guess more often.
+    let wrong = [("X-StorageApi-Token", "wrong")];
+    let mut guess = || client.send("GET", "/backup", &wrong, b"").unwrap();
+    let looked_at = (0..200).take_while(|_| guess().status == 401).count();
+    assert!(looked_at < 150, "{looked_at}");
+    let refused = guess();
+    assert_eq!(refused.status, 429);
+    let said = String::from_utf8(refused.body).unwrap();
+    assert!(said.contains("too many wrong tokens"), "{said}");
     let within = data.join("b");
     let ended = run(&mut server.command(&["backup", "--to", within.to_str().unwrap()]));
     assert_eq!(ended.code, Some(1), "{ended:?}");

@@ -24,6 +24,7 @@ fn routes(api: &Api<'_>, task: &str, token: &str) -> Vec<(String, String, Value,
                 .replace("{sinkId}", "events")
                 .replace("{versionNumber}", "1")
                 .replace("{letterId}", "3f0c9a6b1d2e4f58-12")
+                .replace("{openedAt}", "2026-11-21T05:01:49.120Z")
                 .replace("{tokenId}", token)
                 .replace("{tableType}", "sqlite")
                 .replace("{tableId}", "in.test.events")
@@ -40,6 +41,9 @@ fn routes(api: &Api<'_>, task: &str, token: &str) -> Vec<(String, String, Value,
                 "TestMapping" => json!({
                     "mapping": { "columns": [{ "type": "uuid", "name": "id" }] },
                     "record": { "body": "{}" } }),
+                "ValidateDefinitions" => json!({ "changes": [{
+                    "method": "POST", "path": "sources",
+                    "body": { "type": "http", "name": "x" } }] }),
                 "CreateToken" => json!({ "role": "reader" }),
                 "TransferTable" | "ShareTable" | "UnshareTable" => json!({ "projectId": 77 }),
                 _ if operation["requestBody"].is_object() => json!({}),
@@ -78,7 +82,7 @@ fn seen(api: &Api<'_>) -> Vec<Value> {
 #[test]
 fn no_route_opens_to_another_projects_token_or_to_one_that_has_ended() {
     let dir = tempfile::tempdir().unwrap();
-    let server = Server::start(dir.path());
+    let server = Server::start_with(dir.path(), &["--set", "api.wrongTokensPerSecond=0"]);
     server.define();
     let api = |token: &str| Api {
         server: &server,
@@ -152,7 +156,7 @@ fn no_route_opens_to_another_projects_token_or_to_one_that_has_ended() {
 #[test]
 fn an_expired_token_opens_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let server = Server::start(dir.path());
+    let server = Server::start_with(dir.path(), &["--set", "api.wrongTokensPerSecond=0"]);
     server.define();
     let owner = Api::of(&server);
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();

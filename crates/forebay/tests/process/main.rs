@@ -9,6 +9,7 @@
 )]
 
 mod backup;
+mod bounds;
 mod buffer;
 mod command_line;
 mod compat;
@@ -30,9 +31,11 @@ mod private_files;
 mod query;
 mod quotas;
 mod redirects;
+mod reload;
 mod server;
 mod services;
 mod standard_error;
 mod start;
 mod stop;
 mod walk;
+mod wire;

@@ -199,8 +199,10 @@ fn an_operator_shares_and_transfers_and_a_file_of_the_former_owner_is_parked() {
     let file = wait_for("the file that is parked", || {
         let at = format!("{S}/shop/sinks/orders/statistics/files?failedFiles=true");
         let files = owner.get(&at);
-        let text = files.to_string();
-        text.contains("belongs to another project").then_some(text)
+        let reason = files["files"][0]["retryReason"].as_str()?.to_owned();
+        reason
+            .contains("belongs to another project")
+            .then_some(reason)
     });
     assert!(!file.contains("77"), "{file}");
     assert!(!rows(server, "in.shop.orders").contains("late"));

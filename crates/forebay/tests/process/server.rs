@@ -88,15 +88,30 @@ impl Server {
 
     /// Starts it with further arguments, and waits until it is ready.
     pub(crate) fn start_with(data: &Path, args: &[&str]) -> Self {
-        Self::start_command(&mut serve(data, args), data)
+        let server = Self::spawn(data, args);
+        server.until_ready();
+        server
+    }
+
+    /// Starts it, and waits until it listens.
+    pub(crate) fn spawn(data: &Path, args: &[&str]) -> Self {
+        Self::spawn_command(&mut serve(data, args), data)
     }
 
     /// Starts it with a changed command line.
     pub(crate) fn start_by(change: impl Fn(&Command) -> Command, data: &Path) -> Self {
-        Self::start_command(&mut change(&serve(data, &[])), data)
+        let server = Self::spawn_command(&mut change(&serve(data, &[])), data);
+        server.until_ready();
+        server
     }
 
-    fn start_command(command: &mut Command, data: &Path) -> Self {
+    fn until_ready(&self) {
+        wait_for("readiness", || {
+            (self.get("/health/ready").0 == 200).then_some(())
+        });
+    }
+
+    fn spawn_command(command: &mut Command, data: &Path) -> Self {
         let mut child = command
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -123,17 +138,30 @@ impl Server {
         });
         let address = |name: &str| ready[name].as_str().unwrap().parse().unwrap();
         let (api, source) = (address("api"), address("source"));
-        let server = Self {
+        Self {
             child,
             api,
             source,
             data: data.to_owned(),
             lines,
-        };
-        wait_for("readiness", || {
-            (server.get("/health/ready").0 == 200).then_some(())
-        });
-        server
+        }
+    }
+
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until it has logged a line of this level that has the text, and gives it.
+    pub(crate) fn logged(&self, level: &str, text: &str) -> String {
+        let level = format!("\"level\":\"{level}\"");
+        wait_for(text, || {
+            let lines = self.lines.lock().unwrap();
+            let found = lines
+                .iter()
+                .find(|l| l.contains(&level) && l.contains(text));
+            found.cloned()
+        })
     }
 
     /// Starts it with a standard error that nobody here reads, and waits until it has said in its

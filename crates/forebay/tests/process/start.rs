@@ -82,13 +82,16 @@ fn a_port_in_use_is_named_with_flag_and_key() {
     let dir = tempfile::tempdir().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    for (flag, key) in [
-        ("--api-listen", "api.listen"),
-        ("--source-listen", "source.http.listen"),
+    let metrics = format!("telemetry.metrics.listen={address}");
+    for (flag, value, key) in [
+        ("--api-listen", &address, "api.listen"),
+        ("--source-listen", &address, "source.http.listen"),
+        ("--set", &metrics, "telemetry.metrics.listen"),
     ] {
-        let ended = serve(dir.path(), &[flag, &address]);
+        let ended = serve(dir.path(), &[flag, value]);
         assert_eq!(ended.code, Some(1), "{ended:?}");
         let said = sentence(&ended);
+        let flag = if flag == "--set" { "" } else { flag };
         for part in [address.as_str(), flag, key] {
             assert!(said.contains(part), "{part}: {said}");
         }

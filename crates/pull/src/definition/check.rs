@@ -230,6 +230,9 @@ pub(super) fn lookup(lookup: &Lookup) -> Vec<String> {
         Span::default(),
         Span::hours(24),
     );
+    for violation in lookup.limits.violations() {
+        found.add(format!("limits.{violation}"));
+    }
     if lookup.cache.rows > 0 && lookup.cache.ttl.0 == Duration::ZERO {
         found.add("cache.rows needs a cache.ttl".to_owned());
     }

@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use forebay_listener::Listener;
 use forebay_pull::definition::Lookup;
 use forebay_pull::lookup::Service;
 use forebay_remote::keyed::sqlite::SqliteKeyed;
 use forebay_remote::keyed::{KeyedTable, conformance};
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
 use crate::world::World;
 
@@ -24,16 +25,13 @@ store: { type: sqlite, path: rows.db }
 routes: [{ path: /product, table: products, key: id }]
 ";
 
-async fn serve(world: &World, yaml: &str) -> (SocketAddr, CancellationToken) {
+async fn serve(world: &World, yaml: &str) -> (SocketAddr, Listener) {
     let config = read(world.dir.path(), yaml).unwrap();
     let metrics = Arc::new(|| "metrics here".to_owned());
     let service = Service::new(&config, metrics).await.unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let stop = CancellationToken::new();
-    let until = stop.clone().cancelled_owned();
-    tokio::spawn(async move { service.serve(listener, until).await.unwrap() });
-    (address, stop)
+    (address, service.serve(listener))
 }
 
 async fn filled(world: &World) -> SqliteKeyed {
@@ -133,7 +131,7 @@ async fn a_service_that_is_stopped_ends() {
     let (address, stop) = serve(&world, CONFIG).await;
     let url = format!("http://{address}/product/42");
     assert_eq!(get(&url, None).await.0, 200);
-    stop.cancel();
+    assert!(stop.stop(Duration::from_secs(60)).await);
     let refused = async || reqwest::get(&url).await.is_err();
     while !refused().await {
         tokio::task::yield_now().await;

@@ -61,12 +61,7 @@ async fn cassandra_takes_rows_and_outages_and_answers_lookups() {
     let service = Service::new(&config, Arc::new(String::new)).await.unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        service
-            .serve(listener, std::future::pending())
-            .await
-            .unwrap()
-    });
+    let _listener = service.serve(listener);
     for id in [0, 7, 19_999] {
         let answer = reqwest::get(format!("http://{address}/product/{id}")).await;
         let body = answer.unwrap().text().await.unwrap();

@@ -142,6 +142,7 @@ impl HttpProvider {
             headers: configured(&config)?,
             timeout: config.timeout,
             answer_max: ANSWER_BYTES_MAX,
+            authorities: Vec::new(),
         });
         let mut client = client.map_err(wrong)?;
         client.take_credentials(&mut url);

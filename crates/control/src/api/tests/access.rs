@@ -205,3 +205,33 @@ async fn the_token_may_come_in_either_header() {
     }
     assert_eq!(world.send(bare(Method::GET, "/v1")).await.status, 200);
 }
+
+#[tokio::test]
+async fn readers_do_not_see_where_a_source_takes_records() {
+    let world = World::with_source().await;
+    let paths = [
+        S.to_owned(),
+        format!("{S}/my-source"),
+        "/v1/branches/default/aggregation/sources".to_owned(),
+        "/v1/branches/default/aggregation/sources/my-source".to_owned(),
+    ];
+    for path in paths {
+        let shown = world.call_as("admin", Method::GET, &path, "").await;
+        assert!(
+            shown
+                .text
+                .contains("https://in.example/stream/123/my-source/"),
+            "{path}"
+        );
+        let hidden = world.call_as("reader", Method::GET, &path, "").await;
+        assert_eq!(hidden.status.as_u16(), 200, "{hidden:?}");
+        assert!(hidden.text.contains("my-source"), "{path}");
+        assert!(!hidden.text.contains("/stream/"), "{path}: {}", hidden.text);
+    }
+    world
+        .call_as("admin", Method::DELETE, &format!("{S}/my-source"), "")
+        .await;
+    let deleted = format!("{S}/deleted");
+    let hidden = world.call_as("reader", Method::GET, &deleted, "").await;
+    assert!(!hidden.text.contains("/stream/"), "{}", hidden.text);
+}

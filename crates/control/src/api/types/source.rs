@@ -66,7 +66,7 @@ pub(crate) struct Source {
     r#type: SourceType,
     name: String,
     description: String,
-    /// Only of type `http`.
+    /// Only of type `http`, and only for tokens of admins: whoever knows the address may send.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     http: Option<HttpSource>,
@@ -88,8 +88,8 @@ pub(crate) struct HttpSource {
 }
 
 impl Source {
-    /// `public_url` is that of the HTTP source.
-    pub(crate) fn new(source: &forebay_model::Source, public_url: &str) -> Self {
+    /// `public_url` is that of the HTTP source; without it the source's address is left out.
+    pub(crate) fn new(source: &forebay_model::Source, public_url: Option<&str>) -> Self {
         let branch = source.key.branch;
         let id = &source.key.source;
         let SourceKind::Http { secret } = &source.kind;
@@ -100,7 +100,7 @@ impl Source {
             r#type: SourceType::Http,
             name: source.name.clone(),
             description: source.description.clone(),
-            http: Some(HttpSource {
+            http: public_url.map(|public_url| HttpSource {
                 url: format!("{public_url}/stream/{}/{id}/{secret}", branch.project),
             }),
             version: (&source.version).into(),

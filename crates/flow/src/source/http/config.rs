@@ -1,8 +1,8 @@
 //! Settings of the HTTP source. What a client sees at each limit is in `docs/reference/limits.md`.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 
+use forebay_listener::{Limits, TlsConfig};
 use forebay_model::{ByteSize, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,13 +22,18 @@ pub struct HttpSourceConfig {
     pub request_timeout: Span,
     /// How long a client may take to send a request's headers, and to negotiate TLS. 1s to 60s.
     pub header_read_timeout: Span,
-    /// How long a connection may be open without a request. 1s to 1h.
+    /// How long a connection may be open without a request. Longer than that of a load balancer in
+    /// front, or it sends requests into connections that are being closed. 1s to 1h.
     pub idle_timeout: Span,
+    /// How long a client may take to read a response. 1s to 1h.
+    pub write_timeout: Span,
     /// Connections open at a time; further ones are answered 503. 1 to 1000000.
     pub max_connections: usize,
     /// Connections of one client address at a time, of IPv6 of one network of 64 bits; further ones
     /// are answered 503. Trusted proxies may have any number. 0 to 1000000, 0 is no limit of its own.
     pub max_connections_per_client: usize,
+    /// Requests of one HTTP/2 connection at a time. 1 to 1000.
+    pub max_streams_per_connection: usize,
     /// How long the answer to a client is held back that is over a quota, was refused just before and
     /// goes on regardless. 0 to 10s.
     pub refusal_delay: Span,
@@ -36,6 +41,9 @@ pub struct HttpSourceConfig {
     pub read_buffer_size: ByteSize,
     /// Bytes of answers that wait for a slow client of HTTP/2. 8KB to 1MB.
     pub write_buffer_size: ByteSize,
+    /// Responses that clients have not read, together; those up to 1KB do not count. A request whose
+    /// response would go over it is answered 503. 1MB to 4GB.
+    pub max_unread_bytes: ByteSize,
     /// A request's body as sent. 100B to 64MB.
     pub max_request_body_size: ByteSize,
     /// A gzip body after decompression. 100B to 256MB.
@@ -57,16 +65,6 @@ pub struct HttpSourceConfig {
     pub tls: Option<TlsConfig>,
 }
 
-/// Certificate and key for TLS.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct TlsConfig {
-    /// File with the certificate and those that lead to its root, PEM.
-    pub cert_file: PathBuf,
-    /// File with its private key, PEM.
-    pub key_file: PathBuf,
-}
-
 impl Default for HttpSourceConfig {
     fn default() -> Self {
         Self {
@@ -74,12 +72,15 @@ impl Default for HttpSourceConfig {
             public_url: None,
             request_timeout: Span::secs(30),
             header_read_timeout: Span::secs(10),
-            idle_timeout: Span::secs(30),
+            idle_timeout: Span::secs(75),
+            write_timeout: Span::secs(60),
             max_connections: 20_000,
             max_connections_per_client: 0,
+            max_streams_per_connection: 250,
             refusal_delay: Span::millis(100),
             read_buffer_size: ByteSize::kb(64),
             write_buffer_size: ByteSize::kb(64),
+            max_unread_bytes: ByteSize::mb(64),
             max_request_body_size: ByteSize::mb(1),
             max_inflated_body_size: ByteSize::mb(8),
             max_header_size: ByteSize::kb(16),
@@ -93,25 +94,30 @@ impl Default for HttpSourceConfig {
 }
 
 impl HttpSourceConfig {
-    fn spans(&self) -> [(&'static str, Span, Span, Span); 4] {
+    /// Those of its listener.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits {
+            header_read_timeout: self.header_read_timeout,
+            idle_timeout: self.idle_timeout,
+            write_timeout: self.write_timeout,
+            max_connections: self.max_connections,
+            max_connections_per_client: self.max_connections_per_client,
+            max_streams_per_connection: self.max_streams_per_connection,
+            read_buffer_size: self.read_buffer_size,
+            write_buffer_size: self.write_buffer_size,
+            max_header_size: self.max_header_size,
+            max_unread_bytes: self.max_unread_bytes,
+        }
+    }
+
+    fn spans(&self) -> [(&'static str, Span, Span, Span); 2] {
         [
             (
                 "requestTimeout",
                 self.request_timeout,
                 Span::secs(1),
                 Span::secs(60),
-            ),
-            (
-                "headerReadTimeout",
-                self.header_read_timeout,
-                Span::secs(1),
-                Span::secs(60),
-            ),
-            (
-                "idleTimeout",
-                self.idle_timeout,
-                Span::secs(1),
-                Span::hours(1),
             ),
             (
                 "refusalDelay",
@@ -125,10 +131,8 @@ impl HttpSourceConfig {
     /// Everything that is out of range: name, given value, what is allowed.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
-        let (kb, mb) = (ByteSize::kb, ByteSize::mb);
+        let mb = ByteSize::mb;
         let sizes = [
-            ("readBufferSize", self.read_buffer_size, kb(8), mb(1)),
-            ("writeBufferSize", self.write_buffer_size, kb(8), mb(1)),
             (
                 "maxRequestBodySize",
                 self.max_request_body_size,
@@ -141,7 +145,6 @@ impl HttpSourceConfig {
                 ByteSize(100),
                 mb(256),
             ),
-            ("maxHeaderSize", self.max_header_size, kb(1), mb(1)),
             (
                 "maxBytesInFlight",
                 self.max_bytes_in_flight,
@@ -150,13 +153,6 @@ impl HttpSourceConfig {
             ),
         ];
         let numbers = [
-            ("maxConnections", self.max_connections, 1, 1_000_000),
-            (
-                "maxConnectionsPerClient",
-                self.max_connections_per_client,
-                0,
-                1_000_000,
-            ),
             (
                 "maxRecordsPerBatch",
                 self.max_records_per_batch,
@@ -167,6 +163,7 @@ impl HttpSourceConfig {
         ];
         let spans = self.spans().into_iter();
         let mut problems: Vec<_> = spans.filter_map(out_of_range).collect();
+        problems.extend(self.limits().violations());
         problems.extend(sizes.into_iter().filter_map(out_of_range));
         problems.extend(numbers.into_iter().filter_map(out_of_range));
         let largest = self.max_request_body_size.max(self.max_inflated_body_size);
@@ -205,8 +202,8 @@ mod tests {
             config.problems(),
             [
                 "requestTimeout is 999ms, allowed is 1s to 1m0s",
-                "maxRequestBodySize is 99B, allowed is 100B to 64MB",
                 "maxConnections is 0, allowed is 1 to 1000000",
+                "maxRequestBodySize is 99B, allowed is 100B to 64MB",
                 "maxBytesInFlight is 64MB, it must have room for one body of 65MB",
             ]
         );
@@ -219,7 +216,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(config.max_header_size, ByteSize::kb(8));
-        assert_eq!(config.idle_timeout, Span::secs(30));
+        assert_eq!(config.idle_timeout, Span::secs(75));
         assert!(serde_json::from_str::<HttpSourceConfig>(r#"{"maxHeadersize":"8KB"}"#).is_err());
         let text = serde_json::to_string(&config).unwrap();
         assert_eq!(

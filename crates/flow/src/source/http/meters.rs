@@ -6,16 +6,16 @@ use std::time::Duration;
 use crate::metrics::{ACK_SECONDS, BODY_BYTES, CONNECTIONS, CONNECTIONS_REFUSED, REQUESTS};
 
 /// The statuses that answers have.
-const STATUSES: [u16; 18] = [
-    200, 202, 400, 404, 405, 408, 413, 415, 422, 429, 431, 499, 500, 503, 504, 507, 412, 409,
+const STATUSES: [u16; 19] = [
+    200, 202, 400, 404, 405, 408, 413, 415, 422, 429, 431, 499, 500, 501, 503, 504, 507, 412, 409,
 ];
 
 pub(super) struct Meters {
     requests: Vec<(u16, metrics::Counter)>,
     body_bytes: metrics::Counter,
     ack: metrics::Histogram,
-    pub(super) connections: metrics::Gauge,
-    pub(super) connections_refused: metrics::Counter,
+    connections: metrics::Gauge,
+    connections_refused: metrics::Counter,
 }
 
 impl fmt::Debug for Meters {
@@ -33,6 +33,14 @@ impl Meters {
             ack: metrics::histogram!(ACK_SECONDS),
             connections: metrics::gauge!(CONNECTIONS),
             connections_refused: metrics::counter!(CONNECTIONS_REFUSED),
+        }
+    }
+
+    /// Those of the listener.
+    pub(super) fn listener(&self) -> forebay_listener::Meters {
+        forebay_listener::Meters {
+            connections: self.connections.clone(),
+            refused: self.connections_refused.clone(),
         }
     }
 

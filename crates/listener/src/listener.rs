@@ -1,5 +1,6 @@
-//! Takes connections, and lets go of them when the source is stopped.
+//! Takes connections, and lets go of them when the listener is stopped.
 
+use std::fmt;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,55 +10,110 @@ use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::clients::Clients;
-use super::connection::{self, Shared};
-use super::meters::Meters;
-use super::receive::Receiver;
-use super::{Deps, HttpSourceConfig};
+use crate::clients::{Clients, Exempt};
+use crate::connection::{self, Shared};
+use crate::tls::{Tls, TlsError};
+use crate::{Limits, Service};
 
 /// Pause after the operating system has no more descriptors or memory for a connection.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
-/// Clients that are being told that there are too many; more are let go without a word.
-const FAREWELLS_MAX: usize = 256;
-/// How long such a client may take to hear it.
-const FAREWELL_TIME: Duration = Duration::from_secs(1);
+/// Clients that are being told that there are too many; more are closed without a response.
+const REJECTIONS_MAX: usize = 256;
+/// How long such a client may take to read it.
+const REJECTION_TIME: Duration = Duration::from_secs(1);
 
 const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     Server: Forebay\r\nContent-Type: text/plain\r\nRetry-After: 1\r\nConnection: close\r\n\
     Content-Length: 24\r\n\r\nToo many connections.\r\n\n";
 
+/// Why there is no listener.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The address can't be listened on.
+    #[error("can't listen on {address}: {cause}")]
+    Listen {
+        /// Which one.
+        address: SocketAddr,
+        /// What the operating system says.
+        cause: std::io::Error,
+    },
+    /// TLS is configured, but can't be offered.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// Opens a port; connections are taken once there is a [`Listener`].
+///
+/// # Errors
+/// When the address can't be listened on.
+pub async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
+    let failed = |cause| BindError::Listen { address, cause };
+    let socket = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = socket.local_addr().map_err(failed)?;
+    Ok((socket, bound))
+}
+
+/// What a listener counts.
+#[derive(Clone)]
+pub struct Meters {
+    /// Open connections.
+    pub connections: metrics::Gauge,
+    /// Connections refused because there were too many.
+    pub refused: metrics::Counter,
+}
+
+impl fmt::Debug for Meters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Meters")
+    }
+}
+
+/// How a listener serves.
+pub struct Options {
+    /// What bounds it.
+    pub limits: Limits,
+    /// Its certificate; without one it speaks plain HTTP.
+    pub tls: Option<Arc<Tls>>,
+    /// Whose connections `max_connections_per_client` does not count.
+    pub exempt: Option<Exempt>,
+    /// Responses have a `Date`.
+    pub has_date: bool,
+    /// What it counts.
+    pub meters: Meters,
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("limits", &self.limits)
+            .field("tls", &self.tls.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
 /// The task that takes connections.
 #[derive(Debug)]
-pub(super) struct Listener {
+pub struct Listener {
     stop: CancellationToken,
     abort: CancellationToken,
     task: JoinHandle<()>,
 }
 
 impl Listener {
-    pub(super) fn start(
-        socket: TcpListener,
-        tls: Option<TlsAcceptor>,
-        config: HttpSourceConfig,
-        deps: Deps,
-    ) -> Self {
+    /// Serves the connections of a port from now on. To be called within a tokio runtime.
+    #[must_use]
+    pub fn start<S: Service>(socket: TcpListener, options: Options, service: S) -> Self {
         let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
-        let max_connections = config.max_connections;
-        let clients = Clients::new(&config);
-        let receiver = Receiver {
-            config,
-            deps,
-            meters: Meters::new(),
-        };
+        let limits = options.limits;
         let accept = Accept {
-            shared: Shared::new(receiver, tls),
-            max_connections,
-            clients,
+            max_connections: limits.max_connections,
+            clients: Clients::new(limits.max_connections_per_client, options.exempt.clone()),
+            meters: options.meters.clone(),
+            shared: Shared::new(service, options),
             connections: JoinSet::new(),
-            farewells: JoinSet::new(),
+            rejections: JoinSet::new(),
             stops: Vec::new(),
             free: Vec::new(),
         };
@@ -65,7 +121,9 @@ impl Listener {
         Self { stop, abort, task }
     }
 
-    pub(super) async fn stop(mut self, grace: Duration) -> bool {
+    /// Takes no more connections, lets requests under way finish for at most `grace`, and closes
+    /// the rest. Returns whether all finished.
+    pub async fn stop(mut self, grace: Duration) -> bool {
         self.stop.cancel();
         let in_time = tokio::time::timeout(grace, &mut self.task).await;
         if in_time.is_ok() {
@@ -85,18 +143,19 @@ impl Drop for Listener {
 }
 
 /// What the task has.
-struct Accept {
-    shared: Arc<Shared>,
+struct Accept<S: Service> {
+    shared: Arc<Shared<S>>,
     max_connections: usize,
+    meters: Meters,
     clients: Arc<Clients>,
     connections: JoinSet<usize>,
-    farewells: JoinSet<()>,
+    rejections: JoinSet<()>,
     /// For each connection what tells it to finish, by its place.
     stops: Vec<Option<oneshot::Sender<()>>>,
     free: Vec<usize>,
 }
 
-impl Accept {
+impl<S: Service> Accept<S> {
     async fn run(mut self, socket: TcpListener, stop: CancellationToken, abort: CancellationToken) {
         loop {
             tokio::select! {
@@ -104,7 +163,7 @@ impl Accept {
                 () = abort.cancelled() => return,
                 () = stop.cancelled() => break,
                 Some(ended) = self.connections.join_next() => self.ended(ended),
-                Some(_) = self.farewells.join_next() => {}
+                Some(_) = self.rejections.join_next() => {}
                 accepted = socket.accept() => match accepted {
                     Ok((stream, peer)) => self.accepted(stream, peer),
                     Err(e) => refused(&e).await,
@@ -121,7 +180,7 @@ impl Accept {
     }
 
     fn ended(&mut self, ended: Result<usize, tokio::task::JoinError>) {
-        self.shared.receiver.meters.connections.decrement(1);
+        self.meters.connections.decrement(1);
         match ended {
             Ok(place) => {
                 self.stops[place] = None;
@@ -135,16 +194,16 @@ impl Accept {
         let is_full = self.connections.len() >= self.max_connections;
         let counted = (!is_full).then(|| self.clients.count(peer.ip())).flatten();
         let Some(counted) = counted else {
-            self.shared.receiver.meters.connections_refused.increment(1);
-            if self.farewells.len() < FAREWELLS_MAX && !self.shared.has_tls() {
-                self.farewells.spawn(farewell(stream));
+            self.meters.refused.increment(1);
+            if self.rejections.len() < REJECTIONS_MAX && !self.shared.has_tls() {
+                self.rejections.spawn(reject_connection(stream));
             }
             return;
         };
         let (stop, stopped) = oneshot::channel();
         let place = self.place(stop);
         let shared = Arc::clone(&self.shared);
-        self.shared.receiver.meters.connections.increment(1);
+        self.meters.connections.increment(1);
         self.connections.spawn(async move {
             connection::serve(shared, stream, peer, stopped).await;
             drop(counted);
@@ -180,7 +239,7 @@ async fn refused(error: &std::io::Error) {
 
 /// Tells a client that there are too many. What it sends is read, so that it is not met by a reset
 /// before it can read the answer.
-async fn farewell(mut stream: TcpStream) {
+async fn reject_connection(mut stream: TcpStream) {
     let said = async {
         tokio::io::AsyncWriteExt::write_all(&mut stream, TOO_MANY).await?;
         tokio::io::AsyncWriteExt::shutdown(&mut stream).await?;
@@ -189,5 +248,5 @@ async fn farewell(mut stream: TcpStream) {
         Ok::<_, std::io::Error>(())
     };
     // It is gone, slow or has heard it: nothing is to be done in any case.
-    drop(tokio::time::timeout(FAREWELL_TIME, said).await);
+    drop(tokio::time::timeout(REJECTION_TIME, said).await);
 }

@@ -1,19 +1,27 @@
 //! How many connections each client has.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::HttpSourceConfig;
-use super::client::Network;
+/// Addresses that may have any number of connections: those of proxies.
+pub type Exempt = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
 
 /// The connections of clients that are counted.
-#[derive(Debug)]
 pub(super) struct Clients {
     /// Zero is no limit.
     max: usize,
-    trusted: Vec<Network>,
+    exempt: Option<Exempt>,
     open: Mutex<HashMap<IpAddr, usize>>,
+}
+
+impl fmt::Debug for Clients {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Clients")
+            .field("max", &self.max)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A connection that is counted until this is dropped.
@@ -24,10 +32,10 @@ pub(super) struct Counted {
 }
 
 impl Clients {
-    pub(super) fn new(config: &HttpSourceConfig) -> Arc<Self> {
+    pub(super) fn new(max: usize, exempt: Option<Exempt>) -> Arc<Self> {
         Arc::new(Self {
-            max: config.max_connections_per_client,
-            trusted: config.trusted_proxies.clone(),
+            max,
+            exempt,
             open: Mutex::default(),
         })
     }
@@ -39,7 +47,7 @@ impl Clients {
     /// Counts one more connection of a client; `None` when it has as many as it may.
     pub(super) fn count(self: &Arc<Self>, address: IpAddr) -> Option<Counted> {
         let address = address.to_canonical();
-        let is_free = self.max == 0 || self.trusted.iter().any(|n| n.contains(address));
+        let is_free = self.max == 0 || self.exempt.as_ref().is_some_and(|is| is(address));
         let client = (!is_free).then(|| network(address));
         if let Some(client) = client {
             let mut open = self.open();
@@ -85,11 +93,8 @@ mod tests {
 
     #[test]
     fn each_client_has_its_own_number_and_proxies_have_none() {
-        let clients = Clients::new(&HttpSourceConfig {
-            max_connections_per_client: 2,
-            trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
-            ..HttpSourceConfig::default()
-        });
+        let is_proxy = |a: IpAddr| matches!(a, IpAddr::V4(v4) if v4.octets()[0] == 10);
+        let clients = Clients::new(2, Some(Arc::new(is_proxy)));
         let count = |text: &str| clients.count(text.parse().unwrap());
         let (a, _b) = (count("1.2.3.4").unwrap(), count("::ffff:1.2.3.4").unwrap());
         assert!(count("1.2.3.4").is_none());

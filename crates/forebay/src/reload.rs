@@ -1,0 +1,122 @@
+//! SIGHUP: the configuration is read again, and what can be changed while the process runs is.
+//!
+//! Everything is read and checked before anything is changed, so a configuration that is not in order
+//! changes nothing.
+
+use std::sync::Arc;
+
+use forebay_control::auth::ConfiguredTokens;
+use forebay_listener::{LoadedTls, Tls};
+
+use crate::command::common::refused;
+use crate::command::serve;
+use crate::config::{self, Config, Loaded, Sources};
+use crate::failure::Failure;
+use crate::telemetry::{LogLevel, Metrics};
+use crate::token;
+
+/// Settings that are changed while the process runs: keys, and sections as a whole. The files that
+/// they name are read again as well.
+pub(crate) const RELOADED: [&str; 9] = [
+    "api.tls.certFile",
+    "api.tls.keyFile",
+    "api.tokens",
+    "source.http.tls.certFile",
+    "source.http.tls.keyFile",
+    "telemetry.log.level",
+    "telemetry.metrics.token",
+    "token",
+    "tokenFile",
+];
+
+/// What is changed.
+pub(crate) struct Reloader<'a> {
+    pub(crate) sources: &'a Sources,
+    pub(crate) current: Loaded,
+    pub(crate) level: LogLevel,
+    /// Certificates of listeners, by the section that names them.
+    pub(crate) tls: Vec<(&'static str, Arc<Tls>)>,
+    pub(crate) auth: ConfiguredTokens,
+    pub(crate) metrics: Metrics,
+}
+
+/// What was read and found to be in order.
+struct Fresh {
+    loaded: Loaded,
+    certificates: Vec<(Arc<Tls>, LoadedTls)>,
+    auth: ConfiguredTokens,
+}
+
+impl Reloader<'_> {
+    /// Reads everything again; says what has changed, what needs a restart, or what is wrong.
+    pub(crate) fn reload(&mut self) {
+        let fresh = match self.read() {
+            Ok(fresh) => fresh,
+            Err(failure) => {
+                tracing::error!(
+                    cause = %failure,
+                    "the configuration can't be reloaded, nothing has changed"
+                );
+                return;
+            }
+        };
+        if let Err(cause) = self.level.set(&fresh.loaded.config.telemetry.log.level) {
+            tracing::error!(%cause, "the configuration can't be reloaded, nothing has changed");
+            return;
+        }
+        let certificates = fresh.certificates.len();
+        for (tls, loaded) in fresh.certificates {
+            tls.replace(loaded);
+        }
+        self.auth.replace(&fresh.auth);
+        let changed = self.current.assignments.changed(&fresh.loaded.assignments);
+        let (changed, restart): (Vec<_>, Vec<_>) = changed
+            .into_iter()
+            .partition(|key| self.reloads(key, &fresh.loaded.config));
+        self.metrics
+            .set_token(&fresh.loaded.config.telemetry.metrics);
+        tracing::info!(certificates, ?changed, "configuration reloaded");
+        if !restart.is_empty() {
+            let settings = restart.join(", ");
+            tracing::warn!(%settings, "changed settings that need a restart are not in force");
+        }
+        self.remember(fresh.loaded);
+    }
+
+    fn read(&self) -> Result<Fresh, Failure> {
+        let loaded = config::load(self.sources).map_err(|problems| refused(&problems))?;
+        let mut certificates = Vec::new();
+        for (key, config) in loaded.config.all_tls() {
+            let Some((_, tls)) = self.tls.iter().find(|(k, _)| *k == key) else {
+                continue;
+            };
+            let read = LoadedTls::read(config);
+            let read = read.map_err(|e| Failure::new(format_args!("{key}: {e}")))?;
+            certificates.push((Arc::clone(tls), read));
+        }
+        let token = token::again(&loaded.config)?;
+        let auth = serve::authenticate(&loaded.config, &token)?;
+        Ok(Fresh {
+            loaded,
+            certificates,
+            auth,
+        })
+    }
+
+    /// Whether a key's new value is in force without a restart. TLS is not switched on or off.
+    fn reloads(&self, key: &str, new: &Config) -> bool {
+        let is_served = |section: &str| {
+            let has = |(key, _): (&str, _)| key == section;
+            self.tls.iter().any(|(key, _)| *key == section) && new.all_tls().any(has)
+        };
+        let section = key.rsplit_once('.').map_or("", |(section, _)| section);
+        RELOADED.contains(&key) && (!section.ends_with(".tls") || is_served(section))
+    }
+
+    /// What needs a restart is named again the next time, until there was one.
+    fn remember(&mut self, loaded: Loaded) {
+        let reloaded = |key: &str| self.reloads(key, &loaded.config);
+        let kept = self.current.assignments.with(&loaded.assignments, reloaded);
+        self.current.assignments = kept;
+    }
+}

@@ -1,0 +1,320 @@
+//! What a connection is doing, so that idle and slow clients are cut off without a timer for each
+//! request.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
+use tokio::time::{Instant, Sleep, sleep};
+
+/// How long a client may go on sending after a response that ends its connection. What it sends is
+/// read and forgotten: unread, it would be met by a reset, and might lose the response to it.
+const LINGER_TIME: Duration = Duration::from_secs(5);
+
+/// How long each state of a connection may last.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timeouts {
+    pub(super) head: Duration,
+    pub(super) idle: Duration,
+    pub(super) write: Duration,
+}
+
+/// What a connection is doing. Times are milliseconds since it was opened, plus one: zero is never.
+#[derive(Debug)]
+pub(super) struct Activity {
+    opened: Instant,
+    requests: AtomicU32,
+    head_since: AtomicU64,
+    idle_since: AtomicU64,
+    /// Frames of HTTP/2 come in without a request too.
+    is_http2: AtomicBool,
+    /// The last response ends the connection, whatever the client still sends.
+    lingers: AtomicBool,
+    /// When each response was made that is not written yet.
+    responses: Mutex<BTreeMap<u64, Instant>>,
+    last_response: AtomicU64,
+}
+
+impl Activity {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            opened: Instant::now(),
+            requests: AtomicU32::new(0),
+            head_since: AtomicU64::new(0),
+            idle_since: AtomicU64::new(1),
+            is_http2: AtomicBool::new(false),
+            lingers: AtomicBool::new(false),
+            responses: Mutex::default(),
+            last_response: AtomicU64::new(0),
+        })
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
+    }
+
+    /// Bytes came in.
+    fn bytes(&self) {
+        if self.requests.load(Relaxed) == 0 && self.head_since.load(Relaxed) == 0 {
+            self.head_since.store(self.now(), Relaxed);
+        }
+    }
+
+    /// A request's headers are complete; its end is when the guard is dropped.
+    pub(super) fn request(self: &Arc<Self>, is_http2: bool) -> InRequest {
+        self.requests.fetch_add(1, Relaxed);
+        self.head_since.store(0, Relaxed);
+        if is_http2 {
+            self.is_http2.store(true, Relaxed);
+        }
+        InRequest(Arc::clone(self))
+    }
+
+    fn responses(&self) -> MutexGuard<'_, BTreeMap<u64, Instant>> {
+        self.responses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A response that waits for its client to read it, until the guard is dropped.
+    pub(super) fn unfinished(self: &Arc<Self>) -> Arc<Unfinished> {
+        let number = self.last_response.fetch_add(1, Relaxed);
+        self.responses().insert(number, Instant::now());
+        Arc::new(Unfinished {
+            activity: Arc::clone(self),
+            number,
+        })
+    }
+
+    /// Since when the oldest response waits for its client to read it.
+    pub(super) fn oldest_response(&self) -> Option<Instant> {
+        self.responses().first_key_value().map(|(_, since)| *since)
+    }
+
+    /// Whether a response has waited for so long.
+    pub(super) fn waits_for(&self, long: Duration) -> bool {
+        self.oldest_response()
+            .is_some_and(|since| since.elapsed() >= long)
+    }
+
+    /// The response that comes next is the connection's last.
+    pub(super) fn ends(&self) {
+        self.lingers.store(true, Relaxed);
+    }
+
+    /// When to look again, or `None` when the client's time is up.
+    pub(super) fn next_look(&self, timeouts: Timeouts) -> Option<Instant> {
+        let oldest = self.oldest_response();
+        let unread = oldest.map(|since| since + timeouts.write);
+        if unread.is_some_and(|deadline| deadline <= Instant::now()) {
+            return None;
+        }
+        let next = self.next_of_requests(timeouts, oldest.is_some())?;
+        Some(unread.map_or(next, |deadline| deadline.min(next)))
+    }
+
+    fn next_of_requests(&self, timeouts: Timeouts, is_reading: bool) -> Option<Instant> {
+        let at = |millis: u64| self.opened + Duration::from_millis(millis.saturating_sub(1));
+        let head = self.head_since.load(Relaxed);
+        let deadline = if self.requests.load(Relaxed) > 0 || is_reading {
+            return Some(Instant::now() + timeouts.head.min(timeouts.idle));
+        } else if head > 0 && !self.is_http2.load(Relaxed) {
+            at(head) + timeouts.head
+        } else {
+            at(self.idle_since.load(Relaxed)) + timeouts.idle
+        };
+        if deadline <= Instant::now() {
+            return None;
+        }
+        // A head may begin at any time, and its timeouts is the shorter one.
+        Some(deadline.min(Instant::now() + timeouts.head))
+    }
+}
+
+/// A request under way.
+#[derive(Debug)]
+pub(super) struct InRequest(Arc<Activity>);
+
+impl InRequest {
+    pub(super) fn activity(&self) -> &Arc<Activity> {
+        &self.0
+    }
+}
+
+impl Drop for InRequest {
+    fn drop(&mut self) {
+        let now = self.0.now();
+        self.0.idle_since.store(now, Relaxed);
+        self.0.requests.fetch_sub(1, Relaxed);
+    }
+}
+
+/// A response that its client has not read.
+#[derive(Debug)]
+pub(super) struct Unfinished {
+    activity: Arc<Activity>,
+    number: u64,
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        let now = self.activity.now();
+        self.activity.idle_since.store(now, Relaxed);
+        self.activity.responses().remove(&self.number);
+    }
+}
+
+/// A connection that notes when bytes come in, and that ends in stages (RFC 9112, 9.6).
+#[derive(Debug)]
+pub(super) struct Watched<S> {
+    inner: S,
+    activity: Arc<Activity>,
+    /// Its own side is closed; until then it listens to the rest of what the client sends.
+    closed_until: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Watched<S> {
+    pub(super) fn new(inner: S, activity: Arc<Activity>) -> Self {
+        Self {
+            inner,
+            activity,
+            closed_until: None,
+        }
+    }
+}
+
+impl<S: Read + Unpin> Watched<S> {
+    /// Forgets what comes in until the client has closed its side or its time is up.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let until = self
+            .closed_until
+            .get_or_insert_with(|| Box::pin(sleep(LINGER_TIME)));
+        if until.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        let mut bytes = [0; 8 << 10];
+        loop {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            match ready!(Pin::new(&mut self.inner).poll_read(cx, buffer.unfilled())) {
+                Ok(()) if !buffer.filled().is_empty() => {}
+                // It has closed its side, or is gone.
+                Ok(()) | Err(_) => return Poll::Ready(()),
+            }
+        }
+    }
+}
+
+impl<S: Read + Unpin> Read for Watched<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: ReadBufCursor<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let polled = Pin::new(&mut self.inner).poll_read(cx, buf);
+        if let Poll::Ready(Ok(())) = polled {
+            self.activity.bytes();
+        }
+        polled
+    }
+}
+
+impl<S: Read + Write + Unpin> Write for Watched<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        if self.closed_until.is_none() {
+            ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
+        }
+        if self.activity.lingers.load(Relaxed) && !self.activity.is_http2.load(Relaxed) {
+            ready!(self.poll_linger(cx));
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[std::io::IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUTS: Timeouts = Timeouts {
+        head: Duration::from_secs(10),
+        idle: Duration::from_secs(30),
+        write: Duration::from_secs(60),
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn idle_connections_and_slow_heads_run_out_of_time_but_requests_do_not() {
+        let activity = Activity::new();
+        let pass = |secs| tokio::time::advance(Duration::from_secs(secs));
+        pass(29).await;
+        assert!(activity.next_look(TIMEOUTS).is_some());
+        activity.bytes();
+        pass(9).await;
+        activity.bytes();
+        assert!(activity.next_look(TIMEOUTS).is_some());
+        pass(1).await;
+        assert!(activity.next_look(TIMEOUTS).is_none());
+        let request = activity.request(false);
+        pass(100).await;
+        assert!(activity.next_look(TIMEOUTS).is_some());
+        drop(request);
+        pass(29).await;
+        assert!(activity.next_look(TIMEOUTS).is_some());
+        pass(1).await;
+        assert!(activity.next_look(TIMEOUTS).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_reads_a_response_is_not_idle_but_has_to_come_to_its_end() {
+        let activity = Activity::new();
+        drop(activity.request(false));
+        let pass = |secs| tokio::time::advance(Duration::from_secs(secs));
+        let (first, second) = (activity.unfinished(), activity.unfinished());
+        pass(59).await;
+        assert!(activity.next_look(TIMEOUTS).is_some());
+        drop(first);
+        // The second one is as old: that the first was read does not help it.
+        pass(1).await;
+        assert!(activity.next_look(TIMEOUTS).is_none());
+        drop(second);
+        pass(29).await;
+        assert!(activity.next_look(TIMEOUTS).is_some());
+        pass(1).await;
+        assert!(activity.next_look(TIMEOUTS).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn frames_between_requests_of_http2_are_no_slow_head() {
+        let activity = Activity::new();
+        drop(activity.request(true));
+        activity.bytes();
+        tokio::time::advance(Duration::from_secs(29)).await;
+        assert!(activity.next_look(TIMEOUTS).is_some());
+    }
+}

@@ -1,0 +1,218 @@
+//! One connection: requests one after the other (HTTP/1.1) or side by side (HTTP/2), and an eye on
+//! clients that take too long.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{CONNECTION, HeaderMap, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use http::{Request, Response, Version};
+use hyper::body::Incoming;
+use hyper::rt::{Read, Write};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::activity::{Activity, Timeouts, Watched};
+use crate::tls::Tls;
+use crate::unread::{ChargedBody, PRESSURE_AGE, UnreadLimiter};
+use crate::wire::{Violation, violation};
+use crate::{Limits, Options, Service};
+
+/// How long a client that was idle for too long has to close its side.
+const CLOSE_TIME: Duration = Duration::from_secs(1);
+
+/// What all connections of a listener share.
+pub(super) struct Shared<S> {
+    service: S,
+    tls: Option<Arc<Tls>>,
+    builder: Builder<TokioExecutor>,
+    timeouts: Timeouts,
+    unread: UnreadLimiter,
+}
+
+impl<S: Service> Shared<S> {
+    pub(super) fn new(service: S, options: Options) -> Arc<Self> {
+        let limits = &options.limits;
+        Arc::new(Self {
+            builder: builder(limits, options.has_date),
+            timeouts: Timeouts {
+                head: limits.header_read_timeout.0,
+                idle: limits.idle_timeout.0,
+                write: limits.write_timeout.0,
+            },
+            unread: UnreadLimiter::new(limits.max_unread_bytes.0),
+            tls: options.tls,
+            service,
+        })
+    }
+
+    pub(super) fn has_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Answers a request; the response is charged to what the listener may hold.
+    async fn respond(
+        &self,
+        peer: SocketAddr,
+        connection: &S::Connection,
+        activity: &Arc<Activity>,
+        request: Request<Incoming>,
+    ) -> Response<ChargedBody<S::Body>> {
+        let is_http2 = request.version() == Version::HTTP_2;
+        let response = match violation(&request) {
+            None => self.service.respond(peer, connection, request).await,
+            Some(violation) => self.reject(&violation),
+        };
+        let mut response = self.charge(activity, response);
+        let headers = response.headers_mut();
+        if !headers.contains_key(X_CONTENT_TYPE_OPTIONS) {
+            let nosniff = HeaderValue::from_static("nosniff");
+            headers.insert(X_CONTENT_TYPE_OPTIONS, nosniff);
+        }
+        if !is_http2 && closes(headers) {
+            activity.ends();
+        }
+        response
+    }
+
+    fn reject(&self, violation: &Violation) -> Response<S::Body> {
+        self.service.rejected(violation.status());
+        violation.response(&self.service)
+    }
+
+    fn charge(
+        &self,
+        activity: &Arc<Activity>,
+        response: Response<S::Body>,
+    ) -> Response<ChargedBody<S::Body>> {
+        let (parts, body) = response.into_parts();
+        if let Ok(body) = self.unread.charge(activity, body) {
+            return Response::from_parts(parts, body);
+        }
+        let response = self.reject(&Violation::TooManyUnread);
+        response.map(ChargedBody::free)
+    }
+}
+
+fn closes(headers: &HeaderMap) -> bool {
+    headers
+        .get(CONNECTION)
+        .is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"close"))
+}
+
+fn builder(limits: &Limits, has_date: bool) -> Builder<TokioExecutor> {
+    let small = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+    let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    let window = limits.read_buffer_size.0;
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        // Slow clients are looked after for both versions alike, see `activity`.
+        .header_read_timeout(None)
+        .auto_date_header(has_date)
+        .max_buf_size(size(limits.read_ahead()));
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .auto_date_header(has_date)
+        .max_concurrent_streams(small(limits.max_streams_per_connection as u64))
+        .max_header_list_size(small(limits.max_header_size.0.saturating_mul(2)))
+        .max_send_buf_size(size(limits.write_buffer_size.0))
+        .initial_stream_window_size(small(window))
+        .initial_connection_window_size(small(window.saturating_mul(4)));
+    builder
+}
+
+/// Serves a connection until it ends.
+pub(super) async fn serve<S: Service>(
+    shared: Arc<Shared<S>>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    stopped: oneshot::Receiver<()>,
+) {
+    // Responses are written whole; waiting for more would only delay them.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "no delay can't be switched off");
+    }
+    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    match &shared.tls {
+        None => talk(&shared, TokioIo::new(stream), peer, stopped).await,
+        Some(tls) => match timeout(shared.timeouts.head, tls.acceptor().accept(stream)).await {
+            Ok(Ok(stream)) => {
+                Box::pin(talk(&shared, TokioIo::new(stream), peer, stopped)).await;
+            }
+            Ok(Err(error)) => tracing::debug!(%error, %peer, "TLS was not agreed upon"),
+            Err(_) => tracing::debug!(%peer, "TLS was not agreed upon in time"),
+        },
+    }
+}
+
+async fn talk<S, T>(
+    shared: &Arc<Shared<S>>,
+    io: T,
+    peer: SocketAddr,
+    stopped: oneshot::Receiver<()>,
+) where
+    S: Service,
+    T: Read + Write + Unpin + Send + 'static,
+{
+    let activity = Activity::new();
+    let connection = Arc::new(S::Connection::default());
+    let io = Watched::new(io, Arc::clone(&activity));
+    let service = service_fn(|request: Request<Incoming>| {
+        let in_request = activity.request(request.version() == Version::HTTP_2);
+        let (shared, connection) = (Arc::clone(shared), Arc::clone(&connection));
+        async move {
+            let activity = in_request.activity();
+            let response = shared.respond(peer, &connection, activity, request).await;
+            drop(in_request);
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let mut talk = pin!(shared.builder.serve_connection(io, service));
+    let first_look = activity.next_look(shared.timeouts);
+    let mut look = pin!(sleep_until(first_look.unwrap_or_else(Instant::now)));
+    let mut stopped = pin!(stopped);
+    let (mut finishing, mut given_up) = (false, false);
+    loop {
+        tokio::select! {
+            biased;
+            ended = &mut talk => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, %peer, "a connection ended");
+                }
+                return;
+            }
+            _ = &mut stopped, if !finishing => {
+                finishing = true;
+                talk.as_mut().graceful_shutdown();
+            }
+            () = shared.unread.pressed() => {
+                if activity.waits_for(PRESSURE_AGE) {
+                    tracing::debug!(%peer, "a client does not read its responses, others need the room");
+                    return;
+                }
+            }
+            () = &mut look => match activity.next_look(shared.timeouts) {
+                Some(next) => look.as_mut().reset(next),
+                None if given_up => return,
+                None if activity.waits_for(shared.timeouts.write) => {
+                    tracing::debug!(%peer, "a client does not read its responses");
+                    return;
+                }
+                None => {
+                    // Said politely once: HTTP/2 tells the client, an idle HTTP/1.1 closes.
+                    (given_up, finishing) = (true, true);
+                    talk.as_mut().graceful_shutdown();
+                    look.as_mut().reset(Instant::now() + shared.timeouts.head.min(CLOSE_TIME));
+                }
+            },
+        }
+    }
+}

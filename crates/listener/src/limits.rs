@@ -1,0 +1,99 @@
+//! The limits of a listener, and their ranges.
+
+use forebay_model::{ByteSize, Span, out_of_range};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Smallest buffer that the HTTP library takes.
+const BUFFER_MIN: u64 = 8 << 10;
+
+/// Limits of a listener. Each section of the configuration that has a listener has them as keys of
+/// the same names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
+pub struct Limits {
+    /// How long a client may take to send a request's headers, and to negotiate TLS. 1s to 60s.
+    pub header_read_timeout: Span,
+    /// How long a connection may be open without a request. 1s to 1h.
+    pub idle_timeout: Span,
+    /// How long a client may take to read a response. 1s to 1h.
+    pub write_timeout: Span,
+    /// Connections open at a time; further ones are answered 503. 1 to 1000000.
+    pub max_connections: usize,
+    /// Connections of one client address at a time, of IPv6 of one network of 64 bits; further ones
+    /// are answered 503. 0 to 1000000, 0 is no limit of its own.
+    pub max_connections_per_client: usize,
+    /// Requests of one HTTP/2 connection at a time. 1 to 1000.
+    pub max_streams_per_connection: usize,
+    /// Bytes that are read ahead for a connection. 8KB to 1MB.
+    pub read_buffer_size: ByteSize,
+    /// Bytes of responses that wait for a slow client of HTTP/2. 8KB to 1MB.
+    pub write_buffer_size: ByteSize,
+    /// A request's headers together with its first line. 1KB to 1MB.
+    pub max_header_size: ByteSize,
+    /// Responses that clients have not read, together; those up to 1KB do not count. A request whose
+    /// response would go over it is answered 503. 1MB to 4GB.
+    pub max_unread_bytes: ByteSize,
+}
+
+/// Those of the lookup service.
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            header_read_timeout: Span::secs(10),
+            idle_timeout: Span::secs(75),
+            write_timeout: Span::secs(30),
+            max_connections: 10_000,
+            max_connections_per_client: 0,
+            max_streams_per_connection: 100,
+            read_buffer_size: ByteSize::kb(16),
+            write_buffer_size: ByteSize::kb(64),
+            max_header_size: ByteSize::kb(8),
+            max_unread_bytes: ByteSize::mb(32),
+        }
+    }
+}
+
+impl Limits {
+    /// Everything that is out of range: name, given value, what is allowed.
+    #[must_use]
+    pub fn violations(&self) -> Vec<String> {
+        let (kb, mb) = (ByteSize::kb, ByteSize::mb);
+        let (second, minute, hour) = (Span::secs(1), Span::mins(1), Span::hours(1));
+        let found = [
+            out_of_range(
+                "headerReadTimeout",
+                self.header_read_timeout,
+                second,
+                minute,
+            ),
+            out_of_range("idleTimeout", self.idle_timeout, second, hour),
+            out_of_range("writeTimeout", self.write_timeout, second, hour),
+            out_of_range("maxConnections", self.max_connections, 1, 1_000_000),
+            out_of_range(
+                "maxConnectionsPerClient",
+                self.max_connections_per_client,
+                0,
+                1_000_000,
+            ),
+            out_of_range(
+                "maxStreamsPerConnection",
+                self.max_streams_per_connection,
+                1,
+                1000,
+            ),
+            out_of_range("readBufferSize", self.read_buffer_size, kb(8), mb(1)),
+            out_of_range("writeBufferSize", self.write_buffer_size, kb(8), mb(1)),
+            out_of_range("maxHeaderSize", self.max_header_size, kb(1), mb(1)),
+            out_of_range("maxUnreadBytes", self.max_unread_bytes, mb(1), mb(4 << 10)),
+        ];
+        found.into_iter().flatten().collect()
+    }
+
+    /// Bytes of a request's head that are buffered at most. The exact limit of headers is looked at
+    /// with the request.
+    pub(crate) fn read_ahead(&self) -> u64 {
+        let heads = self.max_header_size.0.saturating_mul(2);
+        self.read_buffer_size.0.max(heads).max(BUFFER_MIN)
+    }
+}

@@ -1,0 +1,99 @@
+//! TLS of the listener.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rustls::ServerConfig;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio_rustls::TlsAcceptor;
+
+/// Certificate and key for TLS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TlsConfig {
+    /// File with the certificate and those that lead to its root, PEM.
+    pub cert_file: PathBuf,
+    /// File with its private key, PEM.
+    pub key_file: PathBuf,
+}
+
+/// Why TLS can't be offered.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file can't be read or has nothing of the kind in it.
+    #[error("{what} file {path}: {cause}")]
+    File {
+        /// Which file.
+        what: &'static str,
+        /// Where it is.
+        path: String,
+        /// What is wrong.
+        cause: String,
+    },
+    /// Certificate and key are no pair, or of a kind that is not known.
+    #[error("certificate and key can't be used: {0}")]
+    Unusable(#[from] rustls::Error),
+}
+
+fn broken(what: &'static str, path: &Path, cause: impl ToString) -> TlsError {
+    TlsError::File {
+        what,
+        path: path.display().to_string(),
+        cause: cause.to_string(),
+    }
+}
+
+/// A certificate and its key that can be used.
+#[derive(Clone, Debug)]
+pub struct LoadedTls(Arc<ServerConfig>);
+
+impl LoadedTls {
+    /// Reads certificate and key, and looks whether they are a pair.
+    ///
+    /// # Errors
+    /// When a file can't be read, or the two can't be used.
+    pub fn read(config: &TlsConfig) -> Result<Self, TlsError> {
+        let path = &config.cert_file;
+        let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
+            .and_then(Iterator::collect)
+            .map_err(|e| broken("certificate", path, e))?;
+        if certificates.is_empty() {
+            return Err(broken("certificate", path, "it holds no certificate"));
+        }
+        let path = &config.key_file;
+        let key = PrivateKeyDer::from_pem_file(path).map_err(|e| broken("key", path, e))?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut server = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(certificates, key)?;
+        server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Self(Arc::new(server)))
+    }
+}
+
+/// TLS of a listener. Its certificate can be replaced while it runs: handshakes from then on see the
+/// new one, connections that are open keep theirs.
+#[derive(Debug)]
+pub struct Tls(RwLock<LoadedTls>);
+
+impl Tls {
+    /// With this certificate.
+    #[must_use]
+    pub fn new(loaded: LoadedTls) -> Arc<Self> {
+        Arc::new(Self(RwLock::new(loaded)))
+    }
+
+    /// Takes another certificate.
+    pub fn replace(&self, loaded: LoadedTls) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = loaded;
+    }
+
+    pub(super) fn acceptor(&self) -> TlsAcceptor {
+        let loaded = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        TlsAcceptor::from(Arc::clone(&loaded.0))
+    }
+}
