@@ -63,8 +63,34 @@ impl Writer {
         let straggler = straggler(&shared.store.read(), shared);
         match straggler {
             Some((id, file)) => self.copy_forward(shared, id, &*file).map(|()| true),
-            None => Ok(false),
+            None => self.leave_dead_segment(shared),
         }
+    }
+
+    /// Seals the open segment when nothing in it is alive and the volume takes no records any more:
+    /// on a small disk it may be the only one that can give room back.
+    fn leave_dead_segment(&mut self, shared: &Shared) -> Result<bool, Fail> {
+        let Some(active) = &self.active else {
+            return Ok(false);
+        };
+        let is_dead = {
+            let table = shared.store.read();
+            let segment = table.segments.get(&active.id);
+            segment.is_some_and(|s| s.live_blocks == 0 && s.data_bytes > 0)
+        };
+        if !is_dead {
+            return Ok(false);
+        }
+        let room = {
+            let mut queue = lock(&shared.queue);
+            shared.see_room(&mut queue);
+            queue.space.room
+        };
+        if room >= shared.reserve() {
+            return Ok(false);
+        }
+        self.rotate(shared)?;
+        Ok(true)
     }
 
     /// Removes segments. That they go is written first, so that one that is missing without it is

@@ -55,14 +55,20 @@ impl Shared {
         &self.store.dir
     }
 
-    /// Room for blocks. A step is left free beside what others are to have: see `change_room`.
+    /// Bytes that changes may take where records may not: with small segments a volume may be
+    /// smaller than a step.
+    pub(crate) fn reserve(&self) -> u64 {
+        let config = &self.config;
+        config.preallocate_step.min(config.segment_size)
+    }
+
+    /// Room for blocks. A reserve is left free beside what others are to have: see `change_room`.
     pub(crate) fn space_room(&self) -> Room<'_> {
-        let step = self.config.preallocate_step;
         Room {
             env: &*self.env,
             dir: self.dir(),
-            step,
-            min_free: self.config.min_free_bytes.max(step),
+            step: self.config.preallocate_step,
+            min_free: self.config.min_free_bytes.max(self.reserve()),
             spare: None,
         }
     }

@@ -527,7 +527,8 @@ impl Stream {
         self.closed = stats.closed;
         self.maybe_closed = false;
         self.maybe_deleted = false;
-        self.declared = true;
+        // A stream whose declaration was refused is there too, until the log is closed.
+        self.declared |= reopened || stats.next_seq > 0 || stats.closed;
     }
 }
 
