@@ -20,9 +20,9 @@ fn problem(key: &str, value: Value) -> String {
 fn the_registry_is_sorted_and_has_the_keys_of_sinks_and_sources() {
     let keys: Vec<_> = Registry::all().iter().map(|s| s.key).collect();
     assert!(keys.is_sorted());
-    assert_eq!(keys.len(), 31);
-    assert_eq!(Registry::of_sinks().count(), 29);
-    assert_eq!(Registry::all().iter().filter(|s| !s.protected).count(), 9);
+    assert_eq!(keys.len(), 32);
+    assert_eq!(Registry::of_sinks().count(), 30);
+    assert_eq!(Registry::all().iter().filter(|s| !s.protected).count(), 10);
     assert!(Registry::get("storage.level.nothing").is_none());
 }
 

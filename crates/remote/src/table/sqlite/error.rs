@@ -20,6 +20,9 @@ pub(super) fn at<'a>(
     move |error| {
         let path = context.path.display();
         let (retryable, cause) = classify(&error);
+        // Descriptors come back by themselves, a folder that is not there does not.
+        let has_folder = context.path.parent().is_none_or(|folder| folder.is_dir());
+        let retryable = retryable && (has_folder || !is_not_opened(&error));
         let message = format!("can't {action} in {path}: {cause}");
         if retryable {
             TableError::Retryable(message)
@@ -67,6 +70,10 @@ pub(crate) fn classify(error: &Error) -> (bool, String) {
         _ => (false, "SQLite refuses it"),
     };
     (retryable, format!("{words} ({error})"))
+}
+
+fn is_not_opened(error: &Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::CannotOpen)
 }
 
 fn is_moved(error: &Error) -> bool {
