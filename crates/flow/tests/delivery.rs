@@ -643,7 +643,7 @@ async fn an_object_with_other_bytes_than_were_uploaded_is_never_imported() {
 
 /// Whole objects of the same length and compression, with the same rows but for a letter.
 fn other_rows(object: &[u8], compression: Compression) -> Vec<u8> {
-    let raw = block::decode(object, compression, csv_bytes(50) as usize).unwrap();
+    let raw = block::decode(object, compression, usize::try_from(csv_bytes(50)).unwrap()).unwrap();
     // Compressed, not every letter makes the same length.
     let other = (b'b'..=b'z')
         .filter(|b| !raw.contains(b))
