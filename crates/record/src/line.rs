@@ -5,16 +5,28 @@ use std::ops::Range;
 /// The mark that some programs put at the beginning of a file, and `cat` into its middle.
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
+/// Whitespace of JSON (RFC 8259, section 2). A form feed or a vertical tab is none: a line with one
+/// is a record that is not JSON, not a blank line.
+const fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+}
+
 /// Where the value of a line is: without a byte order mark and the space around it. Empty when the
 /// line is blank and says nothing.
 #[must_use]
 pub fn text_of_line(line: &[u8]) -> Range<usize> {
-    let mut rest = line.trim_ascii_start();
-    while let Some(behind) = rest.strip_prefix(BYTE_ORDER_MARK) {
-        rest = behind.trim_ascii_start();
+    let mut start = 0;
+    loop {
+        let rest = &line[start..];
+        if rest.first().is_some_and(|b| is_space(*b)) {
+            start += 1;
+        } else if rest.starts_with(BYTE_ORDER_MARK) {
+            start += BYTE_ORDER_MARK.len();
+        } else {
+            let behind = rest.iter().rev().take_while(|b| is_space(**b)).count();
+            return start..line.len() - behind;
+        }
     }
-    let start = line.len() - rest.len();
-    start..start + rest.trim_ascii_end().len()
 }
 
 #[cfg(test)]
@@ -32,5 +44,8 @@ mod tests {
             assert!(text_of_line(blank).is_empty(), "{blank:?}");
         }
         assert_eq!(text(b"\xEF\xBB"), b"\xEF\xBB");
+        for no_space in [&b"\x0C"[..], b"\x0B", b"\0", b"\xC2\xA0"] {
+            assert_eq!(text_of_line(no_space), 0..no_space.len(), "{no_space:?}");
+        }
     }
 }
