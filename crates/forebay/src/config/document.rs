@@ -52,13 +52,8 @@ impl Node {
             }),
             Ok(node) => Ok(node),
             Err(error) => {
-                let line = error.location().map(|l| l.line());
-                let text = error.without_snippet().to_string();
-                // The first line says it; what follows is the position, which is said otherwise.
-                let first = text.lines().next().unwrap_or_default();
-                let first = first.split(" at line ").next().unwrap_or(first);
-                let first = first.strip_prefix("error: ").unwrap_or(first);
-                Err((line, first.to_owned()))
+                let problem = forebay_pull::yaml::problem(&error);
+                Err((problem.place.map(|(line, _)| line), problem.text))
             }
         }
     }
