@@ -105,7 +105,11 @@ mod tests {
             let out = Shared::default();
             let mut writer = writer(format, out.clone());
             assert!(writer.columns(&["a", "a"]).is_continue());
-            assert!(writer.row(&[QueryCell::Int(1), QueryCell::Int(2)]).is_continue());
+            assert!(
+                writer
+                    .row(&[QueryCell::Int(1), QueryCell::Int(2)])
+                    .is_continue()
+            );
             writer.finish().unwrap();
             assert_eq!(String::from_utf8(out.0.take()).unwrap(), expected);
         }

@@ -52,7 +52,10 @@ impl TimestampMicros {
 /// `2006-01-02T15:04:05` of so many seconds since the epoch; a year with more or less than four digits
 /// has a sign and six at least, as ISO 8601 has it.
 fn civil(seconds: i64) -> String {
-    let (days, second) = (seconds.div_euclid(DAY_SECONDS), seconds.rem_euclid(DAY_SECONDS));
+    let (days, second) = (
+        seconds.div_euclid(DAY_SECONDS),
+        seconds.rem_euclid(DAY_SECONDS),
+    );
     let (year, month, day) = calendar::date(days);
     let (hour, minute) = (second / 3600, second / 60 % 60);
     let year = if (0..=9999).contains(&year) {
@@ -60,7 +63,10 @@ fn civil(seconds: i64) -> String {
     } else {
         format!("{year:+07}")
     };
-    format!("{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{:02}", second % 60)
+    format!(
+        "{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{:02}",
+        second % 60
+    )
 }
 
 /// The text of milliseconds since the epoch in any year: `-000043-03-15T00:00:00.000Z`.
@@ -226,16 +232,39 @@ mod tests {
     fn texts_are_kept_to_the_microsecond() {
         for (text, shown, is_cut) in [
             ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59.000Z", false),
-            ("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999999Z", false),
+            (
+                "9999-12-31T23:59:59.999999Z",
+                "9999-12-31T23:59:59.999999Z",
+                false,
+            ),
             ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00.000Z", false),
-            ("2025-08-28T15:01:00.123456Z", "2025-08-28T15:01:00.123456Z", false),
-            ("2025-08-28T15:01:00.123456789Z", "2025-08-28T15:01:00.123456Z", true),
-            ("1969-12-31T23:59:59.9999999Z", "1969-12-31T23:59:59.999999Z", true),
-            ("2025-08-28T17:01:00.12+02:00", "2025-08-28T15:01:00.120Z", false),
+            (
+                "2025-08-28T15:01:00.123456Z",
+                "2025-08-28T15:01:00.123456Z",
+                false,
+            ),
+            (
+                "2025-08-28T15:01:00.123456789Z",
+                "2025-08-28T15:01:00.123456Z",
+                true,
+            ),
+            (
+                "1969-12-31T23:59:59.9999999Z",
+                "1969-12-31T23:59:59.999999Z",
+                true,
+            ),
+            (
+                "2025-08-28T17:01:00.12+02:00",
+                "2025-08-28T15:01:00.120Z",
+                false,
+            ),
             ("+002026-01-01T00:00:00Z", "2026-01-01T00:00:00.000Z", false),
         ] {
             let read = TimestampMicros::read(text).unwrap();
-            assert_eq!((read.time.to_string().as_str(), read.is_cut), (shown, is_cut));
+            assert_eq!(
+                (read.time.to_string().as_str(), read.is_cut),
+                (shown, is_cut)
+            );
             assert_eq!(shown.parse(), Ok(read.time));
         }
         for text in [
@@ -245,9 +274,18 @@ mod tests {
             "9999-12-31T23:59:59-00:01",
             "0001-01-01T00:00:00+00:01",
         ] {
-            assert_eq!(TimestampMicros::read(text), Err(InvalidTime::Year), "{text}");
+            assert_eq!(
+                TimestampMicros::read(text),
+                Err(InvalidTime::Year),
+                "{text}"
+            );
         }
-        for text in ["10000-01-01T00:00:00Z", "infinity", "2026-02-29T00:00:00Z", "1704067200"] {
+        for text in [
+            "10000-01-01T00:00:00Z",
+            "infinity",
+            "2026-02-29T00:00:00Z",
+            "1704067200",
+        ] {
             assert!(TimestampMicros::read(text).is_err(), "{text}");
         }
     }
@@ -294,17 +332,39 @@ mod tests {
             ("157766400000000", Ms, Us),
             ("157766400000000000", Us, Ns),
         ] {
-            assert_eq!(number(text, None), Err(InvalidTime::Ambiguous(coarse, fine)), "{text}");
+            assert_eq!(
+                number(text, None),
+                Err(InvalidTime::Ambiguous(coarse, fine)),
+                "{text}"
+            );
         }
-        assert_eq!(number("157766400000", Some(Ms)).as_deref(), Ok("1975-01-01T00:00:00.000Z"));
-        assert_eq!(number("157766400000", Some(S)).as_deref(), Ok("6969-06-02T00:00:00.000Z"));
-        assert_eq!(number("5", Some(Us)).as_deref(), Ok("1970-01-01T00:00:00.000005Z"));
+        assert_eq!(
+            number("157766400000", Some(Ms)).as_deref(),
+            Ok("1975-01-01T00:00:00.000Z")
+        );
+        assert_eq!(
+            number("157766400000", Some(S)).as_deref(),
+            Ok("6969-06-02T00:00:00.000Z")
+        );
+        assert_eq!(
+            number("5", Some(Us)).as_deref(),
+            Ok("1970-01-01T00:00:00.000005Z")
+        );
         assert_eq!(number("1704067200000", Some(S)), Err(InvalidTime::Year));
     }
 
     #[test]
     fn texts_in_their_order_are_times_in_theirs() {
-        let times = [-62_135_596_800_000_000, -1, 0, 1, 999, 1000, 1001, 253_402_300_799_999_999];
+        let times = [
+            -62_135_596_800_000_000,
+            -1,
+            0,
+            1,
+            999,
+            1000,
+            1001,
+            253_402_300_799_999_999,
+        ];
         let texts = times.map(|t| TimestampMicros::from_micros(t).unwrap().sortable());
         assert!(texts.is_sorted(), "{texts:?}");
         assert_eq!(texts[1], "1969-12-31T23:59:59.999999Z");
@@ -313,6 +373,9 @@ mod tests {
     #[test]
     fn other_years_have_signs() {
         assert_eq!(text_of_millis(i64::MAX), "+292278994-08-17T07:12:55.807Z");
-        assert_eq!(text_of_millis(-63_517_000_000_000), "-000043-03-24T12:53:20.000Z");
+        assert_eq!(
+            text_of_millis(-63_517_000_000_000),
+            "-000043-03-24T12:53:20.000Z"
+        );
     }
 }

@@ -139,7 +139,8 @@ impl FromStr for Timestamp {
         if let Some(t) = usual(text.as_bytes()) {
             return Ok(t);
         }
-        let millis = calendar::parse(text).map(|(s, nanos)| s * 1000 + i64::from(nanos / 1_000_000));
+        let millis =
+            calendar::parse(text).map(|(s, nanos)| s * 1000 + i64::from(nanos / 1_000_000));
         let range = Self::MIN.0..=Self::MAX.0;
         match millis.filter(|millis| range.contains(millis)) {
             Some(millis) => Ok(Self(millis)),

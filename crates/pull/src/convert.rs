@@ -307,7 +307,11 @@ fn wanted_time(error: InvalidTime, unit: Option<EpochUnit>) -> String {
 /// A time, cut to the microsecond unless it is a key: two keys must not become one.
 fn kept(read: ReadTime, column: &Column, text: &str) -> Result<TimestampMicros, String> {
     if read.is_cut && column.is_key {
-        return Err(refused(column, text, "a time to the microsecond, as it is a key"));
+        return Err(refused(
+            column,
+            text,
+            "a time to the microsecond, as it is a key",
+        ));
     }
     Ok(read.time)
 }
@@ -393,7 +397,12 @@ mod tests {
 
     #[test]
     fn whole_numbers_may_be_written_in_any_way() {
-        for (text, id) in [("7.0", 7), ("1e3", 1000), ("-0", 0), ("-9223372036854775808", i64::MIN)] {
+        for (text, id) in [
+            ("7.0", 7),
+            ("1e3", 1000),
+            ("-0", 0),
+            ("-9223372036854775808", i64::MIN),
+        ] {
             let table = row(&format!(r#"{{"id":{text},"ok":true}}"#)).unwrap();
             assert_eq!(cells(&table)[0], ValueRef::Integer(id), "{text}");
         }
@@ -416,9 +425,15 @@ mod tests {
         };
         assert_eq!(add(r#"{"at":1704067200123456000}"#), Ok(()));
         assert_eq!(add(r#"{"at":"2024-01-01T00:00:00.123456Z"}"#), Ok(()));
-        for text in [r#"{"at":1704067200123456789}"#, r#"{"at":"2024-01-01T00:00:00.1234567Z"}"#] {
+        for text in [
+            r#"{"at":1704067200123456789}"#,
+            r#"{"at":"2024-01-01T00:00:00.1234567Z"}"#,
+        ] {
             let said = add(text).unwrap_err();
-            assert!(said.ends_with("a time to the microsecond, as it is a key"), "{said}");
+            assert!(
+                said.ends_with("a time to the microsecond, as it is a key"),
+                "{said}"
+            );
         }
     }
 
@@ -491,12 +506,24 @@ mod tests {
             (r#"{"id":1}"#, "no value at `ok`"),
             (r#"{"id":1,"ok":1}"#, "true or false"),
             (r#"{"id":1,"ok":true,"name":{}}"#, "`name` is {}"),
-            (r#"{"id":1,"ok":true,"at":"soon"}"#, "like 2006-01-02T15:04:05Z"),
-            (r#"{"id":1,"ok":true,"at":"1704067200"}"#, "is \"1704067200\", it"),
+            (
+                r#"{"id":1,"ok":true,"at":"soon"}"#,
+                "like 2006-01-02T15:04:05Z",
+            ),
+            (
+                r#"{"id":1,"ok":true,"at":"1704067200"}"#,
+                "is \"1704067200\", it",
+            ),
             (r#"{"id":1,"ok":true,"at":true}"#, "a number of seconds"),
             (r#"{"id":1,"ok":true,"at":1e30}"#, "years 0001 to 9999"),
-            (r#"{"id":1,"ok":true,"at":157766400000}"#, "one of s or of ms"),
-            (r#"{"id":1,"ok":true,"at":"+010000-01-01T00:00:00Z"}"#, "years 0001"),
+            (
+                r#"{"id":1,"ok":true,"at":157766400000}"#,
+                "one of s or of ms",
+            ),
+            (
+                r#"{"id":1,"ok":true,"at":"+010000-01-01T00:00:00Z"}"#,
+                "years 0001",
+            ),
             (r#"{"id":1,"ok":true,"price":{"amount":1e999}}"#, "a number"),
             (r#"[]"#, "no value at `id`"),
             (r#"{"id":1"#, "not JSON: unexpected end of the text"),

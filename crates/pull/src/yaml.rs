@@ -116,7 +116,9 @@ impl Node {
                         let from = usize::try_from(from).ok()?;
                         Some(from..from.checked_add(usize::try_from(len).ok()?)?)
                     });
-                    let text = range.and_then(|range| source.get(range)).unwrap_or_default();
+                    let text = range
+                        .and_then(|range| source.get(range))
+                        .unwrap_or_default();
                     // One with quotes or a tag was made what it is on purpose.
                     let is_plain = !text.starts_with(['"', '\'', '!', '&', '|', '>']);
                     let plain = is_plain.then(|| Plain {
@@ -141,7 +143,11 @@ impl Node {
             Content::Map(entries) => {
                 let mut fields = Map::new();
                 for (name, node) in entries {
-                    let at = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
+                    let at = if at.is_empty() {
+                        name.clone()
+                    } else {
+                        format!("{at}.{name}")
+                    };
                     let value = node.value(source, at, plains);
                     fields.insert(name, value);
                 }
@@ -245,14 +251,24 @@ mod tests {
             ("č.i", "1e3", (6, 73)),
         ] {
             let Some(plain) = plains.get(at) else {
-                assert!(value.pointer(&format!("/{}", at.replace('.', "/"))).is_some_and(Value::is_string), "{at}");
+                assert!(
+                    value
+                        .pointer(&format!("/{}", at.replace('.', "/")))
+                        .is_some_and(Value::is_string),
+                    "{at}"
+                );
                 continue;
             };
-            assert_eq!((plain.text.as_str(), (plain.line, plain.column)), (text, place), "{at}");
+            assert_eq!(
+                (plain.text.as_str(), (plain.line, plain.column)),
+                (text, place),
+                "{at}"
+            );
         }
         assert_eq!(plains.get("b[2]"), None);
         // One of a tag is what the tag says, and a text is a text.
-        let (value, plains) = parse("a: !!str 007\nb: !!int \"7\"\nc: &x 1.50\nd: *x\ne: |\n  1.0\n").unwrap();
+        let (value, plains) =
+            parse("a: !!str 007\nb: !!int \"7\"\nc: &x 1.50\nd: *x\ne: |\n  1.0\n").unwrap();
         assert_eq!((&value["a"], &value["b"]), (&"007".into(), &7.into()));
         assert_eq!((plains.get("a"), plains.get("b")), (None, None));
         let texts = ["c", "d"].map(|at| plains.get(at).map(|p| p.text.clone()));
@@ -263,7 +279,10 @@ mod tests {
     #[test]
     fn errors_have_places_and_no_names_of_a_library() {
         for (text, said) in [
-            ("a: 1\na: 2\n", "line 2, column 1: the key \"a\" is there twice"),
+            (
+                "a: 1\na: 2\n",
+                "line 2, column 1: the key \"a\" is there twice",
+            ),
             ("a: 1\n---\na: 2\n", "more than one document"),
             ("a: .inf\n", "line 1, column 4: .inf is no finite number"),
             ("a: [\n", "line 1, column 4"),

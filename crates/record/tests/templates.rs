@@ -79,8 +79,18 @@ fn functions_give_what_the_reference_gives() {
 #[test]
 fn a_number_has_one_text_and_its_own_is_to_be_had() {
     let numbers = [
-        "7615917337495251231", "9007199254740993", "12345678901234567890123", "1.10", "10.00", "1E5",
-        "-0", "0.1", "1e-7", "123456789.987654321", "5e-324", "1e308",
+        "7615917337495251231",
+        "9007199254740993",
+        "12345678901234567890123",
+        "1.10",
+        "10.00",
+        "1E5",
+        "-0",
+        "0.1",
+        "1e-7",
+        "123456789.987654321",
+        "5e-324",
+        "1e308",
     ];
     for sent in numbers {
         let headers = request(&[("content-type", "application/json")]);
@@ -88,15 +98,25 @@ fn a_number_has_one_text_and_its_own_is_to_be_had() {
         let record = RecordContext::new(headers, body.into_bytes().into());
         let cell = |source: &str| cell(template(source, true), &record).unwrap();
         let alone = cell("Body('id')");
-        for source in ["'' + Body('id')", "std.toString(Body('id'))", "'%s' % Body('id')"] {
+        for source in [
+            "'' + Body('id')",
+            "std.toString(Body('id'))",
+            "'%s' % Body('id')",
+        ] {
             assert_eq!(cell(source), alone, "{source}: {sent}");
         }
-        assert_eq!(cell("std.manifestJsonMinified([Body('id')])"), format!("[{alone}]"));
+        assert_eq!(
+            cell("std.manifestJsonMinified([Body('id')])"),
+            format!("[{alone}]")
+        );
         assert_eq!(cell("BodyText('id')"), sent);
         assert_eq!(cell("'o-' + BodyText('id')"), format!("o-{sent}"));
         let all = format!(r#"[{sent},{{"n":{sent}}}]"#);
         assert_eq!(cell("BodyText('all')"), all);
-        assert_eq!(cell("BodyText()"), format!(r#"{{"id":{sent},"all":{all}}}"#));
+        assert_eq!(
+            cell("BodyText()"),
+            format!(r#"{{"id":{sent},"all":{all}}}"#)
+        );
     }
     let record = sample();
     for (source, expected) in [
@@ -108,14 +128,21 @@ fn a_number_has_one_text_and_its_own_is_to_be_had() {
         ("BodyText(path='a.b[0]', default='')", "1.50"),
         ("std.native('BodyText')('big', 0)", "12345678901234567890"),
     ] {
-        assert_eq!(cell(template(source, true), &record).unwrap(), expected, "{source}");
+        assert_eq!(
+            cell(template(source, true), &record).unwrap(),
+            expected,
+            "{source}"
+        );
     }
     let error = cell(template("BodyText('zz')", true), &record).unwrap_err();
     assert_eq!(error.kind, RecordErrorKind::PathNotFound);
     // One that no float64 is has its text all the same.
     let headers = request(&[("content-type", "application/json")]);
     let huge = RecordContext::new(headers, br#"{"id":1e400}"#.as_slice().into());
-    assert_eq!(cell(template("BodyText('id')", true), &huge).unwrap(), "1e400");
+    assert_eq!(
+        cell(template("BodyText('id')", true), &huge).unwrap(),
+        "1e400"
+    );
     let error = cell(template("Body('id')", true), &huge).unwrap_err();
     assert!(error.message.contains("1e400"), "{}", error.message);
 }
@@ -135,7 +162,11 @@ fn the_standard_library_is_that_of_jsonnet() {
         ("std.length(std.map(function(x) x, [1]))", "1"),
         ("local std = {a: 1}; std.a", "1"),
     ] {
-        assert_eq!(cell(template(source, false), &sample()).unwrap(), expected, "{source}");
+        assert_eq!(
+            cell(template(source, false), &sample()).unwrap(),
+            expected,
+            "{source}"
+        );
     }
     for source in [
         "std.xor(1, 2)",
@@ -147,7 +178,11 @@ fn the_standard_library_is_that_of_jsonnet() {
     ] {
         let error = cell(template(source, false), &sample()).unwrap_err();
         assert_eq!(error.kind, RecordErrorKind::Template, "{source}");
-        assert!(error.message.starts_with("1:"), "{source}: {}", error.message);
+        assert!(
+            error.message.starts_with("1:"),
+            "{source}: {}",
+            error.message
+        );
     }
 }
 

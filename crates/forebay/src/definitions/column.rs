@@ -40,14 +40,14 @@ pub(crate) struct ColumnDefinition {
 
 /// A text as it is written in YAML, whatever else it could be taken for (`0`, `no`, `1.10`). A null is
 /// refused: it may be a text that was meant, or a key that was to be left out.
-pub(super) fn text<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<String>, D::Error> {
+pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     String::deserialize(deserializer).map(Some)
 }
 
 /// A template as its text, or as the API has it.
-pub(super) fn template_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+pub(super) fn template_text<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<String>, D::Error> {
     let wrong = || {
         serde::de::Error::custom(
             "a template is its text, or {language: jsonnet, content: its text}; quote one that YAML takes for a number",
@@ -222,7 +222,7 @@ mod tests {
         );
         assert_eq!(
             request("u=path,key,json,default=\"a,b:c\":x[0]"),
-            json!({"type": "path", "name": "u", "path": "x[0]", "defaultValue": "a,b:c", "primaryKey": true})
+            json!({"type": "path", "name": "u", "path": "x[0]", "defaultValue": "a,b:c", "rawString": false, "primaryKey": true})
         );
         assert_eq!(
             request("t=template:Body(\"a\")+Body(\"b:c\")"),

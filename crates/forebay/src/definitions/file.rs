@@ -334,11 +334,35 @@ sources:
     #[test]
     fn scalars_are_kept_as_they_are_written() {
         for written in [
-            "07302", "007", "1.10", "no", "n", "y", "Yes", "true", "1e3", "0x1F", "0o17", "1_000",
-            "12345678901234567890123", "2024-01-01", "-0", "+1", ".inf", ".nan", "1.0E+2", "12:30:45",
-            "\"1.10\"", "'~'", "!!str 1.10", "!!str null", "\"null\"",
+            "07302",
+            "007",
+            "1.10",
+            "no",
+            "n",
+            "y",
+            "Yes",
+            "true",
+            "1e3",
+            "0x1F",
+            "0o17",
+            "1_000",
+            "12345678901234567890123",
+            "2024-01-01",
+            "-0",
+            "+1",
+            ".inf",
+            ".nan",
+            "1.0E+2",
+            "12:30:45",
+            "\"1.10\"",
+            "'~'",
+            "!!str 1.10",
+            "!!str null",
+            "\"null\"",
         ] {
-            let bare = written.trim_start_matches("!!str ").trim_matches(['"', '\'']);
+            let bare = written
+                .trim_start_matches("!!str ")
+                .trim_matches(['"', '\'']);
             let column = column(&format!(
                 "{{ name: {written}, type: path, path: {written}, defaultValue: {written} }}"
             ));
@@ -347,18 +371,26 @@ sources:
                 assert_eq!(column[field], bare, "{written}");
             }
         }
-        let block = column("name: a\n            type: static\n            value: |\n              1.10\n");
+        let block =
+            column("name: a\n            type: static\n            value: |\n              1.10\n");
         assert_eq!(block.unwrap()["value"], "1.10\n");
         let anchored = column("{ name: &a 1.50, type: static, value: *a }").unwrap();
-        assert_eq!((&anchored["name"], &anchored["value"]), (&"1.50".into(), &"1.50".into()));
+        assert_eq!(
+            (&anchored["name"], &anchored["value"]),
+            (&"1.50".into(), &"1.50".into())
+        );
     }
 
     #[test]
     fn what_is_null_in_yaml_is_no_text() {
         for written in ["~", "null", "Null", ""] {
-            let said = column(&format!("{{ name: a, type: static, value: {written} }}")).unwrap_err();
+            let said =
+                column(&format!("{{ name: a, type: static, value: {written} }}")).unwrap_err();
             assert!(said.starts_with("d.yaml:6:"), "{said}");
-            assert!(said.contains("null in YAML") && said.contains("in quotes"), "{said}");
+            assert!(
+                said.contains("null in YAML") && said.contains("in quotes"),
+                "{said}"
+            );
         }
         let said = column("{ name: a, type: template, template: 1.10 }").unwrap_err();
         assert!(said.starts_with("d.yaml:6:"), "{said}");
@@ -372,7 +404,10 @@ sources:
     fn strings_are_texts_unless_their_json_is_asked_for() {
         let raw = |fields: &str| column(fields).unwrap()["rawString"].clone();
         assert_eq!(raw("{ name: a, type: path, path: a }"), true);
-        assert_eq!(raw("{ name: a, type: path, path: a, rawString: false }"), false);
+        assert_eq!(
+            raw("{ name: a, type: path, path: a, rawString: false }"),
+            false
+        );
         assert_eq!(raw("{ name: a, type: template, template: Ip() }"), true);
         assert_eq!(raw("{ name: a, type: uuid }"), Value::Null);
     }
@@ -380,7 +415,10 @@ sources:
     #[test]
     fn a_typo_is_named_with_its_line_and_the_nearest_name() {
         let said = read("sources:\n  - name: a\n    sink: []\n").unwrap_err();
-        assert!(said.starts_with("d.yaml:3:5: unknown field `sink`"), "{said}");
+        assert!(
+            said.starts_with("d.yaml:3:5: unknown field `sink`"),
+            "{said}"
+        );
         assert!(said.ends_with("did you mean sinks?"), "{said}");
         let said = read("sources: []\n").unwrap_err();
         assert!(said.contains("has no sources"), "{said}");

@@ -113,7 +113,10 @@ impl MessageDefinition {
     pub(crate) fn request(&self) -> Value {
         let headers = self.headers.iter().map(ColumnDefinition::request);
         let fields = |columns: &[ColumnDefinition]| -> Value {
-            columns.iter().map(ColumnDefinition::field_request).collect()
+            columns
+                .iter()
+                .map(ColumnDefinition::field_request)
+                .collect()
         };
         let mut request = json!({ "headers": headers.collect::<Vec<_>>() });
         let mut set = |name: &str, value: Option<Value>| {

@@ -6,7 +6,8 @@ use forebay_model::{ByteSize, Span, is_own_http_header};
 use http::{HeaderName, HeaderValue};
 
 use super::{
-    Auth, Cache, Definition, Destination, HttpApi, HttpStage, Kind, Lookup, Paging, Pairs, Source, Store,
+    Auth, Cache, Definition, Destination, HttpApi, HttpStage, Kind, Lookup, Paging, Pairs, Source,
+    Store,
 };
 
 #[derive(Default)]

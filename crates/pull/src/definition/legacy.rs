@@ -36,7 +36,10 @@ pub(super) fn is(document: &Value) -> bool {
 pub(super) fn convert(document: &Value, plains: &Plains) -> Result<Value, Vec<String>> {
     // Those that are texts, as they are written.
     let mut document = document.clone();
-    for name in KEYS.iter().filter(|k| k.ends_with("Url") || k.ends_with("Token")) {
+    for name in KEYS
+        .iter()
+        .filter(|k| k.ends_with("Url") || k.ends_with("Token"))
+    {
         if let (Some(value), Some(plain)) = (document.get_mut(*name), plains.get(name))
             && !value.is_null()
         {

@@ -179,6 +179,8 @@ impl<'a> Checker<'a> {
         if !types.is_empty()
             && !is_right(value)
             && types.contains(&"string")
+            // Durations and sizes are no free texts: a number lacks its unit.
+            && schema.get("pattern").is_none()
             && !value.is_null()
             && let Some(plain) = self.plains.get(at)
         {

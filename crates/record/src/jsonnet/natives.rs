@@ -240,10 +240,7 @@ fn to_text<'p>(
 }
 
 /// A text as the value that it is the JSON of.
-fn parse_json<'p>(
-    program: &mut Program<'p>,
-    text: &Value<'p>,
-) -> Result<Value<'p>, TemplateError> {
+fn parse_json<'p>(program: &mut Program<'p>, text: &Value<'p>) -> Result<Value<'p>, TemplateError> {
     let Some(text) = text.to_string() else {
         let message = "std.parseJson takes a string";
         return Err(TemplateError::program(message));

@@ -189,7 +189,9 @@ fn bytes(value: Option<&RawValue>) -> Result<Option<Bytes>, String> {
     match serde_json::from_str::<Encoded>(sent) {
         Ok(encoded) if sent.starts_with('{') => {
             let decoded = STANDARD.decode(encoded.base64);
-            Ok(Some(Bytes::from(decoded.map_err(|e| format!("base64: {e}"))?)))
+            Ok(Some(Bytes::from(
+                decoded.map_err(|e| format!("base64: {e}"))?,
+            )))
         }
         _ => Ok(Some(Bytes::copy_from_slice(sent.as_bytes()))),
     }

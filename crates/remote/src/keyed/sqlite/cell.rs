@@ -89,7 +89,11 @@ mod tests {
     #[test]
     fn times_are_read_exactly_or_as_the_text_that_is_there() {
         let read = |text: &str| from_cell(Raw::Text(text.as_bytes()), ValueType::Timestamp);
-        for text in ["infinity", "+010000-01-01T00:00:00Z", "2026-01-01T00:00:00.1234567Z"] {
+        for text in [
+            "infinity",
+            "+010000-01-01T00:00:00Z",
+            "2026-01-01T00:00:00.1234567Z",
+        ] {
             assert_eq!(read(text), Value::Text(text.to_owned()));
         }
         let Value::Timestamp(time) = read("9999-12-31T23:59:59.999999Z") else {

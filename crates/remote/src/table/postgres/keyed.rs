@@ -376,14 +376,19 @@ fn time(micros: i64, has_zone: bool) -> Value {
         i64::MIN => return Value::Text("-infinity".to_owned()),
         _ => {}
     }
-    let since = micros.saturating_add(EPOCH_MICROS);
-    if let Some(time) = TimestampMicros::from_micros(since) {
+    let ours = micros.checked_add(EPOCH_MICROS);
+    if let Some(time) = ours.and_then(TimestampMicros::from_micros) {
         return Value::Timestamp(time);
     }
-    let (seconds, micros) = (since.div_euclid(1_000_000), since.rem_euclid(1_000_000));
+    let seconds = micros.div_euclid(1_000_000) + EPOCH_MICROS / 1_000_000;
+    let micros = micros.rem_euclid(1_000_000);
     let (year, month, day) = calendar::date(seconds.div_euclid(DAY_SECONDS));
     // The year before 1 is 1 BC.
-    let (year, era) = if year > 0 { (year, "") } else { (1 - year, " BC") };
+    let (year, era) = if year > 0 {
+        (year, "")
+    } else {
+        (1 - year, " BC")
+    };
     let second = seconds.rem_euclid(DAY_SECONDS);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     let mut text = format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}");
