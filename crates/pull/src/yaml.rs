@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
-use serde_saphyr::{Error, Spanned};
+use serde_saphyr::{Error, Location, Spanned};
 
 /// A scalar that YAML takes for something else than a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +96,18 @@ pub fn problem(error: &Error) -> Problem {
     }
 }
 
+/// The characters of a scalar that is no text; nothing of one with quotes or a tag, which was made what
+/// it is on purpose.
+#[must_use]
+pub fn plain_at(source: &str, place: &Location) -> Option<String> {
+    let span = place.span();
+    let from = usize::try_from(span.byte_offset()?).ok()?;
+    let to = from.checked_add(usize::try_from(span.byte_len()?).ok()?)?;
+    let text = source.get(from..to)?.trim();
+    let is_plain = !text.is_empty() && !text.starts_with(['"', '\'', '!', '&', '|', '>']);
+    is_plain.then(|| text.to_owned())
+}
+
 struct Node(Spanned<Content>);
 
 enum Content {
@@ -110,28 +122,14 @@ impl Node {
         match self.0.value {
             Content::Scalar(value) => {
                 if !value.is_string() {
-                    let span = place.span();
-                    let range = span.byte_offset().zip(span.byte_len());
-                    let range = range.and_then(|(from, len)| {
-                        let from = usize::try_from(from).ok()?;
-                        Some(from..from.checked_add(usize::try_from(len).ok()?)?)
-                    });
-                    let text = range
-                        .and_then(|range| source.get(range))
-                        .unwrap_or_default();
-                    // One with quotes or a tag was made what it is on purpose.
-                    let is_plain = !text.starts_with(['"', '\'', '!', '&', '|', '>']);
-                    let plain = is_plain.then(|| Plain {
-                        text: text.trim().to_owned(),
+                    let plain = plain_at(source, &place).map(|text| Plain {
+                        text,
                         line: place.line(),
                         column: place.column(),
                     });
                     // Two places that are written alike are none.
-                    plains
-                        .0
-                        .entry(at)
-                        .and_modify(|known| *known = None)
-                        .or_insert(plain.filter(|p| !p.text.is_empty()));
+                    let known = plains.0.entry(at);
+                    known.and_modify(|known| *known = None).or_insert(plain);
                 }
                 value
             }

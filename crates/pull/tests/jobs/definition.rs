@@ -59,18 +59,32 @@ fn texts_are_what_is_written() {
         };
         assert_eq!(table.table, "y");
         let column = &table.columns[0];
-        assert_eq!((column.name.as_str(), column.path.as_deref(), column.key), ("no", Some(name), true));
+        assert_eq!(
+            (column.name.as_str(), column.path.as_deref(), column.key),
+            ("no", Some(name), true)
+        );
         let Source::HttpApi(api) = &definition.source else {
             panic!("{definition:?}")
         };
         assert_eq!(api.headers["X-Version"], name);
     }
-    let said = world.try_define(&yaml("a", "~").replace(", path: ~", "")).unwrap_err();
-    assert!(said.contains("headers.X-Version is empty, it has to be a text"), "{said}");
+    let said = world
+        .try_define(&yaml("a", "~").replace(", path: ~", ""))
+        .unwrap_err();
+    assert!(
+        said.contains("headers.X-Version is empty, it has to be a text"),
+        "{said}"
+    );
     let said = world.try_define("name: a\nname: b\n").unwrap_err();
-    assert!(said.contains("line 2, column 1: the key \"name\" is there twice"), "{said}");
+    assert!(
+        said.contains("line 2, column 1: the key \"name\" is there twice"),
+        "{said}"
+    );
     let said = world.try_define("queue: 1.10\n").unwrap_err();
-    assert!(said.contains("queue is 1.10, it has to be a whole number"), "{said}");
+    assert!(
+        said.contains("queue is 1.10, it has to be a whole number"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -87,9 +101,15 @@ fn a_unit_is_of_timestamps_only() {
         world.define(&yaml("timestamp", unit));
     }
     let said = world.try_define(&yaml("integer", "ms")).unwrap_err();
-    assert!(said.contains("destination.columns[0].unit is ms, which only a timestamp has"), "{said}");
+    assert!(
+        said.contains("destination.columns[0].unit is ms, which only a timestamp has"),
+        "{said}"
+    );
     let said = world.try_define(&yaml("timestamp", "m")).unwrap_err();
-    assert!(said.contains("unit is \"m\", allowed is s, ms, us, ns"), "{said}");
+    assert!(
+        said.contains("unit is \"m\", allowed is s, ms, us, ns"),
+        "{said}"
+    );
 }
 
 #[test]

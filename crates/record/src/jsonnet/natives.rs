@@ -351,3 +351,19 @@ impl<'p> Callbacks<'p> for Natives<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::SIGNATURES;
+
+    #[test]
+    fn the_page_on_records_has_every_function() {
+        let page = include_str!("../../../../docs/reference/records.md");
+        for signature in SIGNATURES {
+            let rows = page
+                .lines()
+                .filter(|l| l.starts_with(&format!("| `{}()", signature.name)));
+            assert_eq!(rows.count(), 1, "{}", signature.name);
+        }
+    }
+}
