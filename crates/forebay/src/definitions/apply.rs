@@ -303,7 +303,10 @@ fn table_difference(
         .cloned()
         .unwrap_or_default();
     let columns: Vec<ColumnDefinition> = serde_json::from_value(columns).unwrap_or_default();
-    if columns != definition.columns {
+    let requests = |columns: &[ColumnDefinition]| -> Vec<Value> {
+        columns.iter().map(ColumnDefinition::request).collect()
+    };
+    if requests(&columns) != requests(&definition.columns) {
         difference.names.push("columns");
         new_table["mapping"] = body["table"]["mapping"].clone();
     }

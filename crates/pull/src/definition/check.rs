@@ -6,7 +6,8 @@ use forebay_model::{ByteSize, Span, is_own_http_header};
 use http::{HeaderName, HeaderValue};
 
 use super::{
-    Auth, Cache, Definition, Destination, HttpApi, HttpStage, Lookup, Paging, Pairs, Source, Store,
+    Auth, Cache, Definition, Destination, HttpApi, HttpStage, Kind, Lookup, Paging, Pairs, Source,
+    Store,
 };
 
 #[derive(Default)]
@@ -124,6 +125,14 @@ pub(super) fn definition(definition: &Definition) -> Vec<String> {
         Destination::Table(table) => {
             if let Err(e) = table.shape().check() {
                 found.add(format!("destination: {e}"));
+            }
+            for (i, column) in table.columns.iter().enumerate() {
+                if let (Some(unit), true) = (column.unit, column.kind != Kind::Timestamp) {
+                    found.add(format!(
+                        "destination.columns[{i}].unit is {}, which only a timestamp has",
+                        unit.name()
+                    ));
+                }
             }
             store(
                 &mut found,

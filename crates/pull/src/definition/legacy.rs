@@ -4,6 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::nearest::nearest;
+use crate::yaml::Plains;
 
 /// All of its keys.
 const KEYS: [&str; 13] = [
@@ -32,7 +33,20 @@ pub(super) fn is(document: &Value) -> bool {
 }
 
 /// The same as a definition.
-pub(super) fn convert(document: &Value) -> Result<Value, Vec<String>> {
+pub(super) fn convert(document: &Value, plains: &Plains) -> Result<Value, Vec<String>> {
+    // Those that are texts, as they are written.
+    let mut document = document.clone();
+    for name in KEYS
+        .iter()
+        .filter(|k| k.ends_with("Url") || k.ends_with("Token"))
+    {
+        if let (Some(value), Some(plain)) = (document.get_mut(*name), plains.get(name))
+            && !value.is_null()
+        {
+            *value = plain.text.as_str().into();
+        }
+    }
+    let document = &document;
     let empty = Map::new();
     let fields = document.as_object().unwrap_or(&empty);
     let names: Vec<String> = KEYS.iter().map(|k| (*k).to_owned()).collect();

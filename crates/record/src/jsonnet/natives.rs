@@ -5,13 +5,14 @@
 //! | `Body()` | the parsed body, whatever it is |
 //! | `Body(path)`, `Body(path, default)` | the part at the path; without a default a missing one is an error |
 //! | `BodyStr()` | the body as text, of any content type; bytes that are not UTF-8 become U+FFFD |
+//! | `BodyText()`, `BodyText(path)`, `BodyText(path, default)` | the same part as its text: a string's own, of all else its JSON as it was sent |
 //! | `Header()` | an object of the headers' first values |
 //! | `Header(name)`, `Header(name, default)` | one header, whatever its letter case; missing as above |
 //! | `HeaderStr()` | lines `Name: value`, sorted |
 //! | `Ip()` | the client's address |
 //! | `Now()`, `Now(format)` | the time of receipt, UTC |
 //!
-//! Numbers become float64, as everything in Jsonnet.
+//! Numbers become float64, as everything in Jsonnet: `BodyText` is for those that have more digits.
 
 use std::collections::HashMap;
 
@@ -48,6 +49,11 @@ pub(super) const SIGNATURES: &[Signature] = &[
         wrapper: r#"std.native("BodyStr")"#,
     },
     Signature {
+        name: "BodyText",
+        params: &["path", "default"],
+        wrapper: r#"local n = std.native("BodyText"), none = function() null; function(path=none, default=none) n(path, default)"#,
+    },
+    Signature {
         name: "Header",
         params: &["name", "default"],
         wrapper: r#"local n = std.native("Header"), none = function() null; function(name=none, default=none) n(name, default)"#,
@@ -68,6 +74,28 @@ pub(super) const SIGNATURES: &[Signature] = &[
         wrapper: r#"local n = std.native("Now"), none = function() null; function(format=none) n(format)"#,
     },
 ];
+
+/// What the standard library has in place of what its library does otherwise than Jsonnet: folds over
+/// strings, types that have to be checked, and repeated keys, of which the first counts as everywhere.
+pub(super) const STD: Signature = Signature {
+    name: "parseJson",
+    params: &["str"],
+    wrapper: r#"
+local base = std, parseJson = std.native("parseJson");
+local array(x) = if base.isString(x) then base.stringChars(x) else x;
+local boolean(x, name) =
+  if base.isBoolean(x) then x else error "std." + name + " takes booleans, not a " + base.type(x);
+base {
+  foldl(func, arr, init):: base.foldl(func, array(arr), init),
+  foldr(func, arr, init):: base.foldr(func, array(arr), init),
+  xor(x, y):: boolean(x, "xor") != boolean(y, "xor"),
+  xnor(x, y):: boolean(x, "xnor") == boolean(y, "xnor"),
+  strReplace(str, from, to)::
+    if from == "" then error "std.strReplace: the text to replace is empty"
+    else base.strReplace(str, from, to),
+  parseJson(str):: parseJson(str),
+}"#,
+};
 
 /// Paths that templates asked for, compiled. Emptied when there are many: a template may compute
 /// its paths.
@@ -123,7 +151,9 @@ impl<'a> Natives<'a> {
                 Ok(Value::string(&text))
             }
             ("Header", [name, default]) => self.header(program, name, default),
-            ("Body", [path, default]) => self.body(program, path, default),
+            ("Body", [path, default]) => self.body(program, path, default, to_value),
+            ("BodyText", [path, default]) => self.body(program, path, default, to_text),
+            ("parseJson", [text]) => parse_json(program, text),
             _ => Err(TemplateError::program(format!("unknown function {name}"))),
         }
     }
@@ -157,6 +187,7 @@ impl<'a> Natives<'a> {
         program: &mut Program<'p>,
         path: &Value<'p>,
         default: &Value<'p>,
+        read: Reading<'p>,
     ) -> Result<Value<'p>, TemplateError> {
         let path = optional(path)?;
         let document = self.record.document().map_err(|e| TemplateError {
@@ -164,10 +195,10 @@ impl<'a> Natives<'a> {
             message: e.to_string(),
         })?;
         let Some(path) = path else {
-            return to_value(program, document, document.root());
+            return read(program, document, document.root());
         };
         match self.paths.get(&path).find(document) {
-            Some(found) => to_value(program, document, found),
+            Some(found) => read(program, document, found),
             None if default.is_function() => {
                 let message = format!("path \"{path}\" not found in the body");
                 Err(TemplateError {
@@ -188,6 +219,40 @@ fn optional(value: &Value<'_>) -> Result<Option<String>, TemplateError> {
     match value.to_string() {
         Some(text) => Ok(Some(text)),
         None => Err(TemplateError::program("parameter must be a string")),
+    }
+}
+
+/// What becomes of a part of the body.
+type Reading<'p> = fn(&mut Program<'p>, &Document, NodeId) -> Result<Value<'p>, TemplateError>;
+
+/// A part of the body as its text: nothing of a number is lost.
+fn to_text<'p>(
+    _: &mut Program<'p>,
+    document: &Document,
+    at: NodeId,
+) -> Result<Value<'p>, TemplateError> {
+    if document.kind(at) == Kind::String {
+        return Ok(with_string(document, at, Value::string));
+    }
+    let mut text = Vec::new();
+    document.compact(at, |part| text.extend_from_slice(part));
+    Ok(Value::string(&String::from_utf8_lossy(&text)))
+}
+
+/// A text as the value that it is the JSON of.
+fn parse_json<'p>(program: &mut Program<'p>, text: &Value<'p>) -> Result<Value<'p>, TemplateError> {
+    let Some(text) = text.to_string() else {
+        let message = "std.parseJson takes a string";
+        return Err(TemplateError::program(message));
+    };
+    match Document::parse(text.into_bytes().into()) {
+        Ok(document) => to_value(program, &document, document.root()),
+        Err(e) => Err(TemplateError::program(format!(
+            "std.parseJson: {} at line {}, character {}",
+            e.problem_text().replace("the body", "the text"),
+            e.line,
+            e.column
+        ))),
     }
 }
 
@@ -284,5 +349,21 @@ impl<'p> Callbacks<'p> for Natives<'_> {
             self.failed = Some(error);
             NativeError
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::SIGNATURES;
+
+    #[test]
+    fn the_page_on_records_has_every_function() {
+        let page = include_str!("../../../../docs/reference/records.md");
+        for signature in SIGNATURES {
+            let rows = page
+                .lines()
+                .filter(|l| l.starts_with(&format!("| `{}()", signature.name)));
+            assert_eq!(rows.count(), 1, "{}", signature.name);
+        }
     }
 }

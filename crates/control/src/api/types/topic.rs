@@ -109,7 +109,8 @@ pub(crate) struct PartRequest {
     /// Only of type `path`: text to take when the body has nothing there.
     #[schema(nullable = false)]
     default_value: Option<String>,
-    /// Only of types `path` and `template`: strings without their JSON quotes.
+    /// Only of types `path` and `template`: strings without their JSON quotes. Without it, the server's
+    /// `api.rawString` holds, which is true; the fields of a message are JSON.
     #[schema(nullable = false)]
     raw_string: Option<bool>,
     /// Only of type `template`.
