@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use forebay_model::Timestamp;
 use forebay_record::json::{Document, Kind, NodeId, unescape};
-use forebay_record::path::PathSet;
+use forebay_record::path::{self, Path, PathSet, Selection};
 use forebay_remote::cache::Hash;
 use forebay_remote::keyed::{RowRef, RowWriter, Rows, ValueRef, ValueType};
 use sha2::{Digest, Sha256};
@@ -23,6 +23,10 @@ const QUOTED: usize = 40;
 pub(crate) struct Converter {
     paths: PathSet,
     columns: Vec<Column>,
+    /// A path that is none, so that no record has a row; the check of a definition refuses it before.
+    invalid: Option<String>,
+    /// For each column whether its path can select many values.
+    are_lists: Vec<bool>,
     /// A cache asks for the hashes of rows.
     is_hashed: bool,
     /// Where it is noted which paths are found.
@@ -68,13 +72,22 @@ impl Converter {
                 is_required: c.required || c.key,
             })
             .collect();
+        let compiled = columns.iter().map(|c| {
+            Path::compile(&c.path).map_err(|e| format!("column \"{}\": `{}` is no path: {e}", c.name, c.path))
+        });
+        let (paths, invalid): (Vec<Path>, _) = match compiled.collect::<Result<_, _>>() {
+            Ok(paths) => (paths, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
         progress.set_columns(columns.iter().map(|c| ColumnPath {
             column: c.name.clone(),
             path: c.path.clone(),
         }));
         Self {
             progress: Arc::clone(progress),
-            paths: PathSet::compile(columns.iter().map(|c| c.path.as_str())),
+            invalid,
+            paths: PathSet::new(&paths),
+            are_lists: paths.iter().map(|p| !p.is_singular()).collect(),
             columns,
             is_hashed: !matches!(table.cache, Cache::None),
         }
@@ -96,23 +109,32 @@ impl Converter {
 
     /// Writes the row of a record.
     fn write(&self, body: Bytes, seen: &mut Seen, out: &mut RowWriter<'_>) -> Result<(), String> {
+        if let Some(error) = &self.invalid {
+            return Err(error.clone());
+        }
         let document = Document::parse(body).map_err(|e| not_json(&e))?;
         let found = self.paths.find(&document);
         seen.records += 1;
         seen.not_found
-            .retain(|i| self.paths.get(&found, *i).is_none());
+            .retain(|i| matches!(self.paths.get(&found, *i), Ok(Selection::Nothing)));
         for (i, column) in self.columns.iter().enumerate() {
-            let node = self.paths.get(&found, i);
-            let node = node.filter(|n| document.kind(*n) != Kind::Null);
-            match node {
-                Some(node) => value(&document, node, column, out)?,
-                None if column.is_required => {
+            let selection = self.paths.get(&found, i).map_err(|error| {
+                format!("column \"{}\": the path `{}` {error}", column.name, column.path)
+            })?;
+            match selection {
+                Selection::One(node) if document.kind(node) != Kind::Null => {
+                    value(&document, node, column, out)?;
+                }
+                Selection::Many(nodes) => write_list(&document, nodes, out),
+                // A list always is one, if only an empty one.
+                Selection::Nothing if self.are_lists[i] => write_list(&document, &[], out),
+                Selection::One(_) | Selection::Nothing if column.is_required => {
                     return Err(format!(
                         "column \"{}\": the record has no value at `{}`",
                         column.name, column.path
                     ));
                 }
-                None => out.push(ValueRef::Null),
+                Selection::One(_) | Selection::Nothing => out.push(ValueRef::Null),
             }
         }
         Ok(())
@@ -225,6 +247,10 @@ pub(crate) fn json(text: Bytes) -> Result<(), String> {
 pub(crate) fn not_json(error: &forebay_record::json::JsonError) -> String {
     let what = error.problem_text().replace("the body", "the text");
     format!("not JSON: {what} (byte {})", error.offset + 1)
+}
+
+fn write_list(document: &Document, nodes: &[NodeId], out: &mut RowWriter<'_>) {
+    out.json(|out| path::list(document, nodes, |part| out.push_str(&lossy(part))));
 }
 
 /// Writes a value with the type of its column.

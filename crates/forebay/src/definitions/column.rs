@@ -156,7 +156,11 @@ fn parts(text: &str) -> Result<(String, Vec<String>, Option<String>), String> {
 fn set_argument(column: &mut ColumnDefinition, argument: Option<String>) -> Result<(), String> {
     let kind = column.kind.clone();
     match (kind.as_str(), argument) {
-        ("path", Some(path)) => column.path = Some(path),
+        ("path", Some(path)) => {
+            forebay_record::path::Path::compile(&path)
+                .map_err(|e| format!("\"{path}\" is no path: {e}"))?;
+            column.path = Some(path);
+        }
         ("template", Some(text)) if !text.is_empty() => column.template = Some(text),
         ("static", Some(text)) => column.value = Some(text),
         ("path", None) => return Err("type path needs a path, like user=path:user.id".to_owned()),
