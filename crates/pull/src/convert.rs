@@ -383,6 +383,46 @@ mod tests {
     }
 
     #[test]
+    fn paths_of_all_forms_have_values() {
+        let table = serde_json::json!({
+            "store": { "type": "sqlite", "path": "x.db" },
+            "table": "t",
+            "columns": [
+                { "name": "host", "path": "['host.name']" },
+                { "name": "last", "type": "integer", "path": "$.l[-1].n" },
+                { "name": "all", "type": "json", "path": "$.l[*].n", "required": true },
+                { "name": "none", "type": "json", "path": "$..none" }
+            ]
+        });
+        let progress = Arc::default();
+        let converter = Converter::new(&serde_json::from_value(table).unwrap(), &progress);
+        let mut typing = converter.begin();
+        for text in [
+            r#"{"host.name":"web-1","l":[{"n":1},{"n":12345678901234567890},{"n": 3}]}"#,
+            "{}",
+        ] {
+            typing.add(Bytes::from_static(text.as_bytes())).unwrap();
+        }
+        let typed = typing.end();
+        assert_eq!(
+            cells(&typed),
+            [
+                ValueRef::Text("web-1"),
+                ValueRef::Integer(3),
+                ValueRef::Json("[1,12345678901234567890,3]"),
+                ValueRef::Json("[]"),
+            ]
+        );
+        let second: Vec<_> = typed.rows.get(1).unwrap().cells().collect();
+        let empty = || ValueRef::Json("[]");
+        assert_eq!(second, [ValueRef::Null, ValueRef::Null, empty(), empty()]);
+        let summary = progress.summary(std::time::Duration::from_secs(1));
+        let never = summary.never_found.iter();
+        let never: Vec<_> = never.map(|c| (c.column.as_str(), c.records)).collect();
+        assert_eq!(never, [("none", 2)]);
+    }
+
+    #[test]
     fn hashes_are_those_of_the_key_and_of_all() {
         let hashes = |text: &str| row(text).unwrap().hashes;
         let first = hashes(r#"{"id":1,"ok":true,"name":"a"}"#);

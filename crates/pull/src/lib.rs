@@ -26,7 +26,7 @@ mod stage;
 pub mod state;
 pub mod store;
 
-pub use engine::outcome::{ColumnPath, Failure, Progress, Summary};
+pub use engine::outcome::{Failure, NeverFound, Progress, Summary};
 pub use engine::{End, Surroundings, Variables, replay, run};
 pub use record::Stage;
 pub use source::replay::Selection;

@@ -234,6 +234,14 @@ mod tests {
             json!({"type": "static", "name": "e", "value": "a:b"})
         );
         assert_eq!(
+            request("u=path:[\"utm.source\"].x"),
+            json!({"type": "path", "name": "u", "path": "[\"utm.source\"].x", "rawString": true})
+        );
+        assert_eq!(
+            request("u=path:$.a[1:2, 'b:c']"),
+            json!({"type": "path", "name": "u", "path": "$.a[1:2, 'b:c']", "rawString": true})
+        );
+        assert_eq!(
             request("all=path:"),
             json!({"type": "path", "name": "all", "path": "", "rawString": true})
         );
@@ -252,6 +260,9 @@ mod tests {
             ("id=uuid,default=x", "has no option \"default=x\""),
             ("p=path,kee:x", "has no option \"kee\""),
             ("p=path,default=\"x:y", "quote is not closed"),
+            ("p=path:a[*]", "\"a[*]\" is no path: character 3: "),
+            ("p=path:$.a[", "character 5: expected a selector"),
+            ("p=path:$ref", "[\"$ref\"]"),
         ] {
             let error = parse_column(text).unwrap_err();
             assert!(error.contains(said), "{text}: {error}");
