@@ -21,7 +21,9 @@ pub mod time;
 pub mod topic;
 pub mod units;
 
-pub use column::{Column, ColumnKind, Mapping, MappingProblem, PathColumn, TemplateColumn};
+pub use column::{
+    Column, ColumnKind, Mapping, MappingProblem, PathColumn, PathColumnUse, PathUse, TemplateColumn,
+};
 pub use definition::{
     By, ByKind, Deleted, Disabled, Paused, SettingsPatch, Sink, SinkTarget, Source, SourceKind,
     Stamp, TableSink, Version,

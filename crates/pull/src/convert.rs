@@ -7,7 +7,7 @@ use bytes::Bytes;
 use forebay_model::decimal::scaled;
 use forebay_model::{EpochUnit, InvalidTime, ReadTime, TimestampMicros};
 use forebay_record::json::{Document, Kind, NodeId, unescape};
-use forebay_record::path::PathSet;
+use forebay_record::path::{self, Path, PathSet, Selection};
 use forebay_remote::cache::Hash;
 use forebay_remote::keyed::{RowRef, RowWriter, Rows, ValueRef, ValueType};
 use sha2::{Digest, Sha256};
@@ -24,6 +24,10 @@ const QUOTED: usize = 40;
 pub(crate) struct Converter {
     paths: PathSet,
     columns: Vec<Column>,
+    /// A path that is none, so that no record has a row; the check of a definition refuses it before.
+    invalid: Option<String>,
+    /// For each column whether its path can select many values.
+    are_lists: Vec<bool>,
     /// A cache asks for the hashes of rows.
     is_hashed: bool,
     /// Where it is noted which paths are found.
@@ -72,13 +76,22 @@ impl Converter {
                 is_required: c.required || c.key,
             })
             .collect();
+        let compiled = columns.iter().map(|c| {
+            Path::compile(&c.path).map_err(|e| format!("column \"{}\": `{}` is no path: {e}", c.name, c.path))
+        });
+        let (paths, invalid): (Vec<Path>, _) = match compiled.collect::<Result<_, _>>() {
+            Ok(paths) => (paths, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
         progress.set_columns(columns.iter().map(|c| ColumnPath {
             column: c.name.clone(),
             path: c.path.clone(),
         }));
         Self {
             progress: Arc::clone(progress),
-            paths: PathSet::compile(columns.iter().map(|c| c.path.as_str())),
+            invalid,
+            paths: PathSet::new(&paths),
+            are_lists: paths.iter().map(|p| !p.is_singular()).collect(),
             columns,
             is_hashed: !matches!(table.cache, Cache::None),
         }
@@ -100,23 +113,32 @@ impl Converter {
 
     /// Writes the row of a record.
     fn write(&self, body: Bytes, seen: &mut Seen, out: &mut RowWriter<'_>) -> Result<(), String> {
+        if let Some(error) = &self.invalid {
+            return Err(error.clone());
+        }
         let document = Document::parse(body).map_err(|e| not_json(&e))?;
         let found = self.paths.find(&document);
         seen.records += 1;
         seen.not_found
-            .retain(|i| self.paths.get(&found, *i).is_none());
+            .retain(|i| matches!(self.paths.get(&found, *i), Ok(Selection::Nothing)));
         for (i, column) in self.columns.iter().enumerate() {
-            let node = self.paths.get(&found, i);
-            let node = node.filter(|n| document.kind(*n) != Kind::Null);
-            match node {
-                Some(node) => value(&document, node, column, out)?,
-                None if column.is_required => {
+            let selection = self.paths.get(&found, i).map_err(|error| {
+                format!("column \"{}\": the path `{}` {error}", column.name, column.path)
+            })?;
+            match selection {
+                Selection::One(node) if document.kind(node) != Kind::Null => {
+                    value(&document, node, column, out)?;
+                }
+                Selection::Many(nodes) => write_list(&document, nodes, out),
+                // A list always is one, if only an empty one.
+                Selection::Nothing if self.are_lists[i] => write_list(&document, &[], out),
+                Selection::One(_) | Selection::Nothing if column.is_required => {
                     return Err(format!(
                         "column \"{}\": the record has no value at `{}`",
                         column.name, column.path
                     ));
                 }
-                None => out.push(ValueRef::Null),
+                Selection::One(_) | Selection::Nothing => out.push(ValueRef::Null),
             }
         }
         Ok(())
@@ -229,6 +251,10 @@ pub(crate) fn json(text: Bytes) -> Result<(), String> {
 pub(crate) fn not_json(error: &forebay_record::json::JsonError) -> String {
     let what = error.problem_text().replace("the body", "the text");
     format!("not JSON: {what} (byte {})", error.offset + 1)
+}
+
+fn write_list(document: &Document, nodes: &[NodeId], out: &mut RowWriter<'_>) {
+    out.json(|out| path::list(document, nodes, |part| out.push_str(&lossy(part))));
 }
 
 /// Writes a value with the type of its column.
@@ -435,6 +461,46 @@ mod tests {
                 "{said}"
             );
         }
+    }
+
+    #[test]
+    fn paths_of_all_forms_have_values() {
+        let table = serde_json::json!({
+            "store": { "type": "sqlite", "path": "x.db" },
+            "table": "t",
+            "columns": [
+                { "name": "host", "path": "['host.name']" },
+                { "name": "last", "type": "integer", "path": "$.l[-1].n" },
+                { "name": "all", "type": "json", "path": "$.l[*].n", "required": true },
+                { "name": "none", "type": "json", "path": "$..none" }
+            ]
+        });
+        let progress = Arc::default();
+        let converter = Converter::new(&serde_json::from_value(table).unwrap(), &progress);
+        let mut typing = converter.begin();
+        for text in [
+            r#"{"host.name":"web-1","l":[{"n":1},{"n":12345678901234567890},{"n": 3}]}"#,
+            "{}",
+        ] {
+            typing.add(Bytes::from_static(text.as_bytes())).unwrap();
+        }
+        let typed = typing.end();
+        assert_eq!(
+            cells(&typed),
+            [
+                ValueRef::Text("web-1"),
+                ValueRef::Integer(3),
+                ValueRef::Json("[1,12345678901234567890,3]"),
+                ValueRef::Json("[]"),
+            ]
+        );
+        let second: Vec<_> = typed.rows.get(1).unwrap().cells().collect();
+        let empty = || ValueRef::Json("[]");
+        assert_eq!(second, [ValueRef::Null, ValueRef::Null, empty(), empty()]);
+        let summary = progress.summary(std::time::Duration::from_secs(1));
+        let never = summary.never_found.iter();
+        let never: Vec<_> = never.map(|c| (c.column.as_str(), c.records)).collect();
+        assert_eq!(never, [("none", 2)]);
     }
 
     #[test]

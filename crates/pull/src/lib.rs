@@ -28,7 +28,7 @@ pub mod state;
 pub mod store;
 pub mod yaml;
 
-pub use engine::outcome::{ColumnPath, Failure, Progress, Summary};
+pub use engine::outcome::{Failure, NeverFound, Progress, Summary};
 pub use engine::{End, Surroundings, Variables, replay, run};
 pub use record::Stage;
 pub use source::replay::Selection;

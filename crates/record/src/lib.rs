@@ -23,6 +23,7 @@ pub mod line;
 pub mod message;
 pub mod path;
 pub mod row;
+mod usage;
 pub mod uuid;
 
 pub use block::{Decoder, Encoder, OpenBlock, SealedBlock};

@@ -165,6 +165,17 @@ impl Table {
         }
     }
 
+    /// A sink that takes records.
+    #[must_use]
+    pub fn sink(&self, key: &SinkKey) -> Option<&Arc<SinkRoute>> {
+        let project = self.projects.get(&key.source.branch.project.0)?;
+        let doors = project.get(key.source.source.as_str())?;
+        let branches = doors.iter().flat_map(|d| &d.target.branches);
+        branches
+            .flat_map(|b| &b.sinks)
+            .find(|sink| sink.key() == key)
+    }
+
     /// Where the address leads. Whether project, source or secret is unknown can't be told from
     /// the answer, nor from the time that it takes.
     #[must_use]

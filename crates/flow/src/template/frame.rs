@@ -273,7 +273,7 @@ pub(super) fn read_record(payload: &[u8]) -> Result<(Vec<TemplateId>, RecordCont
     Ok((templates, record))
 }
 
-const KINDS: [RecordErrorKind; 7] = [
+const KINDS: [RecordErrorKind; 8] = [
     RecordErrorKind::UnsupportedMediaType,
     RecordErrorKind::TooLarge,
     RecordErrorKind::Body,
@@ -281,6 +281,7 @@ const KINDS: [RecordErrorKind; 7] = [
     RecordErrorKind::Template,
     RecordErrorKind::TemplateLimit,
     RecordErrorKind::Unavailable,
+    RecordErrorKind::PathLimit,
 ];
 
 pub(super) fn write_answer(answer: &Result<Vec<u8>, TemplateError>, out: &mut Vec<u8>) {

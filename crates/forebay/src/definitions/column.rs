@@ -160,7 +160,11 @@ fn parts(text: &str) -> Result<(String, Vec<String>, Option<String>), String> {
 fn set_argument(column: &mut ColumnDefinition, argument: Option<String>) -> Result<(), String> {
     let kind = column.kind.clone();
     match (kind.as_str(), argument) {
-        ("path", Some(path)) => column.path = Some(path),
+        ("path", Some(path)) => {
+            forebay_record::path::Path::compile(&path)
+                .map_err(|e| format!("\"{path}\" is no path: {e}"))?;
+            column.path = Some(path);
+        }
         ("template", Some(text)) if !text.is_empty() => column.template = Some(text),
         ("static", Some(text)) => column.value = Some(text),
         ("path", None) => return Err("type path needs a path, like user=path:user.id".to_owned()),
@@ -234,6 +238,14 @@ mod tests {
             json!({"type": "static", "name": "e", "value": "a:b"})
         );
         assert_eq!(
+            request("u=path:[\"utm.source\"].x"),
+            json!({"type": "path", "name": "u", "path": "[\"utm.source\"].x", "rawString": true})
+        );
+        assert_eq!(
+            request("u=path:$.a[1:2, 'b:c']"),
+            json!({"type": "path", "name": "u", "path": "$.a[1:2, 'b:c']", "rawString": true})
+        );
+        assert_eq!(
             request("all=path:"),
             json!({"type": "path", "name": "all", "path": "", "rawString": true})
         );
@@ -252,6 +264,9 @@ mod tests {
             ("id=uuid,default=x", "has no option \"default=x\""),
             ("p=path,kee:x", "has no option \"kee\""),
             ("p=path,default=\"x:y", "quote is not closed"),
+            ("p=path:a[*]", "\"a[*]\" is no path: character 3: "),
+            ("p=path:$.a[", "character 5: expected a selector"),
+            ("p=path:$ref", "[\"$ref\"]"),
         ] {
             let error = parse_column(text).unwrap_err();
             assert!(error.contains(said), "{text}: {error}");

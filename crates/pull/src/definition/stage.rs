@@ -170,8 +170,9 @@ pub struct Column {
     /// What it holds.
     #[serde(default, rename = "type")]
     pub kind: Kind,
-    /// Where its value is in the record: `id`, `price.amount`, `tags[0]`; empty for the whole
-    /// record. Without it, the column's name.
+    /// Where its value is in the record: `id`, `price.amount`, `tags[0]`, `["host.name"]`, or JSONPath,
+    /// `$.tags[-1]`; empty for the whole record. What can select many values, like `$.tags[*]`, needs
+    /// the type `json`, for their list. Without it, the column's name.
     #[serde(default)]
     pub path: Option<String>,
     /// Of a timestamp that is a number: what it counts since 1970. Without it, its size tells.

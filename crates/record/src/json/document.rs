@@ -47,7 +47,7 @@ impl Node {
 }
 
 /// A value of a [`Document`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NodeId(u32);
 
 impl NodeId {
@@ -146,6 +146,38 @@ impl Document {
     pub fn entries(&self, id: NodeId) -> impl Iterator<Item = (NodeId, NodeId)> + '_ {
         let mut members = self.members(id);
         std::iter::from_fn(move || Some((members.next()?, members.next()?)))
+    }
+
+    /// The values of an array or an object, without its keys.
+    pub fn values(&self, id: NodeId) -> impl Iterator<Item = NodeId> + '_ {
+        let is_object = self.kind(id) == Kind::Object;
+        let mut members = self.members(id);
+        std::iter::from_fn(move || {
+            if is_object {
+                members.next()?;
+            }
+            members.next()
+        })
+    }
+
+    /// All values in a value, each before those in it, in the order of the text.
+    pub(crate) fn descendants(&self, id: NodeId) -> impl Iterator<Item = NodeId> + '_ {
+        // Where each open container ends, and whether it has keys.
+        let open = |id: NodeId| (self.node(id).next, self.kind(id) == Kind::Object);
+        let mut stack = vec![open(id)];
+        let mut at = id.0 + 1;
+        std::iter::from_fn(move || {
+            while stack.last().is_some_and(|(end, _)| at >= *end) {
+                stack.pop();
+            }
+            let (_, has_keys) = stack.last()?;
+            let value = NodeId(at + u32::from(*has_keys));
+            at = value.0 + 1;
+            if at < self.node(value).next {
+                stack.push(open(value));
+            }
+            Some(value)
+        })
     }
 
     /// Calls `out` with the parts of the value's text, spaces between tokens left out.

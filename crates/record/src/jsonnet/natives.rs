@@ -24,9 +24,9 @@ use rsjsonnet_lang::span::SpanId;
 
 use super::strftime::{DEFAULT_FORMAT, strftime};
 use crate::context::RecordContext;
-use crate::error::TemplateError;
+use crate::error::{RecordErrorKind, TemplateError};
 use crate::json::{Document, Kind, NodeId, unescape};
-use crate::path::Path;
+use crate::path::{Path, Selected};
 
 /// A function: its native part, and the expression that is bound to its name.
 pub(super) struct Signature {
@@ -105,13 +105,18 @@ pub(super) struct PathCache(HashMap<String, Path>);
 const PATHS_MAX: usize = 1024;
 
 impl PathCache {
-    fn get(&mut self, path: &str) -> &Path {
-        if self.0.len() >= PATHS_MAX && !self.0.contains_key(path) {
-            self.0.clear();
+    fn get(&mut self, path: &str) -> Result<&Path, TemplateError> {
+        if !self.0.contains_key(path) {
+            if self.0.len() >= PATHS_MAX {
+                self.0.clear();
+            }
+            let compiled = Path::compile(path).map_err(|error| {
+                TemplateError::program(format!("path \"{path}\" is invalid: {error}"))
+            })?;
+            self.0.insert(path.to_owned(), compiled);
         }
-        self.0
-            .entry(path.to_owned())
-            .or_insert_with(|| Path::compile(path))
+        let missing = || TemplateError::program(format!("path \"{path}\" is invalid"));
+        self.0.get(path).ok_or_else(missing)
     }
 }
 
@@ -197,16 +202,29 @@ impl<'a> Natives<'a> {
         let Some(path) = path else {
             return read(program, document, document.root());
         };
-        match self.paths.get(&path).find(document) {
-            Some(found) => read(program, document, found),
-            None if default.is_function() => {
-                let message = format!("path \"{path}\" not found in the body");
+        let path_text = path;
+        let path = self.paths.get(&path_text)?;
+        let selected = path.select(document).map_err(|error| TemplateError {
+            kind: RecordErrorKind::PathLimit,
+            message: format!("path \"{path_text}\" {error}"),
+        })?;
+        match selected {
+            Selected::One(found) => read(program, document, found),
+            Selected::Many(nodes) => {
+                let nodes = nodes.into_iter();
+                let items: Result<Vec<_>, _> =
+                    nodes.map(|node| read(program, document, node)).collect();
+                Ok(program.make_array(&items?))
+            }
+            Selected::Nothing if !default.is_function() => Ok(default.clone()),
+            Selected::Nothing if !path.is_singular() => Ok(program.make_array(&[])),
+            Selected::Nothing => {
+                let message = format!("path \"{path_text}\" not found in the body");
                 Err(TemplateError {
-                    kind: crate::error::RecordErrorKind::PathNotFound,
+                    kind: RecordErrorKind::PathNotFound,
                     message,
                 })
             }
-            None => Ok(default.clone()),
         }
     }
 }
