@@ -15,6 +15,11 @@ pub enum Violation {
     /// different requests.
     #[error("Malformed request: it has {0} Host header fields, HTTP/1.1 needs exactly one.")]
     Host(usize),
+    /// RFC 9112, 3.2: its value is no host.
+    #[error(
+        "Malformed request: the Host header field \"{0}\" is not a host with or without a port."
+    )]
+    HostValue(String),
     /// RFC 9112, 6.1: `chunked` is applied once.
     #[error("Malformed request: Transfer-Encoding has \"chunked\" more than once.")]
     ChunkedTwice,
@@ -34,7 +39,7 @@ impl Violation {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::Host(_) | Self::ChunkedTwice => StatusCode::BAD_REQUEST,
+            Self::Host(_) | Self::HostValue(_) | Self::ChunkedTwice => StatusCode::BAD_REQUEST,
             Self::Coding(_) => StatusCode::NOT_IMPLEMENTED,
             Self::HeaderTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::TooManyUnread => StatusCode::SERVICE_UNAVAILABLE,
@@ -43,7 +48,7 @@ impl Violation {
 
     fn name(&self) -> &'static str {
         match self {
-            Self::Host(_) | Self::ChunkedTwice => "badRequest",
+            Self::Host(_) | Self::HostValue(_) | Self::ChunkedTwice => "badRequest",
             Self::Coding(_) => "unsupportedTransferEncoding",
             Self::HeaderTooLarge(_) => "headerTooLarge",
             Self::TooManyUnread => "tooManyUnreadResponses",
@@ -91,10 +96,46 @@ pub(crate) fn violation<B>(request: &Request<B>) -> Option<Violation> {
             if hosts != 1 {
                 return Some(Violation::Host(hosts));
             }
+            let value = headers
+                .get(header::HOST)
+                .map_or(&[][..], HeaderValue::as_bytes);
+            if !is_host(value) {
+                let shown: String = String::from_utf8_lossy(value).chars().take(64).collect();
+                return Some(Violation::HostValue(shown));
+            }
             transfer_encoding(headers)
         }
         _ => transfer_encoding(headers),
     }
+}
+
+/// Whether a value is `uri-host [ ":" port ]` (RFC 9110, 7.2); an empty one is, where the target has
+/// no authority.
+fn is_host(value: &[u8]) -> bool {
+    let (host, port) = match value.strip_prefix(b"[") {
+        Some(rest) => {
+            let Some(end) = position(rest, b']') else {
+                return false;
+            };
+            let is_address = |b: &u8| b.is_ascii_alphanumeric() || b":._~-%".contains(b);
+            if end == 0 || !rest[..end].iter().all(is_address) {
+                return false;
+            }
+            (&[][..], &rest[end + 1..])
+        }
+        None => value.split_at(position(value, b':').unwrap_or(value.len())),
+    };
+    let is_name = |b: &u8| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(b);
+    let is_port = match port {
+        [] => true,
+        [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    host.iter().all(is_name) && is_port
+}
+
+fn position(text: &[u8], byte: u8) -> Option<usize> {
+    text.iter().position(|b| *b == byte)
 }
 
 fn transfer_encoding(headers: &HeaderMap) -> Option<Violation> {
@@ -148,6 +189,30 @@ mod tests {
         }
         assert_eq!(found(Version::HTTP_10, &[]), None);
         assert_eq!(found(Version::HTTP_2, &[]), None);
+    }
+
+    #[test]
+    fn a_host_is_a_host() {
+        for host in [
+            "",
+            "a",
+            "my_service:7000",
+            "a.example.:80",
+            "127.0.0.1",
+            "[::1]",
+            "[fe80::1%25eth0]:443",
+            "xn--bcher-kva.example",
+            "a:",
+        ] {
+            assert_eq!(found(Version::HTTP_11, &[("host", host)]), None, "{host}");
+        }
+        for host in [
+            "a b", "a, b", "http://a", "a/b", "a@b", "a:b", "a:80:90", "a:123456", "[::1", "[]",
+            "[::1]x", "::1", "a\"b", "a<b>", "a?b",
+        ] {
+            let bad = Some(Violation::HostValue(host.to_owned()));
+            assert_eq!(found(Version::HTTP_11, &[("host", host)]), bad, "{host}");
+        }
     }
 
     #[test]

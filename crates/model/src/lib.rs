@@ -5,6 +5,7 @@ pub mod column;
 pub mod definition;
 pub mod failpoint;
 pub mod file;
+pub mod handshake;
 pub mod id;
 pub mod limits;
 pub mod quota;
@@ -24,6 +25,7 @@ pub use definition::{
     Stamp, TableSink, Version,
 };
 pub use file::{DeadRows, File, FileState, InvalidTransition};
+pub use handshake::{Handshake, Handshakes};
 pub use id::{
     BranchId, BranchKey, FileKey, InvalidId, InvalidKey, LetterId, NodeId, ProjectId, SinkId,
     SinkKey, SliceKey, SourceId, SourceKey, VolumeId,

@@ -11,11 +11,11 @@ use crate::json::{JsonError, Values};
 pub use crate::json::may_hold_several;
 
 /// The mark that some programs put at the beginning of a file, and `cat` into its middle.
-const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// Whitespace of JSON (RFC 8259, section 2). A form feed or a vertical tab is none: a line with one
 /// is a record that is not JSON, not a blank line.
-const fn is_space(byte: u8) -> bool {
+pub(crate) const fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 

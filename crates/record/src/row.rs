@@ -279,7 +279,8 @@ impl CompiledMapping {
                     (Some(value), _) => write_value(document, value, *raw, out),
                     (None, Some(default)) => out.push(default),
                     (None, None) => {
-                        let message = format!("path \"{path}\" not found in the body");
+                        let note = crate::body::note(record);
+                        let message = format!("path \"{path}\" not found in the body{note}");
                         return Err(column.error(RecordErrorKind::PathNotFound, message));
                     }
                 }

@@ -15,7 +15,7 @@ use crate::error::TemplateError;
 /// Stands before every template, on a line of its own, so that positions in the template keep
 /// their columns. What follows is the function's body up to the end of the text: no template can
 /// get out of it.
-pub(super) const WRAPPER: &str = "function(Body, BodyStr, Header, HeaderStr, Ip, Now)\n";
+pub(super) const WRAPPER: &str = "function(Body, BodyAll, BodyStr, Header, HeaderStr, Ip, Now)\n";
 
 /// A Jsonnet evaluator with Forebay's functions. Strings that it has seen as keys stay in memory
 /// for as long as it lives, so one that has worked for long should be replaced.
