@@ -7,6 +7,7 @@ pub mod decimal;
 pub mod definition;
 pub mod failpoint;
 pub mod file;
+pub mod handshake;
 pub mod id;
 pub mod limits;
 pub mod micros;
@@ -29,6 +30,7 @@ pub use definition::{
     Stamp, TableSink, Version,
 };
 pub use file::{DeadRows, File, FileState, InvalidTransition};
+pub use handshake::{Handshake, Handshakes};
 pub use id::{
     BranchId, BranchKey, FileKey, InvalidId, InvalidKey, LetterId, NodeId, ProjectId, SinkId,
     SinkKey, SliceKey, SourceId, SourceKey, VolumeId,

@@ -27,6 +27,7 @@ async fn limited(config: HttpSourceConfig, quotas: Quotas) -> World {
     let branch = BranchRoute {
         key: world.sinks[0].key().source.clone(),
         disabled: false,
+        handshakes: forebay_model::Handshakes::default(),
         sinks: world.sinks.clone(),
     };
     let mut maker = gates.maker();

@@ -16,7 +16,7 @@ use crate::error::TemplateError;
 /// their columns. What follows is the function's body up to the end of the text: no template can
 /// get out of it.
 pub(super) const WRAPPER: &str =
-    "function(Body, BodyStr, BodyText, Header, HeaderStr, Ip, Now, std)\n";
+    "function(Body, BodyAll, BodyStr, BodyText, Header, HeaderStr, Ip, Now, std)\n";
 
 /// A Jsonnet evaluator with Forebay's functions. Strings that it has seen as keys stay in memory
 /// for as long as it lives, so one that has worked for long should be replaced.

@@ -4,9 +4,10 @@
 //! |---|---|
 //! | `Body()` | the parsed body, whatever it is |
 //! | `Body(path)`, `Body(path, default)` | the part at the path; without a default a missing one is an error |
+//! | `BodyAll(name)` | an array of all values that a form has under this name, or a JSON object under this key |
 //! | `BodyStr()` | the body as text, of any content type; bytes that are not UTF-8 become U+FFFD |
 //! | `BodyText()`, `BodyText(path)`, `BodyText(path, default)` | the same part as its text: a string's own, of all else its JSON as it was sent |
-//! | `Header()` | an object of the headers' first values |
+//! | `Header()` | an object of the headers; values of a name that was sent more than once are joined |
 //! | `Header(name)`, `Header(name, default)` | one header, whatever its letter case; missing as above |
 //! | `HeaderStr()` | lines `Name: value`, sorted |
 //! | `Ip()` | the client's address |
@@ -23,8 +24,10 @@ use rsjsonnet_lang::program::{
 use rsjsonnet_lang::span::SpanId;
 
 use super::strftime::{DEFAULT_FORMAT, strftime};
+use crate::body::{self, BodyError, BodyFormat};
 use crate::context::RecordContext;
 use crate::error::{RecordErrorKind, TemplateError};
+use crate::form;
 use crate::json::{Document, Kind, NodeId, unescape};
 use crate::path::{Path, Selected};
 
@@ -42,6 +45,11 @@ pub(super) const SIGNATURES: &[Signature] = &[
         name: "Body",
         params: &["path", "default"],
         wrapper: r#"local n = std.native("Body"), none = function() null; function(path=none, default=none) n(path, default)"#,
+    },
+    Signature {
+        name: "BodyAll",
+        params: &["name"],
+        wrapper: r#"std.native("BodyAll")"#,
     },
     Signature {
         name: "BodyStr",
@@ -157,6 +165,7 @@ impl<'a> Natives<'a> {
             }
             ("Header", [name, default]) => self.header(program, name, default),
             ("Body", [path, default]) => self.body(program, path, default, to_value),
+            ("BodyAll", [name]) => self.body_all(program, name),
             ("BodyText", [path, default]) => self.body(program, path, default, to_text),
             ("parseJson", [text]) => parse_json(program, text),
             _ => Err(TemplateError::program(format!("unknown function {name}"))),
@@ -219,13 +228,44 @@ impl<'a> Natives<'a> {
             Selected::Nothing if !default.is_function() => Ok(default.clone()),
             Selected::Nothing if !path.is_singular() => Ok(program.make_array(&[])),
             Selected::Nothing => {
-                let message = format!("path \"{path_text}\" not found in the body");
+                let note = body::note(self.record);
+                let message = format!("path \"{path_text}\" not found in the body{note}");
                 Err(TemplateError {
                     kind: RecordErrorKind::PathNotFound,
                     message,
                 })
             }
         }
+    }
+}
+
+impl Natives<'_> {
+    /// What paths leave out: the fields and keys that another one of the same name replaces.
+    fn body_all<'p>(
+        &self,
+        program: &mut Program<'p>,
+        name: &Value<'p>,
+    ) -> Result<Value<'p>, TemplateError> {
+        let name = optional(name)?.unwrap_or_default();
+        let refused = |e: &BodyError| TemplateError {
+            kind: e.kind(),
+            message: e.to_string(),
+        };
+        let document = self.record.document().map_err(refused)?;
+        if *self.record.format() == BodyFormat::Form && !document.is_of(self.record.body()) {
+            let values = form::all(self.record.body(), &name).map_err(|e| refused(&e.into()))?;
+            let values: Vec<_> = values.iter().map(|v| Value::string(v)).collect();
+            return Ok(program.make_array(&values));
+        }
+        if document.kind(document.root()) != Kind::Object {
+            return Ok(program.make_array(&[]));
+        }
+        let entries = document.entries(document.root());
+        let same = entries.filter(|(key, _)| with_string(document, *key, |text| text == name));
+        let values: Result<Vec<_>, _> = same
+            .map(|(_, value)| to_value(program, document, value))
+            .collect();
+        Ok(program.make_array(&values?))
     }
 }
 
