@@ -371,6 +371,34 @@ mod tests {
     }
 
     #[test]
+    fn times_of_all_years_come_back_from_their_texts_and_numbers() {
+        let step = 3_155_695_199_123;
+        let mut before = String::new();
+        for micros in (TimestampMicros::MIN.0..=TimestampMicros::MAX.0).step_by(step) {
+            let time = TimestampMicros::from_micros(micros).unwrap();
+            let is_cut = false;
+            let same = Ok(ReadTime { time, is_cut });
+            assert_eq!(TimestampMicros::read(&time.to_string()), same);
+            assert_eq!(TimestampMicros::read(&time.sortable()), same);
+            let exact = [
+                (micros.to_string(), EpochUnit::Us),
+                (format!("{micros}000"), EpochUnit::Ns),
+                (format!("{micros}e-3"), EpochUnit::Ms),
+                (format!("{micros}E-6"), EpochUnit::S),
+            ];
+            for (text, unit) in exact {
+                assert_eq!(
+                    TimestampMicros::read_number(&text, Some(unit)),
+                    same,
+                    "{text}"
+                );
+            }
+            assert!(before < time.sortable(), "{before}");
+            before = time.sortable();
+        }
+    }
+
+    #[test]
     fn other_years_have_signs() {
         assert_eq!(text_of_millis(i64::MAX), "+292278994-08-17T07:12:55.807Z");
         assert_eq!(

@@ -1,7 +1,9 @@
 //! Numbers and times from lines of JSON through tables to lookups, in each store, and what is refused.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
+use forebay_listener::Listener;
 use forebay_pull::End;
 use forebay_pull::definition::Lookup;
 use forebay_pull::lookup::Service;
@@ -157,14 +159,7 @@ async fn check(store: &str, table: &str, is_cassandra: bool) {
         assert!(error.contains(&value), "{sent}: {error}");
     }
 
-    let file = world.path("lookup.yaml");
-    let yaml = format!("store: {store}\nroutes: [{{ path: /v, table: {table}, json: [j] }}]\n");
-    std::fs::write(&file, yaml).unwrap();
-    let config = Lookup::read(&file, &|_| Ok(None)).unwrap();
-    let service = Service::new(&config, Arc::new(String::new)).await.unwrap();
-    let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = socket.local_addr().unwrap();
-    let _listener = service.serve(socket);
+    let (address, _listener) = look_up(&world, store, table, ", json: [j]").await;
     for (id, case) in KEPT.iter().enumerate() {
         let url = format!("http://{address}/v/{id}");
         let body = reqwest::get(&url).await.unwrap().text().await.unwrap();
@@ -175,6 +170,17 @@ async fn check(store: &str, table: &str, is_cassandra: bool) {
         let expected = format!("\"{}\":{answered}", case.column);
         assert!(body.contains(&expected), "{store}: {}: {body}", case.sent);
     }
+}
+
+/// A lookup service on a table.
+async fn look_up(world: &World, store: &str, table: &str, extra: &str) -> (SocketAddr, Listener) {
+    let file = world.path("lookup.yaml");
+    let yaml = format!("store: {store}\nroutes: [{{ path: /v, table: {table}{extra} }}]\n");
+    std::fs::write(&file, yaml).unwrap();
+    let config = Lookup::read(&file, &|_| Ok(None)).unwrap();
+    let service = Service::new(&config, Arc::new(String::new)).await.unwrap();
+    let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    (socket.local_addr().unwrap(), service.serve(socket))
 }
 
 #[tokio::test]
@@ -195,6 +201,57 @@ async fn postgres_keeps_numbers_and_times_or_refuses_them() {
     postgres_answers_what_is_none_of_ours(&service.url, &store).await;
 }
 
+/// Column, value in PostgreSQL, and the answer.
+#[cfg(feature = "postgres")]
+const OTHERS: &[(&str, &str, &str)] = &[
+    ("at", "infinity", "\"infinity\""),
+    ("at", "-infinity", "\"-infinity\""),
+    (
+        "at",
+        "0044-03-15 12:30:00.5+00 BC",
+        "\"0044-03-15 12:30:00.5+00 BC\"",
+    ),
+    (
+        "at",
+        "20000-01-01 00:00:00+00",
+        "\"20000-01-01 00:00:00+00\"",
+    ),
+    (
+        "at",
+        "294276-12-31 23:59:59.999999+00",
+        "\"294276-12-31 23:59:59.999999+00\"",
+    ),
+    (
+        "at",
+        "4713-01-01 00:00:00+00 BC",
+        "\"4713-01-01 00:00:00+00 BC\"",
+    ),
+    (
+        "at",
+        "9999-12-31 23:59:59.999999+00",
+        "\"9999-12-31T23:59:59.999999Z\"",
+    ),
+    (
+        "plain",
+        "0001-12-31 00:00:00 BC",
+        "\"0001-12-31 00:00:00 BC\"",
+    ),
+    (
+        "plain",
+        "2026-01-01 00:00:00.000001",
+        "\"2026-01-01T00:00:00.000001Z\"",
+    ),
+    ("d", "Infinity", "\"Infinity\""),
+    ("d", "-Infinity", "\"-Infinity\""),
+    ("d", "NaN", "\"NaN\""),
+    ("r", "0.1", "0.1"),
+    (
+        "num",
+        "12345678901234567890.50",
+        "\"12345678901234567890.50\"",
+    ),
+];
+
 /// Times and numbers that no job writes, in a table of somebody else.
 #[cfg(feature = "postgres")]
 async fn postgres_answers_what_is_none_of_ours(url: &str, store: &str) {
@@ -203,82 +260,28 @@ async fn postgres_answers_what_is_none_of_ours(url: &str, store: &str) {
         .unwrap();
     tokio::spawn(connection);
     let schema = format!("others{}", std::process::id());
-    let cases = [
-        ("at", "infinity", "\"infinity\""),
-        ("at", "-infinity", "\"-infinity\""),
-        (
-            "at",
-            "0044-03-15 12:30:00.5+00 BC",
-            "\"0044-03-15 12:30:00.5+00 BC\"",
-        ),
-        (
-            "at",
-            "20000-01-01 00:00:00+00",
-            "\"20000-01-01 00:00:00+00\"",
-        ),
-        (
-            "at",
-            "294276-12-31 23:59:59.999999+00",
-            "\"294276-12-31 23:59:59.999999+00\"",
-        ),
-        (
-            "at",
-            "4713-01-01 00:00:00+00 BC",
-            "\"4713-01-01 00:00:00+00 BC\"",
-        ),
-        (
-            "at",
-            "9999-12-31 23:59:59.999999+00",
-            "\"9999-12-31T23:59:59.999999Z\"",
-        ),
-        (
-            "plain",
-            "0001-12-31 00:00:00 BC",
-            "\"0001-12-31 00:00:00 BC\"",
-        ),
-        (
-            "plain",
-            "2026-01-01 00:00:00.000001",
-            "\"2026-01-01T00:00:00.000001Z\"",
-        ),
-        ("d", "Infinity", "\"Infinity\""),
-        ("d", "-Infinity", "\"-Infinity\""),
-        ("d", "NaN", "\"NaN\""),
-        ("r", "0.1", "0.1"),
-        (
-            "num",
-            "12345678901234567890.50",
-            "\"12345678901234567890.50\"",
-        ),
-    ];
     let mut sql = format!(
         "CREATE SCHEMA {schema}; CREATE TABLE {schema}.t (id bigint PRIMARY KEY, at timestamptz,
          plain timestamp, d double precision, r real, num numeric);"
     );
-    for (id, (column, value, _)) in cases.iter().enumerate() {
+    for (id, (column, value, _)) in OTHERS.iter().enumerate() {
         sql.push_str(&format!(
             "INSERT INTO {schema}.t (id, {column}) VALUES ({id}, '{value}');"
         ));
     }
     client.batch_execute(&sql).await.unwrap();
     let world = World::new();
-    let file = world.path("lookup.yaml");
-    let yaml = format!("store: {store}\nroutes: [{{ path: /v, table: {schema}.t }}]\n");
-    std::fs::write(&file, yaml).unwrap();
-    let config = Lookup::read(&file, &|_| Ok(None)).unwrap();
-    let service = Service::new(&config, Arc::new(String::new)).await.unwrap();
-    let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = socket.local_addr().unwrap();
-    let _listener = service.serve(socket);
-    for (id, (column, value, answered)) in cases.iter().enumerate() {
+    let table = format!("{schema}.t");
+    let (address, _listener) = look_up(&world, store, &table, "").await;
+    for (id, (column, value, answered)) in OTHERS.iter().enumerate() {
         let url = format!("http://{address}/v/{id}");
         let body = reqwest::get(&url).await.unwrap().text().await.unwrap();
         let expected = format!("\"{column}\":{answered}");
         assert!(body.contains(&expected), "{value}: {body}");
     }
     // What the server itself says of them in UTC is the same.
-    let sql = format!("SET timezone TO 'UTC'; SET datestyle TO 'ISO'");
-    client.batch_execute(&sql).await.unwrap();
+    let in_utc = "SET timezone TO 'UTC'; SET datestyle TO 'ISO'";
+    client.batch_execute(in_utc).await.unwrap();
     let rows = client
         .query(
             &format!("SELECT id, at::text FROM {schema}.t WHERE id < 6"),
@@ -288,7 +291,7 @@ async fn postgres_answers_what_is_none_of_ours(url: &str, store: &str) {
         .unwrap();
     for row in rows {
         let (id, text): (i64, String) = (row.get(0), row.get(1));
-        let (_, _, answered) = cases[usize::try_from(id).unwrap()];
+        let (_, _, answered) = OTHERS[usize::try_from(id).unwrap()];
         assert_eq!(answered.trim_matches('"'), text);
     }
     let sql = format!("DROP SCHEMA {schema} CASCADE");
