@@ -74,11 +74,17 @@ fn seems(error: Option<&JsonError>) -> String {
     let Some(error) = error else {
         return String::new();
     };
-    let hint = match error.problem {
+    format!(
+        "; the body looks like JSON, but is not: {error}{}",
+        several(error)
+    )
+}
+
+fn several(error: &JsonError) -> &'static str {
+    match error.problem {
         Problem::Trailing => ", several values are application/x-ndjson",
         _ => "",
-    };
-    format!("; the body looks like JSON, but is not: {error}{hint}")
+    }
 }
 
 fn in_line(line: usize, byte: usize, error: &JsonError) -> String {
@@ -162,7 +168,8 @@ pub(crate) fn note(record: &RecordContext) -> String {
             let error = looks_like_json(body).then(|| Document::parse(body.clone()).err());
             let seems = match error.flatten() {
                 Some(error) => format!(
-                    "; it looks like JSON, but is not: {error}; JSON is sent with Content-Type: application/json"
+                    "; it looks like JSON, but is not: {error}{}; JSON is sent with Content-Type: application/json",
+                    several(&error)
                 ),
                 None => String::new(),
             };

@@ -211,6 +211,10 @@ fn bodies_are_kept_as_utf_8() {
             "{content_type}"
         );
     }
+}
+
+#[test]
+fn what_is_no_text_in_its_charset_is_refused() {
     for (content_type, body, wanted) in [
         (
             "application/json; charset=utf-7",
