@@ -327,6 +327,19 @@ fn lines_of_several_values_are_several_records() {
     assert_eq!(error, SplitError::TooMany(2));
 }
 
+/// Each byte is looked at a fixed number of times: otherwise this would take an hour.
+#[test]
+fn a_long_line_of_many_values_is_divided_in_one_pass() {
+    let count = 1_000_000;
+    let body = Bytes::from(["\n\n", &"{}".repeat(count), "\n", "{}"].concat());
+    let parts = split(&body, BodyMode::Ndjson, usize::MAX).unwrap();
+    assert_eq!(parts.len(), count + 1);
+    let last = parts.get(count - 1).unwrap();
+    assert_eq!((last.line, last.byte), (Some(3), 2 * (count - 1)));
+    let behind = parts.get(count).unwrap();
+    assert_eq!((behind.line, behind.byte), (Some(4), 0));
+}
+
 #[test]
 fn sequences_are_divided_at_their_separators() {
     let body = b"\x1E{\"i\":1}\n\x1E{\n \"i\":2\n}\n\x1E\n\x1E 3\n\x1E{\"i\":}\x1E{}";
