@@ -46,16 +46,13 @@ impl Handshake {
         "put",
         "slack",
     ];
-
-    const fn bit(self) -> u8 {
-        1 << self as u8
-    }
 }
 
 /// The handshakes that a source answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Handshakes {
-    kinds: u8,
+    /// In the order in which they were set.
+    kinds: Vec<Handshake>,
     /// What `hub.verify_token` must be; empty is anything.
     pub verify_token: String,
 }
@@ -64,24 +61,23 @@ impl Handshakes {
     /// Whether it answers this kind.
     #[must_use]
     pub fn has(&self, kind: Handshake) -> bool {
-        self.kinds & kind.bit() != 0
+        self.kinds.contains(&kind)
     }
 
     /// Names of those that it answers.
     #[must_use]
     pub fn names(&self) -> Vec<&'static str> {
-        let kinds = Handshake::ALL.into_iter().zip(Handshake::NAMES);
-        kinds
-            .filter(|(k, _)| self.has(*k))
-            .map(|(_, n)| n)
-            .collect()
+        let kinds = self.kinds.iter();
+        kinds.map(|kind| Handshake::NAMES[*kind as usize]).collect()
     }
 
     /// Answers those of these names, and no others.
     pub fn set_names(&mut self, names: &[String]) {
-        let kinds = Handshake::ALL.into_iter().zip(Handshake::NAMES);
-        let named = kinds.filter(|(_, name)| names.iter().any(|n| n == name));
-        self.kinds = named.fold(0, |kinds, (kind, _)| kinds | kind.bit());
+        let kind_of = |name: &String| {
+            let at = Handshake::NAMES.iter().position(|n| n == name)?;
+            Some(Handshake::ALL[at])
+        };
+        self.kinds = names.iter().filter_map(kind_of).collect();
     }
 }
 

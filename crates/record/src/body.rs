@@ -74,11 +74,17 @@ fn seems(error: Option<&JsonError>) -> String {
     let Some(error) = error else {
         return String::new();
     };
-    let hint = match error.problem {
+    format!(
+        "; the body looks like JSON, but is not: {error}{}",
+        several(error)
+    )
+}
+
+fn several(error: &JsonError) -> &'static str {
+    match error.problem {
         Problem::Trailing => ", several values are application/x-ndjson",
         _ => "",
-    };
-    format!("; the body looks like JSON, but is not: {error}{hint}")
+    }
 }
 
 fn in_line(line: usize, byte: usize, error: &JsonError) -> String {
@@ -162,7 +168,8 @@ pub(crate) fn note(record: &RecordContext) -> String {
             let error = looks_like_json(body).then(|| Document::parse(body.clone()).err());
             let seems = match error.flatten() {
                 Some(error) => format!(
-                    "; it looks like JSON, but is not: {error}; JSON is sent with Content-Type: application/json"
+                    "; it looks like JSON, but is not: {error}{}; JSON is sent with Content-Type: application/json",
+                    several(&error)
                 ),
                 None => String::new(),
             };
@@ -297,6 +304,8 @@ struct Spans<'a> {
     /// Number of the line at which `line_start` is.
     line: u32,
     line_start: usize,
+    /// Up to here line ends were counted: a line may have as many records as it has bytes.
+    counted: usize,
 }
 
 impl<'a> Spans<'a> {
@@ -307,6 +316,7 @@ impl<'a> Spans<'a> {
             spans: Vec::new(),
             line: 1,
             line_start: 0,
+            counted: 0,
         }
     }
 
@@ -336,12 +346,12 @@ impl<'a> Spans<'a> {
         if self.spans.len() == self.max {
             return Err(SplitError::TooMany(self.max));
         }
-        // Records come in order, so no byte is looked at twice.
-        let before = &self.text[self.line_start..start];
+        let before = &self.text[self.counted..start];
         if let Some(last) = memchr::memrchr(b'\n', before) {
             self.line += memchr::memchr_iter(b'\n', before).count() as u32;
-            self.line_start += last + 1;
+            self.line_start = self.counted + last + 1;
         }
+        self.counted = start;
         self.spans.push(Span {
             start: start as u32,
             end: end as u32,

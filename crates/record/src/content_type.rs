@@ -43,20 +43,12 @@ impl ContentType {
         }
         let text = String::from_utf8_lossy(sent);
         let (format, batch) = classify(&text);
-        let essence = essence(&text);
-        let is_text = format != BodyFormat::Other(text.to_string())
+        let is_text = !matches!(format, BodyFormat::Other(_))
             || batch.is_some()
-            || essence
-                .get(..5)
-                .is_some_and(|t| t.eq_ignore_ascii_case("text/"));
+            || begins_with(essence(&text), "text/");
         let charset = match charset_label(&text) {
             // Parts of it have their own.
-            _ if essence
-                .get(..10)
-                .is_some_and(|t| t.eq_ignore_ascii_case("multipart/")) =>
-            {
-                Charset::Bytes
-            }
+            _ if begins_with(essence(&text), "multipart/") => Charset::Bytes,
             Some(label) => Charset::of_label(&label)?,
             None if is_text => Charset::Utf8,
             None => Charset::Bytes,
@@ -81,8 +73,8 @@ impl ContentType {
 #[must_use]
 pub fn as_utf8(sent: &[u8]) -> Vec<u8> {
     let text = String::from_utf8_lossy(sent);
-    let is_other = charset_label(&text)
-        .is_some_and(|label| Charset::of_label(&label).is_ok_and(Charset::is_not_utf8));
+    let charset = ContentType::of(Some(sent)).map(|t| t.charset);
+    let is_other = charset.is_ok_and(Charset::is_not_utf8);
     if !is_other {
         return sent.to_vec();
     }
@@ -95,6 +87,11 @@ pub fn as_utf8(sent: &[u8]) -> Vec<u8> {
     }
     kept.push_str("; charset=utf-8");
     kept.into_bytes()
+}
+
+fn begins_with(text: &str, start: &str) -> bool {
+    let head = text.get(..start.len());
+    head.is_some_and(|head| head.eq_ignore_ascii_case(start))
 }
 
 /// Type and subtype. A comma ends them too: there it goes on with what a second header had.
@@ -112,13 +109,12 @@ pub(crate) fn classify(sent: &str) -> (BodyFormat, Option<BodyMode>) {
         SPRING_LINES => return (other(), Some(BodyMode::Ndjson)),
         _ => {}
     }
-    let Some((kind, subtype)) = essence
+    let Some((_, subtype)) = essence
         .split_once('/')
-        .filter(|(k, s)| is_token(k) && is_token(s))
+        .filter(|(kind, subtype)| is_token(kind) && is_token(subtype))
     else {
         return (other(), None);
     };
-    let _ = kind;
     let (before, name) = match subtype.rsplit_once('+') {
         Some((before, name)) => (Some(before), name),
         None => (None, subtype),
@@ -283,6 +279,7 @@ mod tests {
             ("application/json", "application/json"),
             ("text/plain; charset=UTF-8", "text/plain; charset=UTF-8"),
             ("text/plain; charset=latin1", "text/plain; charset=utf-8"),
+            ("multipart/x; charset=latin1", "multipart/x; charset=latin1"),
             (
                 "application/x+json; charset=\"utf-16\"; v=\"1;2\"",
                 "application/x+json; v=\"1;2\"; charset=utf-8",

@@ -7,7 +7,7 @@ use crate::coding::{Codings, InflateError};
 use crate::form;
 
 /// What was done to a body before it was sent.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BodyEncoding {
     /// It was compressed.
     pub codings: Codings,

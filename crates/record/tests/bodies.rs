@@ -211,6 +211,10 @@ fn bodies_are_kept_as_utf_8() {
             "{content_type}"
         );
     }
+}
+
+#[test]
+fn what_is_no_text_in_its_charset_is_refused() {
     for (content_type, body, wanted) in [
         (
             "application/json; charset=utf-7",
@@ -321,6 +325,19 @@ fn lines_of_several_values_are_several_records() {
     );
     let error = split(&Bytes::from_static(b"{}{}{}"), BodyMode::Ndjson, 2).unwrap_err();
     assert_eq!(error, SplitError::TooMany(2));
+}
+
+/// Each byte is looked at a fixed number of times: otherwise this would take an hour.
+#[test]
+fn a_long_line_of_many_values_is_divided_in_one_pass() {
+    let count = 1_000_000;
+    let body = Bytes::from(["\n\n", &"{}".repeat(count), "\n", "{}"].concat());
+    let parts = split(&body, BodyMode::Ndjson, usize::MAX).unwrap();
+    assert_eq!(parts.len(), count + 1);
+    let last = parts.get(count - 1).unwrap();
+    assert_eq!((last.line, last.byte), (Some(3), 2 * (count - 1)));
+    let behind = parts.get(count).unwrap();
+    assert_eq!((behind.line, behind.byte), (Some(4), 0));
 }
 
 #[test]

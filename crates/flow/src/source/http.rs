@@ -12,6 +12,7 @@ mod query;
 mod receive;
 mod refuse;
 mod report;
+mod said;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -145,6 +145,8 @@ async fn charsets_are_honoured_in_values_and_bodies_alike() {
         .encode_utf16()
         .flat_map(u16::to_be_bytes)
         .collect();
+    let lines = "{\"i\":1}\n{\"i\":2}".encode_utf16();
+    let lines: Vec<u8> = lines.flat_map(u16::to_le_bytes).collect();
     let large = [&b"{\"pad\":\""[..], &[0xE9; 70_000], b"\",\"i\":\"\xE9\"}"].concat();
     let wanted = ["Jörg", "Jörg", "ア", "é€", "é", "Jörg", "1", "2"];
     for (content_type, body) in [
@@ -163,10 +165,7 @@ async fn charsets_are_honoured_in_values_and_bodies_alike() {
             "application/x-www-form-urlencoded; charset=windows-1252",
             b"i=J%F6rg&x=%FC",
         ),
-        (
-            "application/x-ndjson; charset=utf-16le",
-            b"{\0\"\0i\0\"\0:\01\0}\0\n\0{\0\"\0i\0\"\0:\02\0}\0",
-        ),
+        ("application/x-ndjson; charset=utf-16le", &lines),
     ] {
         let answer = send(&mut client, &typed(content_type), body).await;
         assert_eq!(answer.status, 200, "{content_type} {}", answer.text());
@@ -177,6 +176,20 @@ async fn charsets_are_honoured_in_values_and_bodies_alike() {
     assert_eq!(bodies[0], r#""{""i"":""Jörg""}""#);
     assert_eq!(bodies[3], r#""{""i"":""é€""}""#);
     assert_eq!(bodies[5], "\"i=J%C3%B6rg&x=%C3%BC\"");
+    let packed = format!(
+        "Content-Encoding: gzip\r\n{}",
+        typed("application/json; charset=cp1252")
+    );
+    let answer = send(&mut client, &packed, &gzip(b"{\"i\":\"\x80\"}")).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(w.rows("k").await.last().unwrap(), "\"€\"");
+    assert_eq!(w.budget.held(), 0);
+}
+
+#[tokio::test]
+async fn no_text_is_taken_and_spoilt() {
+    let w = World::start(config(), both()).await;
+    let mut client = w.client().await;
     for charset in ["utf-7", "klingon", "x-user-defined", "utf-32"] {
         let answer = send(
             &mut client,
@@ -205,17 +218,6 @@ async fn charsets_are_honoured_in_values_and_bodies_alike() {
         answer.json()["message"],
         "Malformed request: the body is not valid EUC-JP at byte 6."
     );
-    let packed = format!(
-        "Content-Encoding: gzip\r\n{}",
-        typed("application/json; charset=cp1252")
-    );
-    assert_eq!(
-        send(&mut client, &packed, &gzip(b"{\"i\":\"\x80\"}"))
-            .await
-            .status,
-        200
-    );
-    assert_eq!(w.rows("k").await.last().unwrap(), "\"€\"");
     assert_eq!(w.budget.held(), 0);
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use forebay_flow::dispatch::{BranchRoute, Table};
-use forebay_model::Handshakes;
+use forebay_model::{Handshake, Handshakes};
 use serde_json::json;
 
 use crate::client::{Answer, Client, post};
@@ -132,17 +132,7 @@ fn is_inert(answer: &Answer) {
 
 #[tokio::test]
 async fn each_handshake_is_answered_as_its_sender_wants_it() {
-    let all = [
-        "cloudevents",
-        "dropbox",
-        "head",
-        "hub",
-        "microsoft_graph",
-        "okta",
-        "put",
-        "slack",
-    ];
-    let w = answering(&all, "t0ken").await;
+    let w = answering(&Handshake::NAMES, "t0ken").await;
     let mut client = w.client().await;
     let hub = "?hub.mode=subscribe&hub.challenge=1158201444&hub.verify_token=t0ken";
     let okta = "X-Okta-Verification-Challenge: a-B_9\r\n";

@@ -36,7 +36,8 @@ pub(crate) struct SourceDefinition {
     /// For people.
     #[serde(default)]
     pub(crate) description: String,
-    /// Settings that its sinks begin with, by name; `storage.level.` may be left out.
+    /// Its own settings (`source.…`), and those that its sinks begin with, by name; `storage.level.`
+    /// may be left out.
     #[serde(default)]
     pub(crate) settings: BTreeMap<String, Value>,
     /// Where its records go.

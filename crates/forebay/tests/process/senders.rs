@@ -39,7 +39,8 @@ fn chunked(body: &[u8]) -> Vec<u8> {
 #[test]
 fn a_refusal_reaches_whoever_sends_its_body_first() {
     let dir = tempfile::tempdir().unwrap();
-    let server = Server::start(dir.path());
+    let limit = "source.http.maxRequestBodySize=300KB";
+    let server = Server::start_with(dir.path(), &["--set", limit]);
     let path = server.define();
     let wrong = format!("{path}x");
     for size in [600_000, 5_000_000] {
@@ -120,8 +121,16 @@ fn handshakes_are_a_setting_of_a_source_like_others() {
     );
     // A file of definitions has the same settings.
     let file = dir.path().join("events.yaml");
-    let text = "sources:\n- name: events\n  settings: { source.handshake.kinds: [] }\n";
-    std::fs::write(&file, text).unwrap();
-    server.ok(&["apply", "-f", file.to_str().unwrap()]);
+    let apply = |kinds: &str| {
+        let text = format!(
+            "sources:\n- name: events\n  settings: {{ source.handshake.kinds: {kinds} }}\n"
+        );
+        std::fs::write(&file, text).unwrap();
+        server.ok(&["apply", "-f", file.to_str().unwrap()])
+    };
+    apply("[]");
     assert_eq!(ask().0, 405);
+    assert!(apply("[put, hub]").contains("settings of source events updated"));
+    assert_eq!(ask().0, 200);
+    assert!(apply("[put, hub]").contains("settings of source events unchanged"));
 }

@@ -191,7 +191,7 @@ fn lists_of_names_have_known_names_once() {
     setting
         .apply(&mut settings, &json!(["slack", "hub"]))
         .unwrap();
-    assert_eq!(settings.value(setting), json!(["hub", "slack"]));
+    assert_eq!(settings.value(setting), json!(["slack", "hub"]));
     setting.apply(&mut settings, &json!([])).unwrap();
     assert_eq!(settings, SinkSettings::default());
     let token = "source.handshake.verifyToken";

@@ -18,9 +18,9 @@ use crate::dispatch::{Large, Progress, Target};
 use crate::lane::{Turn, beside};
 
 /// Bytes of a body, inflated, up to which it is read where it came in: about a millisecond at most.
-pub(super) const BODY_AT_ONCE: usize = 64 << 10;
+const BODY_AT_ONCE: usize = 64 << 10;
 /// The same of a batch, and how many records it may have then.
-pub(super) const BATCH_AT_ONCE: usize = 8 << 10;
+const BATCH_AT_ONCE: usize = 8 << 10;
 pub(super) const RECORDS_AT_ONCE: usize = 64;
 
 /// A body on its way to its records.
@@ -31,6 +31,17 @@ pub(super) struct Sent {
     pub(super) mode: BodyMode,
     pub(super) format: BodyFormat,
     pub(super) charge: Charge,
+}
+
+impl Sent {
+    /// Whether it is too large to be read where it came in.
+    pub(super) fn is_large(&self) -> bool {
+        let at_once = match self.mode {
+            BodyMode::Single => BODY_AT_ONCE,
+            BodyMode::Ndjson | BodyMode::JsonSequence | BodyMode::JsonArray => BATCH_AT_ONCE,
+        };
+        self.encoding.is_some() || self.bytes.len() > at_once
+    }
 }
 
 impl Receiver {

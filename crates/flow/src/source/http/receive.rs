@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use forebay_record::body::{self, BodyMode};
-use forebay_record::coding::Codings;
-use forebay_record::{BodyEncoding, BodyFormat, ContentType, Headers, RecordContext, RequestInfo};
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, ORIGIN};
+use forebay_record::{Headers, RecordContext, RequestInfo};
+use http::header::{HOST, ORIGIN};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::{self, Answer, Refusal};
 use super::body::{BodyProblem, read};
-use super::large::{BATCH_AT_ONCE, BODY_AT_ONCE, RECORDS_AT_ONCE, Sent, not_divided};
+use super::large::{RECORDS_AT_ONCE, Sent, not_divided};
 use super::meters::Meters;
 use super::report;
+use super::said::Said;
 use super::{Deps, HttpSourceConfig, cors, handshake, query};
 use crate::budget::Charge;
 use crate::dispatch::{Batch, BrokenRecords, Progress, SinkResult, Target};
@@ -96,10 +96,10 @@ impl Receiver {
             Ok(target) => target,
             Err(refusal) if method == Method::POST => return self.refuse(request, refusal).await,
             // Nothing is said of sources to whoever brings no record.
-            Err(_) => return self.other(None, request).await,
+            Err(_) => return self.other(None, seat, request).await,
         };
         if !handshake::brings_record(&target, method) {
-            return self.other(Some(&target), request).await;
+            return self.other(Some(&target), seat, request).await;
         }
         let started = Instant::now();
         let gate = &target.gate;
@@ -136,20 +136,29 @@ impl Receiver {
     }
 
     /// Answers a request that brings no record.
-    async fn other(&self, target: Option<&Target>, request: Request<Incoming>) -> Answer {
-        let answered = target.and_then(|target| handshake::answer(target, &request));
+    async fn other(
+        &self,
+        target: Option<&Target>,
+        seat: &Seat,
+        request: Request<Incoming>,
+    ) -> Answer {
         let methods = handshake::methods(target);
-        match answered {
-            Some(Ok(answer)) => self.answered(request, answer).await,
-            Some(Err(refusal)) => self.refuse(request, refusal).await,
-            None if request.method() == Method::OPTIONS => {
-                cors::preflight(request.headers(), methods)
+        let answered = target.and_then(|t| Some((t, handshake::answer(t, &request)?)));
+        let Some((target, answered)) = answered else {
+            if request.method() == Method::OPTIONS {
+                return cors::preflight(request.headers(), methods);
             }
-            None => {
-                let refusal = Refusal::Method(request.method().clone(), methods);
-                self.refuse(request, refusal).await
-            }
-        }
+            let refusal = Refusal::Method(request.method().clone(), methods);
+            return self.refuse(request, refusal).await;
+        };
+        let now = target.gate.at(Instant::now());
+        let mut answer = match (self.pass(target, seat, &request, now), answered) {
+            (Ok(()), Ok(answer)) => self.answered(request, answer).await,
+            (Ok(()), Err(refusal)) => self.refuse(request, refusal).await,
+            (Err(over), _) => self.refuse_over(seat, request, over).await,
+        };
+        target.gate.show(now, answer.headers_mut());
+        answer
     }
 
     /// Reads the body, makes records of it and has them stored.
@@ -192,36 +201,21 @@ impl Receiver {
             client_ip: self.config.client_ip(peer, &head.headers),
             headers: Headers::from(head.headers),
         });
-        let Said {
-            format,
-            mode,
-            encoding,
-        } = said;
-        let is_decoded = encoding.is_plain(&bytes);
-        let mut sent = Sent {
-            bytes,
-            encoding: (!is_decoded).then_some(encoding),
-            mode,
-            format,
-            charge,
-        };
+        let mode = said.mode;
+        let mut sent = said.of(bytes, charge);
         if let Some(encoding) = &sent.encoding
             && let Some(small) =
                 self.decode_small(&sent.bytes, encoding, target, &mut sent.charge)?
         {
             (sent.bytes, sent.encoding) = (small, None);
         }
-        if sent.encoding.is_none()
+        if (&sent.encoding, mode) == (&None, BodyMode::Single)
             && let Some(answer) = handshake::by_body(target, &sent.bytes)
         {
             return answer;
         }
         let how = (deadline, verbose);
-        let at_once = match mode {
-            BodyMode::Single => BODY_AT_ONCE,
-            BodyMode::Ndjson | BodyMode::JsonSequence | BodyMode::JsonArray => BATCH_AT_ONCE,
-        };
-        let answer = if sent.encoding.is_some() || sent.bytes.len() > at_once {
+        let answer = if sent.is_large() {
             // Rare enough to be kept out of the usual request's memory.
             Box::pin(self.take_large(target, info, sent, how)).await
         } else if mode == BodyMode::Single {
@@ -311,44 +305,6 @@ impl Receiver {
         };
         let results = self.store(target, batch, how.0).await?;
         Ok(report::batch(target, count, &broken, &results))
-    }
-}
-
-/// What a request says of its body.
-struct Said {
-    format: BodyFormat,
-    mode: BodyMode,
-    encoding: BodyEncoding,
-}
-
-impl Said {
-    fn by(headers: &HeaderMap, query: &str) -> Result<Self, Refusal> {
-        let mut codings = Codings::default();
-        for value in headers.get_all(CONTENT_ENCODING) {
-            let text = String::from_utf8_lossy(value.as_bytes());
-            codings.add(&text).map_err(|e| Refusal::Encoding(e.0))?;
-        }
-        let sent = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-        let ContentType {
-            format,
-            batch,
-            charset,
-        } = ContentType::of(sent).map_err(Refusal::Charset)?;
-        let mode = match (query::batch(query)?, batch) {
-            (Some(false), _) | (None, None) => BodyMode::Single,
-            (_, Some(mode)) => mode,
-            (Some(true), None) => BodyMode::JsonArray,
-        };
-        let encoding = BodyEncoding {
-            codings,
-            charset,
-            is_form: format == BodyFormat::Form && mode == BodyMode::Single,
-        };
-        Ok(Self {
-            format,
-            mode,
-            encoding,
-        })
     }
 }
 
