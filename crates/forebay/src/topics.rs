@@ -2,6 +2,7 @@
 //! asks of whoever delivers to them.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use forebay_buffer::Provider;
@@ -41,7 +42,7 @@ impl Providers {
         for section in &config.providers {
             let declared = match section.r#type {
                 ProviderType::Kafka => kafka(section),
-                ProviderType::Http => http(section),
+                ProviderType::Http => http(section, &config.data_dir),
             };
             let name = &section.name;
             let declared =
@@ -68,10 +69,12 @@ impl Providers {
     }
 }
 
-fn http(section: &ProviderSection) -> Result<Declared, String> {
+fn http(section: &ProviderSection, data_dir: &Path) -> Result<Declared, String> {
     let url = section.url.as_ref().map(|u| u.expose());
     let mut config = HttpConfig::new(url.unwrap_or_default());
     config.token = section.token.as_ref().map(|t| t.inner().clone());
+    let file = format!("retry-after-{}", section.name);
+    config.pause_file = Some(data_dir.join(file));
     let headers = section.headers.iter();
     config.headers = headers
         .map(|(n, v)| (n.clone(), v.expose().to_owned()))

@@ -6,8 +6,10 @@ use forebay_model::{ByteSize, Span, is_own_http_header};
 use http::{HeaderName, HeaderValue};
 
 use super::{
-    Auth, Cache, Definition, Destination, HttpApi, HttpStage, Lookup, Paging, Pairs, Source, Store,
+    Auth, Cache, Definition, Destination, HttpApi, HttpStage, Lookup, Pairs, Source, Store,
 };
+
+mod paging;
 
 #[derive(Default)]
 struct Found(Vec<String>);
@@ -181,11 +183,9 @@ fn http_api(found: &mut Found, api: &HttpApi) {
         let (min, max) = (Span::millis(1), Span::hours(24));
         found.span("source.rateLimit.period", limit.period, min, max);
     }
-    if let Paging::Cursor { cursor, .. } = &api.paging
-        && cursor.is_empty()
-    {
-        found.add("source.paging.cursor is empty".to_owned());
-    }
+    let max = Span::hours(168);
+    found.span("source.retryAfterMax", api.retry_after_max, Span::millis(1), max);
+    paging::check(found, api);
 }
 
 fn http_stage(found: &mut Found, at: &str, stage: &HttpStage) {

@@ -45,13 +45,16 @@ fn http_api(lines: &mut Vec<String>, api: &HttpApi) {
         Paging::Cursor {
             cursor,
             param: None,
+            ..
         } => format!("the cursor `{cursor}` in the path"),
         Paging::Cursor {
             cursor,
             param: Some(param),
+            ..
         } => format!("the cursor `{cursor}` in ?{param}="),
         Paging::Offset { param, size, .. } => format!("?{param}=, {size} records each"),
-        Paging::Page { param, first } => format!("?{param}=, from {first}"),
+        Paging::Page { param, first, .. } => format!("?{param}=, from {first}"),
+        Paging::Next { path } => format!("the address at `{path}`"),
         Paging::Link => "the header Link".to_owned(),
     };
     lines.push(format!("  page after page by {paging}"));
@@ -62,13 +65,23 @@ fn http_api(lines: &mut Vec<String>, api: &HttpApi) {
         ),
         None => "  without a rate limit".to_owned(),
     });
-    let until = api.until;
+    let until = &api.until;
     let mut ends = Vec::new();
     if until.empty_page {
         ends.push("a page is empty".to_owned());
     }
     if until.no_next {
         ends.push("a page names no next one".to_owned());
+    }
+    if let Some(field) = &until.field {
+        ends.push(format!("`{field}` is {}", until.last_value()));
+    }
+    if !until.status.is_empty() {
+        let statuses: Vec<String> = until.status.iter().map(u16::to_string).collect();
+        ends.push(format!("a page is answered {}", statuses.join(", ")));
+    }
+    if until.repeat {
+        ends.push("a page comes again".to_owned());
     }
     ends.extend(until.pages.map(|n| format!("{n} pages were read")));
     ends.extend(until.records.map(|n| format!("{n} records were read")));

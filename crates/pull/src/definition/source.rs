@@ -7,7 +7,7 @@ use forebay_model::{ByteSize, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Secret;
+use super::{Paging, Secret, Until};
 
 /// Where records come from.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -65,6 +65,10 @@ pub struct HttpApi {
     /// How long to wait between failed requests at most. 1ms to 1h.
     #[serde(default = "error_wait_max")]
     pub error_wait_max: Span,
+    /// How long the API may ask to wait (`Retry-After`); also the next run waits, if this one is
+    /// killed. 1ms to 168h.
+    #[serde(default = "retry_after_max")]
+    pub retry_after_max: Span,
     /// Failed requests in a row after which the job ends; without it, it tries for ever.
     #[serde(default)]
     #[schemars(range(min = 1))]
@@ -91,75 +95,6 @@ pub struct RateLimit {
     pub requests: u32,
     /// In any such length of time. 1ms to 24h.
     pub period: Span,
-}
-
-/// How one page leads to the next.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(
-    tag = "type",
-    rename_all = "snake_case",
-    rename_all_fields = "camelCase",
-    deny_unknown_fields
-)]
-pub enum Paging {
-    /// An answer has the cursor of the next page.
-    Cursor {
-        /// JSON path of the cursor in an answer.
-        #[serde(default = "cursor")]
-        cursor: String,
-        /// Parameter that takes the cursor; without it the cursor is a step of the path.
-        #[serde(default)]
-        param: Option<String>,
-    },
-    /// A parameter says how many records to skip.
-    Offset {
-        /// Its name.
-        #[serde(default = "offset")]
-        param: String,
-        /// Parameter of the page's size.
-        #[serde(default = "limit")]
-        size_param: String,
-        /// Records of a page. 1 to 100000.
-        #[serde(default = "page_size")]
-        #[schemars(range(min = 1, max = 100_000))]
-        size: u32,
-    },
-    /// A parameter says which page.
-    Page {
-        /// Its name.
-        #[serde(default = "page")]
-        param: String,
-        /// Number of the first page.
-        #[serde(default = "one")]
-        first: u64,
-    },
-    /// The answer's header `Link` has the address of the next page (`rel="next"`).
-    Link,
-}
-
-impl Default for Paging {
-    fn default() -> Self {
-        Self::Cursor {
-            cursor: cursor(),
-            param: None,
-        }
-    }
-}
-
-/// When it ends; the first condition that holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
-pub struct Until {
-    /// A page has no records.
-    pub empty_page: bool,
-    /// A page names no next one.
-    pub no_next: bool,
-    /// That many pages with records were read.
-    #[schemars(range(min = 1))]
-    pub pages: Option<u64>,
-    /// At least that many records were read.
-    #[schemars(range(min = 1))]
-    pub records: Option<u64>,
 }
 
 /// Files of JSON lines: `.jsonl`, also with `.gz` or `.zst` behind it.
@@ -232,30 +167,6 @@ fn results() -> String {
     "results".to_owned()
 }
 
-fn cursor() -> String {
-    "cursor".to_owned()
-}
-
-fn offset() -> String {
-    "offset".to_owned()
-}
-
-fn limit() -> String {
-    "limit".to_owned()
-}
-
-fn page() -> String {
-    "page".to_owned()
-}
-
-fn one() -> u64 {
-    1
-}
-
-fn page_size() -> u32 {
-    100
-}
-
 fn timeout() -> Span {
     Span::secs(5)
 }
@@ -266,6 +177,10 @@ fn wait() -> Span {
 
 fn error_wait_max() -> Span {
     Span::secs(30)
+}
+
+fn retry_after_max() -> Span {
+    Span::hours(24)
 }
 
 fn max_page_size() -> ByteSize {

@@ -10,6 +10,7 @@ mod apis;
 mod cache;
 mod dead;
 mod definition;
+mod ends;
 mod files;
 mod lookup;
 mod names;

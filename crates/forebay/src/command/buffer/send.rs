@@ -165,7 +165,7 @@ impl Common {
     }
 
     fn open(&self, env: &Environment) -> Result<(Buffer, Arc<dyn Provider>), Failure> {
-        let provider = build(&self.target, &self.options, env)?;
+        let provider = build(&self.target, &self.options, &self.place.dir, env)?;
         let opened = Buffer::open_in(Arc::new(StdEnv::new()), self.config(), provider.clone());
         let buffer = opened.map_err(Failure::new)?;
         if !buffer.recovery().is_clean() {
