@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use forebay_model::Timestamp;
+use forebay_model::words::short;
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
 
@@ -219,7 +220,7 @@ impl Call {
             request = request.body(body);
         }
         let sent = request.send().await;
-        let mut response = sent.map_err(|e| HttpError::unanswered(describe("can't send", e)))?;
+        let mut response = sent.map_err(|e| HttpError::unanswered(unsent(&url, e)))?;
         let status = response.status();
         let headers = std::mem::take(response.headers_mut());
         let stopped = |text| HttpError {
@@ -340,6 +341,21 @@ async fn read(
     Ok((body.freeze(), false))
 }
 
+/// Why a request could not be sent.
+fn unsent(url: &Url, error: reqwest::Error) -> String {
+    let mut next: Option<&dyn std::error::Error> = Some(&error);
+    while let Some(cause) = next {
+        let io = cause.downcast_ref::<std::io::Error>();
+        if io.is_some_and(|e| e.kind() == std::io::ErrorKind::ConnectionRefused) {
+            let host = url.host_str().unwrap_or_default();
+            let port = url.port_or_known_default().unwrap_or_default();
+            return format!("connection refused by {host}:{port}");
+        }
+        next = cause.source();
+    }
+    describe("can't send", error)
+}
+
 /// What has failed and why, without the address: that may hold a secret.
 fn describe(what: &str, error: reqwest::Error) -> String {
     let what = if error.is_timeout() {
@@ -362,7 +378,7 @@ fn causes(what: &str, error: &dyn std::error::Error) -> String {
         }
         next = error.source();
     }
-    text
+    short(&text)
 }
 
 /// Header values that are secrets are not shown by anything that shows headers.

@@ -30,6 +30,7 @@ mod ownership;
 mod private_files;
 mod query;
 mod quotas;
+mod read_only;
 mod redirects;
 mod reload;
 mod server;

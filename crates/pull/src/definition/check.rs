@@ -112,6 +112,9 @@ pub(super) fn definition(definition: &Definition) -> Vec<String> {
                     found.add(format!("{at} is empty"));
                 }
             }
+            for problem in files.s3.settings().problems() {
+                found.add(format!("source.s3.{problem}"));
+            }
             let (kb, gb) = (ByteSize::kb(1), ByteSize::mb(1024));
             found.size("source.maxLineSize", files.max_line_size, kb, gb);
             let (min, max) = (ByteSize::kb(4), ByteSize::mb(64));

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use forebay_model::{ByteSize, Span};
+use forebay_remote::staging::S3Settings;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -110,8 +111,9 @@ pub struct Files {
     /// The definition's folder, which local paths count from. It is never a pattern.
     #[serde(skip)]
     pub folder: PathBuf,
-    /// The S3 server, when it is not the one of the variables `AWS_REGION`, `AWS_ENDPOINT_URL`,
-    /// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`.
+    /// The S3 server, when it is not the one of the variables `AWS_REGION` (`AWS_DEFAULT_REGION`),
+    /// `AWS_ENDPOINT_URL_S3` (`AWS_ENDPOINT_URL`), `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and
+    /// `AWS_SESSION_TOKEN`.
     #[serde(default)]
     pub s3: S3,
     /// A line is at most this long. 1KB to 1GB.
@@ -149,10 +151,40 @@ pub struct S3 {
     pub region: Option<String>,
     /// Address of a server other than AWS.
     pub endpoint: Option<String>,
-    /// Access key.
+    /// Requests are not signed, whatever keys the environment has: a bucket that everybody may read.
+    pub anonymous: bool,
+    /// Access key. Key, secret and token come from here, or all three from the environment.
     pub access_key_id: Option<String>,
     /// Its secret.
     pub secret_access_key: Option<Secret>,
+    /// Token of temporary keys.
+    pub session_token: Option<Secret>,
+    /// The bucket in the path (true) or before the host name (false). Without it: with an endpoint, in
+    /// the path.
+    pub path_style: Option<bool>,
+    /// Allow an `http://` endpoint that is not on this machine.
+    pub allow_http: bool,
+    /// File of certificates (PEM) to trust besides those of the system, counted from the definition's
+    /// folder.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl S3 {
+    /// As the client takes them.
+    #[must_use]
+    pub fn settings(&self) -> S3Settings {
+        let secret = |s: &Option<Secret>| s.as_ref().map(|s| s.expose().into());
+        S3Settings {
+            region: self.region.clone(),
+            endpoint: self.endpoint.clone(),
+            anonymous: self.anonymous,
+            access_key_id: self.access_key_id.clone(),
+            secret_access_key: secret(&self.secret_access_key),
+            session_token: secret(&self.session_token),
+            path_style: self.path_style,
+            allow_http: self.allow_http,
+        }
+    }
 }
 
 fn path() -> String {

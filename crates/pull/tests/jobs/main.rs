@@ -20,6 +20,7 @@ mod pieces;
 mod postgres;
 mod redirects;
 mod s3;
+mod s3_settings;
 #[cfg(any(feature = "cassandra", feature = "postgres", feature = "redis"))]
 mod switch;
 #[cfg(feature = "cassandra")]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use forebay_model::words::short;
 use redis::TlsCertificates;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use secrecy::{ExposeSecret, SecretString};
@@ -85,8 +86,9 @@ impl RedisCache {
     }
 }
 
+/// A pipeline that fails has a sentence for each of its commands: the beginning is enough.
 fn failed(error: &redis::RedisError) -> CacheError {
-    CacheError(format!("Redis: {error}"))
+    CacheError(format!("Redis: {}", short(&error.to_string())))
 }
 
 fn name(space: &str, key: &Hash) -> Vec<u8> {

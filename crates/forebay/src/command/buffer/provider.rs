@@ -68,7 +68,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE")]
     oauth_token_file: Option<PathBuf>,
     /// Kafka: a further setting of librdkafka, such as client.id=shop; ${NAME} and ${file:/path} in
-    /// VALUE are replaced, and @FILE takes all of it from a file
+    /// VALUE are replaced, and @FILE takes all of it from a file. Of one name the last counts; two
+    /// names of one setting (compression.codec, compression.type) have to have the same value
     #[arg(long = "set", value_name = "NAME=VALUE", requires = "kafka")]
     settings: Vec<String>,
     /// HTTP: a file with the token that is sent as `Authorization: Bearer`
