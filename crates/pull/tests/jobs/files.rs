@@ -368,8 +368,8 @@ async fn values_that_run_together_are_records_each() {
             .map(|l| l.origin.rsplit(':').next().unwrap())
             .collect();
         assert_eq!(origins, ["3.2", "4"]);
-        assert_eq!(letters[0].body[..], b"{\"id\":\"x\"}");
-        assert_eq!(letters[1].body[..], b"{\"id\":7}{\"id\":8");
+        assert_eq!(&letters[0].body[..], b"{\"id\":\"x\"}");
+        assert_eq!(&letters[1].body[..], b"{\"id\":7}{\"id\":8");
     }
     // Posted one by one, each with a key of its own.
     let taker = crate::apis::Taker::new(|_| String::new());

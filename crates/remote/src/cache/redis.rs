@@ -86,9 +86,17 @@ impl RedisCache {
     }
 }
 
-/// A pipeline that fails has a sentence for each of its commands: the beginning is enough.
+/// A pipeline that fails has a sentence for each of its commands: that of the first is enough.
 fn failed(error: &redis::RedisError) -> CacheError {
-    CacheError(format!("Redis: {}", short(&error.to_string())))
+    let text = error.to_string();
+    let text = match text.split_once("), (Index ") {
+        Some((first, _)) => {
+            let first = first.split_once("error: ").map_or(first, |(_, cause)| cause);
+            format!("{first} (and further commands of the pipeline)")
+        }
+        None => text,
+    };
+    CacheError(format!("Redis: {}", short(&text)))
 }
 
 fn name(space: &str, key: &Hash) -> Vec<u8> {

@@ -43,8 +43,8 @@ pub(super) struct Chunk {
 pub(super) enum Kind {
     /// Whole lines.
     Lines(Bytes),
-    /// The beginning of a line that is too long, and the length of all of it with its end.
-    LongLine(Bytes, u64),
+    /// The beginning of a line that is too long, its length, and whether a line feed ends it.
+    LongLine(Bytes, u64, bool),
     /// The file can't be unpacked from here on, or has something behind what is packed.
     Damage(String),
     /// It is no text that this source can read: which one it is.
@@ -267,7 +267,7 @@ impl Cutter<'_> {
         }
         let broken = broken(error);
         // What was unpacked before is good; only a line that was cut is not.
-        let mut is_taken = self.give_long_line() && self.give_lines(self.buffer.len());
+        let mut is_taken = self.give_long_line(false) && self.give_lines(self.buffer.len());
         let rest = self.buffer.split().freeze();
         if is_taken && !rest.is_empty() && matches!(broken, Broken::Extra(_)) {
             is_taken = self.give(Kind::Lines(rest), false);
@@ -320,16 +320,16 @@ impl Cutter<'_> {
         let end = memchr::memchr(b'\n', &self.buffer).map(|at| at + 1);
         let dropped = self.buffer.split_to(end.unwrap_or(self.buffer.len()));
         if let Some((_, length)) = &mut self.long_line {
-            *length += dropped.len() as u64;
+            *length += dropped.len() as u64 - u64::from(end.is_some());
         }
-        (end.is_none() && !is_end) || self.give_long_line()
+        (end.is_none() && !is_end) || self.give_long_line(end.is_some())
     }
 
-    fn give_long_line(&mut self) -> bool {
+    fn give_long_line(&mut self, is_ended: bool) -> bool {
         let Some((kept, length)) = self.long_line.take() else {
             return true;
         };
-        self.give(Kind::LongLine(kept, length), false)
+        self.give(Kind::LongLine(kept, length, is_ended), false)
     }
 
     /// Whether no line that begins from here on belongs to the segment.
@@ -361,7 +361,7 @@ impl Cutter<'_> {
         let start = self.end;
         let length = match &kind {
             Kind::Lines(bytes) => bytes.len() as u64,
-            Kind::LongLine(_, length) => *length,
+            Kind::LongLine(_, length, is_ended) => length + u64::from(*is_ended),
             Kind::Damage(_) | Kind::Encoding(_) => 0,
         };
         self.end += length;

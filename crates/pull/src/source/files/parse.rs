@@ -40,12 +40,10 @@ pub(super) fn parsed(chunk: Chunk, reader: &Reader, line_max: usize) -> Parsed {
     let mut lines = 0;
     match &chunk.kind {
         Kind::Lines(bytes) => lines = parsing.lines(bytes, line_max),
-        Kind::LongLine(start, length) => {
+        Kind::LongLine(start, length, _) => {
             lines = 1;
-            // The line's end is none of its bytes.
-            let length = length.saturating_sub(1).max(start.len() as u64);
             let text = start.slice(text_of_line(start));
-            let error = too_long(length, line_max, text.len());
+            let error = too_long(*length, line_max, text.len());
             parsing.refuse(0, text, error);
         }
         Kind::Damage(text) => parsing.refuse(0, Bytes::new(), text.clone()),
@@ -186,7 +184,36 @@ mod tests {
         for other in ["", " ", "{}", r#"{"a":1},{"a":2}"#, r#"{"a":1}{"a":"#, "{} x", "1,2", "{}]"] {
             assert_eq!(split(other), None, "{other}");
         }
+        let twice = format!("{0}{0}", "[".repeat(1000) + &"]".repeat(1000));
+        assert_eq!(split(&twice).unwrap().len(), 2);
         let deep = "[".repeat(100_000);
         assert_eq!(split(&deep), None);
+    }
+
+    proptest::proptest! {
+        /// Whatever the values are and whatever is between them.
+        #[test]
+        fn each_value_comes_out_as_it_went_in(
+            values in proptest::collection::vec("[ -~é\u{0}]{0,9}", 2..9),
+            blanks in proptest::collection::vec("[ \t\r]{0,2}", 10),
+        ) {
+            let values: Vec<String> = values
+                .iter()
+                .zip(0..)
+                .map(|(text, n)| match n % 3 {
+                    0 => serde_json::json!(text).to_string(),
+                    1 => serde_json::json!([text, n]).to_string(),
+                    _ => serde_json::json!({ text: { "a": text } }).to_string(),
+                })
+                .collect();
+            let mut line = String::new();
+            for (value, blank) in values.iter().zip(&blanks) {
+                line.push_str(value);
+                line.push_str(blank);
+            }
+            let found = values_of_line(line.as_bytes()).unwrap();
+            let found: Vec<&str> = found.into_iter().map(|range| &line[range]).collect();
+            proptest::prop_assert_eq!(found, values);
+        }
     }
 }

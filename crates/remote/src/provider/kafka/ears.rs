@@ -56,6 +56,12 @@ impl Ears {
 
     /// Why messages of a topic get nowhere: the broker's own word on the topic, where it has one.
     pub(super) fn trouble_of(&self, client: &Client<Self>, topic: &str) -> Option<String> {
+        // A broker that can't be reached has nothing to say of topics.
+        let trouble = self.trouble();
+        let is_open = |text: &String| !text.to_ascii_lowercase().contains("timed out");
+        if let Some(trouble) = trouble.filter(is_open) {
+            return Some(trouble);
+        }
         let metadata = client.fetch_metadata(Some(topic), ANSWER);
         let own = metadata.ok().and_then(|metadata| {
             let topics = metadata.topics().iter();
