@@ -31,6 +31,7 @@ mod private_files;
 mod query;
 mod quotas;
 mod read_only;
+mod records;
 mod redirects;
 mod reload;
 mod server;
