@@ -387,13 +387,24 @@ fn a_drain_that_fails_says_how_far_it_came_and_why_not_farther() {
     world.provider.plan(Plan::Away);
     let buffer = world.open();
     put(&buffer, "t", 0..11);
-    let error = buffer.close(Closing::Drain(Duration::from_secs(3))).unwrap_err();
+    let error = buffer
+        .close(Closing::Drain(Duration::from_secs(3)))
+        .unwrap_err();
     let text = error.to_string();
-    let WriteError::Undelivered { delivered, all, cause, .. } = error else {
+    let WriteError::Undelivered {
+        delivered,
+        all,
+        cause,
+        ..
+    } = error
+    else {
         panic!("{text}")
     };
     assert_eq!((delivered, all), (0, 11));
-    assert!(text.starts_with("delivered 0 of 11 messages in 3s: "), "{text}");
+    assert!(
+        text.starts_with("delivered 0 of 11 messages in 3s: "),
+        "{text}"
+    );
     assert!(!cause.is_empty() && text.ends_with(&cause), "{text}");
 }
 

@@ -271,14 +271,17 @@ impl ApiClient {
             request.headers.insert(CONTENT_TYPE, json);
             request.body = Some(body.to_string().into());
         }
-        self.http.send(request, SystemClock.now()).await.map_err(|e| {
-            if e.is_redirect() {
-                return Failure::new(format_args!("Forebay at {} answered {e}", self.base))
-                    .hint("--api names the address that takes the changes");
-            }
-            Failure::new(format_args!("can't reach Forebay at {}: {e}", self.base))
-                .hint(unreachable(&self.base, &e.to_string()))
-        })
+        self.http
+            .send(request, SystemClock.now())
+            .await
+            .map_err(|e| {
+                if e.is_redirect() {
+                    return Failure::new(format_args!("Forebay at {} answered {e}", self.base))
+                        .hint("--api names the address that takes the changes");
+                }
+                Failure::new(format_args!("can't reach Forebay at {}: {e}", self.base))
+                    .hint(unreachable(&self.base, &e.to_string()))
+            })
     }
 }
 

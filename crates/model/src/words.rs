@@ -49,6 +49,9 @@ mod tests {
         assert_eq!(short(" a\nb\u{1b}c "), "a b c");
         assert_eq!(short(&"é".repeat(SHORT_MAX)), "é".repeat(SHORT_MAX));
         let long = short(&"é".repeat(SHORT_MAX + 1));
-        assert!(long.chars().count() == SHORT_MAX && long.ends_with("é…"), "{long}");
+        assert!(
+            long.chars().count() == SHORT_MAX && long.ends_with("é…"),
+            "{long}"
+        );
     }
 }

@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use forebay_model::Timestamp;
-use forebay_remote::http::{
-    self as calls, Hop, HttpClient, HttpClientConfig, HttpError, Request,
-};
+use forebay_remote::http::{self as calls, Hop, HttpClient, HttpClientConfig, HttpError, Request};
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use reqwest::{Method, Url};

@@ -99,7 +99,10 @@ fn open(dir: &tempfile::TempDir, config: HttpConfig) -> Buffer {
 struct RealClock;
 
 impl forebay_model::Clock for RealClock {
-    #[allow(clippy::disallowed_methods, reason = "what is waited for is a real wait")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "what is waited for is a real wait"
+    )]
     fn now(&self) -> forebay_model::Timestamp {
         let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
         forebay_model::Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap())
@@ -129,7 +132,10 @@ fn a_wait_outlives_the_process() {
     // Another process would not know, but for the file.
     let left = Duration::from_millis(500);
     let error = open().close(Closing::Drain(left)).unwrap_err().to_string();
-    assert!(error.starts_with("delivered 0 of 1 message in 500ms: "), "{error}");
+    assert!(
+        error.starts_with("delivered 0 of 1 message in 500ms: "),
+        "{error}"
+    );
     assert!(error.contains("has asked to wait"), "{error}");
     assert_eq!(endpoint.bodies().len(), 1, "it was not asked");
     open().close(Closing::Drain(LIMIT)).unwrap();

@@ -131,7 +131,9 @@ impl Buffer {
         }
         let cause = match causes.as_slice() {
             [] => "the provider has not confirmed the rest yet".to_owned(),
-            [(_, first), rest @ ..] if rest.iter().all(|(_, error)| error == first) => first.clone(),
+            [(_, first), rest @ ..] if rest.iter().all(|(_, error)| error == first) => {
+                first.clone()
+            }
             all => {
                 let each: Vec<String> = all.iter().map(|(l, e)| format!("{l}: {e}")).collect();
                 each.join("; ")

@@ -263,11 +263,12 @@ fn conclude(end: End, signal: Option<&'static str>, summary: &Summary) -> Result
     };
     match end {
         End::Complete if summary.dead == 0 => Ok(()),
-        End::Complete => Err(
-            Failure::new(format_args!("{} set aside", counted(summary.dead, "record")))
-                .hint("`forebay job dead ls FILE` lists them, `… replay` tries them again")
-                .with_code(6),
-        ),
+        End::Complete => Err(Failure::new(format_args!(
+            "{} set aside",
+            counted(summary.dead, "record")
+        ))
+        .hint("`forebay job dead ls FILE` lists them, `… replay` tries them again")
+        .with_code(6)),
         End::Stopped => {
             let code = if signal == Some("SIGTERM") { 143 } else { 130 };
             Err(Failure::new("stopped").hint(go_on).with_code(code))

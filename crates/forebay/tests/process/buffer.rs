@@ -84,11 +84,21 @@ fn what_could_not_be_sent_is_listed_and_drained_later() {
         "{stat:?}"
     );
     // Long enough to have tried: why is said, and known afterwards.
-    let drain = ["buffer", "drain", "--http", "http://127.0.0.1:1/", "--drain", "1s"];
+    let drain = [
+        "buffer",
+        "drain",
+        "--http",
+        "http://127.0.0.1:1/",
+        "--drain",
+        "1s",
+    ];
     let ended = forebay_with(&[&drain[..], &["--dir", arg(&buffer)]].concat());
     let why = "connection refused by 127.0.0.1:1";
     let said = format!("delivered 0 of 2 messages in 1s: {why}");
-    assert!(ended.code == Some(1) && ended.stderr.contains(&said), "{ended:?}");
+    assert!(
+        ended.code == Some(1) && ended.stderr.contains(&said),
+        "{ended:?}"
+    );
     let stat = forebay_with(&["buffer", "stat", "--dir", arg(&buffer)]);
     assert!(stat.stdout.contains(why), "{stat:?}");
     let stat = forebay_with(&["buffer", "stat", "--json", "--dir", arg(&buffer)]);

@@ -39,11 +39,16 @@ fn rows_come_as_table_json_or_csv_and_nothing_can_be_changed() {
         let many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 100000) \
                     SELECT i FROM n";
         let mut command = server.command(&["query", many, "--format", format]);
-        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        command
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped());
         let mut child = command.spawn().unwrap();
         drop(child.stdout.take());
         let ended = child.wait_with_output().unwrap();
-        assert!(ended.status.success() && ended.stderr.is_empty(), "{format}: {ended:?}");
+        assert!(
+            ended.status.success() && ended.stderr.is_empty(),
+            "{format}: {ended:?}"
+        );
     }
     assert_eq!(
         server.ok(&["query", "SELECT NULL AS x", "--format", "json"]),

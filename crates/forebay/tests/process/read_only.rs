@@ -48,14 +48,21 @@ fn a_finished_file_is_served_from_a_folder_that_can_not_be_written() {
     std::fs::write(&data, lines(100).replace("n7\"", "new\"")).unwrap();
     assert_eq!(forebay_with(&["job", "run", &file]).code, Some(0));
     assert!(disk.remount("ro"));
-    wait_for("the changed row", || get("/product/7").contains("new").then_some(()));
+    wait_for("the changed row", || {
+        get("/product/7").contains("new").then_some(())
+    });
     // Another file in its place.
     assert!(disk.remount("rw"));
     std::fs::remove_file(at.join("tables.db")).unwrap();
     std::fs::write(&data, lines(8)).unwrap();
-    assert_eq!(forebay_with(&["job", "run", &file, "--fresh"]).code, Some(0));
+    assert_eq!(
+        forebay_with(&["job", "run", &file, "--fresh"]).code,
+        Some(0)
+    );
     assert!(disk.remount("ro"));
-    wait_for("the other file", || get("/product/99").ends_with(" 404").then_some(()));
+    wait_for("the other file", || {
+        get("/product/99").ends_with(" 404").then_some(())
+    });
     assert_eq!(get("/product/7"), "{\"id\":7,\"name\":\"n7\"} 200");
     signal(&child, "-TERM");
     let mut child = child;
@@ -90,7 +97,11 @@ fn what_is_missing_is_told_once_and_nothing_is_gone_on_with() {
     std::fs::write(&file, text.replace("  table: products\n", "")).unwrap();
     let checked = forebay_with(&["job", "check", &file]);
     assert_eq!(checked.code, Some(2), "{checked:?}");
-    assert_eq!(checked.stderr.matches("is missing").count(), 1, "{checked:?}");
+    assert_eq!(
+        checked.stderr.matches("is missing").count(),
+        1,
+        "{checked:?}"
+    );
     assert!(!checked.stderr.contains("problems"), "{checked:?}");
     let config = dir.path().join("lookup.yaml");
     std::fs::write(&config, "store: { type: sqlite }\nroutes: [{ path: /a }]\n").unwrap();

@@ -187,7 +187,12 @@ fn http_api(found: &mut Found, api: &HttpApi) {
         found.span("source.rateLimit.period", limit.period, min, max);
     }
     let max = Span::hours(168);
-    found.span("source.retryAfterMax", api.retry_after_max, Span::millis(1), max);
+    found.span(
+        "source.retryAfterMax",
+        api.retry_after_max,
+        Span::millis(1),
+        max,
+    );
     paging::check(found, api);
 }
 

@@ -54,7 +54,9 @@ fn http_api(lines: &mut Vec<String>, api: &HttpApi) {
             param: Some(param),
             ..
         } => format!("the cursor `{cursor}` in ?{param}="),
-        Paging::Offset { param, size, .. } => format!("?{param}=, {} each", counted(*size, "record")),
+        Paging::Offset { param, size, .. } => {
+            format!("?{param}=, {} each", counted(*size, "record"))
+        }
         Paging::Page { param, first, .. } => format!("?{param}=, from {first}"),
         Paging::Next { path } => format!("the address at `{path}`"),
         Paging::Link => "the header Link".to_owned(),
@@ -86,8 +88,16 @@ fn http_api(lines: &mut Vec<String>, api: &HttpApi) {
     if until.repeat {
         ends.push("a page comes again".to_owned());
     }
-    ends.extend(until.pages.map(|n| format!("it has read {}", counted(n, "page"))));
-    ends.extend(until.records.map(|n| format!("it has read {}", counted(n, "record"))));
+    ends.extend(
+        until
+            .pages
+            .map(|n| format!("it has read {}", counted(n, "page"))),
+    );
+    ends.extend(
+        until
+            .records
+            .map(|n| format!("it has read {}", counted(n, "record"))),
+    );
     lines.push(if ends.is_empty() {
         "  for ever".to_owned()
     } else {

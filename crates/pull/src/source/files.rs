@@ -40,7 +40,6 @@ use parse::{Bad, Parsed, parsed};
 use problems::Problems;
 use readers::Readers;
 
-
 /// Files as a source.
 pub(crate) struct FileSource {
     pub(crate) run: Arc<Run>,

@@ -37,7 +37,10 @@ impl Api {
         });
         let answer = async |State(api): State<Arc<Self>>, request: Request| {
             let address = request.uri().to_string();
-            api.asked.lock().unwrap().push((Instant::now(), address.clone()));
+            api.asked
+                .lock()
+                .unwrap()
+                .push((Instant::now(), address.clone()));
             (api.script)(&address, request.headers())
         };
         let app = Router::new().fallback(answer).with_state(Arc::clone(&api));
@@ -88,12 +91,30 @@ async fn the_records_of_the_page_that_ends_it_are_taken() {
         (json!({ "cursor": 0 }), "  until: { noNext: true }"),
         (json!({ "cursor": "" }), "  until: { noNext: true }"),
         (json!({}), "  until: { noNext: true }"),
-        (json!({ "cursor": -1 }), "  paging: { type: cursor, end: [-1] }\n  until: { noNext: true }"),
-        (json!({ "cursor": 9, "has_more": false }), "  until: { field: has_more }"),
-        (json!({ "cursor": 9, "has_more": false }), "  until: { field: has_more, equals: false }"),
-        (json!({ "has_more": false }), "  until: { field: has_more, equals: false }"),
-        (json!({ "cursor": 9, "left": 0 }), "  until: { field: left, equals: 0 }"),
-        (json!({ "cursor": 9 }), "  until: { field: has_more, equals: null }"),
+        (
+            json!({ "cursor": -1 }),
+            "  paging: { type: cursor, end: [-1] }\n  until: { noNext: true }",
+        ),
+        (
+            json!({ "cursor": 9, "has_more": false }),
+            "  until: { field: has_more }",
+        ),
+        (
+            json!({ "cursor": 9, "has_more": false }),
+            "  until: { field: has_more, equals: false }",
+        ),
+        (
+            json!({ "has_more": false }),
+            "  until: { field: has_more, equals: false }",
+        ),
+        (
+            json!({ "cursor": 9, "left": 0 }),
+            "  until: { field: left, equals: 0 }",
+        ),
+        (
+            json!({ "cursor": 9 }),
+            "  until: { field: has_more, equals: null }",
+        ),
     ] {
         let more = last.clone();
         let (api, base) = Api::serve(move |address, _| {
@@ -119,8 +140,14 @@ async fn the_records_of_the_page_that_ends_it_are_taken() {
 async fn null_and_no_content_are_empty_pages() {
     for (settings, no_content) in [
         ("  until: { emptyPage: true }", false),
-        ("  paging: { type: page }\n  until: { emptyPage: true }", false),
-        ("  paging: { type: page }\n  until: { emptyPage: true }", true),
+        (
+            "  paging: { type: page }\n  until: { emptyPage: true }",
+            false,
+        ),
+        (
+            "  paging: { type: page }\n  until: { emptyPage: true }",
+            true,
+        ),
         ("  until: { noNext: true }", true),
     ] {
         let (_, base) = Api::serve(move |address, _| match address {
@@ -167,7 +194,10 @@ async fn an_api_that_ignores_the_page_goes_round() {
         for run_number in 1..=2 {
             let (end, summary) = run(&world, &base, &settings).await;
             let text = failure(end);
-            assert!(text.contains("goes round") && text.contains("until.repeat"), "{text}");
+            assert!(
+                text.contains("goes round") && text.contains("until.repeat"),
+                "{text}"
+            );
             // The records are taken once, whatever the number of runs.
             assert_eq!(summary.read, if run_number == 1 { 5 } else { 0 });
             assert_eq!(api.paths().len(), run_number + 1);
@@ -207,10 +237,22 @@ async fn pages_may_be_alike_where_the_job_says_so() {
 #[tokio::test]
 async fn the_next_address_in_the_answer_is_followed_on_the_same_server() {
     for (settings, address) in [
-        ("  paging: { type: next, path: links.next }", "/items?page=2&k=a%20b"),
-        ("  paging: { type: next, path: links.next }", "?page=2&k=a%20b"),
-        ("  paging: { type: next, path: links.next }", "BASE/items?page=2&k=a%20b"),
-        ("  paging: { type: cursor, cursor: links.next }", "BASE/items?page=2&k=a%20b"),
+        (
+            "  paging: { type: next, path: links.next }",
+            "/items?page=2&k=a%20b",
+        ),
+        (
+            "  paging: { type: next, path: links.next }",
+            "?page=2&k=a%20b",
+        ),
+        (
+            "  paging: { type: next, path: links.next }",
+            "BASE/items?page=2&k=a%20b",
+        ),
+        (
+            "  paging: { type: cursor, cursor: links.next }",
+            "BASE/items?page=2&k=a%20b",
+        ),
     ] {
         let (api, base) = Api::serve(move |asked, headers| {
             let host = headers["host"].to_str().unwrap();
@@ -244,7 +286,10 @@ async fn the_next_address_in_the_answer_is_followed_on_the_same_server() {
     let yaml = job(&base, &settings).replace("path: /items", "path: /round");
     let world = World::new();
     let text = failure(world.run(&world.define(&yaml)).await.0);
-    assert!(text.contains("another server") && !text.contains("s3cret"), "{text}");
+    assert!(
+        text.contains("another server") && !text.contains("s3cret"),
+        "{text}"
+    );
     assert_eq!(stranger.paths(), Vec::<String>::new());
 }
 
@@ -253,7 +298,11 @@ async fn a_link_to_another_scheme_ends_the_job() {
     let (api, base) = Api::serve(|_, headers| {
         let host = headers["host"].to_str().unwrap();
         let link = format!("<https://{host}/items?page=2>; rel=\"next\"");
-        ([("link", link)], axum::Json(json!({ "results": page(0..5) }))).into_response()
+        (
+            [("link", link)],
+            axum::Json(json!({ "results": page(0..5) })),
+        )
+            .into_response()
     })
     .await;
     let settings = "  paging: { type: link }\n  until: { noNext: true }";
@@ -265,7 +314,11 @@ async fn a_link_to_another_scheme_ends_the_job() {
 #[tokio::test]
 async fn a_field_that_no_page_has_is_an_error_that_names_it() {
     let (_, base) = Api::serve(|address, _| {
-        let results = if address == "/items?page=1" { page(0..5) } else { page(0..0) };
+        let results = if address == "/items?page=1" {
+            page(0..5)
+        } else {
+            page(0..0)
+        };
         json(json!({ "results": results, "hasMore": true }))
     })
     .await;
@@ -278,24 +331,47 @@ async fn a_field_that_no_page_has_is_an_error_that_names_it() {
 fn what_contradicts_itself_is_refused() {
     let world = World::new();
     let refused = |settings: &str, part: &str| {
-        let text = world.try_define(&job("http://api.example", settings)).unwrap_err();
+        let text = world
+            .try_define(&job("http://api.example", settings))
+            .unwrap_err();
         assert!(text.contains(part), "{settings}\n--- {text}");
     };
-    refused("  paging: { type: page }\n  until: { noNext: true }", "until.noNext never holds");
-    refused("  until: { equals: true }", "until.equals needs source.until.field");
+    refused(
+        "  paging: { type: page }\n  until: { noNext: true }",
+        "until.noNext never holds",
+    );
+    refused(
+        "  until: { equals: true }",
+        "until.equals needs source.until.field",
+    );
     refused("  until: { field: '' }", "until.field is empty");
-    refused("  until: { field: a, equals: [1] }", "until.equals has to be");
-    refused("  until: { status: [404, 500, 401] }", "until.status[1] is 500");
+    refused(
+        "  until: { field: a, equals: [1] }",
+        "until.equals has to be",
+    );
+    refused(
+        "  until: { status: [404, 500, 401] }",
+        "until.status[1] is 500",
+    );
     refused("  until: { status: [429] }", "until.status[0] is 429");
     refused(
         "  paging: { type: offset, repeats: true }\n  until: { repeat: true }",
         "until.repeat contradicts",
     );
-    refused("  paging: { type: page }\n  query: { page: '1' }", "source.query.page is set by");
-    refused("  paging: { type: offset, param: limit }", "and another parameter too");
+    refused(
+        "  paging: { type: page }\n  query: { page: '1' }",
+        "source.query.page is set by",
+    );
+    refused(
+        "  paging: { type: offset, param: limit }",
+        "and another parameter too",
+    );
     refused("  paging: { type: next, path: '' }", "paging.path is empty");
     refused("  paging: { type: cursor, end: [{}] }", "paging.end[0]");
-    refused("  paging: { type: next, cursor: next }", "paging.cursor is not a known key");
+    refused(
+        "  paging: { type: next, cursor: next }",
+        "paging.cursor is not a known key",
+    );
     refused("  retryAfterMax: 200h", "source.retryAfterMax is");
     for fine in [
         "  until: { field: has_more, equals: null }",
@@ -312,7 +388,12 @@ fn what_contradicts_itself_is_refused() {
         ))
         .plan()
         .join("\n");
-    for part in ["by the address at `next`", "`more` is false", "answered 404", "comes again"] {
+    for part in [
+        "by the address at `next`",
+        "`more` is false",
+        "answered 404",
+        "comes again",
+    ] {
         assert!(plan.contains(part), "{plan}");
     }
 }
@@ -335,10 +416,19 @@ fn packed(coding: &str, body: Vec<u8>) -> Response {
 async fn packed_pages_are_unpacked_within_the_bound() {
     let body = json!({ "results": page(0..50), "cursor": null }).to_string();
     let zstd = zstd::encode_all(body.as_bytes(), 1).unwrap();
-    for (coding, bytes) in [("gzip", gzip(body.as_bytes())), ("x-gzip", gzip(body.as_bytes())), ("zstd", zstd)] {
+    for (coding, bytes) in [
+        ("gzip", gzip(body.as_bytes())),
+        ("x-gzip", gzip(body.as_bytes())),
+        ("zstd", zstd),
+    ] {
         let bytes = bytes.clone();
         let (_, base) = Api::serve(move |_, headers| {
-            assert!(headers["accept-encoding"].to_str().unwrap().contains("gzip"));
+            assert!(
+                headers["accept-encoding"]
+                    .to_str()
+                    .unwrap()
+                    .contains("gzip")
+            );
             packed(coding, bytes.clone())
         })
         .await;
@@ -375,7 +465,10 @@ async fn packed_answers_of_stages_are_unpacked_and_damage_undoes_no_delivery() {
     let storage = Taker::new(|_| String::new());
     let world = World::new();
     std::fs::write(world.path("in.jsonl"), "{\"id\":1}\n").unwrap();
-    let yaml = posting(&storage.serve().await, &format!("processing: {{ url: '{processing}' }}"));
+    let yaml = posting(
+        &storage.serve().await,
+        &format!("processing: {{ url: '{processing}' }}"),
+    );
     let (end, _) = world.run(&world.define(&yaml)).await;
     assert_eq!((end, storage.ids()), (End::Complete, vec![7]));
     // The status has said that it was taken.
@@ -383,7 +476,10 @@ async fn packed_answers_of_stages_are_unpacked_and_damage_undoes_no_delivery() {
     let world = World::new();
     std::fs::write(world.path("in.jsonl"), "{\"id\":1}\n").unwrap();
     let (end, summary) = world.run(&world.define(&posting(&destination, ""))).await;
-    assert_eq!((end, summary.written, api.paths().len()), (End::Complete, 1, 1));
+    assert_eq!(
+        (end, summary.written, api.paths().len()),
+        (End::Complete, 1, 1)
+    );
     // A processing API's answer is the record.
     let world = World::new();
     std::fs::write(world.path("in.jsonl"), "{\"id\":1}\n").unwrap();
@@ -391,7 +487,11 @@ async fn packed_answers_of_stages_are_unpacked_and_damage_undoes_no_delivery() {
     let definition = world.define(&posting(&destination, &stage));
     assert_eq!(world.run(&definition).await.0, End::Complete);
     let letters = dead(&definition.state_dir()).await;
-    assert!(letters[0].error.contains("can't be unpacked"), "{}", letters[0].error);
+    assert!(
+        letters[0].error.contains("can't be unpacked"),
+        "{}",
+        letters[0].error
+    );
 }
 
 fn slow_down(wait: &'static str) -> Response {
@@ -414,7 +514,10 @@ async fn a_wait_that_an_api_asks_for_outlives_the_process() {
     let world = World::new();
     let definition = world.define(&job(&base, "  until: { noNext: true, pages: 1 }"));
     let running = world.start(&definition);
-    until("the wait to be noted", || definition.state_dir().join("pause-source").exists()).await;
+    until("the wait to be noted", || {
+        definition.state_dir().join("pause-source").exists()
+    })
+    .await;
     running.kill().await;
     let (end, _) = world.run(&definition).await;
     assert_eq!(end, End::Complete);
@@ -431,7 +534,10 @@ async fn a_wait_is_no_longer_than_the_setting() {
     let settings = "  retryAfterMax: 300ms\n  until: { noNext: true, pages: 1 }";
     let definition = world.define(&job(&base, settings));
     let running = world.start(&definition);
-    until("the wait to be noted", || definition.state_dir().join("pause-source").exists()).await;
+    until("the wait to be noted", || {
+        definition.state_dir().join("pause-source").exists()
+    })
+    .await;
     running.kill().await;
     assert_eq!(world.run(&definition).await.0, End::Complete);
 }
@@ -443,7 +549,10 @@ async fn a_wait_of_a_destination_holds_all_workers_and_the_next_run() {
     std::fs::write(world.path("in.jsonl"), "{\"id\":1}\n").unwrap();
     let definition = world.define(&posting(&base, ""));
     let running = world.start(&definition);
-    until("the wait to be noted", || definition.state_dir().join("pause-storage").exists()).await;
+    until("the wait to be noted", || {
+        definition.state_dir().join("pause-storage").exists()
+    })
+    .await;
     running.kill().await;
     let (end, summary) = world.run(&definition).await;
     assert_eq!((end, summary.written), (End::Complete, 1));
@@ -469,11 +578,16 @@ async fn a_redirect_that_asks_for_a_wait_gets_it() {
     assert_eq!(run(&World::new(), &base, settings).await.0, End::Complete);
     let world = World::new();
     std::fs::write(world.path("in.jsonl"), "{\"id\":1}\n").unwrap();
-    let (end, _) = world.run(&world.define(&posting(&format!("{base}/post"), ""))).await;
+    let (end, _) = world
+        .run(&world.define(&posting(&format!("{base}/post"), "")))
+        .await;
     assert_eq!(end, End::Complete);
     assert_eq!(pages.paths(), ["/items", "/there", "/post", "/taken"]);
     let asked = pages.asked.lock().unwrap();
     for pair in [&asked[..2], &asked[2..]] {
-        assert!(pair[1].0 - pair[0].0 >= Duration::from_millis(990), "{asked:?}");
+        assert!(
+            pair[1].0 - pair[0].0 >= Duration::from_millis(990),
+            "{asked:?}"
+        );
     }
 }

@@ -361,7 +361,10 @@ async fn values_that_run_together_are_records_each() {
         let definition = world.define(&into_table("a.jsonl*", ""));
         let (end, summary) = world.run(&definition).await;
         assert_eq!((end, summary.read, summary.dead), (End::Complete, 8, 2));
-        assert_eq!(world.number("SELECT sum(id) FROM products"), 1 + 2 + 3 + 4 + 5 + 6);
+        assert_eq!(
+            world.number("SELECT sum(id) FROM products"),
+            1 + 2 + 3 + 4 + 5 + 6
+        );
         let letters = dead(&definition.state_dir()).await;
         let origins: Vec<&str> = letters
             .iter()
@@ -387,7 +390,12 @@ async fn values_that_run_together_are_records_each() {
 #[tokio::test]
 async fn of_a_line_that_is_too_long_it_is_told_what_is_lost() {
     let long = format!("{{\"id\":1,\"name\":\"{}\"}}", "x".repeat(700_000));
-    for (name, ending) in [("a.jsonl", "\n"), ("b.jsonl", ""), ("c.jsonl.gz", "\n"), ("d.jsonl", "\r\n")] {
+    for (name, ending) in [
+        ("a.jsonl", "\n"),
+        ("b.jsonl", ""),
+        ("c.jsonl.gz", "\n"),
+        ("d.jsonl", "\r\n"),
+    ] {
         let world = World::new();
         let text = format!("{{\"id\":7}}\n{long}{ending}");
         let text = match ending {
@@ -403,9 +411,17 @@ async fn of_a_line_that_is_too_long_it_is_told_what_is_lost() {
         let (end, summary) = world.run(&definition).await;
         assert_eq!((end, summary.dead), (End::Complete, 1), "{name}");
         let rows = if ending.is_empty() { 1 } else { 2 };
-        assert_eq!(world.number("SELECT count(*) FROM products"), rows, "{name}");
+        assert_eq!(
+            world.number("SELECT count(*) FROM products"),
+            rows,
+            "{name}"
+        );
         let letters = dead(&definition.state_dir()).await;
-        assert!(letters[0].origin.ends_with(&format!("{name}:2")), "{}", letters[0].origin);
+        assert!(
+            letters[0].origin.ends_with(&format!("{name}:2")),
+            "{}",
+            letters[0].origin
+        );
         let length = long.len() + usize::from(ending == "\r\n");
         let error = format!(
             "the line has {length} bytes, allowed are 1024 (maxLineSize): the first 1024 are kept, {} are lost",

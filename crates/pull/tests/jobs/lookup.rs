@@ -198,7 +198,10 @@ async fn raw(address: SocketAddr, request: &[u8]) -> (u16, Value) {
 /// Keys that no row has, whatever the store: each is refused, and none is a failure of the table.
 pub(crate) async fn odd_keys_are_refused(address: SocketAddr, path: &str, is_text: bool) {
     let long = "k".repeat(7_000);
-    let (text, number) = (if is_text { 404 } else { 400 }, if is_text { 404 } else { 400 });
+    let (text, number) = (
+        if is_text { 404 } else { 400 },
+        if is_text { 404 } else { 400 },
+    );
     for (key, status) in [
         ("%00", text),
         ("a%00b", text),
@@ -209,10 +212,12 @@ pub(crate) async fn odd_keys_are_refused(address: SocketAddr, path: &str, is_tex
         (long.as_str(), text),
         ("%F0%9F%98%80", number),
         ("%EF%BF%BD", number),
-        ("'; DROP TABLE products; --".replace(' ', "%20").as_str(), number),
+        (
+            "'; DROP TABLE products; --".replace(' ', "%20").as_str(),
+            number,
+        ),
     ] {
-        let request =
-            format!("GET {path}/{key} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let request = format!("GET {path}/{key} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
         let (given, body) = raw(address, request.as_bytes()).await;
         let shown = &key[..key.len().min(40)];
         assert_eq!(given, status, "{shown}: {body}");
@@ -242,7 +247,11 @@ async fn odd_keys_and_methods_are_refused_in_json() {
     ] {
         let request = format!("{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
         let (given, body) = raw(address, request.as_bytes()).await;
-        assert_eq!((given, &body["statusCode"]), (status, &json!(status)), "{request}");
+        assert_eq!(
+            (given, &body["statusCode"]),
+            (status, &json!(status)),
+            "{request}"
+        );
     }
     // A text as the key.
     let store = SqliteKeyed::new(world.path("texts.db"));
@@ -253,10 +262,14 @@ async fn odd_keys_and_methods_are_refused_in_json() {
     });
     let shape = forebay_remote::keyed::Shape {
         table: "texts".to_owned(),
-        columns: columns.filter(|c| c.name == "name" || c.name == "price").collect(),
+        columns: columns
+            .filter(|c| c.name == "name" || c.name == "price")
+            .collect(),
     };
     store.prepare(&shape).await.unwrap();
-    let yaml = CONFIG.replace("rows.db", "texts.db").replace("products, key: id", "texts");
+    let yaml = CONFIG
+        .replace("rows.db", "texts.db")
+        .replace("products, key: id", "texts");
     let (address, _stop) = serve(&world, &yaml).await;
     odd_keys_are_refused(address, "/product", true).await;
 }

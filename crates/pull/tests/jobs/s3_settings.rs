@@ -51,12 +51,20 @@ async fn the_token_of_other_keys_is_not_sent() {
     let (store, _) = bucket(&s3.staging("")).unwrap();
     let key = format!("pull-token-{}.jsonl", std::process::id());
     let bytes = lines(0, 10).into_bytes();
-    store.put(&Key::from(key.as_str()), bytes.into()).await.unwrap();
+    store
+        .put(&Key::from(key.as_str()), bytes.into())
+        .await
+        .unwrap();
     let path = format!("s3://{}/{key}", s3.bucket);
     let (id, secret) = (&s3.access_key, s3.secret_key.expose_secret());
-    let keys = format!("endpoint: '{}', accessKeyId: {id}, secretAccessKey: '{secret}'", s3.endpoint);
+    let keys = format!(
+        "endpoint: '{}', accessKeyId: {id}, secretAccessKey: '{secret}'",
+        s3.endpoint
+    );
     let world = World::new();
-    let (end, summary) = world.run_in(&world.define(&job(&path, &keys)), OTHERS).await;
+    let (end, summary) = world
+        .run_in(&world.define(&job(&path, &keys)), OTHERS)
+        .await;
     assert_eq!((end, summary.read), (End::Complete, 10));
     // Its own token goes with the keys of the file; the server does not know this one.
     let world = World::new();
@@ -94,16 +102,25 @@ async fn a_public_bucket_is_read_without_keys() {
     let endpoint = format!("http://{}", crate::apis::listen(server(&asked)).await);
     let world = World::new();
     let public = format!("endpoint: '{endpoint}', anonymous: true");
-    let (end, summary) = world.run_in(&world.define(&job("s3://b/*.jsonl", &public)), OTHERS).await;
+    let (end, summary) = world
+        .run_in(&world.define(&job("s3://b/*.jsonl", &public)), OTHERS)
+        .await;
     assert_eq!((end, summary.read), (End::Complete, 10));
     assert!(asked.lock().unwrap().iter().all(|is_signed| !is_signed));
-    let (end, _) = world.run_in(&world.define(&job("s3://closed/", &public)), OTHERS).await;
+    let (end, _) = world
+        .run_in(&world.define(&job("s3://closed/", &public)), OTHERS)
+        .await;
     assert!(failure(end).contains("not open to everybody"));
     // Without the setting it is said that there are no keys.
     let bare = format!("endpoint: '{endpoint}'");
-    let (end, _) = world.run_in(&world.define(&job("s3://b/", &bare)), &[]).await;
+    let (end, _) = world
+        .run_in(&world.define(&job("s3://b/", &bare)), &[])
+        .await;
     let text = failure(end);
-    assert!(text.contains("access key id") && text.contains("anonymous"), "{text}");
+    assert!(
+        text.contains("access key id") && text.contains("anonymous"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -137,24 +154,38 @@ async fn a_server_with_an_own_authority_is_reached_with_its_certificate() {
     assert_eq!((end, summary.read), (End::Complete, 10));
     assert!(asked.lock().unwrap().iter().all(|is_signed| *is_signed));
     let world = World::new();
-    let (end, _) = world.run_in(&world.define(&job("s3://b/*.jsonl", &keys)), &[]).await;
+    let (end, _) = world
+        .run_in(&world.define(&job("s3://b/*.jsonl", &keys)), &[])
+        .await;
     assert!(!failure(end).is_empty());
     let missing = world.define(&job("s3://b/", &format!("{keys}, caFile: none.pem")));
     let (end, _) = world.run_in(&missing, &[]).await;
     let text = failure(end);
-    assert!(text.contains("source.s3.caFile") && text.contains("none.pem"), "{text}");
+    assert!(
+        text.contains("source.s3.caFile") && text.contains("none.pem"),
+        "{text}"
+    );
 }
 
 #[test]
 fn settings_that_can_not_be_are_refused() {
     let world = World::new();
     for (s3, part) in [
-        ("accessKeyId: a", "source.s3.accessKeyId and secretAccessKey have to be given together"),
+        (
+            "accessKeyId: a",
+            "source.s3.accessKeyId and secretAccessKey have to be given together",
+        ),
         ("sessionToken: a", "source.s3.sessionToken belongs to"),
-        ("anonymous: true, accessKeyId: a, secretAccessKey: b", "source.s3.anonymous contradicts"),
+        (
+            "anonymous: true, accessKeyId: a, secretAccessKey: b",
+            "source.s3.anonymous contradicts",
+        ),
         ("endpoint: 'http://minio:9000'", "allowHttp: true"),
         ("endpoint: 'minio:9000'", "must begin with https://"),
-        ("endpoint: 'https://10.0.0.1', pathStyle: false", "pathStyle: false"),
+        (
+            "endpoint: 'https://10.0.0.1', pathStyle: false",
+            "pathStyle: false",
+        ),
         ("allow_http: true", "did you mean allowHttp?"),
     ] {
         let text = world.try_define(&job("s3://b/", s3)).unwrap_err();

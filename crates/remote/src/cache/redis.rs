@@ -91,7 +91,9 @@ fn failed(error: &redis::RedisError) -> CacheError {
     let text = error.to_string();
     let text = match text.split_once("), (Index ") {
         Some((first, _)) => {
-            let first = first.split_once("error: ").map_or(first, |(_, cause)| cause);
+            let first = first
+                .split_once("error: ")
+                .map_or(first, |(_, cause)| cause);
             format!("{first} (and further commands of the pipeline)")
         }
         None => text,

@@ -46,7 +46,9 @@ impl KeptPause {
         let text = fs::read_to_string(&self.file).ok()?;
         let (until, origin) = text.trim_end().split_once(' ')?;
         let until = Timestamp::from_millis(until.parse().ok()?);
-        let left = until.as_millis().checked_sub(self.clock.now().as_millis())?;
+        let left = until
+            .as_millis()
+            .checked_sub(self.clock.now().as_millis())?;
         let left = Duration::from_millis(u64::try_from(left).ok()?);
         // A clock that was set back makes no wait longer than it can have been.
         (origin == self.origin && !left.is_zero()).then_some(left.min(self.max))

@@ -155,8 +155,8 @@ impl HttpProvider {
         let mut client = client.map_err(wrong)?;
         client.take_credentials(&mut url);
         let pause_file = config.pause_file.clone();
-        let pause = pause_file
-            .map(|file| KeptPause::new(file, &url, RETRY_AFTER_MAX, Arc::clone(&clock)));
+        let pause =
+            pause_file.map(|file| KeptPause::new(file, &url, RETRY_AFTER_MAX, Arc::clone(&clock)));
         Ok(Self {
             pause,
             name: format!("{}://{}", url.scheme(), url.authority()),

@@ -44,7 +44,8 @@ impl S3Settings {
             );
         }
         if self.anonymous && (has_keys || self.session_token.is_some()) {
-            problems.push("anonymous contradicts accessKeyId: requests are signed or not".to_owned());
+            problems
+                .push("anonymous contradicts accessKeyId: requests are signed or not".to_owned());
         }
         if let Some(endpoint) = &self.endpoint {
             let mut config = S3Staging::new("bucket", "region").at(endpoint);
@@ -147,9 +148,15 @@ mod tests {
         let said = |settings: S3Settings| settings.problems().join("\n");
         let base = S3Settings::default;
         let id = || Some("id".to_owned());
-        let half = S3Settings { access_key_id: id(), ..base() };
+        let half = S3Settings {
+            access_key_id: id(),
+            ..base()
+        };
         assert!(said(half).contains("given together"));
-        let token = S3Settings { session_token: Some("t".into()), ..base() };
+        let token = S3Settings {
+            session_token: Some("t".into()),
+            ..base()
+        };
         assert!(said(token).contains("sessionToken belongs to"));
         let both = S3Settings {
             anonymous: true,

@@ -38,7 +38,9 @@ fn deliver(brokers: &str, topic: &str, settings: &[(&str, &str)]) {
     let dir = tempfile::tempdir().unwrap();
     let mut config = KafkaConfig::new(brokers);
     let settings = settings.iter();
-    config.settings = settings.map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+    config.settings = settings
+        .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+        .collect();
     let provider = KafkaProvider::new(config).unwrap();
     let buffer = Buffer::open(BufferConfig::new(dir.path()), provider).unwrap();
     let message = Message::new("the same again ".repeat(500));
@@ -66,13 +68,20 @@ fn a_setting_under_another_name_is_the_one_that_counts() {
         number += 1;
         let topic = make_topic(&brokers, &format!("codec-{number}"), 1);
         deliver(&brokers, &topic, &[(name, value)]);
-        assert_eq!(codec(&log_of(broker.dir(), &topic)), wanted, "{name}={value}");
+        assert_eq!(
+            codec(&log_of(broker.dir(), &topic)),
+            wanted,
+            "{name}={value}"
+        );
     }
     let two = [("compression.codec", "gzip"), ("compression.type", "none")];
     let mut config = KafkaConfig::new(&brokers);
     config.settings = two.map(|(n, v)| (n.to_owned(), v.to_owned())).into();
     let error = KafkaProvider::new(config).err().unwrap().to_string();
-    assert!(error.contains("compression.codec") && error.contains("another value"), "{error}");
+    assert!(
+        error.contains("compression.codec") && error.contains("another value"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -105,11 +114,23 @@ fn a_topic_that_is_not_there_is_named() {
                 _ => {}
             }
         };
-        assert_eq!(told, ("missing".to_owned(), "unknown topic missing".to_owned()));
+        assert_eq!(
+            told,
+            ("missing".to_owned(), "unknown topic missing".to_owned())
+        );
         let closed = buffer.close(Closing::Drain(Duration::from_secs(4)));
-        let Err(WriteError::Undelivered { delivered, all, cause, .. }) = closed else {
+        let Err(WriteError::Undelivered {
+            delivered,
+            all,
+            cause,
+            ..
+        }) = closed
+        else {
             panic!("{closed:?}")
         };
-        assert!(all - delivered == 1 && cause == "unknown topic missing", "{delivered} of {all}: {cause}");
+        assert!(
+            all - delivered == 1 && cause == "unknown topic missing",
+            "{delivered} of {all}: {cause}"
+        );
     }
 }

@@ -87,9 +87,8 @@ fn until(found: &mut Found, api: &HttpApi) {
         (Some(field), _) if field.is_empty() => {
             found.add("source.until.field is empty".to_owned());
         }
-        (_, Some(Value::Array(_) | Value::Object(_))) => found.add(
-            "source.until.equals has to be a text, a number, true, false or null".to_owned(),
-        ),
+        (_, Some(Value::Array(_) | Value::Object(_))) => found
+            .add("source.until.equals has to be a text, a number, true, false or null".to_owned()),
         _ => {}
     }
     for (i, status) in until.status.iter().enumerate() {

@@ -320,7 +320,10 @@ impl Pages {
         if other.origin() != own.origin() {
             let hint = if other.host_str() == own.host_str() {
                 let scheme = other.scheme();
-                format!("; if that is the same server, its baseUrl has to begin with {scheme}://, or its answers with {}://", own.scheme())
+                format!(
+                    "; if that is the same server, its baseUrl has to begin with {scheme}://, or its answers with {}://",
+                    own.scheme()
+                )
             } else {
                 String::new()
             };

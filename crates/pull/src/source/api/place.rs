@@ -54,9 +54,7 @@ impl Place {
 
     /// Whether a condition holds that a page has met.
     pub(super) fn is_at_end(&self, until: &Until) -> bool {
-        self.is_last
-            || (until.no_next && self.no_next)
-            || (until.repeat && self.goes_round)
+        self.is_last || (until.no_next && self.no_next) || (until.repeat && self.goes_round)
     }
 
     /// Whether as many pages or records were read as are wanted.

@@ -150,7 +150,9 @@ fn config(
 
 /// The same where requests are not signed.
 fn unsigned(text: &str) -> String {
-    let is_closed = ["AccessDenied", "403"].iter().any(|code| text.contains(code));
+    let is_closed = ["AccessDenied", "403"]
+        .iter()
+        .any(|code| text.contains(code));
     if is_closed {
         return format!("the bucket is not open to everybody (anonymous): {text}");
     }

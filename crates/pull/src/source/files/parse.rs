@@ -175,13 +175,33 @@ mod tests {
     fn values_that_run_together_are_told_apart() {
         let split = |text: &str| {
             let values = values_of_line(text.as_bytes())?;
-            Some(values.into_iter().map(|v| text[v].to_owned()).collect::<Vec<_>>())
+            Some(
+                values
+                    .into_iter()
+                    .map(|v| text[v].to_owned())
+                    .collect::<Vec<_>>(),
+            )
         };
         let some = |values: &[&str]| Some(values.iter().map(|v| (*v).to_owned()).collect());
-        assert_eq!(split(r#"{"a":1}{"a":"}{"}"#), some(&[r#"{"a":1}"#, r#"{"a":"}{"}"#]));
+        assert_eq!(
+            split(r#"{"a":1}{"a":"}{"}"#),
+            some(&[r#"{"a":1}"#, r#"{"a":"}{"}"#])
+        );
         assert_eq!(split("[1] \t[2]\r[]  "), some(&["[1]", "[2]", "[]"]));
-        assert_eq!(split(r#"1 2 "é""x" null"#), some(&["1", "2", r#""é""#, r#""x""#, "null"]));
-        for other in ["", " ", "{}", r#"{"a":1},{"a":2}"#, r#"{"a":1}{"a":"#, "{} x", "1,2", "{}]"] {
+        assert_eq!(
+            split(r#"1 2 "é""x" null"#),
+            some(&["1", "2", r#""é""#, r#""x""#, "null"])
+        );
+        for other in [
+            "",
+            " ",
+            "{}",
+            r#"{"a":1},{"a":2}"#,
+            r#"{"a":1}{"a":"#,
+            "{} x",
+            "1,2",
+            "{}]",
+        ] {
             assert_eq!(split(other), None, "{other}");
         }
         let twice = format!("{0}{0}", "[".repeat(1000) + &"]".repeat(1000));

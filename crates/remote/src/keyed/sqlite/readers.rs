@@ -161,11 +161,7 @@ impl Reader {
         }
     }
 
-    fn get_once(
-        &mut self,
-        shape: &Arc<Shape>,
-        key: &[Value],
-    ) -> Result<Option<Row>, TableError> {
+    fn get_once(&mut self, shape: &Arc<Shape>, key: &[Value]) -> Result<Option<Row>, TableError> {
         let failed = |error| {
             let action = format!("look up a row of table \"{}\"", shape.table);
             failed(&self.path, &action)(error)

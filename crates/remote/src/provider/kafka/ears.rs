@@ -65,7 +65,9 @@ impl Ears {
         let metadata = client.fetch_metadata(Some(topic), ANSWER);
         let own = metadata.ok().and_then(|metadata| {
             let topics = metadata.topics().iter();
-            let topic = topics.filter(|t| t.name() == topic).find_map(|t| t.error())?;
+            let topic = topics
+                .filter(|t| t.name() == topic)
+                .find_map(|t| t.error())?;
             Some(Code::from(topic))
         });
         match own {
@@ -146,9 +148,13 @@ impl ProducerContext for Ears {
     fn delivery(&self, result: &DeliveryResult<'_>, place: Box<Place>) {
         let result = match result {
             Ok(_) => Ok(()),
-            Err((KafkaError::MessageProduction(Code::UnknownTopic | Code::UnknownTopicOrPartition), message)) => {
-                Err(SendError::retry(format!("unknown topic {}", message.topic())))
-            }
+            Err((
+                KafkaError::MessageProduction(Code::UnknownTopic | Code::UnknownTopicOrPartition),
+                message,
+            )) => Err(SendError::retry(format!(
+                "unknown topic {}",
+                message.topic()
+            ))),
             // We gave it up, because it got nowhere: why is worth more.
             Err((KafkaError::MessageProduction(Code::PurgeQueue | Code::PurgeInflight), _)) => {
                 let given_up = "given up before the broker has confirmed".to_owned();

@@ -68,12 +68,20 @@ mod tests {
 
     #[test]
     fn each_setting_is_set_once() {
-        let given = settings(&[("compression.codec", "gzip"), ("client.id", "a"), ("acks", "all")]);
+        let given = settings(&[
+            ("compression.codec", "gzip"),
+            ("client.id", "a"),
+            ("acks", "all"),
+        ]);
         let resolved = resolved(&given).unwrap();
         let all: Vec<_> = resolved.into_iter().collect();
         assert_eq!(
             all,
-            [("acks", "all"), ("client.id", "a"), ("compression.type", "gzip")]
+            [
+                ("acks", "all"),
+                ("client.id", "a"),
+                ("compression.type", "gzip")
+            ]
         );
         let same = settings(&[("compression.codec", "gzip"), ("compression.type", "gzip")]);
         assert_eq!(super::resolved(&same).unwrap().len(), 1);

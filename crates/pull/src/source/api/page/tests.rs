@@ -98,7 +98,10 @@ fn links_are_followed_on_the_same_server_only() {
         "{error}"
     );
     let error = next(r#"<https://api.example/v1/messages?p=2>; rel=next"#).unwrap_err();
-    assert!(error.contains("baseUrl has to begin with https://"), "{error}");
+    assert!(
+        error.contains("baseUrl has to begin with https://"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -114,7 +117,10 @@ fn answers_of_another_kind_are_quoted() {
     assert!(said(r#"{"results": {}}"#).contains("no array at `results`"));
     for odd in ["[2]", "{}", "true"] {
         let error = said(&format!(r#"{{"results": [1], "cursor": {odd}}}"#));
-        assert!(error.starts_with("for good: the cursor") && error.contains(odd), "{error}");
+        assert!(
+            error.starts_with("for good: the cursor") && error.contains(odd),
+            "{error}"
+        );
     }
     assert!(said("").contains("not JSON"));
 }
@@ -132,7 +138,13 @@ fn null_in_place_of_a_list_is_an_empty_page() {
     let mut none = answer("", None);
     none.status = StatusCode::NO_CONTENT;
     assert!(nested.read(&At::Start, none).unwrap().records.is_empty());
-    for odd in [r#"{"data": null}"#, r#"{"data": {}}"#, "null", "false", r#"{"data":{"items":0}}"#] {
+    for odd in [
+        r#"{"data": null}"#,
+        r#"{"data": {}}"#,
+        "null",
+        "false",
+        r#"{"data":{"items":0}}"#,
+    ] {
         let read = nested.read(&At::Start, answer(odd, None));
         assert!(matches!(read, Err(ReadError::Again(_))), "{odd}");
     }
@@ -151,7 +163,12 @@ fn some_cursors_name_no_next_page() {
     for end in ["null", "false", r#""""#, "0", "0.0", "-0"] {
         assert_eq!(next(&plain, end), None, "{end}");
     }
-    for (there, text) in [(r#""0""#, "0"), ("1", "1"), ("-1", "-1"), (r#""false""#, "false")] {
+    for (there, text) in [
+        (r#""0""#, "0"),
+        ("1", "1"),
+        ("-1", "-1"),
+        (r#""false""#, "false"),
+    ] {
         assert_eq!(next(&plain, there), cursor(text));
     }
     let own = pages(r#"{"paging": {"type": "cursor", "end": [-1, "done", true]}}"#);
@@ -171,8 +188,14 @@ fn the_next_pages_address_may_be_in_the_answer() {
     };
     let by_address = pages(r#"{"paging": {"type": "next"}, "query": {"a": "1"}}"#);
     for (there, address) in [
-        (r#""http://api.example/v1/items?page=2""#, "http://api.example/v1/items?page=2"),
-        (r#""HTTP://API.example:80/v1/items?page=2#top""#, "http://api.example/v1/items?page=2"),
+        (
+            r#""http://api.example/v1/items?page=2""#,
+            "http://api.example/v1/items?page=2",
+        ),
+        (
+            r#""HTTP://API.example:80/v1/items?page=2#top""#,
+            "http://api.example/v1/items?page=2",
+        ),
         (r#""/v2?page=2""#, "http://api.example/v2?page=2"),
         (r#""?page=2""#, "http://api.example/v1/messages?page=2"),
         (r#""more""#, "http://api.example/v1/more"),
@@ -193,10 +216,16 @@ fn the_next_pages_address_may_be_in_the_answer() {
         "mailto:a@b",
     ] {
         let error = next(&by_address, &format!("\"{other}\"")).unwrap_err();
-        assert!(error.starts_with("for good") && error.contains("another server"), "{error}");
+        assert!(
+            error.starts_with("for good") && error.contains("another server"),
+            "{error}"
+        );
     }
     let error = next(&by_address, r#""http://u:p@api.example/""#).unwrap_err();
-    assert!(error.contains("names a user") && !error.contains("u:p"), "{error}");
+    assert!(
+        error.contains("names a user") && !error.contains("u:p"),
+        "{error}"
+    );
     assert!(next(&by_address, "7").is_err() && next(&by_address, "{}").is_err());
     // A cursor that is a whole address is one, unless it goes into a parameter.
     let cursor = pages(r#"{"paging": {"type": "cursor", "cursor": "next"}}"#);
@@ -209,7 +238,10 @@ fn the_next_pages_address_may_be_in_the_answer() {
     assert_eq!(in_path, "http://api.example/v1/messages/%2Fabc==");
     let param = pages(r#"{"paging": {"type": "cursor", "cursor": "next", "param": "c"}}"#);
     let in_param = next(&param, address).unwrap().unwrap();
-    assert!(in_param.starts_with("http://api.example/v1/messages?c=http%3A%2F%2F"), "{in_param}");
+    assert!(
+        in_param.starts_with("http://api.example/v1/messages?c=http%3A%2F%2F"),
+        "{in_param}"
+    );
 }
 
 #[test]
@@ -224,7 +256,10 @@ fn a_field_says_which_page_is_the_last() {
     let more = r#"{"field": "meta.has_more"}"#;
     assert_eq!(ends(more, r#""meta": {"has_more": false}"#), (true, true));
     assert_eq!(ends(more, r#""meta": {"has_more": true}"#), (true, false));
-    assert_eq!(ends(more, r#""meta": {"has_more": "false"}"#), (true, false));
+    assert_eq!(
+        ends(more, r#""meta": {"has_more": "false"}"#),
+        (true, false)
+    );
     assert_eq!(ends(more, r#""meta": null"#), (false, false));
     let last = r#"{"field": "last", "equals": true}"#;
     assert_eq!(ends(last, r#""last": true"#), (true, true));
