@@ -40,7 +40,7 @@ pub(crate) struct Answer {
 /// What one request of a page has led to.
 #[derive(Debug)]
 pub(crate) enum Reply {
-    Page(Answer),
+    Page(Box<Answer>),
     /// The next request goes elsewhere, after this wait if the API asks for one.
     Redirect(Option<Duration>),
 }
@@ -167,7 +167,10 @@ impl PageCall {
         let hop = self.call.hop(now).await;
         match hop.map_err(|e| CallError::of(e, now))? {
             Hop::Redirect(wait) => Ok(Reply::Redirect(wait)),
-            Hop::Answer(answer) => whole(answered(answer, now)?, self.max_body).map(Reply::Page),
+            Hop::Answer(answer) => {
+                let answer = whole(answered(*answer, now)?, self.max_body)?;
+                Ok(Reply::Page(Box::new(answer)))
+            }
         }
     }
 }

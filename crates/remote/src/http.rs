@@ -100,7 +100,7 @@ pub struct Answer {
 #[derive(Clone, Debug)]
 pub enum Hop {
     /// The answer.
-    Answer(Answer),
+    Answer(Box<Answer>),
     /// Another place: the next request goes there, after this wait if the server asks for one.
     Redirect(Option<Duration>),
 }
@@ -166,7 +166,7 @@ impl HttpClient {
             match hop {
                 Err(_) => return Err(HttpError::unanswered("timed out".to_owned())),
                 Ok(Err(error)) => return Err(error),
-                Ok(Ok(Hop::Answer(answer))) => return Ok(answer),
+                Ok(Ok(Hop::Answer(answer))) => return Ok(*answer),
                 Ok(Ok(Hop::Redirect(wait))) => {
                     left = left.saturating_sub(begin.elapsed());
                     let wait = wait.unwrap_or_default();
@@ -242,7 +242,7 @@ impl Call {
                     problem: None,
                 };
                 let answer = unpacked(answer, self.client.config.answer_max).await;
-                Ok(Hop::Answer(answer))
+                Ok(Hop::Answer(Box::new(answer)))
             }
             Next::Follow(_) if self.followed == REDIRECTS_MAX => Err(stopped(format!(
                 "{status}: more than {REDIRECTS_MAX} redirects one after another"

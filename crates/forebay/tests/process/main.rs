@@ -39,5 +39,6 @@ mod services;
 mod standard_error;
 mod start;
 mod stop;
+mod waits;
 mod walk;
 mod wire;

@@ -268,7 +268,7 @@ impl ApiSource {
             };
             drop(permit);
             match answer {
-                Ok(Reply::Page(answer)) => return Some(Ok(answer)),
+                Ok(Reply::Page(answer)) => return Some(Ok(*answer)),
                 Ok(Reply::Redirect(None)) => {}
                 Ok(Reply::Redirect(Some(asked))) => self.limit.pause(self.pause.begin(asked)),
                 Err(error) => return Some(Err(error)),
@@ -289,6 +289,11 @@ impl ApiSource {
         self.failures = self.failures.saturating_add(1);
         add(&self.run.progress.retries, 1);
         let url = self.url_text();
+        // Also of a job that gives up now, and is started again by whoever watches it.
+        let asked = error.retry_after.map(|asked| self.pause.begin(asked));
+        if let Some(asked) = asked {
+            self.limit.pause(asked);
+        }
         if self.api.give_up_after.is_some_and(|n| self.failures >= n) {
             let (n, text) = (self.failures, &error.text);
             return Err(Failure::Source(format!(
@@ -296,12 +301,8 @@ impl ApiSource {
             )));
         }
         let (first, max) = (self.api.error_wait.0, self.api.error_wait_max.0);
-        let wait = match error.retry_after {
-            Some(asked) => {
-                let asked = self.pause.begin(asked);
-                self.limit.pause(asked);
-                asked.max(first)
-            }
+        let wait = match asked {
+            Some(asked) => asked.max(first),
             None => retry::wait(first, max, self.failures, None),
         };
         let is_limited = error.status == Some(StatusCode::TOO_MANY_REQUESTS);

@@ -5,6 +5,7 @@
     reason = "a test waits for a condition with the real clock"
 )]
 
+mod answers;
 mod api;
 mod apis;
 mod cache;

@@ -24,7 +24,6 @@ const CONNECTION: &[&str] = &[
     "client.id",
     "enable.sasl.oauthbearer.unsecure.jwt",
     "enable.ssl.certificate.verification",
-    "sasl.mechanism",
     "sasl.mechanisms",
     "sasl.oauthbearer.config",
     "sasl.password",
