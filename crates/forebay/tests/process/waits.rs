@@ -9,13 +9,13 @@ use crate::server::{Server, wait_for};
 #[test]
 fn a_topic_keeps_to_a_wait_after_the_server_was_killed() {
     let is_first = Mutex::new(true);
-    let endpoint = Endpoint::start(move |_| {
-        match std::mem::take(&mut *is_first.lock().unwrap()) {
+    let endpoint = Endpoint::start(
+        move |_| match std::mem::take(&mut *is_first.lock().unwrap()) {
             true => "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 6\r\nContent-Length: 0\r\n\r\n"
                 .to_owned(),
             false => answer("200 OK", ""),
-        }
-    });
+        },
+    );
     let dir = tempfile::tempdir().unwrap();
     let server = serving(dir.path(), &endpoint.url("/in"), DEFINITIONS);
     let path = server.path("events");

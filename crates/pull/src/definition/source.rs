@@ -115,7 +115,7 @@ pub struct Files {
     /// `AWS_ENDPOINT_URL_S3` (`AWS_ENDPOINT_URL`), `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and
     /// `AWS_SESSION_TOKEN`.
     #[serde(default)]
-    pub s3: S3,
+    pub s3: Box<S3>,
     /// A line is at most this long. 1KB to 1GB.
     #[serde(default = "max_line_size")]
     pub max_line_size: ByteSize,

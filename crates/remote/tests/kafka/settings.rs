@@ -109,9 +109,9 @@ fn a_topic_that_is_not_there_is_named() {
         buffer.write_blocking(&good, Message::new("1")).unwrap();
         buffer.write_blocking("missing", Message::new("2")).unwrap();
         let told = loop {
-            match events.wait(LIMIT).expect("it is told in time") {
-                Event::ProviderDown { lane, error } => break (lane.to_string(), error),
-                _ => {}
+            let event = events.wait(LIMIT).expect("it is told in time");
+            if let Event::ProviderDown { lane, error } = event {
+                break (lane.to_string(), error);
             }
         };
         assert_eq!(

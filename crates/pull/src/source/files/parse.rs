@@ -178,7 +178,7 @@ mod tests {
             Some(
                 values
                     .into_iter()
-                    .map(|v| text[v].to_owned())
+                    .map(|v| String::from_utf8_lossy(&text.as_bytes()[v]).into_owned())
                     .collect::<Vec<_>>(),
             )
         };
@@ -232,7 +232,10 @@ mod tests {
                 line.push_str(blank);
             }
             let found = values_of_line(line.as_bytes()).unwrap();
-            let found: Vec<&str> = found.into_iter().map(|range| &line[range]).collect();
+            let found: Vec<_> = found
+                .into_iter()
+                .map(|range| String::from_utf8_lossy(&line.as_bytes()[range]).into_owned())
+                .collect();
             proptest::prop_assert_eq!(found, values);
         }
     }
