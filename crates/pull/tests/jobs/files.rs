@@ -375,7 +375,7 @@ async fn values_that_run_together_are_records_each() {
         assert_eq!(&letters[1].body[..], b"{\"id\":7}{\"id\":8");
     }
     // Posted one by one, each with a key of its own.
-    let taker = crate::apis::Taker::new(|_| String::new());
+    let taker = Taker::new(|_| String::new());
     let world = World::new();
     let url = taker.serve().await;
     let definition = world.define(&format!(
