@@ -13,6 +13,7 @@
 # KAFKA_HEAP=384m            the JVM's largest heap
 # KAFKA_ADVERTISED_PORT=     port that clients are told, for a proxy in between
 # KAFKA_LOG=warn             level of its log
+# KAFKA_SETTINGS=            further lines of the broker's settings
 # KAFKA_DATA=                where the data goes, if not in DIR/data
 # KAFKA_TLS_PORT=            the first of four ports, see above; none without it
 #
@@ -168,6 +169,7 @@ PROPERTIES
     # The last of two lines counts.
     write_tls_settings "$dir" "$port" >>"$dir/server.properties"
   fi
+  printf '%s' "${KAFKA_SETTINGS:-}" >>"$dir/server.properties"
   cat >"$dir/log4j2.properties" <<PROPERTIES
 status=error
 appender.console.type=Console

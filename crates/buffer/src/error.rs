@@ -65,6 +65,18 @@ pub enum WriteError {
         /// For what.
         what: String,
     },
+    /// The time for a flush or a drain was over before everything was delivered.
+    #[error("delivered {delivered} of {} in {}: {cause}", counted(*.all, "message"), humane(.waited))]
+    Undelivered {
+        /// Messages that were delivered or set aside meanwhile.
+        delivered: u64,
+        /// Messages that waited at its beginning.
+        all: u64,
+        /// How long it was tried.
+        waited: Duration,
+        /// Why the others were not taken, as far as the provider has said.
+        cause: String,
+    },
     /// The provider refused the message, in a mode that hands its errors to the writer.
     #[error("{provider}: {error}")]
     Provider {
@@ -91,5 +103,11 @@ pub enum WriteError {
 }
 
 fn humane(duration: &Duration) -> String {
-    format!("{} ms", duration.as_millis())
+    format!("{duration:?}")
+}
+
+/// `1 message`, `2 messages`.
+fn counted(count: u64, one: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {one}{plural}")
 }

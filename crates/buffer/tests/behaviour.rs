@@ -382,6 +382,33 @@ fn at_the_bound_the_oldest_are_dropped_counted_and_told() {
 }
 
 #[test]
+fn a_drain_that_fails_says_how_far_it_came_and_why_not_farther() {
+    let world = World::new(Mode::Always);
+    world.provider.plan(Plan::Away);
+    let buffer = world.open();
+    put(&buffer, "t", 0..11);
+    let error = buffer
+        .close(Closing::Drain(Duration::from_secs(3)))
+        .unwrap_err();
+    let text = error.to_string();
+    let WriteError::Undelivered {
+        delivered,
+        all,
+        cause,
+        ..
+    } = error
+    else {
+        panic!("{text}")
+    };
+    assert_eq!((delivered, all), (0, 11));
+    assert!(
+        text.starts_with("delivered 0 of 11 messages in 3s: "),
+        "{text}"
+    );
+    assert!(!cause.is_empty() && text.ends_with(&cause), "{text}");
+}
+
+#[test]
 fn at_the_bound_a_write_waits_for_so_long() {
     let mut world = World::new(Mode::Always);
     world.config.max_bytes = 1 << 20;

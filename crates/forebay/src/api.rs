@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use forebay_model::Clock;
 use forebay_remote::http::{Answer, HttpClient, HttpClientConfig, Request, secret_header};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Certificate, Method, StatusCode, Url};
 use serde_json::Value;
 
+use crate::clock::SystemClock;
 use crate::command::common::Server;
 use crate::config::Environment;
 use crate::endpoints::Endpoints;
@@ -269,14 +271,17 @@ impl ApiClient {
             request.headers.insert(CONTENT_TYPE, json);
             request.body = Some(body.to_string().into());
         }
-        self.http.send(request).await.map_err(|e| {
-            if e.is_redirect() {
-                return Failure::new(format_args!("Forebay at {} answered {e}", self.base))
-                    .hint("--api names the address that takes the changes");
-            }
-            Failure::new(format_args!("can't reach Forebay at {}: {e}", self.base))
-                .hint(unreachable(&self.base, &e.to_string()))
-        })
+        self.http
+            .send(request, SystemClock.now())
+            .await
+            .map_err(|e| {
+                if e.is_redirect() {
+                    return Failure::new(format_args!("Forebay at {} answered {e}", self.base))
+                        .hint("--api names the address that takes the changes");
+                }
+                Failure::new(format_args!("can't reach Forebay at {}: {e}", self.base))
+                    .hint(unreachable(&self.base, &e.to_string()))
+            })
     }
 }
 

@@ -2,6 +2,7 @@
 //! asks of whoever delivers to them.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use forebay_buffer::Provider;
@@ -37,13 +38,15 @@ impl Providers {
     /// # Errors
     /// Settings that are none, by the provider's name.
     pub(crate) fn of(config: &Config) -> Result<Self, Failure> {
-        let all = config.providers.iter().map(declare);
+        let all = config.providers.iter();
+        let all = all.map(|section| declare(section, &config.data_dir));
         all.collect::<Result<_, _>>().map(Self)
     }
 
     /// What is wrong with each of them.
     pub(crate) fn problems(config: &Config) -> Vec<Failure> {
-        let all = config.providers.iter().map(declare);
+        let all = config.providers.iter();
+        let all = all.map(|section| declare(section, &config.data_dir));
         all.filter_map(Result::err).collect()
     }
 
@@ -64,11 +67,11 @@ impl Providers {
     }
 }
 
-fn declare(section: &ProviderSection) -> Result<(String, Declared), Failure> {
+fn declare(section: &ProviderSection, data_dir: &Path) -> Result<(String, Declared), Failure> {
     let name = &section.name;
     let declared = match section.r#type {
         ProviderType::Kafka => kafka(section),
-        ProviderType::Http => http(section),
+        ProviderType::Http => http(section, data_dir),
     };
     match declared {
         Ok(declared) => Ok((name.clone(), declared)),
@@ -76,10 +79,12 @@ fn declare(section: &ProviderSection) -> Result<(String, Declared), Failure> {
     }
 }
 
-fn http(section: &ProviderSection) -> Result<Declared, String> {
+fn http(section: &ProviderSection, data_dir: &Path) -> Result<Declared, String> {
     let url = section.url.as_ref().map(|u| u.expose());
     let mut config = HttpConfig::new(url.unwrap_or_default());
     config.token = section.token.as_ref().map(|t| t.inner().clone());
+    let file = format!("retry-after-{}", section.name);
+    config.pause_file = Some(data_dir.join(file));
     let headers = section.headers.iter();
     config.headers = headers
         .map(|(n, v)| (n.clone(), v.expose().to_owned()))

@@ -37,6 +37,10 @@ pub(super) struct Shared<S> {
 }
 
 impl<S: Service> Shared<S> {
+    pub(super) fn error_prefix(&self) -> &'static str {
+        self.service.error_prefix()
+    }
+
     pub(super) fn new(service: S, options: Options) -> Arc<Self> {
         let limits = &options.limits;
         Arc::new(Self {

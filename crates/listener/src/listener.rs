@@ -22,9 +22,18 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 /// How long such a client may take to read it.
 const REJECTION_TIME: Duration = Duration::from_secs(1);
 
-const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
-    Server: Forebay\r\nContent-Type: text/plain\r\nRetry-After: 1\r\nConnection: close\r\n\
-    Content-Length: 24\r\n\r\nToo many connections.\r\n\n";
+/// The answer to a client that finds no room, in the form that errors have everywhere.
+fn too_many(error_prefix: &str) -> String {
+    let body = format!(
+        "{{\n  \"statusCode\": 503,\n  \"error\": \"{error_prefix}tooManyConnections\",\n  \
+         \"message\": \"Too many connections; connect again later.\"\n}}\n"
+    );
+    let length = body.len();
+    format!(
+        "HTTP/1.1 503 Service Unavailable\r\nServer: Forebay\r\nContent-Type: application/json\r\n\
+         Retry-After: 1\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
+}
 
 /// Why there is no listener.
 #[derive(Debug, thiserror::Error)]
@@ -202,7 +211,8 @@ impl<S: Service> Accept<S> {
             self.meters.refused.increment(1);
             let most = rejections_max(self.max_connections);
             if self.rejections.len() < most && !self.shared.has_tls() {
-                self.rejections.spawn(reject_connection(stream));
+                let answer = too_many(self.shared.error_prefix());
+                self.rejections.spawn(reject_connection(stream, answer));
             }
             return;
         };
@@ -245,9 +255,9 @@ async fn refused(error: &std::io::Error) {
 
 /// Tells a client that there are too many. What it sends is read, so that it is not met by a reset
 /// before it can read the answer.
-async fn reject_connection(mut stream: TcpStream) {
+async fn reject_connection(mut stream: TcpStream, answer: String) {
     let said = async {
-        tokio::io::AsyncWriteExt::write_all(&mut stream, TOO_MANY).await?;
+        tokio::io::AsyncWriteExt::write_all(&mut stream, answer.as_bytes()).await?;
         tokio::io::AsyncWriteExt::shutdown(&mut stream).await?;
         let mut sink = [0; 4096];
         while stream.read(&mut sink).await? > 0 {}

@@ -21,6 +21,7 @@ pub mod task;
 pub mod time;
 pub mod topic;
 pub mod units;
+pub mod words;
 
 pub use column::{
     Column, ColumnKind, Mapping, MappingProblem, PathColumn, PathColumnUse, PathUse, TemplateColumn,

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 mod check;
 mod legacy;
 mod nearest;
+mod paging;
 mod plan;
 mod read;
 mod schema;
@@ -21,9 +22,10 @@ mod secret;
 mod source;
 mod stage;
 
+pub use paging::{Paging, Until};
 pub use read::{Problems, Substitute};
 pub use secret::Secret;
-pub use source::{Auth, Files, HttpApi, Paging, RateLimit, S3, Source, Until};
+pub use source::{Auth, Files, HttpApi, RateLimit, S3, Source};
 pub use stage::{
     Cache, Column, Destination, HttpStage, Kind, Retry, Store, TableDestination, Tls, Verify,
 };

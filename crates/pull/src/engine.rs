@@ -365,7 +365,7 @@ mod tests {
 
     #[test]
     fn each_origin_has_a_key_of_its_own() {
-        let key = |file: &str, line| idempotency_key("id", &Origin::Line(file.into(), line));
+        let key = |file: &str, line| idempotency_key("id", &Origin::Line(file.into(), line, 0));
         assert_eq!(key("a.jsonl", 7), "id-a.jsonl:7");
         assert_ne!(key("a b", 1), key("a-b", 1));
         assert_ne!(key("é", 1), key("è", 1));

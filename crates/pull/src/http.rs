@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use forebay_model::Timestamp;
-use forebay_remote::http::{self as calls, HttpClient, HttpClientConfig, HttpError, Request};
+use forebay_remote::http::{self as calls, Hop, HttpClient, HttpClientConfig, HttpError, Request};
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use reqwest::{Method, Url};
@@ -26,12 +26,23 @@ pub(crate) struct Client {
 /// An answer with success.
 #[derive(Debug)]
 pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     /// Where it came from, behind all redirects.
     pub(crate) url: Url,
     pub(crate) body: Bytes,
     /// The body is longer than what was read of it.
     is_cut: bool,
+    /// Why the body could not be unpacked.
+    problem: Option<String>,
+}
+
+/// What one request of a page has led to.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    Page(Box<Answer>),
+    /// The next request goes elsewhere, after this wait if the API asks for one.
+    Redirect(Option<Duration>),
 }
 
 #[cfg(test)]
@@ -39,10 +50,12 @@ impl Answer {
     /// One that a test has made up.
     pub(crate) fn of(url: Url, headers: HeaderMap, body: Bytes) -> Self {
         Self {
+            status: StatusCode::OK,
             headers,
             url,
             body,
             is_cut: false,
+            problem: None,
         }
     }
 }
@@ -135,26 +148,29 @@ impl Client {
             headers,
             body: Some(body),
         };
-        let answer = self.inner.send(request).await;
+        let answer = self.inner.send(request, now).await;
         answered(answer.map_err(|e| CallError::of(e, now))?, now)
     }
 
     /// The whole body of an answer.
     ///
     /// # Errors
-    /// When it is longer than what was read of it.
+    /// When it is longer than what was read of it, or could not be unpacked.
     pub(crate) fn whole(&self, answer: Answer) -> Result<Answer, CallError> {
         whole(answer, self.max_body)
     }
 }
 
 impl PageCall {
-    /// Makes one request. Nothing when the API has redirected: the next one goes there.
-    pub(crate) async fn hop(&mut self, now: Timestamp) -> Result<Option<Answer>, CallError> {
-        let answer = self.call.hop().await;
-        match answer.map_err(|e| CallError::of(e, now))? {
-            None => Ok(None),
-            Some(answer) => whole(answered(answer, now)?, self.max_body).map(Some),
+    /// Makes one request.
+    pub(crate) async fn hop(&mut self, now: Timestamp) -> Result<Reply, CallError> {
+        let hop = self.call.hop(now).await;
+        match hop.map_err(|e| CallError::of(e, now))? {
+            Hop::Redirect(wait) => Ok(Reply::Redirect(wait)),
+            Hop::Answer(answer) => {
+                let answer = whole(answered(*answer, now)?, self.max_body)?;
+                Ok(Reply::Page(Box::new(answer)))
+            }
         }
     }
 }
@@ -170,14 +186,19 @@ fn answered(answer: calls::Answer, now: Timestamp) -> Result<Answer, CallError> 
         });
     }
     Ok(Answer {
+        status,
         headers: answer.headers,
         url: answer.url,
         body: answer.body,
         is_cut: answer.is_cut,
+        problem: answer.problem,
     })
 }
 
 fn whole(answer: Answer, max_body: usize) -> Result<Answer, CallError> {
+    if let Some(problem) = answer.problem {
+        return Err(CallError::without_answer(problem));
+    }
     if answer.is_cut {
         let text = format!("the answer is longer than {max_body} bytes");
         return Err(CallError::without_answer(text));

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use axum::routing::get;
@@ -116,6 +117,13 @@ impl Service {
             )
             .fallback(|| async {
                 refuse(StatusCode::NOT_FOUND, "notFound", "there is nothing here")
+            })
+            .method_not_allowed_fallback(|| async {
+                let (status, text) = (StatusCode::METHOD_NOT_ALLOWED, "allowed are GET and HEAD");
+                let mut answer = refuse(status, "methodNotAllowed", text);
+                let allowed = HeaderValue::from_static("GET, HEAD");
+                answer.headers_mut().insert(header::ALLOW, allowed);
+                answer
             });
         let limits = config.limits;
         Ok(Self { router, limits })
@@ -170,8 +178,8 @@ fn check_key(shape: &Shape, wanted: Option<&str>) -> Result<(), CantServe> {
             "has the key {one}, the configuration says {wanted}: rows are found by the key alone"
         )),
         (many, _) => refuse(format!(
-            "has a key of {} columns ({}), a path has one",
-            many.len(),
+            "has a key of {} ({}), a path has one",
+            forebay_model::words::counted(many.len(), "column"),
             many.join(", ")
         )),
     }
@@ -184,11 +192,18 @@ const DURATION: &str = "forebay_lookup_duration_seconds";
 /// `GET /product/{id}`.
 async fn look_up(
     State(served): State<Arc<Served>>,
-    Path(text): Path<String>,
+    key: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Response<Body> {
     let begin = Instant::now();
-    let answer = served.answer(&text, &headers).await;
+    let answer = match key {
+        Ok(Path(text)) => served.answer(&text, &headers).await,
+        // The one thing that can be wrong with a text.
+        Err(_) => {
+            let text = "the key in the path is not UTF-8";
+            refuse(StatusCode::BAD_REQUEST, "badRequest", text)
+        }
+    };
     if answer.status() == StatusCode::OK {
         served.answered.increment(1);
     } else {
@@ -207,11 +222,20 @@ impl Served {
         let key = match column.kind.parse(text) {
             Ok(key) => key,
             Err(e) => {
-                let text = format!("{}: {e}", column.name);
+                let text = format!("{}: {}", column.name, forebay_model::words::short(&e));
                 return refuse(StatusCode::BAD_REQUEST, "badRequest", &text);
             }
         };
         let shown = key.to_string();
+        let missing = || {
+            let shown = forebay_model::words::short(&shown);
+            let text = format!("there is no row with {} {shown}", column.name);
+            refuse(StatusCode::NOT_FOUND, "notFound", &text)
+        };
+        if text.contains('\0') {
+            // No store keeps one, and some fail at the question.
+            return missing();
+        }
         if let Some(found) = self.kept.get(&shown) {
             counter!("forebay_lookup_cache_hits_total", "path" => self.path.clone()).increment(1);
             return found.answer(headers);
@@ -229,13 +253,10 @@ impl Served {
         match looked {
             Ok(Ok(Some(row))) => {
                 let found = Arc::new(Found::new(&self.names, &self.shape, &row));
-                self.kept.put(shown, &found);
+                self.kept.put(shown.clone(), &found);
                 found.answer(headers)
             }
-            Ok(Ok(None)) => {
-                let text = format!("there is no row with {} {shown}", column.name);
-                refuse(StatusCode::NOT_FOUND, "notFound", &text)
-            }
+            Ok(Ok(None)) => missing(),
             // The cause is for who runs the service, not for who asks it.
             Ok(Err(error)) => {
                 tracing::warn!(%error, "a row can't be looked up");

@@ -60,6 +60,8 @@ impl Drop for Lines {
 pub(crate) struct Line {
     /// In the part, from 0.
     pub(crate) number: u64,
+    /// Of the values of its line, from 0.
+    pub(crate) value: u32,
     /// Where it is in the part.
     pub(crate) range: Range<usize>,
 }
@@ -90,7 +92,11 @@ impl Lines {
         let line = self.lines.get(place)?;
         Some(Record {
             position: self.position,
-            origin: Origin::Line(Arc::clone(&self.file), self.before + line.number + 1),
+            origin: Origin::Line(
+                Arc::clone(&self.file),
+                self.before + line.number + 1,
+                line.value,
+            ),
             body: self.bytes.slice(line.range.clone()),
         })
     }
@@ -101,8 +107,8 @@ impl Lines {
 pub(crate) enum Origin {
     /// The number of a record of an API, from 1.
     Api(u64),
-    /// A line of a file, from 1.
-    Line(Arc<str>, u64),
+    /// A line of a file, from 1, and which of the values in it, from 0.
+    Line(Arc<str>, u64, u32),
     /// As it was noted with a dead letter.
     Noted(Arc<str>),
 }
@@ -111,7 +117,8 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Api(number) => write!(f, "record {number}"),
-            Self::Line(file, line) => write!(f, "{file}:{line}"),
+            Self::Line(file, line, 0) => write!(f, "{file}:{line}"),
+            Self::Line(file, line, value) => write!(f, "{file}:{line}.{}", value + 1),
             Self::Noted(text) => f.write_str(text),
         }
     }

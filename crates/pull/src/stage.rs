@@ -6,6 +6,7 @@ use bytes::Bytes;
 use reqwest::Url;
 
 use forebay_record::json::Document;
+use forebay_remote::http::KeptPause;
 
 use crate::convert::not_json;
 use crate::definition::HttpStage;
@@ -13,6 +14,7 @@ use crate::engine::Run;
 use crate::engine::outcome::{Failure, add};
 use crate::engine::queue::{Giver, Taker};
 use crate::http::{Answer, CallError, Client, quote};
+use crate::limit::RateLimit;
 use crate::record::{Batch, Dead, Record, Stage};
 
 /// An answer of a processing API is at most this long.
@@ -27,6 +29,9 @@ pub(crate) struct Poster {
     client: Client,
     url: Url,
     stage: Stage,
+    /// No limit, only the waits that the API asks for: of all workers, and over restarts.
+    limit: RateLimit,
+    pause: KeptPause,
 }
 
 /// What has become of a record.
@@ -55,7 +60,16 @@ impl Poster {
         )
         .map_err(refuse)?;
         let url = Url::parse(&config.url).map_err(|e| refuse(format!("{}: {e}", config.url)))?;
+        let file = run.state.dir().join(format!("pause-{}", stage.name()));
+        let clock = Arc::clone(&run.clock);
+        let pause = KeptPause::new(file, &url, config.retry.wait_max.0, clock);
+        let limit = RateLimit::new(None);
+        if let Some(left) = pause.left() {
+            limit.pause(left);
+        }
         Ok(Self {
+            limit,
+            pause,
             run,
             config: config.clone(),
             client,
@@ -105,13 +119,23 @@ impl Poster {
         let key = self.run.idempotency_key(&record.origin);
         let mut attempt = 1;
         loop {
+            let permit = tokio::select! {
+                // What was begun is tried once more at a stop, unless it would have to wait.
+                biased;
+                permit = self.limit.acquire() => permit,
+                () = self.run.control.stop.cancelled() => return Posted::Stopped,
+            };
             let now = self.run.clock.now();
             let body = record.body.clone();
             let answer = self.client.post(self.url.clone(), body, &key, now).await;
+            drop(permit);
             let error = match answer.and_then(|answer| self.check(answer)) {
                 Ok(body) => return Posted::Answered(body),
                 Err(error) => error,
             };
+            if let Some(asked) = error.retry_after {
+                self.limit.pause(self.pause.begin(asked));
+            }
             if attempt >= self.config.retry.attempts {
                 return Posted::GivenUp(error, attempt);
             }

@@ -5,21 +5,28 @@
 //!   (`http/redirect.rs`).
 //! - No request leaves the origin that it was made for, so no configured header does.
 //! - Configured headers are set last: nothing that a request brings replaces them.
-//! - Of an answer at most a bound is read; then its connection is dropped.
+//! - Of an answer at most a bound is read, and at most that is unpacked of it; then its connection
+//!   is dropped.
 //!
 //! `clippy.toml` bans the library's own client everywhere else: it follows redirects by itself.
 
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use forebay_model::Timestamp;
+use forebay_model::words::short;
+use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
 
+mod pause;
 mod redirect;
 mod retry_after;
+mod unpack;
 
+pub use pause::KeptPause;
 use redirect::Next;
 pub use retry_after::retry_after;
+use unpack::Packed;
 
 /// Redirects of one call that are followed.
 pub const REDIRECTS_MAX: u32 = 5;
@@ -33,7 +40,7 @@ pub struct HttpClientConfig {
     pub headers: HeaderMap,
     /// How long a call may take, its answer and all redirects included.
     pub timeout: Duration,
-    /// Bytes of an answer's body that are read.
+    /// Bytes of an answer's body that are read, and that are unpacked of it.
     pub answer_max: usize,
     /// Certificates that servers' are signed by, besides those of the system.
     pub authorities: Vec<reqwest::Certificate>,
@@ -81,10 +88,21 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// Where it came from, behind all redirects.
     pub url: Url,
-    /// Its body, or the beginning of it.
+    /// Its body, or the beginning of it; unpacked.
     pub body: Bytes,
     /// The body is longer than what is read.
     pub is_cut: bool,
+    /// Why the body could not be unpacked; then it is empty. The status counts nevertheless.
+    pub problem: Option<String>,
+}
+
+/// What one request of a call has led to.
+#[derive(Clone, Debug)]
+pub enum Hop {
+    /// The answer.
+    Answer(Box<Answer>),
+    /// Another place: the next request goes there, after this wait if the server asks for one.
+    Redirect(Option<Duration>),
 }
 
 /// Why there is no answer.
@@ -134,21 +152,31 @@ impl HttpClient {
         }
     }
 
-    /// Sends a request and reads the answer, behind redirects that may be followed.
+    /// Sends a request and reads the answer, behind redirects that may be followed. A wait that one
+    /// of them asks for comes on top of the timeout, and may be as long as that.
     ///
     /// # Errors
     /// When there is no answer in time, or it is a redirect that is not followed.
-    pub async fn send(&self, request: Request) -> Result<Answer, HttpError> {
+    pub async fn send(&self, request: Request, now: Timestamp) -> Result<Answer, HttpError> {
         let mut call = self.call(request);
-        let whole = async {
-            loop {
-                if let Some(answer) = call.hop().await? {
-                    return Ok(answer);
+        let mut left = self.config.timeout;
+        loop {
+            let begin = tokio::time::Instant::now();
+            let hop = tokio::time::timeout(left, call.hop(now)).await;
+            match hop {
+                Err(_) => return Err(HttpError::unanswered("timed out".to_owned())),
+                Ok(Err(error)) => return Err(error),
+                Ok(Ok(Hop::Answer(answer))) => return Ok(*answer),
+                Ok(Ok(Hop::Redirect(wait))) => {
+                    left = left.saturating_sub(begin.elapsed());
+                    let wait = wait.unwrap_or_default();
+                    if wait > self.config.timeout {
+                        return Err(call.too_late(wait, self.config.timeout));
+                    }
+                    tokio::time::sleep(wait).await;
                 }
             }
-        };
-        let answered = tokio::time::timeout(self.config.timeout, whole).await;
-        answered.unwrap_or_else(|_| Err(HttpError::unanswered("timed out".to_owned())))
+        }
     }
 
     /// Begins a call whose requests are made one by one: each may have to wait for its turn.
@@ -158,6 +186,7 @@ impl HttpClient {
             client: self.clone(),
             request,
             followed: 0,
+            redirected: HeaderMap::new(),
         }
     }
 }
@@ -168,14 +197,16 @@ pub struct Call {
     client: HttpClient,
     request: Request,
     followed: u32,
+    /// Headers of the last redirect.
+    redirected: HeaderMap,
 }
 
 impl Call {
-    /// Makes one request. Nothing when the server has redirected: the next one goes there.
+    /// Makes one request. When the server has redirected, the next one goes there.
     ///
     /// # Errors
     /// As [`HttpClient::send`].
-    pub async fn hop(&mut self) -> Result<Option<Answer>, HttpError> {
+    pub async fn hop(&mut self, now: Timestamp) -> Result<Hop, HttpError> {
         let Request {
             method,
             url,
@@ -189,7 +220,7 @@ impl Call {
             request = request.body(body);
         }
         let sent = request.send().await;
-        let mut response = sent.map_err(|e| HttpError::unanswered(describe("can't send", e)))?;
+        let mut response = sent.map_err(|e| HttpError::unanswered(unsent(&url, e)))?;
         let status = response.status();
         let headers = std::mem::take(response.headers_mut());
         let stopped = |text| HttpError {
@@ -202,13 +233,16 @@ impl Call {
                 let read = read(&mut response, self.client.config.answer_max).await;
                 let (body, is_cut) =
                     read.map_err(|e| stopped(describe("the answer broke off", e)))?;
-                Ok(Some(Answer {
+                let answer = Answer {
                     status,
                     headers,
                     url,
                     body,
                     is_cut,
-                }))
+                    problem: None,
+                };
+                let answer = unpacked(answer, self.client.config.answer_max).await;
+                Ok(Hop::Answer(Box::new(answer)))
             }
             Next::Follow(_) if self.followed == REDIRECTS_MAX => Err(stopped(format!(
                 "{status}: more than {REDIRECTS_MAX} redirects one after another"
@@ -218,9 +252,21 @@ impl Call {
                 drop(read(&mut response, REDIRECT_BODY_MAX).await);
                 self.followed += 1;
                 self.request.url = next;
-                Ok(None)
+                let wait = retry_after(&headers, now);
+                self.redirected = headers;
+                Ok(Hop::Redirect(wait))
             }
             Next::Stop(text) => Err(stopped(text)),
+        }
+    }
+
+    fn too_late(&self, wait: Duration, timeout: Duration) -> HttpError {
+        HttpError {
+            status: None,
+            headers: Box::new(self.redirected.clone()),
+            text: format!(
+                "a redirect asks to wait {wait:?} (Retry-After), longer than the timeout of {timeout:?}"
+            ),
         }
     }
 }
@@ -234,6 +280,9 @@ impl HttpClient {
         for (name, value) in configured {
             headers.append(name, value.clone());
         }
+        headers
+            .entry(ACCEPT_ENCODING)
+            .or_insert(HeaderValue::from_static(unpack::ACCEPTED));
         headers
     }
 }
@@ -254,6 +303,28 @@ impl HttpError {
     }
 }
 
+/// An answer with its body unpacked.
+async fn unpacked(mut answer: Answer, max: usize) -> Answer {
+    let result = match Packed::of(&mut answer.headers) {
+        Ok(None) => return answer,
+        Ok(Some(packed)) => {
+            let (body, is_cut) = (std::mem::take(&mut answer.body), answer.is_cut);
+            let work = move || packed.unpack(body, is_cut, max);
+            let done = tokio::task::spawn_blocking(work).await;
+            done.unwrap_or_else(|e| Err(format!("the answer can't be unpacked: {e}")))
+        }
+        Err(problem) => Err(problem),
+    };
+    match result {
+        Ok((body, is_cut)) => (answer.body, answer.is_cut) = (body, is_cut),
+        Err(problem) => {
+            answer.body = Bytes::new();
+            answer.problem = Some(problem);
+        }
+    }
+    answer
+}
+
 /// Reads a body up to a bound, and says whether there is more of it.
 async fn read(
     response: &mut reqwest::Response,
@@ -268,6 +339,21 @@ async fn read(
         }
     }
     Ok((body.freeze(), false))
+}
+
+/// Why a request could not be sent.
+fn unsent(url: &Url, error: reqwest::Error) -> String {
+    let mut next: Option<&dyn std::error::Error> = Some(&error);
+    while let Some(cause) = next {
+        let io = cause.downcast_ref::<std::io::Error>();
+        if io.is_some_and(|e| e.kind() == std::io::ErrorKind::ConnectionRefused) {
+            let host = url.host_str().unwrap_or_default();
+            let port = url.port_or_known_default().unwrap_or_default();
+            return format!("connection refused by {host}:{port}");
+        }
+        next = cause.source();
+    }
+    describe("can't send", error)
 }
 
 /// What has failed and why, without the address: that may hold a secret.
@@ -292,7 +378,7 @@ fn causes(what: &str, error: &dyn std::error::Error) -> String {
         }
         next = error.source();
     }
-    text
+    short(&text)
 }
 
 /// Header values that are secrets are not shown by anything that shows headers.

@@ -16,12 +16,16 @@ pub mod keys;
 mod local;
 #[cfg(feature = "s3")]
 mod s3;
+#[cfg(feature = "s3")]
+mod settings;
 mod upload;
 
 pub use config::{LocalStaging, S3Staging, StagingConfig};
 pub use error::{StagingError, StagingErrorKind};
 #[cfg(feature = "s3")]
 pub use s3::bucket;
+#[cfg(feature = "s3")]
+pub use settings::S3Settings;
 
 /// Bytes on their way to staging. Chunks may have any size; errors are the reader's own.
 pub type UploadStream<'a> = BoxStream<'a, Result<Bytes, std::io::Error>>;

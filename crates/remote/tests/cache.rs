@@ -104,6 +104,34 @@ mod redis {
         conformance::run(&cache, &format!("test-{}", std::process::id())).await;
     }
 
+    /// A pipeline of 1,000 commands that all fail.
+    #[tokio::test]
+    async fn an_error_of_a_pipeline_is_one_short_line() {
+        let Some(url) = services::redis("an_error_of_a_pipeline_is_one_short_line") else {
+            return;
+        };
+        let user = format!("forebay-{}", std::process::id());
+        let client = redis::Client::open(url.as_str()).unwrap();
+        let mut admin = client.get_multiplexed_async_connection().await.unwrap();
+        let mut command = redis::cmd("ACL");
+        command.arg("SETUSER").arg(&user);
+        command.arg(&["on", ">pw", "~*", "+@all", "-set"]);
+        let () = command.query_async(&mut admin).await.unwrap();
+        let as_user = url.replace("redis://", &format!("redis://{user}:pw@"));
+        let cache = RedisCache::open(config(&as_user)).unwrap();
+        let hash = |n: u32| {
+            let mut hash = [0; 16];
+            hash[..4].copy_from_slice(&n.to_be_bytes());
+            hash
+        };
+        let known: Vec<_> = (0..1000).map(|n| (hash(n), hash(n))).collect();
+        let error = cache.put("a", &known).await.unwrap_err().to_string();
+        let deleted = redis::cmd("ACL").arg("DELUSER").arg(&user).to_owned();
+        let () = deleted.query_async(&mut admin).await.unwrap();
+        assert!(error.starts_with("Redis: NoPerm: "), "{error}");
+        assert!(error.len() < 200 && !error.contains('\n'), "{error}");
+    }
+
     #[tokio::test]
     async fn redis_is_reached_over_tls_when_its_certificate_is_right() {
         let test = "redis_is_reached_over_tls_when_its_certificate_is_right";

@@ -94,6 +94,54 @@ fn open(dir: &tempfile::TempDir, config: HttpConfig) -> Buffer {
     .unwrap()
 }
 
+/// The clock of this machine.
+#[derive(Debug)]
+struct RealClock;
+
+impl forebay_model::Clock for RealClock {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "what is waited for is a real wait"
+    )]
+    fn now(&self) -> forebay_model::Timestamp {
+        let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+        forebay_model::Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap())
+    }
+}
+
+#[test]
+fn a_wait_outlives_the_process() {
+    let endpoint = Endpoint::start(vec!["429 Too Many Requests\r\nretry-after: 2\r\n"]);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("retry-after");
+    let open = || {
+        let config = HttpConfig {
+            pause_file: Some(file.clone()),
+            ..HttpConfig::new(&endpoint.url)
+        };
+        let provider = HttpProvider::new(config, Arc::new(RealClock)).unwrap();
+        Buffer::open(BufferConfig::new(dir.path().join("log")), provider).unwrap()
+    };
+    let buffer = open();
+    let events = buffer.events();
+    buffer.write_blocking("t", Message::new("one")).unwrap();
+    let is_down = |e: &Event| matches!(e, Event::ProviderDown { .. });
+    while !is_down(&events.wait(LIMIT).unwrap()) {}
+    buffer.close(Closing::Leave).unwrap();
+    assert_eq!(endpoint.bodies(), ["one"]);
+    // Another process would not know, but for the file.
+    let left = Duration::from_millis(500);
+    let error = open().close(Closing::Drain(left)).unwrap_err().to_string();
+    assert!(
+        error.starts_with("delivered 0 of 1 message in 500ms: "),
+        "{error}"
+    );
+    assert!(error.contains("has asked to wait"), "{error}");
+    assert_eq!(endpoint.bodies().len(), 1, "it was not asked");
+    open().close(Closing::Drain(LIMIT)).unwrap();
+    assert_eq!(endpoint.bodies(), ["one", "one"]);
+}
+
 #[test]
 fn statuses_say_what_is_sent_again_and_what_is_refused() {
     let endpoint = Endpoint::start(vec![

@@ -290,7 +290,7 @@ fn what_could_not_be_delivered_is_told_with_its_place() {
     let buffer = open(&dir, HttpConfig::new(server.url("/in")));
     buffer.write_blocking("t", Message::new("m")).unwrap();
     let failed = buffer.flush_blocking(Duration::from_secs(1)).unwrap_err();
-    let said = "t: 302 Found, Location: /login?…: not followed";
+    let said = "message in 1s: 302 Found, Location: /login?…: not followed";
     assert!(failed.to_string().contains(said), "{failed}");
     let stats = buffer.stats();
     let lane = &stats.lanes[0];

@@ -29,7 +29,7 @@ impl Buffer {
     /// Waits until everything that was accepted before is delivered or set aside.
     ///
     /// # Errors
-    /// [`WriteError::Timeout`] when that takes longer.
+    /// [`WriteError::Undelivered`] when that takes longer.
     pub async fn flush(&self, limit: Duration) -> Result<(), WriteError> {
         let waiting = self.waiting_for();
         let shared = &self.inner.shared;
@@ -50,7 +50,7 @@ impl Buffer {
         if done.await {
             Ok(())
         } else {
-            Err(self.not_delivered(limit))
+            Err(self.not_delivered(&waiting, limit))
         }
     }
 
@@ -59,7 +59,16 @@ impl Buffer {
     /// # Errors
     /// As [`Buffer::flush`].
     pub fn flush_blocking(&self, limit: Duration) -> Result<(), WriteError> {
-        let waiting = self.waiting_for();
+        self.wait_for(&self.waiting_for(), limit, limit)
+    }
+
+    /// Waits so long; an error tells of the whole time.
+    fn wait_for(
+        &self,
+        waiting: &Target,
+        limit: Duration,
+        whole: Duration,
+    ) -> Result<(), WriteError> {
         let shared = &self.inner.shared;
         let until = shared.env.elapsed() + limit;
         loop {
@@ -69,12 +78,12 @@ impl Buffer {
             }
             let left = until.saturating_sub(shared.env.elapsed());
             if left.is_zero() {
-                return Err(self.not_delivered(limit));
+                return Err(self.not_delivered(waiting, whole));
             }
             if shared.config.manual {
                 // Time moves on only when somebody moves it: what can't be done now never will.
                 if !self.step().is_zero() && !waiting.is_done() {
-                    return Err(self.not_delivered(limit));
+                    return Err(self.not_delivered(waiting, whole));
                 }
             } else {
                 shared
@@ -85,16 +94,17 @@ impl Buffer {
     }
 
     fn waiting_for(&self) -> Target {
-        let lanes = self.inner.shared.all_lanes();
+        let lanes = self.inner.shared.all_lanes().into_iter();
+        let from = |lane: &LaneCore| lane.meters.cursor.load(Ordering::Acquire);
         Target {
-            lanes: lanes.into_iter().map(|lane| (lane.end(), lane)).collect(),
+            lanes: lanes.map(|lane| (from(&lane), lane.end(), lane)).collect(),
         }
     }
 
     /// Closes the buffer. Writes are refused from now on, in every clone.
     ///
     /// # Errors
-    /// [`WriteError::Timeout`] when not all could be delivered in the time that `Drain` gives. What
+    /// [`WriteError::Undelivered`] when not all could be delivered in the time that `Drain` gives. What
     /// is left is on disk, and delivered after the next opening.
     pub fn close(&self, closing: Closing) -> Result<(), WriteError> {
         let inner = &self.inner;
@@ -109,25 +119,40 @@ impl Buffer {
         drained
     }
 
-    /// Says why, as far as the lanes know.
-    fn not_delivered(&self, waited: Duration) -> WriteError {
-        let mut what = "not everything was delivered".to_owned();
-        let mut told = 0;
-        for lane in self.inner.shared.all_lanes() {
+    /// Says how far it came and why not farther, as far as the lanes know.
+    fn not_delivered(&self, target: &Target, waited: Duration) -> WriteError {
+        let mut causes: Vec<(String, String)> = Vec::new();
+        for (_, _, lane) in &target.lanes {
             if let ProviderState::Down { error, .. } = &*lock(&lane.state)
-                && told < LANES_TOLD
+                && causes.len() < LANES_TOLD
             {
-                told += 1;
-                what.push_str(&format!("; {}: {error}", lane.name));
+                causes.push((lane.name.to_string(), error.clone()));
             }
         }
-        WriteError::Timeout { waited, what }
+        let cause = match causes.as_slice() {
+            [] => "the provider has not confirmed the rest yet".to_owned(),
+            [(_, first), rest @ ..] if rest.iter().all(|(_, error)| error == first) => {
+                first.clone()
+            }
+            all => {
+                let each: Vec<String> = all.iter().map(|(l, e)| format!("{l}: {e}")).collect();
+                each.join("; ")
+            }
+        };
+        let (delivered, all) = target.progress();
+        WriteError::Undelivered {
+            delivered,
+            all,
+            waited,
+            cause,
+        }
     }
 
     /// As a flush, but for what is taken and not committed, too.
     fn flush_taken(&self, limit: Duration) -> Result<(), WriteError> {
         let shared = &self.inner.shared;
         let until = shared.env.elapsed() + limit;
+        let before = self.waiting_for();
         loop {
             let seen = shared.change.seen();
             let lanes = shared.all_lanes();
@@ -137,10 +162,12 @@ impl Buffer {
             });
             let left = until.saturating_sub(shared.env.elapsed());
             if taken {
-                return self.flush_blocking(left);
+                // What was taken since is waited for too; what was delivered since counts.
+                let waiting = self.waiting_for().since(&before);
+                return self.wait_for(&waiting, left, limit);
             }
             if left.is_zero() {
-                return Err(self.not_delivered(limit));
+                return Err(self.not_delivered(&before, limit));
             }
             if shared.config.manual {
                 self.step();
@@ -155,12 +182,35 @@ impl Buffer {
 
 /// Places that lanes have to reach.
 struct Target {
-    lanes: Vec<(u64, Arc<LaneCore>)>,
+    /// Where each was, and where it has to come to.
+    lanes: Vec<(u64, u64, Arc<LaneCore>)>,
 }
 
 impl Target {
+    /// The same, counted from where lanes were before.
+    fn since(mut self, before: &Self) -> Self {
+        for (from, _, lane) in &mut self.lanes {
+            let mut earlier = before.lanes.iter();
+            if let Some((start, ..)) = earlier.find(|(.., other)| Arc::ptr_eq(other, lane)) {
+                *from = (*from).min(*start);
+            }
+        }
+        self
+    }
+
+    /// Messages that lanes have got rid of, and all that they had.
+    fn progress(&self) -> (u64, u64) {
+        let mut progress = (0, 0);
+        for (from, end, lane) in &self.lanes {
+            let cursor = lane.meters.cursor.load(Ordering::Acquire);
+            progress.0 += cursor.clamp(*from, (*end).max(*from)) - from;
+            progress.1 += end.saturating_sub(*from);
+        }
+        progress
+    }
+
     fn is_done(&self) -> bool {
-        self.lanes.iter().all(|(end, lane)| {
+        self.lanes.iter().all(|(_, end, lane)| {
             lane.meters.cursor.load(Ordering::Acquire) >= *end
                 || lane.stats().is_none_or(|s| s.trimmed_to >= *end)
         })

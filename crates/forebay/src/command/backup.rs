@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use forebay_model::Clock;
+use forebay_model::words::counted;
 use serde_json::json;
 
 use super::common::Server;
@@ -68,8 +69,8 @@ pub(crate) fn run(args: Args, env: Environment) -> Result<(), Failure> {
         return terminal::line(done);
     }
     terminal::line(format_args!(
-        "{} files, {} bytes in {}",
-        done["files"],
+        "{}, {} bytes in {}",
+        counted(done["files"].as_u64().unwrap_or_default(), "file"),
         done["bytes"],
         to.display()
     ))

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use forebay_meta::Repo;
+use forebay_model::words::counted;
 use forebay_model::{
     Balance, BranchId, BranchKey, ProjectId, SinkId, SinkKey, SourceId, SourceKey, Span,
 };
@@ -290,17 +291,20 @@ fn check(gauge: &Gauge, counts: &Counts, balance: &Balance, path: &Path) -> Resu
     // Nobody knows of what was not answered; each such record may be there once.
     if rows < acknowledged || rows > acknowledged + unknown {
         return Err(Failure::new(format_args!(
-            "{acknowledged} records were acknowledged, but the table has {rows}"
+            "acknowledged: {}, but the table has {rows}",
+            counted(acknowledged, "record")
         )));
     }
     let refused = counts.refused.load(Relaxed);
     if acknowledged == 0 {
         return Err(Failure::new(format_args!(
-            "nothing was acknowledged, {refused} records were refused"
+            "nothing was acknowledged, and {} refused",
+            counted(refused, "record")
         )));
     }
     terminal::line(format_args!(
-        "{acknowledged} acknowledged, {rows} rows in the table: each of them once."
+        "{acknowledged} acknowledged, {} in the table: each of them once.",
+        counted(rows, "row")
     ))
 }
 

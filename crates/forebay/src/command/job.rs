@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use forebay_model::words::counted;
 use forebay_pull::definition::Definition;
 use forebay_pull::state::State;
 use forebay_pull::{End, Failure as JobFailure, Progress, Selection, Summary, Surroundings};
@@ -254,14 +255,19 @@ fn report(name: &str, output: &Output, end: &End, summary: &Summary) -> Result<(
 }
 
 fn conclude(end: End, signal: Option<&'static str>, summary: &Summary) -> Result<(), Failure> {
-    let go_on = "the same command goes on where it was";
+    let go_on = if summary.read == 0 {
+        "nothing was read; run the same command again once that is put right"
+    } else {
+        "the same command goes on where it was"
+    };
     match end {
         End::Complete if summary.dead == 0 => Ok(()),
-        End::Complete => Err(
-            Failure::new(format_args!("{} records were set aside", summary.dead))
-                .hint("`forebay job dead ls FILE` lists them, `… replay` tries them again")
-                .with_code(6),
-        ),
+        End::Complete => Err(Failure::new(format_args!(
+            "{} set aside",
+            counted(summary.dead, "record")
+        ))
+        .hint("`forebay job dead ls FILE` lists them, `… replay` tries them again")
+        .with_code(6)),
         End::Stopped => {
             let code = if signal == Some("SIGTERM") { 143 } else { 130 };
             Err(Failure::new("stopped").hint(go_on).with_code(code))

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use forebay_log::inspect::Inspection;
 use forebay_log::{Damage, Item, StreamStats};
+use forebay_model::words::counted;
 use forebay_model::{Clock, Compression, Span, Timestamp};
 use serde_json::{Value, json};
 
@@ -154,8 +155,9 @@ fn print(log: &Inspection, args: &Cat) -> Result<(), Failure> {
             Item::Gap(gap) => {
                 lost += gap.records;
                 terminal::note(format_args!(
-                    "{} records from {} on are lost",
-                    gap.records, gap.first_seq
+                    "lost: {} from {} on",
+                    counted(gap.records, "record"),
+                    gap.first_seq
                 ));
             }
             Item::Block(block) if args.raw => terminal::bytes(&block.payload)?,
@@ -173,7 +175,8 @@ fn print(log: &Inspection, args: &Cat) -> Result<(), Failure> {
     match lost {
         0 => Ok(()),
         n => Err(Failure::new(format_args!(
-            "{n} records of the stream are lost"
+            "the stream has lost {}",
+            counted(n, "record")
         ))),
     }
 }
@@ -230,7 +233,9 @@ fn verify(log: &Inspection, as_json: bool) -> Result<(), Failure> {
         let size = human(report.sound_bytes);
         let (blocks, segments) = (report.sound_blocks, report.segments);
         terminal::line(format_args!(
-            "{blocks} sound blocks, {size}, in {segments} segments"
+            "{}, {size}, in {}",
+            counted(blocks, "sound block"),
+            counted(segments, "segment")
         ))?;
     }
     if sound {
@@ -249,8 +254,10 @@ fn damage_text(damage: &Damage) -> String {
     );
     let what = match &damage.block {
         Some(b) if !b.name.is_empty() => format!(
-            ": {} records from {} on of {}",
-            b.records, b.first_seq, b.name
+            ": {} from {} on of {}",
+            counted(b.records, "record"),
+            b.first_seq,
+            b.name
         ),
         _ => String::new(),
     };
@@ -307,8 +314,9 @@ fn stat(log: &Inspection, as_json: bool) -> Result<(), Failure> {
     terminal::line(format_args!("volume    {volume}"))?;
     terminal::line(format_args!("streams   {}", stats.streams))?;
     terminal::line(format_args!(
-        "files     {files} in {} segments and {} spares",
-        stats.segments, stats.spare_segments
+        "files     {files} in {} and {}",
+        counted(stats.segments, "segment"),
+        counted(stats.spare_segments, "spare")
     ))?;
     terminal::line(format_args!(
         "blocks    {used}, of which {live} can still be read\n"

@@ -4,6 +4,7 @@ use std::io::BufWriter;
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use forebay_model::words::counted;
 use forebay_remote::table::sqlite::{self, QueryCell, QueryError, QueryVisitor};
 
 use super::common::Place;
@@ -45,7 +46,8 @@ pub(crate) fn run(args: &Args, env: Environment) -> Result<(), Failure> {
         Ok(summary) => {
             writer.finish()?;
             if summary.truncated {
-                terminal::note(format_args!("there are more than {} rows", summary.rows));
+                let rows = counted(summary.rows, "row");
+                terminal::note(format_args!("there are more than {rows}"));
             }
             Ok(())
         }

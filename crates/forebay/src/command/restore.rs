@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use forebay_meta::embedded::{copies, put_copy_in_place};
+use forebay_model::words::counted;
 use forebay_model::{Clock, Timestamp};
 
 use super::common::Place;
@@ -40,8 +41,8 @@ pub(crate) fn run(args: &Args, env: Environment) -> Result<(), Failure> {
     if let Some(from) = &args.from {
         let done = backup::restore(from, dir).map_err(Failure::new)?;
         return terminal::line(format_args!(
-            "{} files, {} bytes in {}",
-            done.files,
+            "{}, {} bytes in {}",
+            counted(done.files, "file"),
             done.bytes,
             dir.display()
         ));

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use forebay_model::Span;
-use forebay_remote::staging::{LocalStaging, S3Staging, StagingConfig};
+use forebay_remote::staging::{LocalStaging, S3Settings, S3Staging, StagingConfig};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use schemars::JsonSchema;
@@ -51,18 +51,24 @@ pub(crate) struct S3Section {
     pub(crate) bucket: String,
     /// Path in the bucket under which everything is put; empty for the bucket itself.
     pub(crate) prefix: String,
-    /// Region that requests are signed for. Without it `AWS_REGION`, or `us-east-1`; most servers
-    /// other than AWS take any.
+    /// Region that requests are signed for. Without it `AWS_REGION`, `AWS_DEFAULT_REGION`, or
+    /// `us-east-1`; most servers other than AWS take any.
     pub(crate) region: Option<String>,
-    /// Address of a server other than AWS, such as `http://127.0.0.1:8333`.
+    /// Address of a server other than AWS, such as `http://127.0.0.1:8333`. Without it
+    /// `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL`.
     pub(crate) endpoint: Option<String>,
-    /// Id of the access key. Without it `AWS_ACCESS_KEY_ID`, or the role of the machine.
+    /// Requests are not signed, whatever keys the environment has: a server without users.
+    pub(crate) anonymous: bool,
+    /// Id of the access key. Key, secret and token come from here, or all three from
+    /// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`; without any, the role of
+    /// the machine counts.
     pub(crate) access_key_id: Option<String>,
-    /// The access key. Without it `AWS_SECRET_ACCESS_KEY`.
+    /// The access key.
     pub(crate) secret_access_key: Option<Secret>,
-    /// Token of temporary keys. Without it `AWS_SESSION_TOKEN`.
+    /// Token of temporary keys.
     pub(crate) session_token: Option<Secret>,
-    /// The bucket in the path and not in the host name. Without it: with an endpoint, yes.
+    /// The bucket in the path (true) or before the host name (false). Without it: with an endpoint, in
+    /// the path.
     pub(crate) path_style: Option<bool>,
     /// Allow an endpoint without TLS that is not on this machine.
     pub(crate) allow_http: bool,
@@ -96,6 +102,7 @@ impl Default for S3Section {
             prefix: String::new(),
             region: None,
             endpoint: None,
+            anonymous: false,
             access_key_id: None,
             secret_access_key: None,
             session_token: None,
@@ -143,21 +150,8 @@ impl StagingSection {
 
 impl S3Section {
     fn resolve(&self, env: &Environment) -> Result<S3Staging, String> {
-        let given =
-            |own: &Option<String>, variable: &str| own.clone().or_else(|| env.get(variable));
-        let secret = |own: &Option<Secret>, variable: &str| {
-            let own = own.as_ref().map(|s| s.inner().clone());
-            own.or_else(|| env.get(variable).map(Into::into))
-        };
-        let region = given(&self.region, "AWS_REGION").unwrap_or_else(|| "us-east-1".to_owned());
-        let mut s3 = S3Staging::new(&self.bucket, region);
+        let mut s3 = self.settings().resolve(&self.bucket, &|name| env.get(name));
         s3.prefix = self.prefix.clone();
-        s3.endpoint = given(&self.endpoint, "AWS_ENDPOINT_URL_S3");
-        s3.access_key_id = given(&self.access_key_id, "AWS_ACCESS_KEY_ID");
-        s3.secret_access_key = secret(&self.secret_access_key, "AWS_SECRET_ACCESS_KEY");
-        s3.session_token = secret(&self.session_token, "AWS_SESSION_TOKEN");
-        s3.path_style = self.path_style.unwrap_or(s3.endpoint.is_some());
-        s3.allow_http = self.allow_http;
         s3.connect_timeout = self.connect_timeout.0;
         s3.request_timeout = self.request_timeout.0;
         s3.retries = self.retries as usize;
@@ -169,8 +163,25 @@ impl S3Section {
         Ok(s3)
     }
 
+    fn settings(&self) -> S3Settings {
+        let secret = |s: &Option<Secret>| s.as_ref().map(|s| s.inner().clone());
+        S3Settings {
+            region: self.region.clone(),
+            endpoint: self.endpoint.clone(),
+            anonymous: self.anonymous,
+            access_key_id: self.access_key_id.clone(),
+            secret_access_key: secret(&self.secret_access_key),
+            session_token: secret(&self.session_token),
+            path_style: self.path_style,
+            allow_http: self.allow_http,
+        }
+    }
+
     fn problems(&self) -> Vec<String> {
         let mut ranges = Ranges::default();
+        for problem in self.settings().problems() {
+            ranges.say(&problem);
+        }
         if self.bucket.is_empty() {
             ranges.say("bucket is \"\", but staging.type s3 needs the name of a bucket");
         }

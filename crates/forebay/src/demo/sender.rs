@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use forebay_model::Clock;
 use forebay_remote::http::{HttpClient, HttpClientConfig, Request};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
@@ -13,6 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::events::event;
+use crate::clock::SystemClock;
 use crate::failure::Failure;
 
 /// Requests under way at a time; when the server is slower, the rate falls.
@@ -106,7 +108,7 @@ async fn post(client: &HttpClient, url: Url, counts: &Counts) {
         body: Some(event.to_string().into()),
         ..Request::get(url)
     };
-    let counter = match client.send(request).await {
+    let counter = match client.send(request, SystemClock.now()).await {
         Ok(answer) if answer.status == StatusCode::OK => &counts.acknowledged,
         Ok(answer) => {
             let body = String::from_utf8_lossy(&answer.body);

@@ -27,7 +27,11 @@ impl<W: Write> CsvWriter<W> {
         match self.out.write_record(cells) {
             Ok(()) => ControlFlow::Continue(()),
             Err(e) => {
-                self.error = Some(e.into());
+                // What the library makes of it by itself has lost what kind of error it was.
+                self.error = Some(match e.into_kind() {
+                    csv::ErrorKind::Io(error) => error,
+                    other => std::io::Error::other(format!("{other:?}")),
+                });
                 ControlFlow::Break(())
             }
         }

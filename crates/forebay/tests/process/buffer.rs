@@ -83,6 +83,27 @@ fn what_could_not_be_sent_is_listed_and_drained_later() {
         stat.stdout.contains("none is running") && stat.stdout.contains("stopped"),
         "{stat:?}"
     );
+    // Long enough to have tried: why is said, and known afterwards.
+    let drain = [
+        "buffer",
+        "drain",
+        "--http",
+        "http://127.0.0.1:1/",
+        "--drain",
+        "1s",
+    ];
+    let ended = forebay_with(&[&drain[..], &["--dir", arg(&buffer)]].concat());
+    let why = "connection refused by 127.0.0.1:1";
+    let said = format!("delivered 0 of 2 messages in 1s: {why}");
+    assert!(
+        ended.code == Some(1) && ended.stderr.contains(&said),
+        "{ended:?}"
+    );
+    let stat = forebay_with(&["buffer", "stat", "--dir", arg(&buffer)]);
+    assert!(stat.stdout.contains(why), "{stat:?}");
+    let stat = forebay_with(&["buffer", "stat", "--json", "--dir", arg(&buffer)]);
+    let figures: Value = serde_json::from_str(&stat.stdout).unwrap();
+    assert_eq!(figures["lastError"], why);
     let watch = forebay_with(&[
         "buffer",
         "watch",

@@ -10,7 +10,7 @@ use crate::server::{forebay, forebay_with, run, wait_for};
 
 const COLUMNS: &str = "[{ name: id, type: integer, key: true }, { name: name }]";
 
-fn job(dir: &Path, source: &str) -> String {
+pub(crate) fn job(dir: &Path, source: &str) -> String {
     let file = dir.join("job.yaml");
     let text = format!(
         "source: {source}\ndestination:\n  type: table\n  store: {{ type: sqlite, path: tables.db }}\n\
@@ -20,13 +20,13 @@ fn job(dir: &Path, source: &str) -> String {
     file.to_str().unwrap().to_owned()
 }
 
-fn lines(count: usize) -> String {
+pub(crate) fn lines(count: usize) -> String {
     (0..count)
         .map(|id| format!("{{\"id\":{id},\"name\":\"n{id}\"}}\n"))
         .collect()
 }
 
-fn signal(child: &Child, name: &str) {
+pub(crate) fn signal(child: &Child, name: &str) {
     let id = child.id().to_string();
     let sent = std::process::Command::new("kill")
         .args([name, &id])

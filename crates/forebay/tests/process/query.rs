@@ -1,6 +1,6 @@
 //! `forebay query`.
 
-use crate::server::{Server, run};
+use crate::server::{Server, forebay, run};
 
 #[test]
 fn rows_come_as_table_json_or_csv_and_nothing_can_be_changed() {
@@ -85,4 +85,31 @@ fn a_directory_without_tables_is_named() {
         "{said:?}"
     );
     assert!(said.stderr.contains("--data-dir"), "{said:?}");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let dir = tempfile::tempdir().unwrap();
+    rusqlite::Connection::open(dir.path().join("tables.db"))
+        .unwrap()
+        .execute_batch("CREATE TABLE t (a TEXT)")
+        .unwrap();
+    let data = dir.path().to_str().unwrap();
+    // A reader that goes away, as `head` does, is no error, whatever the format.
+    for format in ["table", "json", "csv"] {
+        let many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 100000) \
+                    SELECT i FROM n";
+        let mut command = forebay();
+        command.args(["query", many, "--format", format, "--data-dir", data]);
+        command
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        drop(child.stdout.take());
+        let ended = child.wait_with_output().unwrap();
+        assert!(
+            ended.status.success() && ended.stderr.is_empty(),
+            "{format}: {ended:?}"
+        );
+    }
 }

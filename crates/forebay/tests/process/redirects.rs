@@ -14,8 +14,8 @@ use crate::server::{Server, forebay, forebay_with, wait_for};
 
 /// A request as a server has seen it.
 #[derive(Clone, Debug)]
-struct Seen {
-    at: Instant,
+pub(crate) struct Seen {
+    pub(crate) at: Instant,
     /// Method and path.
     line: String,
     /// The head, in small letters.
@@ -30,13 +30,13 @@ impl Seen {
 }
 
 /// A server that answers what a function says of each request: a status line, headers and a body.
-struct Endpoint {
+pub(crate) struct Endpoint {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
 }
 
 impl Endpoint {
-    fn start(answer: impl Fn(&Seen) -> String + Send + Sync + 'static) -> Self {
+    pub(crate) fn start(answer: impl Fn(&Seen) -> String + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
@@ -51,11 +51,11 @@ impl Endpoint {
         Self { address, seen }
     }
 
-    fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
 
@@ -97,7 +97,7 @@ fn serve(
     }
 }
 
-fn answer(status: &str, body: &str) -> String {
+pub(crate) fn answer(status: &str, body: &str) -> String {
     let length = body.len();
     format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{body}")
 }
@@ -106,7 +106,7 @@ fn to(status: &str, location: &str) -> String {
     answer(&format!("{status}\r\nlocation: {location}"), "")
 }
 
-const DEFINITIONS: &str = "
+pub(crate) const DEFINITIONS: &str = "
 sources:
   - name: events
     sinks:
@@ -119,7 +119,7 @@ sources:
 ";
 
 /// A server with a sink that goes to an endpoint.
-fn serving(dir: &Path, url: &str, definitions: &str) -> Server {
+pub(crate) fn serving(dir: &Path, url: &str, definitions: &str) -> Server {
     let text = format!(
         "providers:\n  - {{name: hook, type: http, url: '{url}', token: hush-hush, headers: {{X-Tenant: acme}}}}\ntopics: {{backoffMax: 20ms, backoff: 10ms}}\n"
     );
@@ -133,7 +133,7 @@ fn serving(dir: &Path, url: &str, definitions: &str) -> Server {
     server
 }
 
-fn delivery(server: &Server) -> Value {
+pub(crate) fn delivery(server: &Server) -> Value {
     server.api_get("/v1/branches/default/sources/events/sinks/hooks/statistics/delivery")
 }
 

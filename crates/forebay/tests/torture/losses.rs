@@ -236,7 +236,7 @@ fn a_stream_that_the_store_does_not_know_can_be_delivered_once() {
     let (code, said) = forebay(&data, &["log", "deliver", "--all"], None);
     assert_eq!(code, Some(0), "{said}");
     assert!(
-        said.contains(&format!("{kept}: {BEFORE} rows on their way")),
+        said.contains(&format!("{kept}: {BEFORE} rows on the way")),
         "{said}"
     );
     let (code, said) = forebay(&data, &["log", "deliver", kept], None);

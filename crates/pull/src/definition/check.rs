@@ -7,9 +7,11 @@ use forebay_record::path::Path;
 use http::{HeaderName, HeaderValue};
 
 use super::{
-    Auth, Cache, Definition, Destination, HttpApi, HttpStage, Kind, Lookup, Paging, Pairs, Source,
-    Store, TableDestination,
+    Auth, Cache, Definition, Destination, HttpApi, HttpStage, Kind, Lookup, Pairs, Source, Store,
+    TableDestination,
 };
+
+mod paging;
 
 #[derive(Default)]
 struct Found(Vec<String>);
@@ -120,6 +122,9 @@ pub(super) fn definition(definition: &Definition) -> Vec<String> {
                     found.add(format!("{at} is empty"));
                 }
             }
+            for problem in files.s3.settings().problems() {
+                found.add(format!("source.s3.{problem}"));
+            }
             let (kb, gb) = (ByteSize::kb(1), ByteSize::mb(1024));
             found.size("source.maxLineSize", files.max_line_size, kb, gb);
             let (min, max) = (ByteSize::kb(4), ByteSize::mb(64));
@@ -217,12 +222,14 @@ fn http_api(found: &mut Found, api: &HttpApi) {
         found.span("source.rateLimit.period", limit.period, min, max);
     }
     found.path("source.results", &api.results);
-    if let Paging::Cursor { cursor, .. } = &api.paging {
-        if cursor.is_empty() {
-            found.add("source.paging.cursor is empty".to_owned());
-        }
-        found.path("source.paging.cursor", cursor);
-    }
+    let max = Span::hours(168);
+    found.span(
+        "source.retryAfterMax",
+        api.retry_after_max,
+        Span::millis(1),
+        max,
+    );
+    paging::check(found, api);
 }
 
 fn http_stage(found: &mut Found, at: &str, stage: &HttpStage) {

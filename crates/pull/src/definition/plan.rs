@@ -1,5 +1,7 @@
 //! A definition in words.
 
+use forebay_model::words::counted;
+
 use super::{
     Cache, Definition, Destination, HttpApi, HttpStage, Paging, Source, Store, TableDestination,
 };
@@ -12,11 +14,11 @@ pub(super) fn plan(definition: &Definition) -> Vec<String> {
             let paths: Vec<String> = files.paths.iter().map(|p| files.place_of(p)).collect();
             lines.push(format!("reads JSON lines of {}", paths.join(", ")));
             lines.push(format!(
-                "  {} readers, {} parts of {} parsed at once, up to {} bad lines",
-                files.readers,
-                definition.concurrency(),
+                "  {}, {} of {} parsed at once, up to {}",
+                counted(files.readers, "reader"),
+                counted(definition.concurrency(), "part"),
                 files.chunk_size,
-                files.max_errors
+                counted(files.max_errors, "bad line")
             ));
         }
     }
@@ -45,24 +47,30 @@ fn http_api(lines: &mut Vec<String>, api: &HttpApi) {
         Paging::Cursor {
             cursor,
             param: None,
+            ..
         } => format!("the cursor `{cursor}` in the path"),
         Paging::Cursor {
             cursor,
             param: Some(param),
+            ..
         } => format!("the cursor `{cursor}` in ?{param}="),
-        Paging::Offset { param, size, .. } => format!("?{param}=, {size} records each"),
-        Paging::Page { param, first } => format!("?{param}=, from {first}"),
+        Paging::Offset { param, size, .. } => {
+            format!("?{param}=, {} each", counted(*size, "record"))
+        }
+        Paging::Page { param, first, .. } => format!("?{param}=, from {first}"),
+        Paging::Next { path } => format!("the address at `{path}`"),
         Paging::Link => "the header Link".to_owned(),
     };
     lines.push(format!("  page after page by {paging}"));
     lines.push(match api.rate_limit {
         Some(limit) => format!(
-            "  at most {} requests in any {}",
-            limit.requests, limit.period
+            "  at most {} in any {}",
+            counted(limit.requests, "request"),
+            limit.period
         ),
         None => "  without a rate limit".to_owned(),
     });
-    let until = api.until;
+    let until = &api.until;
     let mut ends = Vec::new();
     if until.empty_page {
         ends.push("a page is empty".to_owned());
@@ -70,8 +78,26 @@ fn http_api(lines: &mut Vec<String>, api: &HttpApi) {
     if until.no_next {
         ends.push("a page names no next one".to_owned());
     }
-    ends.extend(until.pages.map(|n| format!("{n} pages were read")));
-    ends.extend(until.records.map(|n| format!("{n} records were read")));
+    if let Some(field) = &until.field {
+        ends.push(format!("`{field}` is {}", until.last_value()));
+    }
+    if !until.status.is_empty() {
+        let statuses: Vec<String> = until.status.iter().map(u16::to_string).collect();
+        ends.push(format!("a page is answered {}", statuses.join(", ")));
+    }
+    if until.repeat {
+        ends.push("a page comes again".to_owned());
+    }
+    ends.extend(
+        until
+            .pages
+            .map(|n| format!("it has read {}", counted(n, "page"))),
+    );
+    ends.extend(
+        until
+            .records
+            .map(|n| format!("it has read {}", counted(n, "record"))),
+    );
     lines.push(if ends.is_empty() {
         "  for ever".to_owned()
     } else {
@@ -82,8 +108,10 @@ fn http_api(lines: &mut Vec<String>, api: &HttpApi) {
 fn http_stage(lines: &mut Vec<String>, what: &str, stage: &HttpStage) {
     lines.push(format!("{what} {}", stage.url));
     lines.push(format!(
-        "  {} workers, {} attempts of {} each",
-        stage.workers, stage.retry.attempts, stage.timeout
+        "  {}, {} of {} each",
+        counted(stage.workers, "worker"),
+        counted(stage.retry.attempts, "attempt"),
+        stage.timeout
     ));
 }
 
@@ -108,9 +136,9 @@ fn table(lines: &mut Vec<String>, table: &TableDestination) {
         .collect();
     lines.push(format!("  {}", columns.join(", ")));
     lines.push(format!(
-        "  {} workers, up to {} rows together",
-        table.writers(),
-        table.batch
+        "  {}, up to {} together",
+        counted(table.writers(), "worker"),
+        counted(table.batch, "row")
     ));
     match &table.cache {
         Cache::None => {}

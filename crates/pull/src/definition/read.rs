@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use forebay_model::words::counted;
 use serde_json::Value;
 
 use super::{Cache, Definition, Destination, Lookup, Source, Store, check, legacy, schema};
@@ -29,7 +30,7 @@ impl fmt::Display for Problems {
         match self.all.as_slice() {
             [one] => write!(f, "{}: {one}", self.file),
             many => {
-                write!(f, "{} has {} problems:", self.file, many.len())?;
+                write!(f, "{} has {}:", self.file, counted(many.len(), "problem"))?;
                 many.iter().try_for_each(|p| write!(f, "\n  {p}"))
             }
         }
@@ -139,6 +140,9 @@ fn place(definition: &mut Definition, folder: &Path) {
     definition.state = Some(folder.join(state));
     if let Source::Files(files) = &mut definition.source {
         folder.clone_into(&mut files.folder);
+        if let Some(path) = &mut files.s3.ca_file {
+            place_file(path, folder);
+        }
     }
     if let Destination::Table(table) = &mut definition.destination {
         place_store(&mut table.store, folder);

@@ -273,7 +273,9 @@ impl<'a> Checker<'a> {
             .filter_map(Value::as_str)
             .filter(|name| *name != "type" && !fields.contains_key(*name))
             .collect();
-        for name in missing {
+        // The two schemas may be one.
+        let mut told = std::collections::BTreeSet::new();
+        for name in missing.into_iter().filter(|name| told.insert(*name)) {
             self.refuse(&join(at, name), "is missing");
         }
     }

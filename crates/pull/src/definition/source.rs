@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use forebay_model::{ByteSize, Span};
+use forebay_remote::staging::S3Settings;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Secret;
+use super::{Paging, Secret, Until};
 
 /// Where records come from.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -65,6 +66,10 @@ pub struct HttpApi {
     /// How long to wait between failed requests at most. 1ms to 1h.
     #[serde(default = "error_wait_max")]
     pub error_wait_max: Span,
+    /// How long the API may ask to wait (`Retry-After`); also the next run waits, if this one is
+    /// killed. 1ms to 168h.
+    #[serde(default = "retry_after_max")]
+    pub retry_after_max: Span,
     /// Failed requests in a row after which the job ends; without it, it tries for ever.
     #[serde(default)]
     #[schemars(range(min = 1))]
@@ -93,75 +98,6 @@ pub struct RateLimit {
     pub period: Span,
 }
 
-/// How one page leads to the next.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(
-    tag = "type",
-    rename_all = "snake_case",
-    rename_all_fields = "camelCase",
-    deny_unknown_fields
-)]
-pub enum Paging {
-    /// An answer has the cursor of the next page.
-    Cursor {
-        /// JSON path of the cursor in an answer.
-        #[serde(default = "cursor")]
-        cursor: String,
-        /// Parameter that takes the cursor; without it the cursor is a step of the path.
-        #[serde(default)]
-        param: Option<String>,
-    },
-    /// A parameter says how many records to skip.
-    Offset {
-        /// Its name.
-        #[serde(default = "offset")]
-        param: String,
-        /// Parameter of the page's size.
-        #[serde(default = "limit")]
-        size_param: String,
-        /// Records of a page. 1 to 100000.
-        #[serde(default = "page_size")]
-        #[schemars(range(min = 1, max = 100_000))]
-        size: u32,
-    },
-    /// A parameter says which page.
-    Page {
-        /// Its name.
-        #[serde(default = "page")]
-        param: String,
-        /// Number of the first page.
-        #[serde(default = "one")]
-        first: u64,
-    },
-    /// The answer's header `Link` has the address of the next page (`rel="next"`).
-    Link,
-}
-
-impl Default for Paging {
-    fn default() -> Self {
-        Self::Cursor {
-            cursor: cursor(),
-            param: None,
-        }
-    }
-}
-
-/// When it ends; the first condition that holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, rename_all = "camelCase", deny_unknown_fields)]
-pub struct Until {
-    /// A page has no records.
-    pub empty_page: bool,
-    /// A page names no next one.
-    pub no_next: bool,
-    /// That many pages with records were read.
-    #[schemars(range(min = 1))]
-    pub pages: Option<u64>,
-    /// At least that many records were read.
-    #[schemars(range(min = 1))]
-    pub records: Option<u64>,
-}
-
 /// Files of JSON lines: `.jsonl`, also with `.gz` or `.zst` behind it.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -175,10 +111,11 @@ pub struct Files {
     /// The definition's folder, which local paths count from. It is never a pattern.
     #[serde(skip)]
     pub folder: PathBuf,
-    /// The S3 server, when it is not the one of the variables `AWS_REGION`, `AWS_ENDPOINT_URL`,
-    /// `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`.
+    /// The S3 server, when it is not the one of the variables `AWS_REGION` (`AWS_DEFAULT_REGION`),
+    /// `AWS_ENDPOINT_URL_S3` (`AWS_ENDPOINT_URL`), `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and
+    /// `AWS_SESSION_TOKEN`.
     #[serde(default)]
-    pub s3: S3,
+    pub s3: Box<S3>,
     /// A line is at most this long. 1KB to 1GB.
     #[serde(default = "max_line_size")]
     pub max_line_size: ByteSize,
@@ -214,10 +151,40 @@ pub struct S3 {
     pub region: Option<String>,
     /// Address of a server other than AWS.
     pub endpoint: Option<String>,
-    /// Access key.
+    /// Requests are not signed, whatever keys the environment has: a bucket that everybody may read.
+    pub anonymous: bool,
+    /// Access key. Key, secret and token come from here, or all three from the environment.
     pub access_key_id: Option<String>,
     /// Its secret.
     pub secret_access_key: Option<Secret>,
+    /// Token of temporary keys.
+    pub session_token: Option<Secret>,
+    /// The bucket in the path (true) or before the host name (false). Without it: with an endpoint, in
+    /// the path.
+    pub path_style: Option<bool>,
+    /// Allow an `http://` endpoint that is not on this machine.
+    pub allow_http: bool,
+    /// File of certificates (PEM) to trust besides those of the system, counted from the definition's
+    /// folder.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl S3 {
+    /// As the client takes them.
+    #[must_use]
+    pub fn settings(&self) -> S3Settings {
+        let secret = |s: &Option<Secret>| s.as_ref().map(|s| s.expose().into());
+        S3Settings {
+            region: self.region.clone(),
+            endpoint: self.endpoint.clone(),
+            anonymous: self.anonymous,
+            access_key_id: self.access_key_id.clone(),
+            secret_access_key: secret(&self.secret_access_key),
+            session_token: secret(&self.session_token),
+            path_style: self.path_style,
+            allow_http: self.allow_http,
+        }
+    }
 }
 
 fn path() -> String {
@@ -232,30 +199,6 @@ fn results() -> String {
     "results".to_owned()
 }
 
-fn cursor() -> String {
-    "cursor".to_owned()
-}
-
-fn offset() -> String {
-    "offset".to_owned()
-}
-
-fn limit() -> String {
-    "limit".to_owned()
-}
-
-fn page() -> String {
-    "page".to_owned()
-}
-
-fn one() -> u64 {
-    1
-}
-
-fn page_size() -> u32 {
-    100
-}
-
 fn timeout() -> Span {
     Span::secs(5)
 }
@@ -266,6 +209,10 @@ fn wait() -> Span {
 
 fn error_wait_max() -> Span {
     Span::secs(30)
+}
+
+fn retry_after_max() -> Span {
+    Span::hours(24)
 }
 
 fn max_page_size() -> ByteSize {

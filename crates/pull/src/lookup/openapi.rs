@@ -73,7 +73,7 @@ fn route(shape: &Shape) -> Value {
                 } } }
             },
             "304": { "description": "It is the one of If-None-Match." },
-            "400": problem("The key is not of the column's type."),
+            "400": problem("The key is not of the column's type, or not UTF-8."),
             "404": problem("There is no such row."),
             "503": problem("The table can't be read now.")
         }

@@ -5,54 +5,29 @@
 //! read is delivered, waiting or dead, whatever is killed; and no page is asked for again once its
 //! answer was taken.
 
-use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use bytes::Bytes;
+use forebay_remote::http::KeptPause;
 use http::StatusCode;
 use reqwest::Url;
-use serde::{Deserialize, Serialize};
 
 use crate::definition::{HttpApi, Paging};
 use crate::engine::outcome::{Failure, add};
 use crate::engine::queue::Giver;
 use crate::engine::{Run, retry};
-use crate::http::{Answer, CallError, Client};
+use crate::http::{Answer, CallError, Client, Reply};
 use crate::limit::RateLimit;
 use crate::record::{Batch, Origin, Position, Record};
 
 mod page;
+mod place;
+mod seen;
 
-use page::{At, Page, Pages};
-
-/// Cursors that are remembered to notice when they go round.
-const CURSORS_SEEN: usize = 10_000;
-/// How long an API may ask to wait.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
-
-/// Where the source is, as the state keeps it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Place {
-    at: At,
-    /// The last page named no next one.
-    #[serde(default)]
-    no_next: bool,
-    /// The last page named one that was read before.
-    #[serde(default)]
-    goes_round: bool,
-    /// Pages with records, for `until`.
-    #[serde(default)]
-    pages: u64,
-    /// Records, for `until`.
-    #[serde(default)]
-    records: u64,
-    /// Some page, of this run or an earlier one, had the cursor.
-    #[serde(default)]
-    cursor_found: bool,
-}
+use page::{At, Page, Pages, ReadError};
+use place::Place;
+use seen::Seen;
 
 /// What comes after a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,8 +44,12 @@ pub(crate) struct ApiSource {
     pages: Pages,
     client: Client,
     limit: RateLimit,
+    pause: KeptPause,
     place: Place,
-    seen: Seen,
+    /// Pages that were read, by their places.
+    seen: Seen<At>,
+    /// Pages that were read, by their records.
+    digests: Seen<String>,
     /// Failed requests in a row.
     failures: u32,
 }
@@ -92,26 +71,31 @@ impl ApiSource {
             .map_err(Failure::Source)?;
         let pages = Pages::new(api).map_err(Failure::Source)?;
         let kept = run.state.api_position().await.map_err(run.state_failed())?;
-        let place = match kept {
-            None => Place {
-                at: At::Start,
-                no_next: false,
-                goes_round: false,
-                pages: 0,
-                records: 0,
-                cursor_found: false,
-            },
+        let place: Place = match kept {
+            None => Place::first(),
             Some(text) => serde_json::from_str(&text)
                 .map_err(|e| Failure::State(format!("the kept position is {text}: {e}")))?,
         };
+        let first = pages.url(&At::Start).map_err(Failure::Source)?;
+        let file = run.state.dir().join("pause-source");
+        let clock = Arc::clone(&run.clock);
+        let pause = KeptPause::new(file, &first, api.retry_after_max.0, clock);
+        if let Some(left) = pause.left() {
+            tracing::info!(?left, "the API has asked an earlier run to wait");
+            limit.pause(left);
+        }
+        let mut digests = Seen::default();
+        place.digest.iter().for_each(|d| digests.note(d.clone()));
         Ok(Self {
             run,
             api: api.clone(),
             pages,
             client,
             limit,
+            pause,
             place,
             seen: Seen::default(),
+            digests,
             failures: 0,
         })
     }
@@ -147,6 +131,8 @@ impl ApiSource {
             };
             let next = if page.records.is_empty() {
                 self.empty_page(page).await?
+            } else if page.digest.as_ref().is_some_and(|d| self.digests.has(d)) {
+                self.repeated_page().await?
             } else {
                 self.accept(page, out).await?
             };
@@ -161,21 +147,24 @@ impl ApiSource {
     /// A cursor that no page ever had is a mistake in its path, and no end: the pages behind the
     /// first one would be missed in silence. The next run asks for the same page again.
     async fn check_cursor(&mut self) -> Result<(), Failure> {
-        if self.place.cursor_found || self.is_at_count() {
+        let is_told = self.place.is_last || self.place.goes_round;
+        if self.place.cursor_found || is_told || self.is_at_count() {
             return Ok(());
         }
-        let Paging::Cursor { cursor, .. } = &self.api.paging else {
-            return Ok(());
+        let (name, path) = match &self.api.paging {
+            Paging::Cursor { cursor, .. } => ("cursor", cursor),
+            Paging::Next { path } => ("path", path),
+            Paging::Offset { .. } | Paging::Page { .. } | Paging::Link => return Ok(()),
         };
-        let hint = match cursor.contains('.') && !cursor.starts_with('$') && !cursor.contains('[') {
+        let hint = match path.contains('.') && !path.starts_with('$') && !path.contains('[') {
             true => format!(
                 " (a key with a dot in it is written {})",
-                forebay_record::path::quoted(cursor)
+                forebay_record::path::quoted(path)
             ),
             false => String::new(),
         };
         let text = format!(
-            "no page has a value at `{cursor}` (source.paging.cursor), so nothing says whether there are more: correct the path{hint}, or set until.pages to 1 where one page is all"
+            "no page has a value at `{path}` (source.paging.{name}), so nothing says whether there are more: correct the path{hint}, or set until.pages to 1 where one page is all"
         );
         self.place.no_next = false;
         (self.place.pages, self.place.records) = (0, 0);
@@ -188,7 +177,9 @@ impl ApiSource {
         let url = self.url_text();
         if self.place.no_next {
             let at = match &self.api.paging {
-                Paging::Cursor { cursor, .. } => format!(" at `{cursor}`"),
+                Paging::Cursor { cursor: path, .. } | Paging::Next { path } => {
+                    format!(" at `{path}`")
+                }
                 Paging::Offset { .. } | Paging::Page { .. } | Paging::Link => String::new(),
             };
             return Err(Failure::Source(format!(
@@ -197,7 +188,7 @@ impl ApiSource {
         }
         if self.place.goes_round {
             return Err(Failure::Source(format!(
-                "the API goes round: the next page would be {url}, which was read before"
+                "the API goes round: the next page would be {url}, which was read before; set until.repeat to end there, `--fresh` begins from the start"
             )));
         }
         Ok(())
@@ -244,14 +235,21 @@ impl ApiSource {
             let Some(answer) = self.answer(url).await else {
                 return Ok(None);
             };
-            let page = answer.and_then(|answer| {
-                let page = self.pages.read(&self.place.at, answer);
-                page.map_err(CallError::without_answer)
-            });
-            let error = match page {
-                Ok(page) => {
+            let error = match answer {
+                Ok(answer) => match self.pages.read(&self.place.at, answer) {
+                    Ok(page) => {
+                        self.failures = 0;
+                        return Ok(Some(page));
+                    }
+                    Err(ReadError::Again(text)) => CallError::without_answer(text),
+                    Err(ReadError::Never(text)) => {
+                        let url = self.url_text();
+                        return Err(Failure::Source(format!("{url}: {text}")));
+                    }
+                },
+                Err(error) if self.is_behind_the_last(&error) => {
                     self.failures = 0;
-                    return Ok(Some(page));
+                    return Ok(Some(Page::none()));
                 }
                 Err(error) => error,
             };
@@ -276,10 +274,21 @@ impl ApiSource {
                 () = self.run.control.stop.cancelled() => return None,
             };
             drop(permit);
-            if let Some(answer) = answer.transpose() {
-                return Some(answer);
+            match answer {
+                Ok(Reply::Page(answer)) => return Some(Ok(*answer)),
+                Ok(Reply::Redirect(None)) => {}
+                Ok(Reply::Redirect(Some(asked))) => self.limit.pause(self.pause.begin(asked)),
+                Err(error) => return Some(Err(error)),
             }
         }
+    }
+
+    /// Whether an error says that there is no such page, as some APIs do behind the last one. The
+    /// first page has to be there: its address may be wrong.
+    fn is_behind_the_last(&self, error: &CallError) -> bool {
+        let statuses = &self.api.until.status;
+        let is_end = error.status.is_some_and(|s| statuses.contains(&s.as_u16()));
+        is_end && self.place.at != At::Start
     }
 
     /// Waits after a failed request. False when the run ends meanwhile.
@@ -287,6 +296,11 @@ impl ApiSource {
         self.failures = self.failures.saturating_add(1);
         add(&self.run.progress.retries, 1);
         let url = self.url_text();
+        // Also of a job that gives up now, and is started again by whoever watches it.
+        let asked = error.retry_after.map(|asked| self.pause.begin(asked));
+        if let Some(asked) = asked {
+            self.limit.pause(asked);
+        }
         if self.api.give_up_after.is_some_and(|n| self.failures >= n) {
             let (n, text) = (self.failures, &error.text);
             return Err(Failure::Source(format!(
@@ -294,13 +308,8 @@ impl ApiSource {
             )));
         }
         let (first, max) = (self.api.error_wait.0, self.api.error_wait_max.0);
-        let wait = match error.retry_after {
-            Some(asked) => {
-                let asked = asked.min(RETRY_AFTER_MAX);
-                // Whoever else asks this API waits too.
-                self.limit.pause(asked);
-                asked.max(first)
-            }
+        let wait = match asked {
+            Some(asked) => asked.max(first),
             None => retry::wait(first, max, self.failures, None),
         };
         let is_limited = error.status == Some(StatusCode::TOO_MANY_REQUESTS);
@@ -317,12 +326,18 @@ impl ApiSource {
 
     /// A page without records.
     async fn empty_page(&mut self, page: Page) -> Result<Next, Failure> {
-        let until = self.api.until;
+        let until = &self.api.until;
         self.place.cursor_found |= page.has_cursor;
+        self.place.field_found |= page.has_field;
         self.place.no_next = page.next.is_none() && until.no_next;
-        if until.empty_page || self.place.no_next {
+        if until.empty_page || self.place.no_next || page.is_last {
             self.note_end().await?;
             return Ok(Next::End);
+        }
+        if let Some(field) = until.field.as_ref().filter(|_| !self.place.field_found) {
+            return Err(Failure::Source(format!(
+                "a page has no records, and no page had a value at `{field}` (source.until.field), so nothing says where the end is: correct the path, or set until.equals to null where a page without it is the last one"
+            )));
         }
         if let Some(next) = page.next
             && next != self.place.at
@@ -334,16 +349,38 @@ impl ApiSource {
         Ok(if waited { Next::Request } else { Next::Stop })
     }
 
+    /// A page with the records of an earlier one, which are not taken again. The next run asks for it
+    /// once more.
+    async fn repeated_page(&mut self) -> Result<Next, Failure> {
+        if self.api.until.repeat {
+            self.note_end().await?;
+            return Ok(Next::End);
+        }
+        let url = self.url_text();
+        Err(Failure::Source(format!(
+            "the API goes round: {url} has the records of an earlier page, so it may not know the parameter (source.paging.param); set until.repeat to end there, or paging.repeats where pages may be alike"
+        )))
+    }
+
     /// Takes a page and gives its records.
     async fn accept(&mut self, page: Page, out: &Giver<Batch>) -> Result<Next, Failure> {
         let count = page.records.len();
         self.place.cursor_found |= page.has_cursor;
+        self.place.field_found |= page.has_field;
+        self.place.is_last = page.is_last;
+        if !self.may_repeat()
+            && let Some(digest) = page.digest
+        {
+            self.digests.note(digest.clone());
+            self.place.digest = Some(digest);
+        }
         self.place.pages += 1;
         self.place.records += count as u64;
         match page.next {
             Some(next) => {
                 let here = std::mem::replace(&mut self.place.at, next);
-                self.place.goes_round = self.seen.note(here, &self.place.at);
+                self.seen.note(here);
+                self.place.goes_round = self.seen.has(&self.place.at);
             }
             None => self.place.no_next = true,
         }
@@ -361,56 +398,30 @@ impl ApiSource {
     }
 
     fn is_at_end(&self) -> bool {
-        (self.api.until.no_next && self.place.no_next) || self.is_at_count()
+        self.place.is_at_end(&self.api.until) || self.is_at_count()
+    }
+
+    /// Whether pages may have the same records.
+    fn may_repeat(&self) -> bool {
+        match &self.api.paging {
+            Paging::Offset { repeats, .. } | Paging::Page { repeats, .. } => *repeats,
+            Paging::Cursor { .. } | Paging::Next { .. } | Paging::Link => true,
+        }
     }
 
     /// As many pages or records were read as are wanted.
     fn is_at_count(&self) -> bool {
-        let until = self.api.until;
-        until.pages.is_some_and(|n| self.place.pages >= n)
-            || until.records.is_some_and(|n| self.place.records >= n)
+        self.place.is_at_count(&self.api.until)
     }
 
     /// The next run goes on behind the last page; from the start when there is nothing behind it.
     async fn note_end(&mut self) -> Result<(), Failure> {
-        if self.place.no_next {
-            self.place.at = At::Start;
-        }
-        self.place = Place {
-            at: self.place.at.clone(),
-            no_next: false,
-            goes_round: self.place.goes_round,
-            pages: 0,
-            records: 0,
-            cursor_found: self.place.cursor_found,
-        };
+        self.place.end(self.api.until.repeat);
         self.keep(Vec::new()).await.map(drop)
     }
 
     fn url_text(&self) -> String {
         let url = self.pages.url(&self.place.at);
         url.map_or_else(|e| e, |u| u.to_string())
-    }
-}
-
-/// The last pages that were read, bounded.
-#[derive(Default)]
-struct Seen {
-    set: HashSet<At>,
-    order: VecDeque<At>,
-}
-
-impl Seen {
-    /// Notes a page that was read. True when the next one was read before.
-    fn note(&mut self, here: At, next: &At) -> bool {
-        if self.set.insert(here.clone()) {
-            self.order.push_back(here);
-        }
-        if self.order.len() > CURSORS_SEEN
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.set.remove(&oldest);
-        }
-        self.set.contains(next)
     }
 }

@@ -10,24 +10,25 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use forebay_record::line::text_of_line;
 use futures::StreamExt;
 
-use crate::convert::{self, Reader, Typing};
+use crate::convert::Reader;
 use crate::definition::Files;
 use crate::engine::outcome::{Failure, Progress, add};
 use crate::engine::queue::Giver;
 use crate::engine::settle::FileBook;
 use crate::engine::{Run, Surroundings};
-use crate::record::{Batch, Dead, Line, Lines, Origin, Position, Settled, Stage, Typed};
+use crate::record::{Batch, Dead, Lines, Origin, Position, Settled, Stage};
 use crate::state::FilePoint;
 
 pub(crate) mod buffers;
 mod chunk;
+mod encoding;
 mod list;
 mod local;
 mod name;
 mod objects;
+mod parse;
 mod problems;
 mod readers;
 mod unpack;
@@ -35,11 +36,9 @@ mod unpack;
 use buffers::Buffers;
 use chunk::{Chunk, Job, Kind, Limits};
 use list::{FileRef, Listing};
+use parse::{Bad, Parsed, parsed};
 use problems::Problems;
 use readers::Readers;
-
-/// What is wrong with a line that is too long.
-const LONG_LINE: &str = "the line is longer than maxLineSize; its beginning is kept";
 
 /// Files as a source.
 pub(crate) struct FileSource {
@@ -49,24 +48,6 @@ pub(crate) struct FileSource {
     /// Makes rows already here, where nothing comes between.
     pub(crate) reader: Reader,
     pub(crate) concurrency: usize,
-}
-
-/// A part, parsed.
-struct Parsed {
-    chunk: Chunk,
-    lines: u64,
-    good: Vec<Line>,
-    /// The rows of the good ones, where they go straight into a table.
-    table: Option<Typed>,
-    bad: Vec<Bad>,
-}
-
-/// A line that is no record.
-struct Bad {
-    /// In the part, from 0.
-    number: u64,
-    body: Bytes,
-    error: String,
 }
 
 /// Where the sequence of parts is.
@@ -193,11 +174,7 @@ impl FileSource {
             name: chunk.file.name.to_string(),
             identity: chunk.identity.to_string(),
             offset: chunk.end,
-            lines: if matches!(chunk.kind, Kind::LongLine(_)) {
-                before
-            } else {
-                place.lines
-            },
+            lines: place.lines,
             done: chunk.is_last,
         };
         let position = Position(place.part);
@@ -231,7 +208,7 @@ impl FileSource {
             before,
             bytes: match chunk.kind {
                 Kind::Lines(bytes) => bytes,
-                Kind::LongLine(_) | Kind::Damage(_) | Kind::Encoding(_) => Bytes::new(),
+                Kind::LongLine(..) | Kind::Damage(_) | Kind::Encoding(_) => Bytes::new(),
             },
             lines: part.good,
             table: part.table.unwrap_or_default(),
@@ -264,7 +241,7 @@ impl FileSource {
 fn dead(bad: Bad, position: Position, before: u64, file: &Arc<str>) -> Dead {
     Dead {
         position,
-        origin: Origin::Line(Arc::clone(file), before + bad.number + 1),
+        origin: Origin::Line(Arc::clone(file), before + bad.number + 1, bad.value),
         stage: Stage::Parse,
         body: bad.body,
         request: "parse".to_owned(),
@@ -319,74 +296,4 @@ fn jobs(
 /// A plain file may have grown since; a packed one would be another file.
 fn is_all(file: &FileRef, point: &FilePoint) -> bool {
     file.packing != list::Packing::Plain || file.size <= point.offset
-}
-
-fn parsed(chunk: Chunk, reader: &Reader, line_max: usize) -> Parsed {
-    let mut typing = reader.begin();
-    let (mut good, mut bad) = (Vec::new(), Vec::new());
-    let mut lines = 0;
-    match &chunk.kind {
-        Kind::Lines(bytes) => {
-            let count = memchr::memchr_iter(b'\n', bytes).count() + 1;
-            good.reserve(count);
-            if let Some(typing) = &mut typing {
-                typing.reserve(count, bytes.len());
-            }
-            let mut from = 0;
-            while from < bytes.len() {
-                let rest = bytes.get(from..).unwrap_or_default();
-                let length = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
-                let line = rest.get(..length).unwrap_or(rest);
-                let number = lines;
-                lines += 1;
-                let range = text_of_line(line);
-                let range = from + range.start..from + range.end;
-                from += length + 1;
-                // Blank lines are counted and nothing else.
-                if line.len() > line_max {
-                    bad.push(Bad {
-                        number,
-                        body: bytes.slice_ref(line.get(..chunk::LONG_KEPT).unwrap_or(line)),
-                        error: LONG_LINE.to_owned(),
-                    });
-                } else if !range.is_empty() {
-                    let body = bytes.slice(range.clone());
-                    let read = match &mut typing {
-                        Some(typing) => typing.add(body),
-                        None => convert::json(body),
-                    };
-                    match read {
-                        Ok(()) => good.push(Line { number, range }),
-                        Err(error) => bad.push(Bad {
-                            number,
-                            body: bytes.slice(range),
-                            error,
-                        }),
-                    }
-                }
-            }
-        }
-        Kind::LongLine(start) => {
-            lines = 1;
-            bad.push(Bad {
-                number: 0,
-                body: start.slice(text_of_line(start)),
-                error: LONG_LINE.to_owned(),
-            });
-        }
-        Kind::Damage(text) => bad.push(Bad {
-            number: 0,
-            body: Bytes::new(),
-            error: text.clone(),
-        }),
-        Kind::Encoding(_) => {}
-    }
-    let table = typing.map(Typing::end);
-    Parsed {
-        chunk,
-        lines,
-        good,
-        table,
-        bad,
-    }
 }

@@ -26,6 +26,8 @@ use crate::state::State;
 
 /// How long a cache that failed is left alone.
 const REST: Duration = Duration::from_secs(1);
+/// How long a cache that can't be told anything is not spoken of again.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// Hashes of the rows of a table.
 pub(super) struct Known {
@@ -43,6 +45,8 @@ struct Health {
     generation: u64,
     /// The cache failed, and is left alone until then.
     rests_until: Option<Instant>,
+    /// That it can't be told what was written was said.
+    told_at: Option<Instant>,
 }
 
 /// What of a batch has to be written.
@@ -72,6 +76,7 @@ impl Known {
         let mut health = Health {
             generation,
             rests_until: None,
+            told_at: None,
         };
         let stem = format!("{id}:{}:{}", shape.table, prepared.incarnation);
         let columns = columns(shape);
@@ -143,7 +148,13 @@ impl Known {
         let written: Vec<(Hash, Hash)> = written.map(|(_, h)| *h).collect();
         if let Err(error) = self.cache.put(space, &written).await {
             // They are forgotten, so nothing wrong is known: they are written once more next time.
-            tracing::warn!(%error, "the cache can't be told what was written");
+            // A cache that is full says so of each batch.
+            let mut health = self.health.lock().unwrap_or_else(|e| e.into_inner());
+            let is_told = health.told_at.is_some_and(|at| at.elapsed() < SILENCE);
+            if !is_told {
+                health.told_at = Some(Instant::now());
+                tracing::warn!(%error, "the cache can't be told what was written");
+            }
         }
     }
 
@@ -193,6 +204,7 @@ impl Known {
         *health = Health {
             generation,
             rests_until: Some(Instant::now() + REST),
+            told_at: health.told_at,
         };
         Ok(())
     }

@@ -104,7 +104,7 @@ async fn bad_lines_are_set_aside_with_file_and_line() {
             ("501", "not JSON"),
             ("502", "no value at `id`"),
             ("504", "is \"x\""),
-            ("1004", "longer than maxLineSize"),
+            ("1004", "(maxLineSize)"),
         ]) {
             assert_eq!(letter.0, line, "{found:?}");
             assert!(letter.1.contains(error), "{found:?}");
@@ -345,4 +345,89 @@ async fn lines_go_through_a_processing_api() {
         world.number("SELECT count(*) FROM products WHERE name = 'processed'"),
         200
     );
+}
+
+#[tokio::test]
+async fn values_that_run_together_are_records_each() {
+    let together = "{\"id\":1,\"name\":\"a\"}{\"id\":2,\"name\":\"}{\"}  {\"id\":3}\n\
+                    {\"id\":4}\n{\"id\":5}{\"id\":\"x\"}{\"id\":6}\n{\"id\":7}{\"id\":8\n";
+    for name in ["a.jsonl", "a.jsonl.gz"] {
+        let world = World::new();
+        let bytes = match name {
+            "a.jsonl" => together.as_bytes().to_vec(),
+            _ => gzip(together.as_bytes()),
+        };
+        std::fs::write(world.path(name), bytes).unwrap();
+        let definition = world.define(&into_table("a.jsonl*", ""));
+        let (end, summary) = world.run(&definition).await;
+        assert_eq!((end, summary.read, summary.dead), (End::Complete, 8, 2));
+        assert_eq!(
+            world.number("SELECT sum(id) FROM products"),
+            1 + 2 + 3 + 4 + 5 + 6
+        );
+        let letters = dead(&definition.state_dir()).await;
+        let origins: Vec<&str> = letters
+            .iter()
+            .map(|l| l.origin.rsplit(':').next().unwrap())
+            .collect();
+        assert_eq!(origins, ["3.2", "4"]);
+        assert_eq!(&letters[0].body[..], b"{\"id\":\"x\"}");
+        assert_eq!(&letters[1].body[..], b"{\"id\":7}{\"id\":8");
+    }
+    // Posted one by one, each with a key of its own.
+    let taker = Taker::new(|_| String::new());
+    let world = World::new();
+    let url = taker.serve().await;
+    let definition = world.define(&format!(
+        "source: {{ type: files, paths: [a.jsonl] }}\ndestination: {{ type: http, url: '{url}' }}\n"
+    ));
+    std::fs::write(world.path("a.jsonl"), "{\"id\":1}{\"id\":2}\n{\"id\":3}").unwrap();
+    assert_eq!(world.run(&definition).await.0, End::Complete);
+    assert_eq!(taker.ids(), [1, 2, 3]);
+    assert_eq!(taker.keys.lock().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn of_a_line_that_is_too_long_it_is_told_what_is_lost() {
+    let long = format!("{{\"id\":1,\"name\":\"{}\"}}", "x".repeat(700_000));
+    for (name, ending) in [
+        ("a.jsonl", "\n"),
+        ("b.jsonl", ""),
+        ("c.jsonl.gz", "\n"),
+        ("d.jsonl", "\r\n"),
+    ] {
+        let world = World::new();
+        let text = format!("{{\"id\":7}}\n{long}{ending}");
+        let text = match ending {
+            "" => text,
+            _ => format!("{text}{{\"id\":8}}{ending}"),
+        };
+        let bytes = match name.ends_with(".gz") {
+            true => gzip(text.as_bytes()),
+            false => text.into_bytes(),
+        };
+        std::fs::write(world.path(name), bytes).unwrap();
+        let definition = world.define(&into_table(name, ", maxLineSize: 1KB, chunkSize: 4KB"));
+        let (end, summary) = world.run(&definition).await;
+        assert_eq!((end, summary.dead), (End::Complete, 1), "{name}");
+        let rows = if ending.is_empty() { 1 } else { 2 };
+        assert_eq!(
+            world.number("SELECT count(*) FROM products"),
+            rows,
+            "{name}"
+        );
+        let letters = dead(&definition.state_dir()).await;
+        assert!(
+            letters[0].origin.ends_with(&format!("{name}:2")),
+            "{}",
+            letters[0].origin
+        );
+        let length = long.len() + usize::from(ending == "\r\n");
+        let error = format!(
+            "the line has {length} bytes, allowed are 1024 (maxLineSize): the first 1024 are kept, {} are lost",
+            length - 1024
+        );
+        assert_eq!(letters[0].error, error, "{name}");
+        assert_eq!(letters[0].body, long.as_bytes()[..1024]);
+    }
 }

@@ -25,7 +25,7 @@ store: { type: sqlite, path: rows.db }
 routes: [{ path: /product, table: products, key: id }]
 ";
 
-async fn serve(world: &World, yaml: &str) -> (SocketAddr, Listener) {
+pub(crate) async fn serve(world: &World, yaml: &str) -> (SocketAddr, Listener) {
     let config = read(world.dir.path(), yaml).unwrap();
     let metrics = Arc::new(|| "metrics here".to_owned());
     let service = Service::new(&config, metrics).await.unwrap();
@@ -178,4 +178,98 @@ async fn what_makes_no_sense_is_said_before_it_listens() {
             .unwrap();
         assert!(error.to_string().contains(said), "{error}");
     }
+}
+
+/// A request as it is written here, for what a client would not send: the status, and the body, which
+/// is JSON.
+async fn raw(address: SocketAddr, request: &[u8]) -> (u16, Value) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    stream.write_all(request).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains("application/json"), "{answer}");
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, serde_json::from_str(body).unwrap())
+}
+
+/// Keys that no row has, whatever the store: each is refused, and none is a failure of the table.
+pub(crate) async fn odd_keys_are_refused(address: SocketAddr, path: &str, is_text: bool) {
+    let long = "k".repeat(7_000);
+    let (text, number) = (
+        if is_text { 404 } else { 400 },
+        if is_text { 404 } else { 400 },
+    );
+    for (key, status) in [
+        ("%00", text),
+        ("a%00b", text),
+        ("%C0", 400),
+        ("%ff%fe", 400),
+        ("%ED%A0%80", 400),
+        ("%E2%98", 400),
+        (long.as_str(), text),
+        ("%F0%9F%98%80", number),
+        ("%EF%BF%BD", number),
+        (
+            "'; DROP TABLE products; --".replace(' ', "%20").as_str(),
+            number,
+        ),
+    ] {
+        let request = format!("GET {path}/{key} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let (given, body) = raw(address, request.as_bytes()).await;
+        let shown: String = key.chars().take(40).collect();
+        assert_eq!(given, status, "{shown}: {body}");
+        assert_eq!(body["statusCode"], json!(status), "{shown}");
+        assert!(body["error"].is_string(), "{shown}");
+        let message = body["message"].as_str().unwrap();
+        assert!(!message.is_empty() && message.len() < 1000, "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn odd_keys_and_methods_are_refused_in_json() {
+    let world = World::new();
+    filled(&world).await;
+    let (address, _stop) = serve(&world, CONFIG).await;
+    odd_keys_are_refused(address, "/product", false).await;
+    let long = format!("GET /product/{}", "7".repeat(9_000));
+    for (request, status) in [
+        ("POST /product/42", 405),
+        ("DELETE /product/%00", 405),
+        ("POST /health", 405),
+        ("GET /product/", 404),
+        ("GET /product/1/2", 404),
+        ("GET /%00", 404),
+        ("GET /%C0", 404),
+        (long.as_str(), 431),
+    ] {
+        let request = format!("{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let (given, body) = raw(address, request.as_bytes()).await;
+        assert_eq!(
+            (given, &body["statusCode"]),
+            (status, &json!(status)),
+            "{request}"
+        );
+    }
+    // A text as the key.
+    let store = SqliteKeyed::new(world.path("texts.db"));
+    let columns = conformance::shape("texts").columns.into_iter();
+    let columns = columns.map(|mut c| {
+        c.is_key = c.name == "name";
+        c
+    });
+    let shape = forebay_remote::keyed::Shape {
+        table: "texts".to_owned(),
+        columns: columns
+            .filter(|c| c.name == "name" || c.name == "price")
+            .collect(),
+    };
+    store.prepare(&shape).await.unwrap();
+    let yaml = CONFIG
+        .replace("rows.db", "texts.db")
+        .replace("products, key: id", "texts");
+    let (address, _stop) = serve(&world, &yaml).await;
+    odd_keys_are_refused(address, "/product", true).await;
 }

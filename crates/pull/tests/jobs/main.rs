@@ -5,11 +5,13 @@
     reason = "a test waits for a condition with the real clock"
 )]
 
+mod answers;
 mod api;
 mod apis;
 mod cache;
 mod dead;
 mod definition;
+mod ends;
 mod files;
 mod lookup;
 mod names;
@@ -19,6 +21,7 @@ mod pieces;
 mod postgres;
 mod redirects;
 mod s3;
+mod s3_settings;
 #[cfg(any(feature = "cassandra", feature = "postgres", feature = "redis"))]
 mod switch;
 #[cfg(feature = "cassandra")]

@@ -75,6 +75,18 @@ async fn postgres_takes_rows_and_outages() {
     let text = failure(&world, &job(&verified, &table, "  outageMax: 1ms\n")).await;
     assert!(text.contains("certificate"), "{text}");
 
+    // Keys that the server takes for none.
+    for (name, is_text) in [(table.clone(), false), (format!("{table}_texts"), true)] {
+        let kind = if is_text { "text" } else { "integer" };
+        let yaml = job(&direct, &name, "").replace("type: integer", &format!("type: {kind}"));
+        assert_eq!(world.run(&world.define(&yaml)).await.0, End::Complete);
+        let yaml = format!(
+            "store: {{ type: postgres, url: '{direct}' }}\nroutes: [{{ path: /product, table: {name} }}]\n"
+        );
+        let (address, _stop) = crate::lookup::serve(&world, &yaml).await;
+        crate::lookup::odd_keys_are_refused(address, "/product", is_text).await;
+    }
+
     // A table with other columns, wrong credentials, a server that stays away.
     let other = job(&direct, &table, "").replace("name: name", "name: title");
     let text = failure(&world, &other).await;

@@ -70,6 +70,19 @@ async fn cassandra_takes_rows_and_outages_and_answers_lookups() {
     }
     let answer = reqwest::get(format!("http://{address}/product/20000")).await;
     assert_eq!(answer.unwrap().status(), 404);
+    crate::lookup::odd_keys_are_refused(address, "/product", false).await;
+    // With a text as the key.
+    let texts = job(&node, &format!("{table}_texts"), "").replace("type: integer, ", "");
+    let other = World::new();
+    std::fs::write(other.path("a.jsonl"), lines(0, 1)).unwrap();
+    assert_eq!(other.run(&other.define(&texts)).await.0, End::Complete);
+    std::fs::write(&file, lookup(&node, &format!("{table}_texts"))).unwrap();
+    let config = Lookup::read(&file, &|_| Ok(None)).unwrap();
+    let service = Service::new(&config, Arc::new(String::new)).await.unwrap();
+    let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let texts = socket.local_addr().unwrap();
+    let _texts = service.serve(socket);
+    crate::lookup::odd_keys_are_refused(texts, "/product", true).await;
 
     // A table with other columns.
     let other = job(&node, &table, "").replace("name: name", "name: title");

@@ -72,6 +72,22 @@ impl World {
         self.start_on(definition, State::open(&definition.state_dir()).unwrap())
     }
 
+    /// Runs to the end, with these variables in the environment and no others.
+    pub(crate) async fn run_in(
+        &self,
+        definition: &Definition,
+        variables: &'static [(&'static str, &'static str)],
+    ) -> (End, Summary) {
+        let mut around = surroundings();
+        around.variable = Arc::new(|name| {
+            let found = variables.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| (*value).to_owned())
+        });
+        let state = State::open(&definition.state_dir()).unwrap();
+        let end = forebay_pull::run(definition, state, &around).await;
+        (end, around.progress.summary(Duration::from_secs(1)))
+    }
+
     fn start_on(&self, definition: &Definition, state: State) -> Running {
         let around = surroundings();
         let definition = definition.clone();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use forebay_model::words::short;
 use redis::TlsCertificates;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use secrecy::{ExposeSecret, SecretString};
@@ -85,8 +86,19 @@ impl RedisCache {
     }
 }
 
+/// A pipeline that fails has a sentence for each of its commands: that of the first is enough.
 fn failed(error: &redis::RedisError) -> CacheError {
-    CacheError(format!("Redis: {error}"))
+    let text = error.to_string();
+    let text = match text.split_once("), (Index ") {
+        Some((first, _)) => {
+            let first = first
+                .split_once("error: ")
+                .map_or(first, |(_, cause)| cause);
+            format!("{first} (and further commands of the pipeline)")
+        }
+        None => text,
+    };
+    CacheError(format!("Redis: {}", short(&text)))
 }
 
 fn name(space: &str, key: &Hash) -> Vec<u8> {

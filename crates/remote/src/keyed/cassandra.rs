@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use forebay_model::words::short;
 use futures::{StreamExt, TryStreamExt};
 use scylla::client::caching_session::CachingSession;
 use scylla::errors::{BadQuery, DbError, ExecutionError, PrepareError, RequestAttemptError};
@@ -28,6 +29,9 @@ mod literal;
 pub use connect::{CassandraConfig, CassandraTls};
 
 use cell::{Cell, from_cql};
+
+/// Bytes of a key that a server takes at most.
+const KEY_BYTES_MAX: usize = 65_535;
 
 /// Keyed rows in a Cassandra cluster.
 pub struct CassandraKeyed {
@@ -92,7 +96,8 @@ impl CassandraKeyed {
     }
 
     fn failed(&self, action: &str, error: &ExecutionError) -> TableError {
-        let text = format!("{}: can't {action}: {error}", self.place());
+        let error_text = short(&error.to_string());
+        let text = format!("{}: can't {action}: {error_text}", self.place());
         let attempt = match error {
             ExecutionError::BadQuery(_) => return TableError::Terminal(text),
             ExecutionError::LastAttemptError(e) => e,
@@ -271,6 +276,9 @@ impl KeyedTable for CassandraKeyed {
             qualified(&shape.table)?,
             conditions.join(" AND ")
         );
+        if key.iter().any(is_too_long) {
+            return Ok(None);
+        }
         let (session, select) = self.prepared(&action, &sql).await?;
         let cells = key.iter().map(Value::as_ref);
         let cells: Vec<Cell<'_>> = cells.map(|value| Cell::new(value, true)).collect();
@@ -294,6 +302,11 @@ impl KeyedTable for CassandraKeyed {
             .await
             .map(drop)
     }
+}
+
+/// Whether no row can have such a key: the server refuses to look for it.
+fn is_too_long(key: &Value) -> bool {
+    matches!(key, Value::Text(text) if text.len() > KEY_BYTES_MAX)
 }
 
 fn rows_of(action: &str, result: QueryResult) -> Result<Vec<CqlRow>, TableError> {

@@ -7,6 +7,7 @@
 //! 2xx takes a message, and nothing else does. Redirects are as [`crate::http`] says: 301, 302 and
 //! 303 are failures that are tried again, 307 and 308 go on with method and body on the same origin.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,9 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::runtime::Runtime;
 
 use super::file::json_line;
-use crate::http::{HttpClient, HttpClientConfig, HttpError, Request, retry_after, secret_header};
+use crate::http::{
+    HttpClient, HttpClientConfig, HttpError, KeptPause, Request, retry_after, secret_header,
+};
 
 /// Of an answer so much is read; what comes behind it changes nothing.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
@@ -83,6 +86,9 @@ pub struct HttpConfig {
     /// Statuses by which a message is refused for good. Default: 400, 404, 409, 410, 413, 414, 415,
     /// 422. Any other that is not 2xx may pass, and is tried again.
     pub refused: Vec<u16>,
+    /// File in which a wait that the endpoint asks for (`Retry-After`) is noted, so that it outlives
+    /// the process. Default: none.
+    pub pause_file: Option<PathBuf>,
 }
 
 impl HttpConfig {
@@ -97,6 +103,7 @@ impl HttpConfig {
             headers: Vec::new(),
             timeout: Duration::from_secs(30),
             refused: vec![400, 404, 409, 410, 413, 414, 415, 422],
+            pause_file: None,
         }
     }
 }
@@ -108,6 +115,7 @@ pub struct HttpProvider {
     url: Url,
     client: HttpClient,
     config: HttpConfig,
+    pause: Option<KeptPause>,
     clock: Arc<dyn Clock>,
 }
 
@@ -146,7 +154,11 @@ impl HttpProvider {
         });
         let mut client = client.map_err(wrong)?;
         client.take_credentials(&mut url);
+        let pause_file = config.pause_file.clone();
+        let pause =
+            pause_file.map(|file| KeptPause::new(file, &url, RETRY_AFTER_MAX, Arc::clone(&clock)));
         Ok(Self {
+            pause,
             name: format!("{}://{}", url.scheme(), url.authority()),
             url,
             client,
@@ -203,6 +215,10 @@ impl Provider for HttpProvider {
     }
 
     fn open(&self, lane: &Lane) -> Result<Box<dyn Connection>, SendError> {
+        if let Some(left) = self.pause.as_ref().and_then(KeptPause::left) {
+            let text = format!("{} has asked to wait, {left:.1?} are left of it", self.name);
+            return Err(SendError::retry_after(text, left));
+        }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
@@ -300,7 +316,8 @@ impl HttpConnection {
             headers,
             body: Some(body),
         };
-        let sent = self.runtime.block_on(provider.client.send(request));
+        let now = provider.clock.now();
+        let sent = self.runtime.block_on(provider.client.send(request, now));
         let answer = sent.map_err(|e| self.unanswered(&e))?;
         if answer.status.is_success() {
             return Ok(());
@@ -325,7 +342,13 @@ impl HttpConnection {
         // Without a wait of its own, as with a date that is past, it is asked as seldom as any other.
         let wait = retry_after(headers, self.provider.clock.now());
         match wait.filter(|wait| !wait.is_zero()) {
-            Some(wait) => SendError::retry_after(text, wait.min(RETRY_AFTER_MAX)),
+            Some(wait) => {
+                let wait = wait.min(RETRY_AFTER_MAX);
+                if let Some(pause) = &self.provider.pause {
+                    pause.begin(wait);
+                }
+                SendError::retry_after(text, wait)
+            }
             None => SendError::retry(text),
         }
     }

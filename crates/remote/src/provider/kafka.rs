@@ -10,6 +10,7 @@
 mod ears;
 mod producer;
 mod security;
+mod settings;
 mod transaction;
 
 use std::collections::BTreeMap;
@@ -67,7 +68,8 @@ pub struct KafkaConfig {
     pub timeout: Duration,
     /// Encryption and authentication. Default: none.
     pub security: Security,
-    /// Further settings of librdkafka, by their names, such as `client.id`. They come last.
+    /// Further settings of librdkafka, by their names, such as `client.id`. They come last, and take
+    /// the place of ours under whichever of its names one is given.
     pub settings: BTreeMap<String, String>,
 }
 
@@ -186,7 +188,7 @@ impl KafkaConfig {
             .set("reconnect.backoff.ms", "50")
             .set("reconnect.backoff.max.ms", "2000");
         self.security.apply(&mut client)?;
-        for (name, value) in &self.settings {
+        for (name, value) in settings::resolved(&self.settings)? {
             client.set(name, value);
         }
         let protocol = client.get("security.protocol").unwrap_or("plaintext");

@@ -46,6 +46,8 @@ pub struct S3Staging {
     pub region: String,
     /// Address of a server other than AWS, such as `http://127.0.0.1:8333` (`AWS_ENDPOINT_URL_S3`).
     pub endpoint: Option<String>,
+    /// Requests are not signed: a bucket that everybody may read. Has no keys then.
+    pub anonymous: bool,
     /// `AWS_ACCESS_KEY_ID`. Without keys, those of the machine's role are asked for (EC2, ECS),
     /// which only works without an endpoint.
     pub access_key_id: Option<String>,
@@ -53,7 +55,8 @@ pub struct S3Staging {
     pub secret_access_key: Option<SecretString>,
     /// `AWS_SESSION_TOKEN`, of temporary keys.
     pub session_token: Option<SecretString>,
-    /// The bucket in the path and not in the host name. What servers other than AWS expect.
+    /// The bucket in the path and not in the host name (virtual host). What most servers other than AWS
+    /// expect.
     pub path_style: bool,
     /// Allow an endpoint without TLS that is not on this machine.
     pub allow_http: bool,
@@ -78,6 +81,7 @@ impl S3Staging {
             prefix: String::new(),
             region: region.into(),
             endpoint: None,
+            anonymous: false,
             access_key_id: None,
             secret_access_key: None,
             session_token: None,

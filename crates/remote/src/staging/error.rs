@@ -4,6 +4,8 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
+use forebay_model::words::short;
+
 /// Why staging did not do what it was asked for: which object of which storage, which operation,
 /// and the cause.
 #[derive(Debug)]
@@ -71,6 +73,7 @@ impl StagingError {
         error: object_store::Error,
     ) -> Self {
         let (kind, cause) = classify(&error);
+        let cause = short(&cause);
         let path = if path.is_empty() { "objects" } else { path };
         Self {
             kind,

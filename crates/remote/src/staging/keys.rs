@@ -17,12 +17,11 @@ use object_store::client::{
     HttpClient, HttpConnector, HttpRequest, HttpRequestBody, HttpResponse, ReqwestConnector,
 };
 use object_store::path::Path;
-use object_store::signer::Signer;
 use object_store::{GetOptions, GetRange, ObjectStore};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::Deserialize;
 
-use super::s3::{build, client_options, name_of, problem};
+use super::s3::{address, build, client_options, name_of, problem};
 use super::{S3Staging, StagingError};
 
 /// What stands for itself in a request, as the signature has it.
@@ -48,6 +47,7 @@ pub struct Bucket {
     region: String,
     /// Address of the bucket, without a slash at its end.
     address: String,
+    is_signed: bool,
     retries: usize,
 }
 
@@ -63,11 +63,11 @@ pub struct KeyedObject {
 }
 
 impl Bucket {
-    /// Opens a bucket; nothing is asked yet, except for the keys of the machine's role.
+    /// Opens a bucket; nothing is asked yet.
     ///
     /// # Errors
-    /// When the configuration can't work, or there are no keys.
-    pub async fn open(config: &S3Staging) -> Result<Self, StagingError> {
+    /// When the configuration can't work.
+    pub fn open(config: &S3Staging) -> Result<Self, StagingError> {
         let name = name_of(config);
         let invalid =
             |cause: &dyn std::fmt::Display| StagingError::terminal(format!("{name}: {cause}"));
@@ -79,15 +79,9 @@ impl Bucket {
         let client = ReqwestConnector::default()
             .connect(&options)
             .map_err(|e| invalid(&e))?;
-        // Where the library asks for an object is where the bucket is.
-        let signed = store
-            .signed_url(http::Method::GET, &Path::from("x"), Duration::from_secs(1))
-            .await
-            .map_err(|e| invalid(&e))?;
-        let signed = signed.as_str();
-        let address = signed.split('?').next().unwrap_or(signed);
         Ok(Self {
-            address: address.trim_end_matches("/x").to_owned(),
+            address: address(config),
+            is_signed: !config.anonymous,
             region: config.region.clone(),
             retries: config.retries,
             name,
@@ -253,8 +247,6 @@ impl Bucket {
         url: &str,
         headers: &[(&'static str, String)],
     ) -> Result<HttpResponse, String> {
-        let keys = self.store.credentials().get_credential().await;
-        let keys = keys.map_err(|e| e.to_string())?;
         let mut request = http::Request::get(url);
         for (name, value) in headers {
             request = request.header(*name, value);
@@ -262,9 +254,13 @@ impl Bucket {
         let mut request: HttpRequest = request
             .body(HttpRequestBody::empty())
             .map_err(|e| e.to_string())?;
-        AwsAuthorizer::new(&keys, "s3", &self.region)
-            .try_authorize(&mut request, None)
-            .map_err(|e| e.to_string())?;
+        if self.is_signed {
+            let keys = self.store.credentials().get_credential().await;
+            let keys = keys.map_err(|e| e.to_string())?;
+            AwsAuthorizer::new(&keys, "s3", &self.region)
+                .try_authorize(&mut request, None)
+                .map_err(|e| e.to_string())?;
+        }
         self.client
             .execute(request)
             .await

@@ -58,27 +58,61 @@ pub(super) fn problem(config: &S3Staging) -> Option<&'static str> {
         return Some("access key id and secret access key must be given together");
     }
     let endpoint = config.endpoint.as_deref()?;
-    if config.access_key_id.is_none() {
-        return Some("an endpoint needs an access key id and a secret access key");
+    if config.access_key_id.is_none() && !config.anonymous {
+        return Some(
+            "an endpoint needs an access key id and a secret access key, or `anonymous: true`",
+        );
     }
-    if endpoint.starts_with("https://") {
-        return None;
-    }
-    let Some(address) = endpoint.strip_prefix("http://") else {
+    let Some((_, address)) = split(endpoint) else {
         return Some("the endpoint must begin with https:// or http://");
     };
-    (!config.allow_http && !is_loopback(address))
-        .then_some("an http:// endpoint on another machine must be allowed (allow_http)")
+    let host = host_of(address);
+    if host.is_empty() {
+        return Some("the endpoint names no host");
+    }
+    let ip = host.parse::<IpAddr>();
+    if !config.path_style && ip.is_ok() {
+        return Some("an address of numbers has no host for each bucket (pathStyle: false)");
+    }
+    let is_loopback = host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback());
+    let is_plain = endpoint.starts_with("http://");
+    (is_plain && !config.allow_http && !is_loopback)
+        .then_some("an http:// endpoint on another machine must be allowed (allowHttp: true)")
 }
 
-fn is_loopback(address: &str) -> bool {
+/// Scheme and the rest of an endpoint.
+fn split(endpoint: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = endpoint.split_once("://")?;
+    matches!(scheme, "http" | "https").then_some((scheme, rest))
+}
+
+fn host_of(address: &str) -> &str {
     let authority = address.split('/').next().unwrap_or_default();
     let host = match authority.strip_prefix('[') {
         Some(v6) => v6.split(']').next(),
         None => authority.split(':').next(),
     };
-    let host = host.unwrap_or_default();
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    host.unwrap_or_default()
+}
+
+/// Where the bucket is, without a slash at its end: in the path of an address, or before its host.
+pub(super) fn address(config: &S3Staging) -> String {
+    let (bucket, region) = (&config.bucket, &config.region);
+    let Some(endpoint) = &config.endpoint else {
+        return match config.path_style {
+            true => format!("https://s3.{region}.amazonaws.com/{bucket}"),
+            false => format!("https://{bucket}.s3.{region}.amazonaws.com"),
+        };
+    };
+    let endpoint = endpoint.trim_end_matches('/');
+    let own = format!("{bucket}.");
+    match split(endpoint) {
+        Some((scheme, rest)) if !config.path_style => match rest.starts_with(&own) {
+            true => endpoint.to_owned(),
+            false => format!("{scheme}://{own}{rest}"),
+        },
+        _ => format!("{endpoint}/{bucket}"),
+    }
 }
 
 pub(super) fn client_options(config: &S3Staging) -> Result<ClientOptions, object_store::Error> {
@@ -115,9 +149,15 @@ pub(super) fn build(config: &S3Staging) -> Result<AmazonS3, object_store::Error>
         })
         .with_retry(retry);
     if let Some(endpoint) = &config.endpoint {
-        builder = builder
-            .with_endpoint(endpoint.trim_end_matches('/'))
-            .with_allow_http(true);
+        // With hosts of their own for buckets, the library takes the endpoint for that of the bucket.
+        let endpoint = match config.path_style {
+            true => endpoint.trim_end_matches('/').to_owned(),
+            false => address(config),
+        };
+        builder = builder.with_endpoint(endpoint).with_allow_http(true);
+    }
+    if config.anonymous {
+        return builder.with_skip_signature(true).build();
     }
     if let (Some(id), Some(secret)) = (&config.access_key_id, &config.secret_access_key) {
         builder = builder
@@ -164,6 +204,22 @@ mod tests {
         let mut allowed = config("http://10.0.0.1");
         allowed.allow_http = true;
         open(&allowed).unwrap();
+    }
+
+    #[test]
+    fn a_bucket_is_in_the_path_or_before_the_host() {
+        let mut staging = S3Staging::new("b", "eu-1");
+        assert_eq!(address(&staging), "https://b.s3.eu-1.amazonaws.com");
+        staging.path_style = true;
+        assert_eq!(address(&staging), "https://s3.eu-1.amazonaws.com/b");
+        let mut own = config("https://s3.example:9000/");
+        assert_eq!(address(&own), "https://s3.example:9000/b");
+        own.path_style = false;
+        assert_eq!(address(&own), "https://b.s3.example:9000");
+        own.endpoint = Some("https://b.s3.example".to_owned());
+        assert_eq!(address(&own), "https://b.s3.example");
+        own.endpoint = Some("https://[::1]:9000".to_owned());
+        assert!(problem(&own).unwrap().contains("pathStyle"));
     }
 
     #[test]

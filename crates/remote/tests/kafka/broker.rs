@@ -103,16 +103,28 @@ pub(crate) fn read_all(brokers: &str, topic: &str, partitions: i32) -> Vec<Vec<R
 pub(crate) struct OwnBroker {
     dir: tempfile::TempDir,
     port: u16,
+    /// Lines of the broker's own settings.
+    settings: String,
 }
 
 impl OwnBroker {
     pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// With settings of the broker besides those of the script.
+    pub(crate) fn start_with(settings: &[(&str, &str)]) -> Self {
         let broker = Self {
             dir: tempfile::tempdir().unwrap(),
             port: two_free_ports(),
+            settings: settings.iter().map(|(n, v)| format!("{n}={v}\n")).collect(),
         };
         broker.run("start");
         broker
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     pub(crate) fn brokers(&self) -> String {
@@ -125,6 +137,7 @@ impl OwnBroker {
         command
             .arg(verb)
             .arg(self.dir.path())
+            .env("KAFKA_SETTINGS", &self.settings)
             .env("FOREBAY_OWNER_PID", std::process::id().to_string());
         if verb == "start" {
             command.arg(self.port.to_string());

@@ -14,5 +14,6 @@ mod broker;
 mod delivery;
 mod kill;
 mod outage;
+mod settings;
 #[cfg(feature = "kafka-tls")]
 mod tls;

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::io::IsTerminal;
 use std::time::Duration;
 
+use forebay_model::words::counted;
 use forebay_model::{Clock, Span};
 use serde_json::Value;
 
@@ -131,9 +132,12 @@ fn page(status: &Status) -> String {
         "files",
         &format_args!("{}, {}", status.files, size(status.file_bytes)),
     );
-    line("dead", &format_args!("{} letters", status.dead_letters));
+    line("dead", &counted(status.dead_letters, "letter"));
     if let Some(error) = &status.disk_failed {
         line("disk", error);
+    }
+    if let Some(error) = &status.last_error {
+        line("failed", error);
     }
     for lane in &status.lanes {
         if let Some(error) = &lane.error {

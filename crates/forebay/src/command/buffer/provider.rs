@@ -1,6 +1,6 @@
 //! Where messages go, by the arguments.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use forebay_buffer::Provider;
@@ -68,7 +68,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE")]
     oauth_token_file: Option<PathBuf>,
     /// Kafka: a further setting of librdkafka, such as client.id=shop; ${NAME} and ${file:/path} in
-    /// VALUE are replaced, and @FILE takes all of it from a file
+    /// VALUE are replaced, and @FILE takes all of it from a file. Of one name the last counts; two
+    /// names of one setting (compression.codec, compression.type) have to have the same value
     #[arg(long = "set", value_name = "NAME=VALUE", requires = "kafka")]
     settings: Vec<String>,
     /// HTTP: a file with the token that is sent as `Authorization: Bearer`
@@ -98,6 +99,7 @@ enum SaslName {
 pub(super) fn build(
     target: &Target,
     options: &Options,
+    dir: &Path,
     env: &Environment,
 ) -> Result<Arc<dyn Provider>, Failure> {
     if let Some(brokers) = &target.kafka {
@@ -110,6 +112,7 @@ pub(super) fn build(
         } else {
             Body::Ndjson
         };
+        config.pause_file = Some(dir.join("retry-after"));
         if let Some(file) = &options.token_file {
             config.token = Some(read(file)?.into());
         }
@@ -124,7 +127,7 @@ pub(super) fn build(
     Ok(Arc::new(FileProvider::stdout()))
 }
 
-fn read(file: &std::path::Path) -> Result<String, Failure> {
+fn read(file: &Path) -> Result<String, Failure> {
     let text = std::fs::read_to_string(file)
         .map_err(|e| Failure::usage(format_args!("{}: {e}", file.display())))?;
     Ok(text.trim_end().to_owned())

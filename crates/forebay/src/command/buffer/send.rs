@@ -11,8 +11,9 @@ use std::time::Duration;
 use clap::ValueEnum;
 use forebay_buffer::{
     Buffer, BufferConfig, Closing, Message, Mode, Overflow, Provider, Receipt, StdEnv, SyncMode,
-    Topic,
+    Topic, WriteError,
 };
+use forebay_model::words::counted;
 use forebay_model::{ByteSize, Span};
 
 use super::Place;
@@ -165,7 +166,7 @@ impl Common {
     }
 
     fn open(&self, env: &Environment) -> Result<(Buffer, Arc<dyn Provider>), Failure> {
-        let provider = build(&self.target, &self.options, env)?;
+        let provider = build(&self.target, &self.options, &self.place.dir, env)?;
         let opened = Buffer::open_in(Arc::new(StdEnv::new()), self.config(), provider.clone());
         let buffer = opened.map_err(Failure::new)?;
         if !buffer.recovery().is_clean() {
@@ -197,7 +198,10 @@ impl Common {
             drop(end);
             closed
         });
-        Status::remove(dir);
+        match &closed {
+            Err(WriteError::Undelivered { cause, .. }) => Status::leave(dir, cause),
+            _ => Status::remove(dir),
+        }
         closed.map_err(|e| {
             Failure::new(e).hint("what is left is on disk: `forebay buffer drain` delivers it")
         })
@@ -237,7 +241,8 @@ pub(crate) fn drain(args: &Drain, env: &Environment) -> Result<(), Failure> {
     let (buffer, provider) = args.common.open(env)?;
     let before: u64 = buffer.stats().lanes.iter().map(|l| l.waiting).sum();
     args.common.close(&buffer, provider.name())?;
-    terminal::note(format_args!("{before} messages delivered or set aside"));
+    let messages = counted(before, "message");
+    terminal::note(format_args!("{messages} delivered or set aside"));
     Ok(())
 }
 

@@ -25,6 +25,9 @@ pub(super) struct Status {
     pub(super) max_bytes: u64,
     pub(super) dead_letters: u64,
     pub(super) disk_failed: Option<String>,
+    /// Why the process before has left messages behind, as long as there are some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) last_error: Option<String>,
     pub(super) lanes: Vec<Lane>,
 }
 
@@ -88,23 +91,27 @@ impl Status {
             max_bytes: now.max_bytes,
             dead_letters: now.dead_letters,
             disk_failed: now.disk_failed.clone(),
+            last_error: None,
             lanes: now.lanes.iter().map(|l| Lane::of(l, now, before)).collect(),
         }
     }
 
     /// Of a directory: what the running process says, or what the disk says when there is none.
     pub(super) fn read(dir: &Path, now_ms: i64) -> Result<Self, Failure> {
-        if let Some(status) = Self::noted(dir)
-            && now_ms.saturating_sub(status.at_ms) < FRESH_MS
-        {
-            return Ok(status);
+        let noted = Self::noted(dir).unwrap_or_default();
+        if noted.pid != 0 && now_ms.saturating_sub(noted.at_ms) < FRESH_MS {
+            return Ok(noted);
         }
+        let told = noted.lanes.iter().find_map(|lane| lane.error.clone());
+        let last_error = noted.last_error.or(told);
         let look = forebay_buffer::inspect::Inspection::open(&dir.join("log"));
         let look = look.map_err(|e| Failure::new(e).hint("is it the directory of a buffer?"))?;
         let (files, file_bytes) = look.files();
         let lanes = look.lanes();
+        let is_left = lanes.iter().any(|l| l.waiting > 0);
         Ok(Self {
             at_ms: now_ms,
+            last_error: last_error.filter(|_| is_left),
             files,
             file_bytes,
             waiting_bytes: lanes.iter().map(|l| l.waiting_bytes).sum(),
@@ -139,6 +146,15 @@ impl Status {
         if std::fs::write(&part, text).is_ok() {
             drop(std::fs::rename(part, dir.join(NAME)));
         }
+    }
+
+    /// At an end that leaves messages behind: from now on the disk is asked, which does not know why.
+    pub(super) fn leave(dir: &Path, cause: &str) {
+        let status = Self {
+            last_error: Some(cause.to_owned()),
+            ..Self::default()
+        };
+        status.write(dir);
     }
 
     /// At the end: from now on the disk is asked.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use forebay_flow::kept::{KeptError, KeptStreams};
 use forebay_flow::pipeline::LocalLog;
+use forebay_model::words::counted;
 use forebay_model::{SinkKey, SliceKey};
 
 use crate::clock::SystemClock;
@@ -99,11 +100,11 @@ impl Deliver {
                 continue;
             }
             let (records, lost) = (delivered.records, delivered.lost);
-            terminal::line(format_args!(
-                "{stream}: {records} rows on their way to {sink}"
-            ))?;
+            let rows = counted(records, "row");
+            terminal::line(format_args!("{stream}: {rows} on the way to {sink}"))?;
             if lost > 0 {
-                terminal::note(format_args!("{lost} rows of it are lost in the log"));
+                let rows = counted(lost, "row");
+                terminal::note(format_args!("lost in the log: {rows} of it"));
             }
         }
         Ok(())

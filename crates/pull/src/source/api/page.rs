@@ -3,9 +3,11 @@
 use bytes::Bytes;
 use forebay_record::json::{Document, Kind, NodeId, unescape};
 use forebay_record::path::{Path, Selected};
-use http::{HeaderMap, header};
+use http::{HeaderMap, StatusCode, header};
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use crate::convert::not_json;
 use crate::definition::{HttpApi, Paging};
@@ -28,13 +30,40 @@ pub(super) enum At {
 }
 
 /// A page.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Page {
     pub(super) records: Vec<Bytes>,
     /// Nothing when the page names no next one.
     pub(super) next: Option<At>,
     /// The page has a value at the cursor's path, if only null; true where there is no such path.
     pub(super) has_cursor: bool,
+    /// The page has a value at the path of `until.field`; true where there is no such path.
+    pub(super) has_field: bool,
+    /// It says that it is the last one, or the API that there is no such page.
+    pub(super) is_last: bool,
+    /// What its records are known by, where pages have numbers; an empty page has none.
+    pub(super) digest: Option<String>,
+}
+
+impl Page {
+    /// What is behind the last page.
+    pub(super) fn none() -> Self {
+        Self {
+            has_cursor: true,
+            has_field: true,
+            is_last: true,
+            ..Self::default()
+        }
+    }
+}
+
+/// Why an answer is no page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ReadError {
+    /// The next answer may be one.
+    Again(String),
+    /// It would be the same again: a person has to look at it.
+    Never(String),
 }
 
 /// The pages of an API.
@@ -43,8 +72,11 @@ pub(super) struct Pages {
     first: Url,
     paging: Paging,
     results: Path,
+    /// Of the cursor, or of the next page's address.
     cursor: Path,
     results_text: String,
+    /// The field of `until`, and its value on the last page.
+    field: Option<(Path, Value)>,
 }
 
 impl Pages {
@@ -56,22 +88,27 @@ impl Pages {
             first.query_pairs_mut().extend_pairs(&api.query);
         }
         let cursor = match &api.paging {
-            Paging::Cursor { cursor, .. } => cursor,
+            Paging::Cursor { cursor: path, .. } | Paging::Next { path } => path,
             Paging::Offset { .. } | Paging::Page { .. } | Paging::Link => "",
         };
         let path =
             |text: &str| Path::compile(text).map_err(|e| format!("\"{text}\" is no path: {e}"));
+        let field = api.until.field.as_deref().map(path).transpose()?;
         Ok(Self {
             first,
             paging: api.paging.clone(),
             results: path(&api.results)?,
             cursor: path(cursor)?,
             results_text: api.results.clone(),
+            field: field.map(|path| (path, api.until.last_value())),
         })
     }
 
     /// Where a page is.
     pub(super) fn url(&self, at: &At) -> Result<Url, String> {
+        if let At::Url(next) = at {
+            return Url::parse(next).map_err(|e| format!("\"{next}\" is not a URL: {e}"));
+        }
         let mut url = self.first.clone();
         match (&self.paging, at) {
             (Paging::Cursor { param: None, .. }, At::Cursor(cursor)) => {
@@ -89,6 +126,7 @@ impl Pages {
                     param,
                     size_param,
                     size,
+                    ..
                 },
                 at,
             ) => {
@@ -97,15 +135,12 @@ impl Pages {
                     .append_pair(param, &offset.to_string())
                     .append_pair(size_param, &size.to_string());
             }
-            (Paging::Page { param, first }, at) => {
+            (Paging::Page { param, first, .. }, at) => {
                 let number = if let At::Page(n) = at { *n } else { *first };
                 url.query_pairs_mut()
                     .append_pair(param, &number.to_string());
             }
-            (Paging::Link, At::Url(next)) => {
-                return Url::parse(next).map_err(|e| format!("\"{next}\" is not a URL: {e}"));
-            }
-            (Paging::Cursor { .. } | Paging::Link, _) => {}
+            (Paging::Cursor { .. } | Paging::Next { .. } | Paging::Link, _) => {}
         }
         Ok(url)
     }
@@ -114,125 +149,263 @@ impl Pages {
     ///
     /// # Errors
     /// When it is not what was asked for; quotes its beginning.
-    pub(super) fn read(&self, at: &At, answer: Answer) -> Result<Page, String> {
+    pub(super) fn read(&self, at: &At, answer: Answer) -> Result<Page, ReadError> {
         let Answer {
-            headers, url, body, ..
+            status,
+            headers,
+            url,
+            body,
+            ..
         } = answer;
-        let kind = content_type(&headers);
+        let body = if status == StatusCode::NO_CONTENT {
+            // A page without records, in the words of HTTP.
+            Bytes::from_static(b"null")
+        } else {
+            body
+        };
         let document = Document::parse(body.clone()).map_err(|e| {
             let (error, quoted) = (not_json(&e), quote(&body));
-            format!("the answer ({kind}) is {error}{quoted}")
+            let kind = content_type(&headers);
+            ReadError::Again(format!("the answer ({kind}) is {error}{quoted}"))
         })?;
-        let records = self.records(&document)?;
-        let records: Vec<Bytes> = match records {
-            Some(nodes) => nodes.into_iter().map(|n| document.slice(n)).collect(),
+        let is_none = status == StatusCode::NO_CONTENT;
+        let records = match self.records(&document).map_err(ReadError::Again)? {
+            Some(records) => records,
+            None if is_none => Vec::new(),
             None => {
                 let place = match self.results_text.as_str() {
                     "" => "the answer is no array".to_owned(),
                     path => format!("the answer has no array at `{path}`"),
                 };
-                return Err(format!("{place}{}", quote(&body)));
+                return Err(ReadError::Again(format!("{place}{}", quote(&body))));
             }
         };
         let cursor = match &self.paging {
-            Paging::Cursor { .. } => self.cursor_node(&document)?,
-            Paging::Offset { .. } | Paging::Page { .. } | Paging::Link => None,
+            Paging::Cursor { .. } | Paging::Next { .. } => self.cursor_of(&document),
+            Paging::Offset { .. } | Paging::Page { .. } | Paging::Link => Ok(None),
         };
-        let next = match &self.paging {
-            Paging::Cursor { .. } => match cursor {
-                Some(node) => cursor_of(&document, node)?.map(At::Cursor),
+        let cursor = cursor.map_err(ReadError::Again)?;
+        let next = self.next(at, records.len(), &document, cursor, &url, &headers);
+        let field = self.field_of(&document);
+        let (has_field, is_last) = field.map_err(ReadError::Again)?;
+        let is_numbered = matches!(self.paging, Paging::Offset { .. } | Paging::Page { .. });
+        Ok(Page {
+            next: next.map_err(ReadError::Never)?,
+            has_cursor: match &self.paging {
+                Paging::Cursor { .. } | Paging::Next { .. } => cursor.is_some(),
+                Paging::Offset { .. } | Paging::Page { .. } | Paging::Link => true,
+            },
+            has_field,
+            is_last,
+            digest: (is_numbered && !records.is_empty()).then(|| digest(&records)),
+            records,
+        })
+    }
+
+    /// The records of an answer: the elements of the array at the path, none of null, or what a path
+    /// selects that can select many values.
+    fn records(&self, document: &Document) -> Result<Option<Vec<Bytes>>, String> {
+        let selected = self.results.select(document);
+        let selected = selected.map_err(|e| format!("the path `{}` {e}", self.results_text))?;
+        let nodes: Vec<NodeId> = match selected {
+            Selected::Many(nodes) => nodes,
+            Selected::One(node) => match document.kind(node) {
+                Kind::Null => Vec::new(),
+                Kind::Array => document.members(node).collect(),
+                Kind::Bool | Kind::Number | Kind::String | Kind::Object => return Ok(None),
+            },
+            Selected::Nothing if self.results.is_singular() => return Ok(None),
+            Selected::Nothing => Vec::new(),
+        };
+        Ok(Some(nodes.into_iter().map(|n| document.slice(n)).collect()))
+    }
+
+    /// What is at the path of the cursor, or of the next page's address.
+    fn cursor_of(&self, document: &Document) -> Result<Option<NodeId>, String> {
+        one(&self.cursor, document).map_err(|e| format!("the path `{}` {e}", self.cursor_path()))
+    }
+
+    fn next(
+        &self,
+        at: &At,
+        count: usize,
+        document: &Document,
+        cursor: Option<NodeId>,
+        url: &Url,
+        headers: &HeaderMap,
+    ) -> Result<Option<At>, String> {
+        Ok(match &self.paging {
+            Paging::Cursor { param, .. } => match self.text_of(document, cursor)? {
+                Some(cursor) if param.is_none() && is_address(&cursor) => {
+                    Some(At::Url(self.same_server(url, "the answer", &cursor)?))
+                }
+                cursor => cursor.map(At::Cursor),
+            },
+            Paging::Next { .. } => match self.text_of(document, cursor)? {
+                Some(next) => Some(At::Url(self.same_server(url, "the answer", &next)?)),
                 None => None,
             },
             Paging::Offset { .. } => {
                 let before = if let At::Offset(n) = at { *n } else { 0 };
-                Some(At::Offset(before + records.len() as u64))
+                Some(At::Offset(before.saturating_add(count as u64)))
             }
             Paging::Page { first, .. } => {
                 let this = if let At::Page(n) = at { *n } else { *first };
                 // An empty page is asked for again: it may fill.
-                Some(At::Page(if records.is_empty() { this } else { this + 1 }))
+                let next = this.saturating_add(u64::from(count > 0));
+                Some(At::Page(next))
             }
-            Paging::Link => self.link(&url, &headers)?.map(At::Url),
-        };
-        let has_cursor = match &self.paging {
-            Paging::Cursor { .. } => cursor.is_some(),
-            Paging::Offset { .. } | Paging::Page { .. } | Paging::Link => true,
-        };
-        Ok(Page {
-            records,
-            next,
-            has_cursor,
+            Paging::Link => self.link(url, headers)?.map(At::Url),
         })
     }
 
-    /// The records of an answer: the elements of the array at the path, or what a path selects that
-    /// can select many values.
-    fn records(&self, document: &Document) -> Result<Option<Vec<NodeId>>, String> {
-        let selected = self.results.select(document);
-        let selected = selected.map_err(|e| format!("the path `{}` {e}", self.results_text))?;
-        Ok(match selected {
-            Selected::Many(nodes) => Some(nodes),
-            Selected::One(node) if document.kind(node) == Kind::Array => {
-                Some(document.members(node).collect())
+    /// The cursor, or the next page's address, of an answer; nothing when it names no next page.
+    fn text_of(
+        &self,
+        document: &Document,
+        cursor: Option<NodeId>,
+    ) -> Result<Option<String>, String> {
+        let Some(node) = cursor else {
+            return Ok(None);
+        };
+        let (what, ends): (&str, &[Value]) = match &self.paging {
+            Paging::Cursor { end, .. } => ("the cursor", end),
+            _ => ("the address of the next page", &[]),
+        };
+        let is_number = document.kind(node) == Kind::Number;
+        match document.kind(node) {
+            Kind::Null => return Ok(None),
+            Kind::Bool if text(document, node) == "false" => return Ok(None),
+            _ if ends.iter().any(|end| is_value(document, node, end)) => return Ok(None),
+            Kind::Number if matches!(self.paging, Paging::Cursor { .. }) => {}
+            Kind::String => {}
+            Kind::Number | Kind::Bool | Kind::Array | Kind::Object => {
+                let or = if matches!(self.paging, Paging::Cursor { .. }) {
+                    " or a number"
+                } else {
+                    ""
+                };
+                let shown = quote(text(document, node).as_bytes());
+                return Err(format!(
+                    "{what} has to be a text{or}, at `{}` is{shown}",
+                    self.cursor_path()
+                ));
             }
-            Selected::Nothing if !self.results.is_singular() => Some(Vec::new()),
-            Selected::One(_) | Selected::Nothing => None,
-        })
+        }
+        if is_number {
+            return Ok(Some(text(document, node)));
+        }
+        let cursor = string(document, node);
+        Ok((!cursor.is_empty()).then_some(cursor))
     }
 
-    /// What is at the path of the cursor.
-    fn cursor_node(&self, document: &Document) -> Result<Option<NodeId>, String> {
-        let selected = self.cursor.select(document);
-        match selected.map_err(|e| format!("the path of the cursor {e}"))? {
-            Selected::Nothing => Ok(None),
-            Selected::One(node) => Ok(Some(node)),
-            Selected::Many(nodes) => match nodes.as_slice() {
-                [node] => Ok(Some(*node)),
-                nodes => Err(format!(
-                    "the path of the cursor selects {} values, it has to be one",
-                    nodes.len()
-                )),
-            },
+    fn cursor_path(&self) -> &str {
+        match &self.paging {
+            Paging::Cursor { cursor: path, .. } | Paging::Next { path } => path,
+            Paging::Offset { .. } | Paging::Page { .. } | Paging::Link => "",
         }
     }
 
-    /// The address with `rel="next"`, seen from where the answer came from; on the same server only,
-    /// as the token is for that one.
+    /// Whether a page has the field of `until`, and whether it says that the page is the last one.
+    fn field_of(&self, document: &Document) -> Result<(bool, bool), String> {
+        let Some((path, last)) = &self.field else {
+            return Ok((true, false));
+        };
+        let found = one(path, document).map_err(|e| format!("the path of until.field {e}"))?;
+        Ok(match found {
+            Some(node) => (true, is_value(document, node, last)),
+            None => (last.is_null(), last.is_null()),
+        })
+    }
+
+    /// The address with `rel="next"`, seen from where the answer came from.
     fn link(&self, here: &Url, headers: &HeaderMap) -> Result<Option<String>, String> {
         for value in headers.get_all(header::LINK) {
             let Ok(value) = value.to_str() else { continue };
             let Some(target) = next_of(value) else {
                 continue;
             };
-            let next = here
-                .join(target)
-                .map_err(|e| format!("the header Link names \"{target}\": {e}"))?;
-            if next.origin() != self.first.origin() {
-                return Err(format!(
-                    "the header Link leads to another server ({next}), which the token is not for"
-                ));
-            }
-            return Ok(Some(next.to_string()));
+            let next = self.same_server(here, "the header Link", target)?;
+            return Ok(Some(next));
         }
         Ok(None)
     }
+
+    /// An address that an answer names, seen from where that came from; on the same server only, as
+    /// the token is for that one.
+    fn same_server(&self, here: &Url, what: &str, target: &str) -> Result<String, String> {
+        let shown = quote(target.as_bytes());
+        let mut next = here
+            .join(target)
+            .map_err(|e| format!("{what} names no address as the next page ({e}){shown}"))?;
+        let (own, other) = (&self.first, &next);
+        if other.origin() != own.origin() {
+            let hint = if other.host_str() == own.host_str() {
+                let scheme = other.scheme();
+                format!(
+                    "; if that is the same server, its baseUrl has to begin with {scheme}://, or its answers with {}://",
+                    own.scheme()
+                )
+            } else {
+                String::new()
+            };
+            return Err(format!(
+                "{what} leads to another server, which the token is not for{hint}{shown}"
+            ));
+        }
+        let names_user = !other.username().is_empty() || other.password().is_some();
+        if names_user {
+            return Err(format!("{what} names a user in the next page's address"));
+        }
+        next.set_fragment(None);
+        Ok(next.to_string())
+    }
 }
 
-fn cursor_of(document: &Document, node: NodeId) -> Result<Option<String>, String> {
-    match document.kind(node) {
-        Kind::Null => Ok(None),
-        Kind::Number => Ok(Some(text(document, node))),
-        Kind::String => {
-            let mut out = Vec::new();
-            unescape(document.string(node).0, |part| out.extend_from_slice(part));
-            let cursor = String::from_utf8_lossy(&out).into_owned();
-            Ok((!cursor.is_empty()).then_some(cursor))
-        }
-        Kind::Bool | Kind::Array | Kind::Object => Err(format!(
-            "the cursor is {}, it has to be a text or a number",
-            text(document, node)
-        )),
+/// The value at a path. One that can select many values has to select one at most.
+fn one(path: &Path, document: &Document) -> Result<Option<NodeId>, String> {
+    match path.select(document).map_err(|e| e.to_string())? {
+        Selected::Nothing => Ok(None),
+        Selected::One(node) => Ok(Some(node)),
+        Selected::Many(nodes) => match nodes.as_slice() {
+            [node] => Ok(Some(*node)),
+            nodes => Err(format!("selects {} values, it has to be one", nodes.len())),
+        },
     }
+}
+
+/// Whether a text is a whole address.
+fn is_address(text: &str) -> bool {
+    let begins = |scheme: &str| {
+        let start = text.get(..scheme.len());
+        start.is_some_and(|s| s.eq_ignore_ascii_case(scheme))
+    };
+    begins("http://") || begins("https://")
+}
+
+/// Whether a value of an answer is one of a definition: numbers by what they are worth.
+fn is_value(document: &Document, node: NodeId, value: &Value) -> bool {
+    match (document.kind(node), value) {
+        (Kind::Null, Value::Null) => true,
+        (Kind::Bool, Value::Bool(b)) => text(document, node) == b.to_string(),
+        (Kind::String, Value::String(s)) => string(document, node) == *s,
+        (Kind::Number, Value::Number(n)) => {
+            let there = text(document, node);
+            there == n.to_string() || there.parse::<f64>().ok() == n.as_f64()
+        }
+        _ => false,
+    }
+}
+
+/// What the records of a page are known by.
+fn digest(records: &[Bytes]) -> String {
+    let mut hash = Sha256::new();
+    for record in records {
+        hash.update((record.len() as u64).to_le_bytes());
+        hash.update(record);
+    }
+    let hash = hash.finalize();
+    hash.iter().take(16).map(|b| format!("{b:02x}")).collect()
 }
 
 /// The target with `rel="next"` of a header `Link`: `<a>; rel="prev", <b>; rel="next"`.
@@ -264,6 +437,13 @@ fn text(document: &Document, node: NodeId) -> String {
     String::from_utf8_lossy(document.text(node)).into_owned()
 }
 
+/// A text of an answer, without its escapes.
+fn string(document: &Document, node: NodeId) -> String {
+    let mut out = Vec::new();
+    unescape(document.string(node).0, |part| out.extend_from_slice(part));
+    String::from_utf8_lossy(&out).into_owned()
+}
+
 fn content_type(headers: &HeaderMap) -> String {
     let value = headers.get(header::CONTENT_TYPE);
     let value = value.and_then(|v| v.to_str().ok());
@@ -271,144 +451,5 @@ fn content_type(headers: &HeaderMap) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pages(extra: &str) -> Pages {
-        let mut api = serde_json::json!({ "baseUrl": "http://api.example/v1/" });
-        let extra: serde_json::Value = serde_json::from_str(extra).unwrap();
-        for (key, value) in extra.as_object().unwrap() {
-            api[key] = value.clone();
-        }
-        Pages::new(&serde_json::from_value(api).unwrap()).unwrap()
-    }
-
-    fn answer(body: &str, link: Option<&str>) -> Answer {
-        let mut headers = HeaderMap::new();
-        if let Some(link) = link {
-            headers.insert(header::LINK, link.parse().unwrap());
-        }
-        let url = "http://api.example/v1/messages".parse().unwrap();
-        Answer::of(url, headers, Bytes::from(body.to_owned()))
-    }
-
-    #[test]
-    fn the_plain_shape_goes_by_a_cursor_in_the_path() {
-        let pages = pages("{}");
-        let url = |at: &At| pages.url(at).unwrap().to_string();
-        assert_eq!(url(&At::Start), "http://api.example/v1/messages");
-        let page = pages
-            .read(
-                &At::Start,
-                answer(r#"{"results": [{"a": 1}, 2], "cursor": 17}"#, None),
-            )
-            .unwrap();
-        assert_eq!(page.records, [&b"{\"a\": 1}"[..], b"2"]);
-        let next = page.next.unwrap();
-        assert_eq!(url(&next), "http://api.example/v1/messages/17");
-        let odd = At::Cursor("a/../b?c".to_owned());
-        assert_eq!(url(&odd), "http://api.example/v1/messages/a%2F..%2Fb%3Fc");
-        let page = pages
-            .read(&next, answer(r#"{"results": []}"#, None))
-            .unwrap();
-        assert!(page.records.is_empty() && page.next.is_none());
-    }
-
-    #[test]
-    fn other_shapes_are_read_by_configuration() {
-        let nested = pages(
-            r#"{"path": "/items", "query": {"since": "x y"}, "results": "data.items",
-                "paging": {"type": "cursor", "cursor": "data.next", "param": "after"}}"#,
-        );
-        let page = nested
-            .read(
-                &At::Start,
-                answer(r#"{"data": {"items": [1], "next": "k\u00e9"}}"#, None),
-            )
-            .unwrap();
-        let next = page.next.unwrap();
-        assert_eq!(
-            nested.url(&next).unwrap().as_str(),
-            "http://api.example/v1/items?since=x+y&after=k%C3%A9"
-        );
-        let offset = pages(r#"{"results": "", "paging": {"type": "offset", "size": 2}}"#);
-        assert!(
-            offset
-                .url(&At::Start)
-                .unwrap()
-                .as_str()
-                .ends_with("?offset=0&limit=2")
-        );
-        let page = offset.read(&At::Offset(4), answer("[1, 2]", None)).unwrap();
-        assert_eq!(page.next, Some(At::Offset(6)));
-        let numbered = pages(r#"{"paging": {"type": "page"}}"#);
-        let page = numbered
-            .read(&At::Start, answer(r#"{"results": [1]}"#, None))
-            .unwrap();
-        assert_eq!(page.next, Some(At::Page(2)));
-    }
-
-    #[test]
-    fn paths_have_quoted_keys_and_json_path() {
-        let read = |extra: &str, body: &str| pages(extra).read(&At::Start, answer(body, None));
-        let cursor = |text: &str| Some(At::Cursor(text.to_owned()));
-        let graph = r#"{"value": [1, 2], "@odata.nextLink": "n"}"#;
-        for (results, path) in [
-            ("value", r#"[\"@odata.nextLink\"]"#),
-            ("$.value", "['@odata.nextLink']"),
-            ("$.value[*]", "$['@odata.nextLink']"),
-            ("$..value[:]", "$..['@odata.nextLink']"),
-        ] {
-            let extra = format!(
-                r#"{{"results": "{results}", "paging": {{"type": "cursor", "cursor": "{path}"}}}}"#
-            );
-            let page = read(&extra, graph).unwrap();
-            assert_eq!(page.records, [&b"1"[..], b"2"], "{results}");
-            assert_eq!((page.next, page.has_cursor), (cursor("n"), true), "{path}");
-        }
-        // The link of a list of links; nothing selected is no cursor and no record.
-        let links = r#"{"results": "$.data[*].items[*]", "paging": {"type": "cursor", "cursor": "$.links[?@.rel=='next'].href"}}"#;
-        let page = read(
-            links,
-            r#"{"data": [{"items": [1]}, {"items": [2, 3]}], "links": [{"rel": "self", "href": "s"}, {"rel": "next", "href": "n"}]}"#,
-        )
-        .unwrap();
-        assert_eq!(page.records, [&b"1"[..], b"2", b"3"]);
-        assert_eq!(page.next, cursor("n"));
-        let page = read(links, r#"{"data": [], "links": []}"#).unwrap();
-        assert!(page.records.is_empty() && page.next.is_none() && !page.has_cursor);
-        let two = r#"{"links": [{"rel": "next", "href": 1}, {"rel": "next", "href": 2}]}"#;
-        let error = read(links, two).unwrap_err();
-        assert!(error.contains("selects 2 values"), "{error}");
-    }
-
-    #[test]
-    fn links_are_followed_on_the_same_server_only() {
-        let pages = pages(r#"{"results": "", "paging": {"type": "link"}}"#);
-        let next = |link: &str| {
-            let page = pages.read(&At::Start, answer("[1]", Some(link)))?;
-            Ok::<_, String>(page.next)
-        };
-        let found = next(r#"</v1/messages?p=0>; rel="prev", </v1/messages?p=2>; rel="next""#);
-        let url = "http://api.example/v1/messages?p=2".to_owned();
-        assert_eq!(found, Ok(Some(At::Url(url))));
-        assert_eq!(next(r#"<x>; rel="last""#), Ok(None));
-        let error = next(r#"<https://evil.example/>; rel=next"#).unwrap_err();
-        assert!(error.contains("another server"), "{error}");
-    }
-
-    #[test]
-    fn answers_of_another_kind_are_quoted() {
-        let pages = pages("{}");
-        let said = |body: &str| pages.read(&At::Start, answer(body, None)).unwrap_err();
-        let html = said("<html><body>Bad gateway</body></html>");
-        assert!(
-            html.contains("not JSON") && html.contains("Bad gateway"),
-            "{html}"
-        );
-        assert!(said(r#"{"items": []}"#).contains("no array at `results`"));
-        assert!(said(r#"{"results": {}}"#).contains("no array at `results`"));
-        assert!(said(r#"{"results": [1], "cursor": [2]}"#).contains("the cursor is [2]"));
-        assert!(said("").contains("not JSON"));
-    }
-}
+#[path = "page/tests.rs"]
+mod tests;

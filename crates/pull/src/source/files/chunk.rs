@@ -13,14 +13,13 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
 
 use super::buffers::Buffers;
+use super::encoding::{ENCODING_BYTES, encoding};
 use super::list::{FileRef, Packing};
 use super::unpack::{Broken, Unpacked, broken};
 use crate::engine::outcome::{Progress, add};
 
 /// What is read at once.
 pub(super) const READ: usize = 128 << 10;
-/// Bytes by which the encoding of a file is known.
-const ENCODING_BYTES: usize = 4;
 /// What is kept of a line that is too long.
 pub(super) const LONG_KEPT: usize = 1024;
 
@@ -44,8 +43,8 @@ pub(super) struct Chunk {
 pub(super) enum Kind {
     /// Whole lines.
     Lines(Bytes),
-    /// The beginning of a line that is too long.
-    LongLine(Bytes),
+    /// The beginning of a line that is too long, its length, and whether a line feed ends it.
+    LongLine(Bytes, u64, bool),
     /// The file can't be unpacked from here on, or has something behind what is packed.
     Damage(String),
     /// It is no text that this source can read: which one it is.
@@ -129,7 +128,7 @@ impl Segment {
             segment: self,
             limits,
             buffer: BytesMut::new(),
-            in_long_line: false,
+            long_line: None,
             failed,
             progress,
             buffers,
@@ -148,7 +147,8 @@ struct Cutter<'a> {
     end: u64,
     /// What was read and not given.
     buffer: BytesMut,
-    in_long_line: bool,
+    /// The beginning of the line that is too long which is being skipped, and the bytes of it so far.
+    long_line: Option<(Bytes, u64)>,
     /// Reading has failed, not unpacking.
     failed: Arc<AtomicBool>,
     progress: &'a Arc<Progress>,
@@ -209,8 +209,8 @@ impl Cutter<'_> {
                     return Ok(false);
                 }
             }
-            if self.in_long_line {
-                self.in_long_line = self.skip_line(read == 0);
+            if self.long_line.is_some() && !self.skip_long_line(read == 0) {
+                return Ok(true);
             }
             if read == 0 {
                 // Without a line feed at its end the last line is one nevertheless.
@@ -221,7 +221,7 @@ impl Cutter<'_> {
                 }
                 return Ok(true);
             }
-            if seeks_line || self.in_long_line {
+            if seeks_line || self.long_line.is_some() {
                 continue;
             }
             if !self.cut() {
@@ -253,14 +253,8 @@ impl Cutter<'_> {
         }
         if self.buffer.len() > self.limits.line {
             let start = self.buffer.split().freeze();
-            let kept = start.slice(..LONG_KEPT.min(start.len()));
-            // A job that goes on here sees the line from its beginning again.
-            if !self.give(Kind::LongLine(kept), false) {
-                return false;
-            }
-            self.end += start.len() as u64;
-            self.count(start.len());
-            self.in_long_line = true;
+            let kept = Bytes::copy_from_slice(start.get(..LONG_KEPT).unwrap_or(&start));
+            self.long_line = Some((kept, start.len() as u64));
         }
         true
     }
@@ -273,7 +267,7 @@ impl Cutter<'_> {
         }
         let broken = broken(error);
         // What was unpacked before is good; only a line that was cut is not.
-        let mut is_taken = self.give_lines(self.buffer.len());
+        let mut is_taken = self.give_long_line(false) && self.give_lines(self.buffer.len());
         let rest = self.buffer.split().freeze();
         if is_taken && !rest.is_empty() && matches!(broken, Broken::Extra(_)) {
             is_taken = self.give(Kind::Lines(rest), false);
@@ -317,10 +311,25 @@ impl Cutter<'_> {
         let dropped = end.unwrap_or(self.buffer.len());
         drop(self.buffer.split_to(dropped));
         self.end += dropped as u64;
-        if self.in_long_line {
-            self.count(dropped);
-        }
         end.is_none() && !is_end
+    }
+
+    /// Drops what belongs to the line that is too long, and gives it once it has ended. False when
+    /// nobody takes parts any more.
+    fn skip_long_line(&mut self, is_end: bool) -> bool {
+        let end = memchr::memchr(b'\n', &self.buffer).map(|at| at + 1);
+        let dropped = self.buffer.split_to(end.unwrap_or(self.buffer.len()));
+        if let Some((_, length)) = &mut self.long_line {
+            *length += dropped.len() as u64 - u64::from(end.is_some());
+        }
+        (end.is_none() && !is_end) || self.give_long_line(end.is_some())
+    }
+
+    fn give_long_line(&mut self, is_ended: bool) -> bool {
+        let Some((kept, length)) = self.long_line.take() else {
+            return true;
+        };
+        self.give(Kind::LongLine(kept, length, is_ended), false)
     }
 
     /// Whether no line that begins from here on belongs to the segment.
@@ -350,10 +359,13 @@ impl Cutter<'_> {
 
     fn give(&mut self, kind: Kind, is_last: bool) -> bool {
         let start = self.end;
-        if let Kind::Lines(bytes) = &kind {
-            self.end += bytes.len() as u64;
-            self.count(bytes.len());
-        }
+        let length = match &kind {
+            Kind::Lines(bytes) => bytes.len() as u64,
+            Kind::LongLine(_, length, is_ended) => length + u64::from(*is_ended),
+            Kind::Damage(_) | Kind::Encoding(_) => 0,
+        };
+        self.end += length;
+        self.count(usize::try_from(length).unwrap_or(usize::MAX));
         let chunk = Chunk {
             file: Arc::clone(&self.segment.file),
             identity: Arc::clone(&self.segment.identity),
@@ -396,43 +408,5 @@ impl Read for Counted {
             Err(_) => {}
         }
         read
-    }
-}
-
-/// The name of an encoding that is not UTF-8, by the beginning of a file: its mark, or NULs where
-/// JSON has none.
-fn encoding(bytes: &[u8]) -> Option<&'static str> {
-    match bytes {
-        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => Some("UTF-32"),
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => Some("UTF-16"),
-        [a, 0, 0, b, ..] if (*a == 0) != (*b == 0) => Some("UTF-32"),
-        [a, 0, b, 0, ..] | [0, a, 0, b, ..] if *a != 0 && *b != 0 => Some("UTF-16"),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn encodings_are_known_by_the_beginning() {
-        for (bytes, name) in [
-            (&b"\xff\xfe{\0"[..], Some("UTF-16")),
-            (b"\xfe\xff\0{", Some("UTF-16")),
-            (b"\xff\xfe", Some("UTF-16")),
-            (b"{\0\"\0", Some("UTF-16")),
-            (b"\0{\0\"", Some("UTF-16")),
-            (b"\xff\xfe\0\0{\0\0\0", Some("UTF-32")),
-            (b"{\0\0\0", Some("UTF-32")),
-            (b"\0\0\0{", Some("UTF-32")),
-            (b"{\"a\":1}", None),
-            (b"\xef\xbb\xbf{}", None),
-            (b"{}", None),
-            (b"\0\0\0\0", None),
-            (b"", None),
-        ] {
-            assert_eq!(encoding(bytes), name, "{bytes:?}");
-        }
     }
 }

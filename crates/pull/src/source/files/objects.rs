@@ -44,10 +44,14 @@ pub(super) async fn find(
     problems: &mut Problems,
 ) -> Result<Found, String> {
     let (name, text) = rest.split_once('/').unwrap_or((rest, ""));
-    let bucket = Bucket::open(&config(name, s3, variable)).await;
+    let bucket = Bucket::open(&config(name, s3, variable)?);
     let bucket = Arc::new(bucket.map_err(|e| e.to_string())?);
-    let failed = |e: &dyn std::fmt::Display| words(&e.to_string());
-    let (prefix, pattern) = wanted(&bucket, text).await?;
+    let failed = |e: &dyn std::fmt::Display| match s3.anonymous {
+        true => unsigned(&e.to_string()),
+        false => words(&e.to_string()),
+    };
+    let wanted = wanted(&bucket, text).await;
+    let (prefix, pattern) = wanted.map_err(|e| failed(&e))?;
     let before = problems.count();
     let mut files = Vec::new();
     {
@@ -115,7 +119,7 @@ async fn wanted(bucket: &Arc<Bucket>, text: &str) -> Result<(String, Option<Patt
 
 async fn has(bucket: &Arc<Bucket>, prefix: &str) -> Result<bool, String> {
     let first = bucket.list(prefix, 1).next().await;
-    let first = first.transpose().map_err(|e| words(&e.to_string()))?;
+    let first = first.transpose().map_err(|e| e.to_string())?;
     Ok(first.is_some())
 }
 
@@ -134,23 +138,25 @@ fn config(
     bucket: &str,
     s3: &S3,
     variable: &(dyn Fn(&str) -> Option<String> + Send + Sync),
-) -> S3Staging {
-    let first = |names: &[&str]| names.iter().find_map(|n| variable(n));
-    let region = s3.region.clone();
-    let region = region.or_else(|| first(&["AWS_REGION", "AWS_DEFAULT_REGION", "AWS_S3_REGION"]));
-    let mut config = S3Staging::new(bucket, region.unwrap_or_else(|| "us-east-1".to_owned()));
-    let endpoint = s3.endpoint.clone();
-    if let Some(endpoint) = endpoint.or_else(|| first(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]))
-    {
-        config = config.at(endpoint);
+) -> Result<S3Staging, String> {
+    let mut config = s3.settings().resolve(bucket, &|name| variable(name));
+    if let Some(file) = &s3.ca_file {
+        let pem = std::fs::read(file);
+        let pem = pem.map_err(|e| format!("source.s3.caFile: can't read {}: {e}", file.display()));
+        config.ca_pem = Some(pem?);
     }
-    let id = s3.access_key_id.clone();
-    config.access_key_id = id.or_else(|| variable("AWS_ACCESS_KEY_ID"));
-    let secret = s3.secret_access_key.as_ref().map(|s| s.expose().to_owned());
-    let secret = secret.or_else(|| variable("AWS_SECRET_ACCESS_KEY"));
-    config.secret_access_key = secret.map(Into::into);
-    config.session_token = variable("AWS_SESSION_TOKEN").map(Into::into);
-    config
+    Ok(config)
+}
+
+/// The same where requests are not signed.
+fn unsigned(text: &str) -> String {
+    let is_closed = ["AccessDenied", "403"]
+        .iter()
+        .any(|code| text.contains(code));
+    if is_closed {
+        return format!("the bucket is not open to everybody (anonymous): {text}");
+    }
+    words(text)
 }
 
 /// An error of a bucket in words that a person can act on.

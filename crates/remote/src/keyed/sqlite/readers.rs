@@ -1,13 +1,19 @@
 //! Threads that read, each with a connection of its own.
 //!
+//! A file in a folder that can't be written (a read-only mount) is opened as one that does not
+//! change, as SQLite could make no lock there. Whether it has changed after all is looked at with each
+//! question.
+//!
 //! A lookup takes some microseconds, less than it takes to wake a thread. While there is load, these
 //! threads do not sleep: each takes the next work from its queue.
 
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::{mpsc, oneshot};
 
 use super::cell::{bind, from_cell};
@@ -18,10 +24,52 @@ use crate::table::shape::{quote, quoted};
 
 /// Threads at most.
 const READERS: usize = 4;
+/// Times that a row is read of a file that is replaced meanwhile.
+const TRIES: u32 = 3;
 /// Work that waits for a thread.
 const WAITING: usize = 64;
 
 type Work = Box<dyn FnOnce(&mut Reader) + Send>;
+
+/// An open file.
+#[derive(Debug)]
+struct Connected {
+    connection: Connection,
+    /// Of a file that is taken not to change: what it was when it was opened.
+    fixed: Option<Stamp>,
+}
+
+/// What shows that a file has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Stamp {
+    dev: u64,
+    ino: u64,
+    size: u64,
+    modified: (i64, i64),
+    /// It has a log of changes.
+    has_log: bool,
+}
+
+impl Stamp {
+    fn of(path: &Path) -> std::io::Result<Self> {
+        let file = path.metadata()?;
+        Ok(Self {
+            dev: file.dev(),
+            ino: file.ino(),
+            size: file.size(),
+            modified: (file.mtime(), file.mtime_nsec()),
+            has_log: log_of(path).metadata().is_ok_and(|log| log.len() > 0),
+        })
+    }
+}
+
+impl Connected {
+    /// Whether the file is another one than was opened.
+    fn is_stale(&self, path: &Path) -> bool {
+        let fixed = self.fixed.as_ref();
+        fixed.is_some_and(|then| Stamp::of(path).is_ok_and(|now| now != *then))
+    }
+}
 
 /// The threads; each begins with the first work for it, and ends when this is dropped.
 #[derive(Debug, Default)]
@@ -34,7 +82,7 @@ pub(super) struct Readers {
 #[derive(Debug)]
 pub(super) struct Reader {
     pub(super) path: PathBuf,
-    connection: Option<Connection>,
+    connection: Option<Connected>,
     /// The statement of the table that was read last.
     select: Option<(Arc<Shape>, String)>,
 }
@@ -99,6 +147,21 @@ impl Reader {
         shape: &Arc<Shape>,
         key: &[Value],
     ) -> Result<Option<Row>, TableError> {
+        let mut tries = 0;
+        loop {
+            let result = self.get_once(shape, key);
+            let opened = self.connection.as_ref();
+            let is_stale = opened.is_some_and(|c| c.is_stale(&self.path));
+            tries += 1;
+            if !is_stale || tries == TRIES {
+                return result;
+            }
+            // What was read may be of both files.
+            self.connection = None;
+        }
+    }
+
+    fn get_once(&mut self, shape: &Arc<Shape>, key: &[Value]) -> Result<Option<Row>, TableError> {
         let failed = |error| {
             let action = format!("look up a row of table \"{}\"", shape.table);
             failed(&self.path, &action)(error)
@@ -125,20 +188,68 @@ impl Reader {
 
 fn connected<'a>(
     path: &Path,
-    slot: &'a mut Option<Connection>,
+    slot: &'a mut Option<Connected>,
 ) -> Result<&'a Connection, TableError> {
-    let connection = match slot.take() {
-        Some(connection) => connection,
-        None => open(path).map_err(failed(path, "open the database"))?,
+    let connected = match slot.take() {
+        Some(connected) if !connected.is_stale(path) => connected,
+        _ => open(path).map_err(failed(path, "open the database"))?,
     };
-    Ok(slot.insert(connection))
+    Ok(&slot.insert(connected).connection)
 }
 
-fn open(path: &Path) -> rusqlite::Result<Connection> {
+fn open(path: &Path) -> rusqlite::Result<Connected> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    Ok(connection)
+    let probed = |connection: Connection| {
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        let probe = "SELECT count(*) FROM sqlite_schema";
+        connection.query_row(probe, [], |_| Ok(()))?;
+        Ok(connection)
+    };
+    let stamp = Stamp::of(path);
+    let opened = Connection::open_with_flags(path, flags).and_then(probed);
+    let error = match opened {
+        Ok(connection) => {
+            let fixed = None;
+            return Ok(Connected { connection, fixed });
+        }
+        Err(error) => error,
+    };
+    let can_not_lock = matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly)
+    );
+    // With a log of changes the file alone is not what was written.
+    let Some(stamp) = stamp.ok().filter(|s| can_not_lock && !s.has_log) else {
+        return Err(error);
+    };
+    let address = immutable(path);
+    let flags = flags | OpenFlags::SQLITE_OPEN_URI;
+    let connection = Connection::open_with_flags(address, flags).and_then(probed)?;
+    Ok(Connected {
+        connection,
+        fixed: Some(stamp),
+    })
+}
+
+/// The log of changes beside a file.
+fn log_of(path: &Path) -> PathBuf {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    log.into()
+}
+
+/// The address of a file that does not change.
+fn immutable(path: &Path) -> String {
+    let mut address = "file:".to_owned();
+    for byte in path.as_os_str().as_bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-_.~".contains(byte) {
+            address.push(char::from(*byte));
+        } else {
+            address.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    address.push_str("?immutable=1");
+    address
 }
 
 fn select_sql(shape: &Shape) -> String {

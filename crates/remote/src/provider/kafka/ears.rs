@@ -8,11 +8,12 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use forebay_buffer::SendError;
+use forebay_model::words::short;
 use rdkafka::ClientContext;
 use rdkafka::client::{Client, OAuthToken};
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::DeliveryResult;
+use rdkafka::message::{DeliveryResult, Message as _};
 use rdkafka::producer::ProducerContext;
 
 use super::producer::Place;
@@ -21,6 +22,8 @@ use super::send_error;
 /// How long a broker may take to answer before a connection counts as open without its answer: it
 /// is away, not unwilling.
 const GREETING: u32 = 60;
+/// How long a broker may take to say what it knows of a topic.
+const ANSWER: Duration = Duration::from_millis(500);
 /// A part of it.
 const MOMENT: Duration = Duration::from_millis(50);
 
@@ -49,6 +52,32 @@ impl Ears {
 
     pub(super) fn trouble(&self) -> Option<String> {
         lock(&self.trouble).clone()
+    }
+
+    /// Why messages of a topic get nowhere: the broker's own word on the topic, where it has one.
+    pub(super) fn trouble_of(&self, client: &Client<Self>, topic: &str) -> Option<String> {
+        // A broker that can't be reached has nothing to say of topics.
+        let trouble = self.trouble();
+        let is_open = |text: &String| !text.to_ascii_lowercase().contains("timed out");
+        if let Some(trouble) = trouble.filter(is_open) {
+            return Some(trouble);
+        }
+        let metadata = client.fetch_metadata(Some(topic), ANSWER);
+        let own = metadata.ok().and_then(|metadata| {
+            let topics = metadata.topics().iter();
+            let topic = topics
+                .filter(|t| t.name() == topic)
+                .find_map(|t| t.error())?;
+            Some(Code::from(topic))
+        });
+        match own {
+            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => {
+                Some(format!("unknown topic {topic}"))
+            }
+            // It is being made.
+            Some(Code::LeaderNotAvailable) | None => self.trouble(),
+            Some(code) => Some(format!("topic {topic}: {code}")),
+        }
     }
 
     pub(super) fn is_broken(&self) -> bool {
@@ -83,7 +112,7 @@ impl ClientContext for Ears {
 
     fn error(&self, error: KafkaError, reason: &str) {
         let code = error.rdkafka_error_code();
-        let text = explained(format!("{error}: {reason}"));
+        let text = short(&explained(format!("{error}: {reason}")));
         tracing::debug!(error = %text, "kafka client");
         if matches!(code, Some(Code::Authentication | Code::SSL)) {
             *lock(&self.refusal) = Some(text.clone());
@@ -98,7 +127,7 @@ impl ClientContext for Ears {
         tracing::debug!(?level, facility, message, "kafka client");
         // A connection that ends without an error that the client could name is only logged.
         if facility == "FAIL" {
-            *lock(&self.trouble) = Some(explained(message.to_owned()));
+            *lock(&self.trouble) = Some(short(&explained(message.to_owned())));
         }
     }
 
@@ -119,6 +148,13 @@ impl ProducerContext for Ears {
     fn delivery(&self, result: &DeliveryResult<'_>, place: Box<Place>) {
         let result = match result {
             Ok(_) => Ok(()),
+            Err((
+                KafkaError::MessageProduction(Code::UnknownTopic | Code::UnknownTopicOrPartition),
+                message,
+            )) => Err(SendError::retry(format!(
+                "unknown topic {}",
+                message.topic()
+            ))),
             // We gave it up, because it got nowhere: why is worth more.
             Err((KafkaError::MessageProduction(Code::PurgeQueue | Code::PurgeInflight), _)) => {
                 let given_up = "given up before the broker has confirmed".to_owned();

@@ -106,6 +106,8 @@ pub(super) fn record(
 pub(super) struct Streaming {
     producer: ThreadedProducer<Ears>,
     given_up: bool,
+    /// Of the message that was sent last.
+    topic: Option<Arc<str>>,
 }
 
 impl Streaming {
@@ -120,6 +122,7 @@ impl Streaming {
         Ok(Self {
             producer,
             given_up: false,
+            topic: None,
         })
     }
 
@@ -148,6 +151,7 @@ impl Streaming {
 
 impl Connection for Streaming {
     fn send(&mut self, batch: &Batch, done: Done) {
+        self.topic = batch.messages().last().map(|m| Arc::clone(&m.topic));
         let reports = Reports::new(batch.messages().len(), Some(done));
         for (index, delivery) in batch.messages().iter().enumerate() {
             let reports = reports.clone();
@@ -173,7 +177,11 @@ impl Connection for Streaming {
     }
 
     fn trouble(&self) -> Option<String> {
-        self.producer.context().trouble()
+        let ears = self.producer.context();
+        match &self.topic {
+            Some(topic) => ears.trouble_of(self.producer.client(), topic),
+            None => ears.trouble(),
+        }
     }
 
     fn flush(&mut self, limit: Duration) {

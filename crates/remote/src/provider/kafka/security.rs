@@ -146,10 +146,10 @@ impl Security {
                     }
                     client.set(name, value);
                 }
-                client.set("sasl.mechanism", mechanism.name());
+                client.set("sasl.mechanisms", mechanism.name());
             }
             Some(Sasl::Token { .. }) => {
-                client.set("sasl.mechanism", "OAUTHBEARER");
+                client.set("sasl.mechanisms", "OAUTHBEARER");
             }
         }
         Ok(())

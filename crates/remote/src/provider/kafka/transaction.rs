@@ -24,7 +24,6 @@ const CONNECTION: &[&str] = &[
     "client.id",
     "enable.sasl.oauthbearer.unsecure.jwt",
     "enable.ssl.certificate.verification",
-    "sasl.mechanism",
     "sasl.mechanisms",
     "sasl.oauthbearer.config",
     "sasl.password",
@@ -152,10 +151,10 @@ impl Connection for Transactional {
         let Err(error) = self.commit(batch, &reports) else {
             return done.taken();
         };
-        let text = self
-            .producer
-            .context()
-            .trouble()
+        let topic = batch.messages().last().map_or("", |m| &*m.topic);
+        let ears = self.producer.context();
+        let text = ears
+            .trouble_of(self.producer.client(), topic)
             .unwrap_or_else(|| error.to_string());
         // Committed or not: the next connection looks. After a message that is refused for good
         // the transaction can be aborted, and this one goes on.
@@ -177,7 +176,13 @@ impl Connection for Transactional {
 
     /// The last cursor that was committed.
     fn cursor(&mut self) -> Result<Option<u64>, SendError> {
-        let failed = |e: KafkaError| SendError::retry(format!("can't read the cursor: {e}"));
+        use RDKafkaErrorCode::{UnknownTopic, UnknownTopicOrPartition};
+        let failed = |e: KafkaError| match e.rdkafka_error_code() {
+            Some(UnknownTopic | UnknownTopicOrPartition) => {
+                SendError::retry(format!("unknown topic {}", self.topic))
+            }
+            _ => SendError::retry(format!("can't read the cursor: {e}")),
+        };
         let mut place = TopicPartitionList::new();
         place.add_partition(&self.topic, 0);
         let offsets = self

@@ -3,6 +3,7 @@
 use std::error::Error as _;
 use std::time::Duration;
 
+use forebay_model::words::short;
 use tokio_postgres::error::DbError;
 
 use crate::table::TableError;
@@ -70,7 +71,7 @@ fn words(answer: &DbError) -> String {
         text.push_str(hint);
         text.push(')');
     }
-    format!("{text} [{}]", answer.code().code())
+    format!("{} [{}]", short(&text), answer.code().code())
 }
 
 /// A certificate that is not trusted stays so.

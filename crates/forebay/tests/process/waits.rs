@@ -1,0 +1,36 @@
+//! A wait that an endpoint asks for outlives the server.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use crate::redirects::{DEFINITIONS, Endpoint, answer, delivery, serving};
+use crate::server::{Server, wait_for};
+
+#[test]
+fn a_topic_keeps_to_a_wait_after_the_server_was_killed() {
+    let is_first = Mutex::new(true);
+    let endpoint = Endpoint::start(
+        move |_| match std::mem::take(&mut *is_first.lock().unwrap()) {
+            true => "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 6\r\nContent-Length: 0\r\n\r\n"
+                .to_owned(),
+            false => answer("200 OK", ""),
+        },
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let server = serving(dir.path(), &endpoint.url("/in"), DEFINITIONS);
+    let path = server.path("events");
+    server.post(&path, "{\"n\":1}");
+    let file = dir.path().join("data").join("retry-after-hook");
+    wait_for("the wait to be noted", || file.exists().then_some(()));
+    server.kill();
+    let config = dir.path().join("forebay.yaml");
+    let args = ["--config", config.to_str().unwrap()];
+    let server = Server::start_with(&dir.path().join("data"), &args);
+    wait_for("its delivery", || {
+        (delivery(&server)["delivered"] == 1).then_some(())
+    });
+    let seen = endpoint.seen();
+    assert_eq!(seen.len(), 2, "{seen:?}");
+    let waited = seen[1].at - seen[0].at;
+    assert!(waited >= Duration::from_millis(5_900), "{waited:?}");
+}
