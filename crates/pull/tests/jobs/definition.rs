@@ -44,6 +44,11 @@ fn everything_that_is_wrong_is_said_at_once() {
 #[test]
 fn what_fits_no_schema_is_said_too() {
     let http = |extra: &str| GOOD.replace("http://127.0.0.1:1'", extra);
+    let columns = |columns: &str| {
+        format!(
+            "source: {{ type: files, paths: [a] }}\ndestination: {{ type: table, store: {{ type: sqlite, path: a.db }}, table: t, columns: [{columns}] }}"
+        )
+    };
     for (yaml, part) in [
         (http("ftp://x'"), "source.baseUrl has the scheme ftp"),
         (http("not a url'"), "which is not a URL"),
