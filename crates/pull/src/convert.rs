@@ -73,7 +73,8 @@ impl Converter {
             })
             .collect();
         let compiled = columns.iter().map(|c| {
-            Path::compile(&c.path).map_err(|e| format!("column \"{}\": `{}` is no path: {e}", c.name, c.path))
+            Path::compile(&c.path)
+                .map_err(|e| format!("column \"{}\": `{}` is no path: {e}", c.name, c.path))
         });
         let (paths, invalid): (Vec<Path>, _) = match compiled.collect::<Result<_, _>>() {
             Ok(paths) => (paths, None),
@@ -119,7 +120,10 @@ impl Converter {
             .retain(|i| matches!(self.paths.get(&found, *i), Ok(Selection::Nothing)));
         for (i, column) in self.columns.iter().enumerate() {
             let selection = self.paths.get(&found, i).map_err(|error| {
-                format!("column \"{}\": the path `{}` {error}", column.name, column.path)
+                format!(
+                    "column \"{}\": the path `{}` {error}",
+                    column.name, column.path
+                )
             })?;
             match selection {
                 Selection::One(node) if document.kind(node) != Kind::Null => {

@@ -326,6 +326,9 @@ impl CompiledMapping {
             let message = format!("path \"{path}\" {error}");
             column.error(RecordErrorKind::PathLimit, message)
         })?;
+        if let (Some(counted), Selection::One(_) | Selection::Many(_)) = (counted, selection) {
+            self.usage.note_found(*counted);
+        }
         match selection {
             Selection::One(value) => write_value(document, value, *raw, out),
             Selection::Many(values) => path::list(document, values, |part| out.push(part)),
@@ -402,10 +405,13 @@ impl Parts {
             crate::json::write_string(text, &mut out);
             out
         };
-        let default = from.default_value.as_deref().map(|text| match from.raw_string {
-            true => text.as_bytes().to_vec(),
-            false => quoted(text),
-        });
+        let default = from
+            .default_value
+            .as_deref()
+            .map(|text| match from.raw_string {
+                true => text.as_bytes().to_vec(),
+                false => quoted(text),
+            });
         // A path that can select many values always has one: the list, if only an empty one.
         let empty = (!path.is_singular()).then(|| b"[]".to_vec());
         let default = default.or(empty);

@@ -96,7 +96,9 @@ fn quoted_keys_and_json_path_find_values_as_they_were_sent() {
     let error = template("Body('a' + '[*]')").unwrap_err();
     assert_eq!(error.kind, RecordErrorKind::Template);
     assert!(
-        error.to_string().contains("path \"a[*]\" is invalid: character 3"),
+        error
+            .to_string()
+            .contains("path \"a[*]\" is invalid: character 3"),
         "{error}"
     );
 }
@@ -112,9 +114,15 @@ fn a_path_that_is_none_is_refused_with_its_column() {
     let errors = CompiledMapping::compile(&mapping(kinds.clone()), &Limits::default());
     let errors: Vec<_> = errors.unwrap_err();
     let columns: Vec<_> = errors.iter().map(|e| (e.column.as_str(), e.kind)).collect();
-    assert_eq!(columns, [("c1", "path"), ("c2", "template"), ("c3", "path")]);
+    assert_eq!(
+        columns,
+        [("c1", "path"), ("c2", "template"), ("c3", "path")]
+    );
     let text = errors[2].to_string();
-    assert!(text.starts_with("Column \"c3\" path is invalid: character 5: "), "{text}");
+    assert!(
+        text.starts_with("Column \"c3\" path is invalid: character 5: "),
+        "{text}"
+    );
     // One that got past all checks refuses records, and takes no default.
     let stored = mapping([kinds[3].clone()]);
     let stored = CompiledMapping::compile_checked(&stored, &Limits::default());
@@ -140,19 +148,27 @@ fn what_is_never_found_is_counted() {
         path("$.b", Some("x"), false),
         path("$.c[*]", None, false),
         path("must", None, false),
+        path("late", Some("x"), false),
     ]);
-    assert_eq!((mapping.path_use().records, mapping.path_use().since), (0, None));
+    assert_eq!(
+        (mapping.path_use().records, mapping.path_use().since),
+        (0, None)
+    );
     assert_eq!(mapping.path_use().never_found().count(), 0);
     for body in [r#"{"must":1}"#, r#"{"must":1,"a":null}"#, r#"{"a":1}"#] {
         let mut out = Vec::new();
         drop(mapping.render(&json(body), NO_TEMPLATES, &mut || 7, &mut out));
     }
     let found = mapping.path_use();
-    let missed: Vec<_> = found.columns.iter().map(|c| (c.column.as_str(), c.missed)).collect();
-    assert_eq!(missed, [("c0", 1), ("c1", 3), ("c2", 3)]);
+    let missed: Vec<_> = found
+        .columns
+        .iter()
+        .map(|c| (c.column.as_str(), c.missed))
+        .collect();
+    assert_eq!(missed, [("c0", 1), ("c1", 3), ("c2", 3), ("c4", 2)]);
     assert_eq!((found.records, found.since), (3, Some(now())));
     let never: Vec<_> = found.never_found().map(|c| c.path.as_str()).collect();
-    assert_eq!(never, ["$.b", "$.c[*]"]);
+    assert_eq!(never, ["$.b", "$.c[*]", "late"]);
 }
 
 #[test]

@@ -126,7 +126,10 @@ fn descendants() {
             ("$..none", "[]"),
         ],
     );
-    all("{\"a\":{\"a\":{\"a\":1}}}", &[("$..a..a", r#"[{"a":1},1,1]"#)]);
+    all(
+        "{\"a\":{\"a\":{\"a\":1}}}",
+        &[("$..a..a", r#"[{"a":1},1,1]"#)],
+    );
 }
 
 #[test]
@@ -201,15 +204,27 @@ fn filters_combine() {
             ("$.a[?@.b == 'kilo']", r#"[{"b":"kilo"}]"#),
             ("$.a[?(@.b == 'kilo')]", r#"[{"b":"kilo"}]"#),
             ("$.a[?@>3.5]", "[5,4,6]"),
-            ("$.a[?@.b]", r#"[{"b":"j"},{"b":"k"},{"b":{}},{"b":"kilo"}]"#),
-            ("$[?@.*]", r#"[[3,5,1,2,4,6,{"b":"j"},{"b":"k"},{"b":{}},{"b":"kilo"}],{"p":1,"q":2,"r":3,"s":5,"t":{"u":6}}]"#),
-            ("$[?@[?@.b]]", r#"[[3,5,1,2,4,6,{"b":"j"},{"b":"k"},{"b":{}},{"b":"kilo"}]]"#),
+            (
+                "$.a[?@.b]",
+                r#"[{"b":"j"},{"b":"k"},{"b":{}},{"b":"kilo"}]"#,
+            ),
+            (
+                "$[?@.*]",
+                r#"[[3,5,1,2,4,6,{"b":"j"},{"b":"k"},{"b":{}},{"b":"kilo"}],{"p":1,"q":2,"r":3,"s":5,"t":{"u":6}}]"#,
+            ),
+            (
+                "$[?@[?@.b]]",
+                r#"[[3,5,1,2,4,6,{"b":"j"},{"b":"k"},{"b":{}},{"b":"kilo"}]]"#,
+            ),
             ("$.o[?@<3, ?@<3]", "[1,2,1,2]"),
             ("$.a[?@<2 || @.b == \"k\"]", r#"[1,{"b":"k"}]"#),
             ("$.o[?@>1 && @<4]", "[2,3]"),
             ("$.o[?@.u || @.x]", r#"[{"u":6}]"#),
             ("$.a[?@.b == $.x]", "[3,5,1,2,4,6]"),
-            ("$.a[?@ == @]", r#"[3,5,1,2,4,6,{"b":"j"},{"b":"k"},{"b":{}},{"b":"kilo"}]"#),
+            (
+                "$.a[?@ == @]",
+                r#"[3,5,1,2,4,6,{"b":"j"},{"b":"k"},{"b":{}},{"b":"kilo"}]"#,
+            ),
             ("$.a[?!@.b]", "[3,5,1,2,4,6]"),
             ("$.a[?!(@<4)&&!@.b]", "[5,4,6]"),
             // && binds more than ||.
@@ -220,8 +235,14 @@ fn filters_combine() {
             ("$[?@ == 'f']", "[\"f\"]"),
             ("$.a[?@['b']=='j']", r#"[{"b":"j"}]"#),
             ("$.a[?$['a'][0] == @]", "[3]"),
-            ("$.a[?@..b]", r#"[{"b":"j"},{"b":"k"},{"b":{}},{"b":"kilo"}]"#),
-            ("$[?@..b]", r#"[[3,5,1,2,4,6,{"b":"j"},{"b":"k"},{"b":{}},{"b":"kilo"}]]"#),
+            (
+                "$.a[?@..b]",
+                r#"[{"b":"j"},{"b":"k"},{"b":{}},{"b":"kilo"}]"#,
+            ),
+            (
+                "$[?@..b]",
+                r#"[[3,5,1,2,4,6,{"b":"j"},{"b":"k"},{"b":{}},{"b":"kilo"}]]"#,
+            ),
         ],
     );
 }
@@ -239,7 +260,10 @@ fn functions() {
         ("$[?length(@.l) == 0]", list(&[second])),
         ("$[?length(@.a) == 1]", list(&[third])),
         ("$[?length(@.none) == length(@.none)]", document.to_owned()),
-        ("$[?length('abc') > length(@.a)]", list(&[first, second, third, fifth])),
+        (
+            "$[?length('abc') > length(@.a)]",
+            list(&[first, second, third, fifth]),
+        ),
         ("$[?count(@.l[*]) > 1]", list(&[first])),
         ("$[?count(@.*) == 1]", list(&[r#"{"a":7}"#, fifth])),
         ("$[?count(@..*) == 5]", list(&[first])),
@@ -248,7 +272,10 @@ fn functions() {
         ("$[?match(@.a, 'a.')]", list(&[first])),
         ("$[?match(@.a, 'a')]", "[]".to_owned()),
         ("$[?search(@.a, 'b')]", list(&[first, fifth])),
-        ("$[?!search(@.a, 'b')]", list(&[second, third, r#"{"a":7}"#])),
+        (
+            "$[?!search(@.a, 'b')]",
+            list(&[second, third, r#"{"a":7}"#]),
+        ),
         ("$[?search(@.a, 'bA')]", list(&[fifth])),
         ("$[?match(@.a, '[a-b]{1,2}')]", list(&[first])),
         ("$[?match(@.a, '.\\\\P{L}')]", list(&[second])),
@@ -259,8 +286,14 @@ fn functions() {
         assert_eq!(selected(path, document), wanted, "{path}");
     }
     // A pattern that comes from the document and is none matches nothing.
-    assert_eq!(selected("$.v[?search(@,$.p)]", r#"{"p":"(","v":["("]}"#), "[]");
-    assert_eq!(selected("$.v[?match(@,'.')]", r#"{"v":["\n","\r","\u2028","x"]}"#), r#"["\u2028","x"]"#);
+    assert_eq!(
+        selected("$.v[?search(@,$.p)]", r#"{"p":"(","v":["("]}"#),
+        "[]"
+    );
+    assert_eq!(
+        selected("$.v[?match(@,'.')]", r#"{"v":["\n","\r","\u2028","x"]}"#),
+        r#"["\u2028","x"]"#
+    );
 }
 
 #[test]
@@ -341,6 +374,12 @@ fn what_is_no_query_is_refused_with_its_place() {
         ("$['\\u12']", 4, "four hexadecimal"),
         ("$['a\nb']", 5, "control character"),
         ("$['é\nb']", 5, "control character"),
+    ]);
+}
+
+#[test]
+fn filters_that_are_none_are_refused_with_their_place() {
+    refused(&[
         ("$[?]", 4, "a value"),
         ("$[?(@.a]", 8, ") or && or ||"),
         ("$[?@.a==]", 9, "a value"),
@@ -396,7 +435,10 @@ fn what_is_no_query_is_refused_with_its_place() {
 fn paths_are_bounded() {
     let deep = |n: usize| format!("$[?{}@.a{}]", "(".repeat(n), ")".repeat(n));
     assert!(Path::compile(&deep(31)).is_ok());
-    refused(&[(&deep(32), 35, "at most 32 deep"), (&deep(2000), 35, "at most 32 deep")]);
+    refused(&[
+        (&deep(32), 35, "at most 32 deep"),
+        (&deep(2000), 35, "at most 32 deep"),
+    ]);
     let filters = |n: usize| format!("${}{}", "[?@".repeat(n), "]".repeat(n));
     assert!(Path::compile(&filters(32)).is_ok());
     assert!(Path::compile(&filters(33)).is_err());
@@ -438,7 +480,13 @@ fn no_query_takes_long() {
             }
         }
         // What looks at each value a few times is always possible.
-        for path in ["$..*", "$..a", "$..[?@.a]", "$..[?@ == 1 || @ == 'x']", "$[*].a[*]"] {
+        for path in [
+            "$..*",
+            "$..a",
+            "$..[?@.a]",
+            "$..[?@ == 1 || @ == 'x']",
+            "$[*].a[*]",
+        ] {
             let path = Path::compile(path).unwrap();
             assert!(path.select(&document).is_ok());
         }
@@ -464,7 +512,10 @@ fn values_are_as_they_were_sent() {
         assert_eq!(selected("$[?@.a == @.b]", document), document);
         assert_eq!(selected("$[?@.a != @.b]", document), "[]");
     }
-    assert_eq!(selected("$[?@.a == @.b]", r#"[{"a":{"x":2},"b":{"x":1,"x":2}}]"#), "[]");
+    assert_eq!(
+        selected("$[?@.a == @.b]", r#"[{"a":{"x":2},"b":{"x":1,"x":2}}]"#),
+        "[]"
+    );
 }
 
 #[test]

@@ -46,7 +46,15 @@ fn the_plain_form_is_that_of_the_reference() {
         assert_eq!(found(path).as_deref(), Some(wanted), "{path}");
     }
     assert_eq!(found("").as_deref(), Some(TEXT));
-    for missing in ["b", "a.c", "a.b[2]", "a.b.c", "a.b[0].x", "a.é.x", "a.b[00000000000000000000000001]"] {
+    for missing in [
+        "b",
+        "a.c",
+        "a.b[2]",
+        "a.b.c",
+        "a.b[0].x",
+        "a.é.x",
+        "a.b[00000000000000000000000001]",
+    ] {
         assert_eq!(found(missing), None, "{missing}");
     }
 }
@@ -148,7 +156,10 @@ fn paths_of_all_forms_are_looked_up_together() {
         ("$.l[?@.x>2].x", "many 2"),
         ("$..y", "-"),
     ];
-    let compiled: Vec<Path> = paths.iter().map(|(p, _)| Path::compile(p).unwrap()).collect();
+    let compiled: Vec<Path> = paths
+        .iter()
+        .map(|(p, _)| Path::compile(p).unwrap())
+        .collect();
     let set = PathSet::new(&compiled);
     assert!(set.has_queries());
     let found = set.find(&document);

@@ -215,9 +215,9 @@ fn every_file_is_read_once_whatever_its_name_and_whatever_leads_to_it() {
     let never = serde_json::json!([{ "column": "name", "path": "name", "records": 2 }]);
     assert_eq!(summary["neverFound"], never);
     assert!(
-        ended
-            .stderr
-            .contains("never found in 2 records, so NULL or an empty list in each: column name (`name`)"),
+        ended.stderr.contains(
+            "never found in 2 records, so NULL or an empty list in each: column name (`name`)"
+        ),
         "{ended:?}"
     );
     std::os::unix::fs::symlink("nowhere", sub.join("gone.jsonl")).unwrap();

@@ -30,7 +30,12 @@ fn what_is_no_path_is_refused_wherever_it_is_defined() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
     let create = [
-        "source", "create", "events", "--sink", "in.demo.events", "--column",
+        "source",
+        "create",
+        "events",
+        "--sink",
+        "in.demo.events",
+        "--column",
     ];
     let with = |column: &str| {
         let args = [&create[..], &[column]].concat();
@@ -38,7 +43,10 @@ fn what_is_no_path_is_refused_wherever_it_is_defined() {
     };
     let ended = with("p=path:a[*]");
     assert_eq!(ended.code, Some(2), "{ended:?}");
-    assert!(ended.stderr.contains("\"a[*]\" is no path: character 3"), "{ended:?}");
+    assert!(
+        ended.stderr.contains("\"a[*]\" is no path: character 3"),
+        "{ended:?}"
+    );
     let ended = with("p=path:$.a[*].b");
     assert_eq!(ended.code, Some(0), "{ended:?}");
 
@@ -47,12 +55,23 @@ fn what_is_no_path_is_refused_wherever_it_is_defined() {
     let sink = json!({ "type": "table", "name": "K", "table":
         { "type": "sqlite", "tableId": "in.c.k", "mapping": mapping } });
     let branch = "/v1/branches/default";
-    let change = json!({ "changes": [{ "method": "POST", "path": "sources/events/sinks", "body": sink }] });
+    let change =
+        json!({ "changes": [{ "method": "POST", "path": "sources/events/sinks", "body": sink }] });
     let record = json!({ "mapping": mapping, "record": { "body": "{}" } });
     for (method, path, body, status) in [
         ("POST", SINKS.to_owned(), sink.clone(), 400),
-        ("PATCH", format!("{SINKS}/events"), json!({ "table": { "mapping": mapping } }), 400),
-        ("POST", format!("{branch}/definitions/validate"), change, 200),
+        (
+            "PATCH",
+            format!("{SINKS}/events"),
+            json!({ "table": { "mapping": mapping } }),
+            400,
+        ),
+        (
+            "POST",
+            format!("{branch}/definitions/validate"),
+            change,
+            200,
+        ),
         ("POST", format!("{branch}/test-mapping"), record, 200),
     ] {
         let (got, text) = send(&server, method, &path, &body);
@@ -83,10 +102,17 @@ fn columns_that_are_never_found_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
     server.ok(&[
-        "source", "create", "events", "--sink", "in.demo.events",
-        "--column", "id=path:id",
-        "--column", "rare=path,default=x:rare",
-        "--column", "wrong=path,default=x:$.usr.name",
+        "source",
+        "create",
+        "events",
+        "--sink",
+        "in.demo.events",
+        "--column",
+        "id=path:id",
+        "--column",
+        "rare=path,default=x:rare",
+        "--column",
+        "wrong=path,default=x:$.usr.name",
     ]);
     let path = server.path("events");
     server.post(&path, r#"{"id":1}"#);
@@ -112,7 +138,9 @@ fn a_costly_query_stops_at_its_bound() {
     let costly = "slow=path,default=x:$..[?@..[?@..[?count($..*)>1]]]";
     for (source, column) in [("slow", costly), ("fast", "id=path:$.id")] {
         let table = format!("in.demo.{source}");
-        server.ok(&["source", "create", source, "--sink", &table, "--column", column]);
+        server.ok(&[
+            "source", "create", source, "--sink", &table, "--column", column,
+        ]);
     }
     let (slow, fast) = (server.path("slow"), server.path("fast"));
     let body = format!("[{}]", vec!["[1,2,3]"; 60_000].join(","));
@@ -120,7 +148,9 @@ fn a_costly_query_stops_at_its_bound() {
         let source = server.source;
         move || {
             let headers = [("Content-Type", "application/json")];
-            Client::new(source).send("POST", &slow, &headers, body.as_bytes()).unwrap()
+            Client::new(source)
+                .send("POST", &slow, &headers, body.as_bytes())
+                .unwrap()
         }
     });
     let mut sent = 0;
@@ -132,6 +162,9 @@ fn a_costly_query_stops_at_its_bound() {
     let answer = sender.join().unwrap();
     let text = String::from_utf8_lossy(&answer.body).into_owned();
     assert_eq!(answer.status, 422, "{text}");
-    assert!(text.contains("pathLimit") && text.contains("takes more than"), "{text}");
+    assert!(
+        text.contains("pathLimit") && text.contains("takes more than"),
+        "{text}"
+    );
     server.settled("fast", "fast", sent);
 }

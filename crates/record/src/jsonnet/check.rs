@@ -128,9 +128,7 @@ fn refuse_tokens(arena: &Arena, source: &str) -> Result<(), TemplateProblem> {
 /// The texts with which `Body` is called, and which tokens they are; none where the program has a
 /// `Body` of its own.
 fn paths_of_body<'a>(kinds: &[&TokenKind<'_, 'a>]) -> Vec<(usize, &'a str)> {
-    let simple = |i: usize, wanted: STokenKind| {
-        matches!(kinds.get(i), Some(TokenKind::Simple(kind)) if *kind == wanted)
-    };
+    let simple = |i: usize, wanted: STokenKind| matches!(kinds.get(i), Some(TokenKind::Simple(kind)) if *kind == wanted);
     let mut found = Vec::new();
     for (i, kind) in kinds.iter().enumerate() {
         if !matches!(kind, TokenKind::Ident(name) if name.value() == "Body") {

@@ -133,7 +133,10 @@ fn equal_objects(
     right: NodeId,
     steps: &mut Steps,
 ) -> Result<bool, TooCostly> {
-    let (left, right) = (firsts(document, left, steps)?, firsts(document, right, steps)?);
+    let (left, right) = (
+        firsts(document, left, steps)?,
+        firsts(document, right, steps)?,
+    );
     if left.len() != right.len() {
         return Ok(false);
     }
@@ -232,10 +235,12 @@ impl<'a> Decimal<'a> {
             let places = self.place.cmp(&other.place);
             places.then_with(|| self.digits().cmp(other.digits()))
         };
-        sign(self).cmp(&sign(other)).then_with(|| match self.is_negative {
-            true => sizes().reverse(),
-            false => sizes(),
-        })
+        sign(self)
+            .cmp(&sign(other))
+            .then_with(|| match self.is_negative {
+                true => sizes().reverse(),
+                false => sizes(),
+            })
     }
 }
 

@@ -37,7 +37,9 @@ pub fn steps_max(document: &Document) -> u64 {
 
 /// An evaluation took more steps than it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("takes more than {max} steps on this record (10000 and 16 for each byte, of all paths with several values together)")]
+#[error(
+    "takes more than {max} steps on this record (10000 and 16 for each byte, of all paths with several values together)"
+)]
 pub struct TooCostly {
     /// How many it may.
     pub max: u64,
@@ -232,7 +234,11 @@ impl<'a> Evaluation<'a> {
             1.. => (start.unwrap_or(0), end.unwrap_or(length)),
             _ => (start.unwrap_or(length - 1), end.unwrap_or(-length - 1)),
         };
-        let (min, max) = if step > 0 { (0, length) } else { (-1, length - 1) };
+        let (min, max) = if step > 0 {
+            (0, length)
+        } else {
+            (-1, length - 1)
+        };
         let mut at = from_start(first).max(min).min(max);
         let stop = from_start(last).max(min).min(max);
         while if step > 0 { at < stop } else { at > stop } {
@@ -378,7 +384,10 @@ impl<'a> Evaluation<'a> {
             let pattern = Pattern::compile(text, is_whole).ok();
             self.pattern = Some((text.to_vec(), is_whole, pattern));
         }
-        Ok(self.pattern.as_ref().and_then(|(_, _, pattern)| pattern.as_ref()))
+        Ok(self
+            .pattern
+            .as_ref()
+            .and_then(|(_, _, pattern)| pattern.as_ref()))
     }
 }
 

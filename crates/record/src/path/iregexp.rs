@@ -162,7 +162,9 @@ impl Reader<'_> {
         if !self.eat('{') {
             return Ok(1);
         }
-        let min = self.count()?.ok_or_else(|| self.wrong("expected a number"))?;
+        let min = self
+            .count()?
+            .ok_or_else(|| self.wrong("expected a number"))?;
         let (mut max, mut has_max) = (Some(min), true);
         if self.eat(',') {
             max = self.count()?;
@@ -252,7 +254,8 @@ impl Reader<'_> {
             _ => "",
         };
         let rest = name.get(1..).unwrap_or_default();
-        let is_known = !minor.is_empty() && rest.len() <= 1 && rest.chars().all(|c| minor.contains(c));
+        let is_known =
+            !minor.is_empty() && rest.len() <= 1 && rest.chars().all(|c| minor.contains(c));
         if !is_known || !self.eat('}') {
             return Err(self.wrong(&format!(
                 "\\{p} needs a category of characters, like \\{p}{{Lu}}"

@@ -237,7 +237,9 @@ impl Parser<'_> {
         let begin = self.at;
         let is_negative = self.eat('-');
         let rest = self.rest();
-        let length = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let length = rest
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(rest.len());
         if length == 0 {
             return match is_negative {
                 true => Err(self.expected("a digit behind -")),

@@ -25,13 +25,18 @@ pub(super) fn string(text: &str, start: usize) -> Result<(String, usize), PathEr
                 chars.nth(length - 2);
             }
             c if c < ' ' => {
-                let message = "a control character in quotes is written as an escape, like \\n or \\u0000";
+                let message =
+                    "a control character in quotes is written as an escape, like \\n or \\u0000";
                 return Err(PathError::new(text, at, message));
             }
             c => out.push(c),
         }
     }
-    Err(PathError::new(text, start, format!("this {quote} is not closed")))
+    Err(PathError::new(
+        text,
+        start,
+        format!("this {quote} is not closed"),
+    ))
 }
 
 /// The character of the escape at `at`, and how many bytes it takes.
@@ -73,7 +78,9 @@ fn unicode(text: &str, at: usize) -> Result<(char, usize), PathError> {
                 _ => None,
             };
             let Some(low @ 0xDC00..=0xDFFF) = low else {
-                return wrong("expected the second half of a surrogate pair behind this first one, like \\ud83d\\ude00");
+                return wrong(
+                    "expected the second half of a surrogate pair behind this first one, like \\ud83d\\ude00",
+                );
             };
             let code = 0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00);
             match char::from_u32(code) {

@@ -121,8 +121,18 @@ fn check_key(text: &str, at: usize, key: &str) -> Result<(), PathError> {
         Err(PathError::new(text, at + offset, message))
     };
     match key {
-        "*" => return wrong(0, "* selects nothing in a plain path: JSONPath begins with $, like $.a[*]"),
-        "@" => return wrong(0, "@ is nothing in a plain path: begin it with a key, like a.b"),
+        "*" => {
+            return wrong(
+                0,
+                "* selects nothing in a plain path: JSONPath begins with $, like $.a[*]",
+            );
+        }
+        "@" => {
+            return wrong(
+                0,
+                "@ is nothing in a plain path: begin it with a key, like a.b",
+            );
+        }
         _ => {}
     }
     if key.starts_with(['"', '\'']) {
@@ -171,7 +181,8 @@ fn bracket(text: &str, open: usize) -> Result<(Step, usize), PathError> {
         return Err(PathError::new(text, open, "this [ is not closed by a ]"));
     };
     let key = inside.get(..length).unwrap_or_default();
-    let allowed = "in brackets of a plain path stands an index or a key in quotes, like [0] or [\"a.b\"]";
+    let allowed =
+        "in brackets of a plain path stands an index or a key in quotes, like [0] or [\"a.b\"]";
     let is_special = |c: char| c.is_control() || "*?:,@$()<>=!&|\"'\\.[".contains(c);
     let is_number = key.starts_with(['-', '+']) && key.len() > 1;
     if key.is_empty() || key.trim() != key || is_number || key.contains(is_special) {

@@ -212,7 +212,8 @@ impl Walk<'_> {
         }
         let length = self.document.members(array).count();
         let from_end = node.from_end.iter();
-        let from_end = from_end.filter_map(|(back, child)| Some((length.checked_sub(*back)?, *child)));
+        let from_end =
+            from_end.filter_map(|(back, child)| Some((length.checked_sub(*back)?, *child)));
         let mut wanted: Vec<_> = node.by_index.iter().copied().chain(from_end).collect();
         wanted.sort_unstable();
         self.visit_elements(&wanted, array);

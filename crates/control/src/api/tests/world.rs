@@ -14,8 +14,9 @@ use forebay_meta::store::LeaseId;
 use forebay_meta::{EmbeddedOptions, EmbeddedStore, Repo};
 use forebay_model::quota::Quotas;
 use forebay_model::{
-    Clock, ColumnKind, LetterId, ManualClock, Mapping, NodeId, PathColumnUse, PathUse, Sink, SinkKey, SinkSettings,
-    SinkTarget, TableBackend, TableId, Timestamp, TopicKind, TopicState, TopicStatistics, VolumeId,
+    Clock, ColumnKind, LetterId, ManualClock, Mapping, NodeId, PathColumnUse, PathUse, Sink,
+    SinkKey, SinkSettings, SinkTarget, TableBackend, TableId, Timestamp, TopicKind, TopicState,
+    TopicStatistics, VolumeId,
 };
 use forebay_remote::table::sqlite::{SqliteConfig, SqliteTable};
 use forebay_remote::table::{Finding, Import, Imported, Inspection, RowStream, Table, TableError};
@@ -497,6 +498,7 @@ impl PathUses for OnePath {
                 column: "a".to_owned(),
                 path: "$.a".to_owned(),
                 missed: 5,
+                found: false,
             }],
         })
     }

@@ -59,9 +59,8 @@ impl Pages {
             Paging::Cursor { cursor, .. } => cursor,
             Paging::Offset { .. } | Paging::Page { .. } | Paging::Link => "",
         };
-        let path = |text: &str| {
-            Path::compile(text).map_err(|e| format!("\"{text}\" is no path: {e}"))
-        };
+        let path =
+            |text: &str| Path::compile(text).map_err(|e| format!("\"{text}\" is no path: {e}"));
         Ok(Self {
             first,
             paging: api.paging.clone(),

@@ -264,7 +264,9 @@ impl Parser<'_> {
     /// Takes digits, at least one.
     fn digits(&mut self) -> Result<usize, PathError> {
         let rest = self.rest();
-        let length = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let length = rest
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(rest.len());
         if length == 0 {
             return Err(self.expected("a digit"));
         }
