@@ -83,7 +83,7 @@ fn what_is_no_path_is_refused_wherever_it_is_defined() {
     let job = dir.path().join("job.yaml");
     let text = "source: { type: http_api, baseUrl: 'http://127.0.0.1:1', results: 'data[*]' }\n\
                 destination: { type: table, store: { type: sqlite, path: t.db }, table: t,\n\
-                columns: [{ name: id, key: true }, { name: n, path: '$ref' }] }\n";
+                columns: [{ name: id, key: true }, { name: m, path: '$ref' }] }\n";
     std::fs::write(&job, text).unwrap();
     for what in ["check", "run"] {
         let ended = forebay_with(&["job", what, job.to_str().unwrap()]);
