@@ -76,22 +76,22 @@ pub struct PathColumnUse {
     pub path: String,
     /// Records in which nothing was found there.
     pub missed: u64,
+    /// Whether some record had it.
+    pub found: bool,
 }
 
 impl PathUse {
     /// Columns that no record had.
     pub fn never_found(&self) -> impl Iterator<Item = &PathColumnUse> {
-        let records = self.records;
-        let columns = self.columns.iter();
-        columns.filter(move |c| c.is_never_found(records))
+        self.columns.iter().filter(|c| c.is_never_found())
     }
 }
 
 impl PathColumnUse {
-    /// Whether none of so many records had it.
+    /// Whether it was looked for, and no record had it.
     #[must_use]
-    pub fn is_never_found(&self, records: u64) -> bool {
-        records > 0 && self.missed >= records
+    pub fn is_never_found(&self) -> bool {
+        self.missed > 0 && !self.found
     }
 }
 

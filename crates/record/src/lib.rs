@@ -25,6 +25,7 @@ pub mod json;
 pub mod jsonnet;
 pub mod line;
 pub mod message;
+mod out;
 pub mod path;
 pub mod row;
 mod usage;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use forebay_model::{ByteSize, Column, ColumnKind, Mapping, PathColumn, PathUse};
 
 use crate::context::RecordContext;
-use crate::csv;
 use crate::error::{ColumnError, RecordError, RecordErrorKind, TemplateError};
 use crate::json::{Document, Kind, NodeId, unescape};
 use crate::jsonnet::{self, Template};
+use crate::out::{Bounded, Csv, Out};
 use crate::path::{self, Found, Path, PathSet, Selection};
 use crate::usage::Usage;
 use crate::uuid;
@@ -242,16 +242,20 @@ impl CompiledMapping {
         let found = self.find_paths(record);
         let mut size = 0;
         for (i, column) in self.columns.iter().enumerate() {
-            let mut cell = Vec::new();
+            let mut cell = Bounded {
+                out: Vec::new(),
+                max: self.row_max.saturating_sub(size),
+                full: false,
+            };
             self.cell(column, record, found.as_ref(), templates, random, &mut cell)?;
-            size += cell.len();
-            if size > self.row_max {
+            size += cell.out.len();
+            if cell.full || size > self.row_max {
                 return Err(column.error(
                     RecordErrorKind::TooLarge,
                     format!("the message is over the size limit {}", self.row_limit),
                 ));
             }
-            take(i, cell);
+            take(i, cell.out);
         }
         Ok(())
     }
@@ -322,6 +326,9 @@ impl CompiledMapping {
             let message = format!("path \"{path}\" {error}");
             column.error(RecordErrorKind::PathLimit, message)
         })?;
+        if let (Some(counted), Selection::One(_) | Selection::Many(_)) = (counted, selection) {
+            self.usage.note_found(*counted);
+        }
         match selection {
             Selection::One(value) => write_value(document, value, *raw, out),
             Selection::Many(values) => path::list(document, values, |part| out.push(part)),
@@ -430,45 +437,5 @@ fn write_value(document: &Document, value: NodeId, raw: bool, out: &mut impl Out
         }
     } else {
         document.compact(value, |part| out.push(part));
-    }
-}
-
-/// Where a cell's text goes.
-trait Out {
-    /// Takes any text.
-    fn push(&mut self, text: &[u8]);
-    /// Takes text without quotes.
-    fn plain(&mut self, text: &[u8]);
-}
-
-impl Out for Vec<u8> {
-    fn push(&mut self, text: &[u8]) {
-        self.extend_from_slice(text);
-    }
-
-    fn plain(&mut self, text: &[u8]) {
-        self.extend_from_slice(text);
-    }
-}
-
-/// The inside of a quoted CSV value; takes nothing past its end, so that a row that is far too
-/// large is not built first.
-struct Csv<'a> {
-    out: &'a mut Vec<u8>,
-    end: usize,
-    full: bool,
-}
-
-impl Out for Csv<'_> {
-    fn push(&mut self, text: &[u8]) {
-        if self.full || self.out.len() + text.len() > self.end {
-            self.full = true;
-            return;
-        }
-        csv::push_escaped(text, self.out);
-    }
-
-    fn plain(&mut self, text: &[u8]) {
-        self.out.extend_from_slice(text);
     }
 }

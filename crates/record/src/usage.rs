@@ -1,7 +1,7 @@
 //! Whether the paths of a mapping are found in the records: a path that is spelt wrong finds nothing,
 //! and a default hides that.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use forebay_model::{PathColumnUse, PathUse, Timestamp};
 
@@ -19,6 +19,7 @@ struct Counted {
     column: String,
     path: String,
     missed: AtomicU64,
+    found: AtomicBool,
 }
 
 impl Usage {
@@ -28,6 +29,7 @@ impl Usage {
             column: column.to_owned(),
             path: path.to_owned(),
             missed: AtomicU64::new(0),
+            found: AtomicBool::new(false),
         });
         self.columns.len() - 1
     }
@@ -46,14 +48,24 @@ impl Usage {
         }
     }
 
+    /// Something was found for a column. Written once: the usual record only reads.
+    pub(crate) fn note_found(&self, column: usize) {
+        if let Some(counted) = self.columns.get(column)
+            && !counted.found.load(Ordering::Relaxed)
+        {
+            counted.found.store(true, Ordering::Relaxed);
+        }
+    }
+
     pub(crate) fn report(&self) -> PathUse {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let columns = self.columns.iter().map(|c| PathColumnUse {
             column: c.column.clone(),
             path: c.path.clone(),
             missed: get(&c.missed),
+            found: c.found.load(Ordering::Relaxed),
         });
-        // Misses are noted after their record: read before the records, none has more than there are.
+        // Misses are noted after their record: read first, none has more than there are records.
         let columns = columns.collect();
         let records = get(&self.records);
         PathUse {

@@ -374,6 +374,12 @@ fn what_is_no_query_is_refused_with_its_place() {
         ("$['\\u12']", 4, "four hexadecimal"),
         ("$['a\nb']", 5, "control character"),
         ("$['é\nb']", 5, "control character"),
+    ]);
+}
+
+#[test]
+fn filters_that_are_none_are_refused_with_their_place() {
+    refused(&[
         ("$[?]", 4, "a value"),
         ("$[?(@.a]", 8, ") or && or ||"),
         ("$[?@.a==]", 9, "a value"),

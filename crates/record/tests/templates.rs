@@ -361,6 +361,20 @@ fn definitions_are_checked_with_their_place() {
         assert!(found.contains(expected), "{source:?}: {found}");
     }
     assert_eq!(check("'import' + Body('import')"), "");
+    for fine in [
+        "Body('$.a[*]', 1) + Body('a[\"b\"]') + Body() + Body('a' + '[*]')",
+        "local Body(x) = x; Body('a[*]')",
+        "function(Body) Body('a[*]')",
+        "{ Body(x): x }.Body('a[*]')",
+    ] {
+        let said = check(fine);
+        assert!(!said.contains("path"), "{fine}: {said}");
+    }
+    let said = check("1 + Body('a[*]', 2)");
+    assert!(
+        said.starts_with("1:10-16 path \"a[*]\" is invalid: character 3: "),
+        "{said}"
+    );
     assert_eq!(check("std.native('x')"), "");
 }
 

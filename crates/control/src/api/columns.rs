@@ -50,14 +50,13 @@ struct ColumnUse {
 
 impl From<PathUse> for Columns {
     fn from(uses: PathUse) -> Self {
-        let records = uses.records;
         let columns = uses.columns.into_iter();
         Self {
             since: uses.since,
-            records,
+            records: uses.records,
             columns: columns
                 .map(|c| ColumnUse {
-                    never_found: c.is_never_found(records),
+                    never_found: c.is_never_found(),
                     name: c.column,
                     path: c.path,
                     not_found: c.missed,

@@ -27,6 +27,7 @@ mod log;
 mod metadata;
 mod openapi;
 mod ownership;
+mod paths;
 mod private_files;
 mod query;
 mod quotas;

@@ -134,7 +134,7 @@ fn what_fits_no_schema_is_said_too() {
         (http("http://x', results: '$.a['"), "source.results is \"$.a[\", which is no path: character 5: "),
         (http("http://x', paging: { type: cursor, cursor: '$ref' }"), "source.paging.cursor is \"$ref\""),
         (
-            columns("{ name: id, key: true }, { name: n, path: 'name[*]' }, { name: '\"q\"' }, { name: l, path: '$.l[*]' }"),
+            columns("{ name: id, key: true }, { name: m, path: 'name[*]' }, { name: '\"q\"' }, { name: l, path: '$.l[*]' }"),
             "destination.columns[1].path is \"name[*]\", which is no path: character 6: ",
         ),
         (columns("{ name: id, key: true }, { name: a/b, path: /a/b }"), "written [\"/a/b\"]"),

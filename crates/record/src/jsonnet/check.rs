@@ -9,6 +9,7 @@ use rsjsonnet_lang::token::{STokenKind, TokenKind};
 
 use super::engine;
 use super::message::Place;
+use crate::path::Path;
 
 /// Why a text is not a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,11 +85,12 @@ pub(super) fn refuse(arena: &Arena, source: &str) -> Result<(), TemplateProblem>
             message: format!("Template is longer than {max} characters"),
         });
     }
-    refuse_imports(arena, source)
+    refuse_tokens(arena, source)
 }
 
-/// `import` is a keyword: as a token it can be nothing else.
-fn refuse_imports(arena: &Arena, source: &str) -> Result<(), TemplateProblem> {
+/// Refuses imports, and paths that are none where `Body` is called with a text. `import` is a keyword:
+/// as a token it can be nothing else.
+fn refuse_tokens(arena: &Arena, source: &str) -> Result<(), TemplateProblem> {
     let strings = rsjsonnet_lang::interner::StrInterner::new();
     let mut spans = rsjsonnet_lang::span::SpanManager::new();
     let (context, _) = spans.insert_source_context(source.len());
@@ -97,7 +99,7 @@ fn refuse_imports(arena: &Arena, source: &str) -> Result<(), TemplateProblem> {
     let lexer = Lexer::new(arena, &texts, &strings, &mut spans, context, input);
     // What can't be lexed is reported when it is loaded.
     let tokens = lexer.lex_to_eof(false).unwrap_or_default();
-    for token in tokens {
+    for token in &tokens {
         let word = match token.kind {
             TokenKind::Simple(STokenKind::Import) => "import",
             TokenKind::Simple(STokenKind::Importstr) => "importstr",
@@ -110,5 +112,40 @@ fn refuse_imports(arena: &Arena, source: &str) -> Result<(), TemplateProblem> {
             message: format!("{word} is disabled"),
         });
     }
+    let kinds: Vec<&TokenKind<'_, '_>> = tokens.iter().map(|t| &t.kind).collect();
+    for (i, path) in paths_of_body(&kinds) {
+        if let Err(error) = Path::compile(path) {
+            let span = tokens.get(i).map(|t| spans.get_span(t.span));
+            return Err(TemplateProblem {
+                place: span.map(|(_, start, end)| Place::of(source, start, end)),
+                message: format!("path \"{path}\" is invalid: {error}"),
+            });
+        }
+    }
     Ok(())
+}
+
+/// The texts with which `Body` is called, and which tokens they are; none where the program has a
+/// `Body` of its own.
+fn paths_of_body<'a>(kinds: &[&TokenKind<'_, 'a>]) -> Vec<(usize, &'a str)> {
+    let simple = |i: usize, wanted: STokenKind| matches!(kinds.get(i), Some(TokenKind::Simple(kind)) if *kind == wanted);
+    let mut found = Vec::new();
+    for (i, kind) in kinds.iter().enumerate() {
+        if !matches!(kind, TokenKind::Ident(name) if name.value() == "Body") {
+            continue;
+        }
+        if i > 0 && simple(i - 1, STokenKind::Dot) {
+            continue;
+        }
+        let is_local = i > 0 && simple(i - 1, STokenKind::Local);
+        if is_local || !simple(i + 1, STokenKind::LeftParen) {
+            return Vec::new();
+        }
+        if let Some(TokenKind::String(path)) = kinds.get(i + 2)
+            && (simple(i + 3, STokenKind::Comma) || simple(i + 3, STokenKind::RightParen))
+        {
+            found.push((i + 2, *path));
+        }
+    }
+    found
 }

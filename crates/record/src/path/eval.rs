@@ -117,13 +117,11 @@ impl<'a> Evaluation<'a> {
         for segment in &query.segments {
             let mut next = Vec::new();
             for node in nodes {
-                if !segment.is_descendant {
-                    self.select(node, &segment.selectors, &mut next)?;
-                    continue;
-                }
                 self.select(node, &segment.selectors, &mut next)?;
-                for node in self.document.descendants(node) {
-                    self.select(node, &segment.selectors, &mut next)?;
+                if segment.is_descendant {
+                    for inner in self.document.descendants(node) {
+                        self.select(inner, &segment.selectors, &mut next)?;
+                    }
                 }
             }
             nodes = next;

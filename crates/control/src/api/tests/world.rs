@@ -498,6 +498,7 @@ impl PathUses for OnePath {
                 column: "a".to_owned(),
                 path: "$.a".to_owned(),
                 missed: 5,
+                found: false,
             }],
         })
     }
