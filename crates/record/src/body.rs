@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::content_type::classify;
 use crate::context::RecordContext;
 use crate::form::{self, FormError};
-use crate::json::{self, Document, JsonError, Kind, Problem};
+use crate::json::{self, Document, JsonError, Kind, Problem, Values};
 use crate::line::{self, BYTE_ORDER_MARK, text_of_line};
 
 pub use crate::coding::{InflateError, inflate};
@@ -143,7 +143,7 @@ pub(crate) fn parse(
 fn in_batch(body: &[u8], line: usize, byte: usize, error: JsonError) -> BodyError {
     // It is no sequence of values either, or it would have been divided.
     let error = match error.problem {
-        Problem::Trailing => line::values(body).err().unwrap_or(error),
+        Problem::Trailing => Values::new(body).find_map(Result::err).unwrap_or(error),
         _ => error,
     };
     BodyError::Line { line, byte, error }
@@ -326,16 +326,26 @@ impl<'a> Spans<'a> {
         if text_of_line(text).is_empty() {
             return Ok(());
         }
-        if line::may_hold_several(text)
-            && let Ok(values) = line::values(text)
-            && values.len() > 1
-        {
-            for value in values {
-                self.push(piece.start + value.start, piece.start + value.end)?;
-            }
-            return Ok(());
+        if !line::may_hold_several(text) {
+            return self.push(piece.start, piece.end);
         }
-        self.push(piece.start, piece.end)
+        let room = self.max - self.spans.len();
+        let mut values = Vec::new();
+        for value in Values::new(text) {
+            match value {
+                Ok(_) if values.len() == room => return Err(SplitError::TooMany(self.max)),
+                Ok(value) => values.push(value),
+                // The whole is one record, which its reader refuses.
+                Err(_) => return self.push(piece.start, piece.end),
+            }
+        }
+        if values.len() == 1 {
+            return self.push(piece.start, piece.end);
+        }
+        for value in values {
+            self.push(piece.start + value.start, piece.start + value.end)?;
+        }
+        Ok(())
     }
 
     #[expect(

@@ -177,16 +177,19 @@ impl Out {
     }
 }
 
-fn gzip(mut body: &[u8], out: &mut Out) -> Result<(), Stop> {
+fn gzip(body: &[u8], out: &mut Out) -> Result<(), Stop> {
+    // One for all members: a body may be nothing but their heads.
+    let mut reader = flate2::bufread::GzDecoder::new(body);
     loop {
-        let mut member = flate2::bufread::GzDecoder::new(body);
-        out.take(&mut member)?;
-        let rest = member.into_inner();
+        out.take(&mut reader)?;
+        let rest = *reader.get_ref();
         let zeros = rest.iter().take_while(|b| **b == 0).count();
         match rest.get(zeros..) {
             // As gzip(1) reads what tar or a block device has filled up.
             None | Some([]) => return Ok(()),
-            Some([0x1F, 0x8B, ..]) if zeros == 0 => body = rest,
+            Some([0x1F, 0x8B, ..]) if zeros == 0 => {
+                reader.reset(rest);
+            }
             Some(behind) => return Err(behind_the_end(body.len() - behind.len(), behind.len())),
         }
     }
@@ -345,18 +348,20 @@ mod tests {
     #[test]
     fn zeros_behind_gzip_are_padding_and_anything_else_is_named() {
         let member = packed("gzip", b"x");
-        let with = |behind: &[u8]| undo("gzip", [&member[..], behind].concat(), 100);
+        let with = |behind: &[u8]| undo("gzip", [&member[..], behind].concat(), 2000);
         assert_eq!(with(&[0; 512]).unwrap(), "x");
         assert_eq!(with(&[0]).unwrap(), "x");
         assert_eq!(with(&member).unwrap(), "xx");
-        let error = with(&[0, 0, 7, 0]).unwrap_err().to_string();
-        let at = member.len() + 2;
+        let behind = [&member[..], &[0, 0, 7, 0]].concat();
+        let error = with(&behind).unwrap_err().to_string();
+        let at = 2 * member.len() + 2;
         assert_eq!(
             error,
             format!(
                 "the body is not valid gzip: behind its end, at byte {at}, there are 2 bytes that are none of it"
             )
         );
+        assert_eq!(with(&member.repeat(1000)).unwrap(), "x".repeat(1001));
         assert!(with(&[0, 0x1F, 0x8B]).is_err() && with(&[0x1F, 0x8B]).is_err());
     }
 }

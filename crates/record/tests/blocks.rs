@@ -11,6 +11,7 @@ use bytes::Bytes;
 use common::*;
 use forebay_model::{ColumnKind, Compression};
 use forebay_record::body::{inflate, split};
+use forebay_record::line;
 use forebay_record::{
     BodyMode, CsvError, CsvReader, CsvRecord, Decoder, Encoder, InflateError, OpenBlock,
     RecordContext, SplitError, block, csv,
@@ -349,12 +350,25 @@ proptest! {
             .enumerate()
             .map(|(i, l)| (Some(i + 1), l.strip_suffix('\r').unwrap_or(l)))
             .filter(|(_, l)| !l.trim_matches([' ', '\t', '\r']).is_empty())
+            .flat_map(|(i, l)| match line::values(l.as_bytes()) {
+                Ok(values) if values.len() > 1 => {
+                    let values = values.into_iter();
+                    values.map(|v| (i, l.get(v).unwrap())).collect()
+                }
+                _ => vec![(i, l)],
+            })
             .collect();
         let parts: Vec<_> = parts.iter().collect();
         let found: Vec<_> = parts
             .iter()
             .map(|p| (p.line, std::str::from_utf8(&p.body).unwrap()))
             .collect();
-        prop_assert_eq!(found, expected);
+        prop_assert_eq!(&found, &expected);
+        // Whatever is divided how, nothing of it is lost.
+        let solid = |texts: &mut dyn Iterator<Item = &str>| -> String {
+            texts.flat_map(str::chars).filter(|c| !" \r".contains(*c)).collect()
+        };
+        let kept = solid(&mut found.iter().map(|(_, text)| *text));
+        prop_assert_eq!(kept, solid(&mut lines.iter().map(String::as_str)));
     }
 }

@@ -338,6 +338,9 @@ fn a_long_line_of_many_values_is_divided_in_one_pass() {
     assert_eq!((last.line, last.byte), (Some(3), 2 * (count - 1)));
     let behind = parts.get(count).unwrap();
     assert_eq!((behind.line, behind.byte), (Some(4), 0));
+    // What comes behind the last one that fits is not looked at.
+    let error = split(&body, BodyMode::Ndjson, 10).unwrap_err();
+    assert_eq!(error, SplitError::TooMany(10));
 }
 
 #[test]
