@@ -242,7 +242,7 @@ mod tests {
     #[tokio::test]
     async fn work_keeps_its_turn_when_nobody_waits_for_it() {
         let lane = Lane::new(1);
-        let (go, wait) = std::sync::mpsc::sync_channel::<()>(1);
+        let (go, wait) = mpsc::sync_channel::<()>(1);
         let turn = lane.enter(1).await;
         let mut work = Box::pin(beside(turn, move || wait.recv()));
         assert!(work.as_mut().now_or_never().is_none());
