@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use forebay_buffer::scripted::{Plan, Scripted};
 use forebay_buffer::{Buffer, BufferConfig, Closing, Event, Message, Mode, WriteError};
@@ -268,4 +268,38 @@ fn a_full_buffer_blocks_until_the_provider_makes_room() {
     writer.join().unwrap();
     buffer.close(Closing::Drain(LIMIT)).unwrap();
     assert_eq!(provider.taken().len(), 5_000);
+}
+
+/// The wait after a failure begins anew when something was taken since the last one.
+#[test]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "where it waits for longer and longer the test ends before that"
+)]
+fn a_provider_that_takes_a_part_of_each_batch_is_not_waited_for_longer_and_longer() {
+    let dir = tempfile::tempdir().unwrap();
+    let provider = Scripted::new();
+    provider.plan(Plan::Half);
+    let config = BufferConfig {
+        min_free_bytes: 0,
+        batch_messages: 8,
+        backoff: Duration::from_millis(5),
+        backoff_max: Duration::from_secs(600),
+        ..BufferConfig::new(dir.path())
+    };
+    let buffer = Buffer::open(config, provider.clone()).unwrap();
+    for n in 0..200 {
+        let message = Message::new(n.to_string().into_bytes());
+        buffer.write_blocking("t", message).unwrap();
+    }
+    let begun = Instant::now();
+    while provider.taken().len() < 190 {
+        assert!(begun.elapsed() < LIMIT, "{} taken", provider.taken().len());
+        std::thread::yield_now();
+    }
+    provider.plan(Plan::Take);
+    buffer.close(Closing::Drain(LIMIT)).unwrap();
+    let payloads = provider.payloads("t");
+    let wanted: Vec<String> = (0..200).map(|n| n.to_string()).collect();
+    assert_eq!(payloads, wanted);
 }

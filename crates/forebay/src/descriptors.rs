@@ -51,18 +51,19 @@ fn lower(config: &mut Config, allowed: u64) {
     // The listener of metrics has the limits of the API's.
     let [of_source, of_api, of_metrics] = listeners.map(u64::from);
     let apis = of_api + of_metrics;
+    let told = |(source, api)| of_source * rejections(source) + apis * rejections(api);
     let all = of_source * source + apis * api;
-    let told = of_source * rejections(source) + apis * rejections(api);
-    if all + told <= possible {
+    if all + told((source, api)) <= possible {
         return;
     }
-    // Those who are told that there are too many take an eighth more, of many connections less.
-    let possible = possible - told.min(possible / 9);
     // Each listener keeps its share of what there is; the API's is the smaller one, and goes first.
-    let api_left = api * possible / all;
-    let api_left = api.min(api_left.max(CONNECTIONS_MIN));
-    let source_left = possible.saturating_sub(apis * api_left);
-    let source_left = source.min(source_left.max(CONNECTIONS_MIN));
+    let share = |possible: u64| {
+        let api_left = api.min((api * possible / all).max(CONNECTIONS_MIN));
+        let source_left = possible.saturating_sub(apis * api_left);
+        (source.min(source_left.max(CONNECTIONS_MIN)), api_left)
+    };
+    // Those who are told that there are too many take descriptors, too.
+    let (source_left, api_left) = share(possible.saturating_sub(told(share(possible))));
     tracing::warn!(
         "source.http.maxConnections" = source,
         "api.maxConnections" = api,
@@ -97,11 +98,11 @@ mod tests {
         for (allowed, source, api, left) in [
             (1 << 20, 20_000, 1_000, (20_000, 1_000)),
             (22_000, 20_000, 1_000, (19_638, 981)),
-            (21_000, 20_000, 1_000, (18_685, 934)),
-            (1_024, 20_000, 1_000, (651, 32)),
+            (21_000, 20_000, 1_000, (18_691, 934)),
+            (1_024, 20_000, 1_000, (630, 31)),
             (1_024, 600, 68, (600, 68)),
-            (1_024, 620, 69, (615, 68)),
-            (256, 20_000, 1_000, (155, 16)),
+            (1_024, 620, 69, (608, 67)),
+            (256, 20_000, 1_000, (138, 16)),
             (32, 20_000, 10, (16, 10)),
         ] {
             let mut config = Config::default();
@@ -123,13 +124,13 @@ mod tests {
             ..Config::default()
         };
         lower(&mut config, 1_024);
-        assert_eq!(config.source.http.max_connections, 683);
+        assert_eq!(config.source.http.max_connections, 672);
         let mut config = Config {
             roles: vec![Role::Api],
             ..Config::default()
         };
         config.telemetry.metrics.listen = Some(([127, 0, 0, 1], 0).into());
         lower(&mut config, 1_024);
-        assert_eq!(config.api.max_connections, 341);
+        assert_eq!(config.api.max_connections, 336);
     }
 }

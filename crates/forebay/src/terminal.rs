@@ -107,7 +107,8 @@ pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-fn is_unsafe(c: char) -> bool {
+/// Whether a terminal acts on it, or it changes the order of what is shown; lines and tabs do not count.
+pub(crate) fn is_unsafe(c: char) -> bool {
     let is_control = c.is_control() && !matches!(c, '\n' | '\t');
     // Marks, embeddings, overrides and isolates of bidirectional text.
     is_control

@@ -55,7 +55,7 @@ pub enum BindError {
 /// response. Each of them takes a descriptor, as a connection does.
 #[must_use]
 pub fn rejections_max(max_connections: usize) -> usize {
-    (max_connections / 8).clamp(4, 256)
+    (max_connections / 8).clamp(16, 256)
 }
 
 /// Opens a port; connections are taken once there is a [`Listener`].

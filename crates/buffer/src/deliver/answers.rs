@@ -105,7 +105,7 @@ impl Deliverer {
         let mut failed = VecDeque::new();
         let attempts_max = self.lane.shared.config.attempts;
         let mut broken: Option<SendError> = None;
-        let mut refused = None;
+        let (mut refused, mut some_taken) = (None, false);
         for sent in std::mem::take(&mut self.sent) {
             self.forget(&sent);
             let results = match sent.outcome.clone() {
@@ -115,7 +115,10 @@ impl Deliverer {
             for (i, (delivery, result)) in sent.batch.messages().iter().zip(results).enumerate() {
                 let before = sent.attempts.get(i).copied().unwrap_or(0);
                 match result {
-                    Ok(()) => self.taken(std::slice::from_ref(delivery)),
+                    Ok(()) => {
+                        some_taken = true;
+                        self.taken(std::slice::from_ref(delivery));
+                    }
                     Err(error) => {
                         let which = if error.rejected {
                             &mut refused
@@ -138,6 +141,11 @@ impl Deliverer {
         }
         failed.append(&mut self.redo);
         self.redo = failed;
+        if some_taken {
+            // A provider that now and then fails has no long queue of failures behind it: the wait
+            // would grow from batch to batch, as hardly one is taken whole.
+            self.pause.clear();
+        }
         if let Some(error) = broken {
             self.failed(&error, now);
         } else if let Some(error) = &refused {

@@ -120,7 +120,7 @@ fn plain(text: &str, width_max: usize) -> String {
     let mut line = String::with_capacity(text.len());
     let mut width = 0;
     for c in text.chars() {
-        let shown = if c.is_control() {
+        let shown = if c.is_control() || terminal::is_unsafe(c) {
             c.escape_default().to_string()
         } else {
             c.to_string()
@@ -207,6 +207,13 @@ impl<W: Write> Writer for TableWriter<W> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cell_is_one_line_and_does_nothing_to_the_terminal() {
+        let shown = plain("a\n\t\u{1b}[31m\u{9b}1m\u{202e}x\u{2067}\u{5d0}", 200);
+        let wanted = "a\\n\\t\\u{1b}[31m\\u{9b}1m\\u{202e}x\\u{2067}\u{5d0}";
+        assert_eq!(shown, wanted);
+    }
 
     #[test]
     fn columns_stand_in_line_and_numbers_to_the_right() {

@@ -210,6 +210,7 @@ fn bodies_that_inflate_stay_within_the_documented_memory_and_others_are_answered
         stop.store(true, Ordering::Relaxed);
         (counts, beside.join().unwrap())
     });
+    let usual = usual.max(answer_times(&server, &quiet, &AtomicBool::new(true)));
     eprintln!(
         "worst: p99 of a quiet source {usual:?} alone, {beside:?} beside bodies that inflate"
     );
@@ -219,8 +220,9 @@ fn bodies_that_inflate_stay_within_the_documented_memory_and_others_are_answered
         &counts,
         documented(CLIENTS as u64, 8 * MB),
     );
-    // It was 3 to 7 seconds. The figures are in docs/benchmarks.md; here the machine is busy.
-    assert!(beside < Duration::from_secs(1).max(usual * 4), "{beside:?}");
+    // It was 3 to 7 seconds. Twice as long is what is wanted; here the machine is busy, and the build slow.
+    let most = Duration::from_millis(400).max(usual * 3);
+    assert!(beside < most, "{beside:?}, alone {usual:?}");
     let forms: String = (0..300_000).map(|n| format!("{n:x}&")).collect();
     let kind = "Content-Type: application/x-www-form-urlencoded\r\nContent-Encoding: gzip\r\n";
     let request = batch_request(&server, &path, kind, &gzip(forms.as_bytes()));

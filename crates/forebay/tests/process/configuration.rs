@@ -141,106 +141,120 @@ fn a_flag_that_makes_no_sense_is_named() {
     assert!(said.stderr.contains("--api-listen"), "{said:?}");
 }
 
-/// `config check` finds what a start would find, before anything is written or anybody is asked.
+/// `config check` and a start refuse it by the same words, and nothing is written.
+fn is_refused(content: &str, named: &str) {
+    let (dir, path) = file(content);
+    let checked = forebay_with(&["config", "check", "--config", &path]);
+    assert_eq!(checked.code, Some(2), "{content}: {checked:?}");
+    assert!(checked.stderr.contains(named), "{content}: {checked:?}");
+    let data = dir.path().join("data");
+    let mut serve = forebay();
+    serve.args(["serve", "--config", &path, "--api-listen=127.0.0.1:0"]);
+    serve.arg("--source-listen=127.0.0.1:0");
+    if !content.starts_with("dataDir") {
+        serve.args(["--data-dir", data.to_str().unwrap()]);
+    }
+    let served = run(&mut serve);
+    assert_ne!(served.code, Some(0), "{content}");
+    assert!(served.stderr.contains(named), "{content}: {served:?}");
+    assert!(!data.exists(), "{content}");
+}
+
+const PROVIDER: &str = "providers: [{name: h, type: http, REST}]\n";
+const KAFKA: &str = "providers: [{name: k, type: kafka, REST}]\n";
+const POSTGRES: &str = "table: {postgres: {REST}}\n";
+const S3: &str = "staging: {type: s3, s3: {bucket: b, REST}}\n";
+
+/// Other systems, what is wrong with them, and how that is said.
+const WRONG: [(&str, &str, &str); 13] = [
+    (PROVIDER, "url: /relative", "provider \"h\": url"),
+    (PROVIDER, "url: 'http://h:99999/'", "provider \"h\": url"),
+    (
+        PROVIDER,
+        "url: 'http://h/', token: \"a\\nb\"",
+        "provider \"h\": token",
+    ),
+    (
+        PROVIDER,
+        "url: 'http://h/', headers: {'X Key': a}",
+        "header \"X Key\"",
+    ),
+    (KAFKA, "brokers: ''", "brokers has \"\""),
+    (KAFKA, "brokers: 'h:99999'", "brokers has \"h:99999\""),
+    (
+        POSTGRES,
+        "url: 'mysql://h/x'",
+        "table.postgres: the PostgreSQL connection string",
+    ),
+    (
+        POSTGRES,
+        "url: 'postgres://h/x?sslmode=no'",
+        "table.postgres: sslmode \"no\"",
+    ),
+    (
+        POSTGRES,
+        "url: 'postgres://h/x', caFile: JUNK",
+        "holds no certificate",
+    ),
+    (
+        POSTGRES,
+        "url: 'postgres://h/x', ledgerSchema: ''",
+        "ledgerSchema is \"\"",
+    ),
+    (
+        S3,
+        "endpoint: 'https://h'",
+        "staging.s3: bucket \"b\" at https://h",
+    ),
+    (S3, "accessKeyId: a", "staging.s3: bucket"),
+    (
+        S3,
+        "caFile: /nonexistent/ca",
+        "staging.s3.caFile: can't read",
+    ),
+];
+
 #[test]
-fn the_check_finds_wrong_providers_tables_staging_and_folders() {
+fn the_check_finds_other_systems_that_can_not_be_what_is_said_of_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let junk = dir.path().join("junk");
+    std::fs::write(&junk, "no certificate").unwrap();
+    for (content, rest, named) in WRONG {
+        let rest = rest.replace("JUNK", junk.to_str().unwrap());
+        is_refused(&content.replace("REST", &rest), named);
+    }
+}
+
+#[test]
+fn the_check_finds_folders_and_words_that_can_not_be() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
-    std::fs::write(at("junk"), "no certificate").unwrap();
-    std::fs::create_dir(at("folder")).unwrap();
+    std::fs::write(at("junk"), "").unwrap();
     std::fs::create_dir(at("other")).unwrap();
     std::fs::write(at("other/thesis.tex"), "").unwrap();
-    let (junk, folder) = (at("junk"), at("folder"));
-    let http = |rest: &str| format!("providers: [{{name: h, type: http, {rest}}}]\n");
-    let postgres = |rest: &str| format!("table: {{postgres: {{{rest}}}}}\n");
-    let s3 = |rest: &str| format!("staging: {{type: s3, s3: {{bucket: b, {rest}}}}}\n");
     for (content, named) in [
-        (http("url: /relative"), "provider \"h\": url"),
-        (http("url: 'http://h:99999/'"), "provider \"h\": url"),
+        ("table: {sqlite: {path: OTHER}}\n", "table.sqlite.path"),
         (
-            http("url: 'http://h/', token: \"a\\nb\""),
-            "provider \"h\": token",
-        ),
-        (
-            http("url: 'http://h/', headers: {'X Key': a}"),
-            "provider \"h\": header \"X Key\"",
-        ),
-        (
-            "providers: [{name: k, type: kafka, brokers: ''}]\n".to_owned(),
-            "brokers has \"\"",
-        ),
-        (
-            postgres("url: 'mysql://h/x'"),
-            "table.postgres: the PostgreSQL connection string",
-        ),
-        (
-            postgres("url: 'postgres://h/x?sslmode=no'"),
-            "table.postgres: sslmode \"no\"",
-        ),
-        (
-            postgres(&format!("url: 'postgres://h/x', caFile: {junk}")),
-            "holds no certificate",
-        ),
-        (
-            postgres("url: 'postgres://h/x', ledgerSchema: ''"),
-            "ledgerSchema is \"\"",
-        ),
-        (
-            s3("endpoint: 'https://h'"),
-            "staging.s3: bucket \"b\" at https://h: an endpoint needs",
-        ),
-        (s3("accessKeyId: a"), "staging.s3: bucket"),
-        (
-            s3("caFile: /nonexistent/ca"),
-            "staging.s3.caFile: can't read",
-        ),
-        (
-            format!("table: {{sqlite: {{path: {folder}}}}}\n"),
+            "table: {sqlite: {path: /nonexistent/t.db}}\n",
             "table.sqlite.path",
         ),
+        ("staging: {local: {dir: JUNK}}\n", "staging.local.dir"),
+        ("metadata: {copiesDir: JUNK}\n", "metadata.copiesDir"),
+        ("dataDir: OTHER\n", "is not a data directory of the server"),
         (
-            "table: {sqlite: {path: /nonexistent/t.db}}\n".to_owned(),
-            "table.sqlite.path",
-        ),
-        (
-            format!("staging: {{local: {{dir: {junk}}}}}\n"),
-            "staging.local.dir",
-        ),
-        (
-            format!("metadata: {{copiesDir: {junk}}}\n"),
-            "metadata.copiesDir",
-        ),
-        (
-            format!("dataDir: {}\n", at("other")),
-            "is not a data directory of the server",
-        ),
-        (
-            "telemetry: {log: {level: warning}}\n".to_owned(),
+            "telemetry: {log: {level: warning}}\n",
             "log.level has \"warning\"",
         ),
         (
-            "roles: [api, pai]\n".to_owned(),
+            "roles: [api, pai]\n",
             "roles[1] is not valid: unknown variant `pai`",
         ),
         (
-            "source: {http: {trustedProxies: [10.0.0.0/99]}}\n".to_owned(),
+            "source: {http: {trustedProxies: [10.0.0.0/99]}}\n",
             "trustedProxies[0]",
         ),
     ] {
-        let (_dir, path) = file(&content);
-        let checked = forebay_with(&["config", "check", "--config", &path]);
-        assert_eq!(checked.code, Some(2), "{content}: {checked:?}");
-        assert!(checked.stderr.contains(named), "{content}: {checked:?}");
-        let data = at("data");
-        let mut serve = forebay();
-        serve.args(["serve", "--config", &path, "--api-listen=127.0.0.1:0"]);
-        serve.arg("--source-listen=127.0.0.1:0");
-        if !content.starts_with("dataDir") {
-            serve.args(["--data-dir", &data]);
-        }
-        let served = run(&mut serve);
-        assert_ne!(served.code, Some(0), "{content}");
-        assert!(served.stderr.contains(named), "{content}: {served:?}");
-        assert!(!dir.path().join("data").exists(), "{content}");
+        let content = content.replace("OTHER", &at("other"));
+        is_refused(&content.replace("JUNK", &at("junk")), named);
     }
 }
