@@ -6,7 +6,7 @@ mod file;
 mod place;
 mod topic;
 
-pub(crate) use apply::{Change, Plan, Step, refused};
+pub(crate) use apply::{Change, Plan, Step, refused, run_all};
 pub(crate) use column::{ColumnDefinition, parse_column};
 pub(crate) use file::{Definitions, SinkDefinition, SourceDefinition, listed};
 pub(crate) use topic::TopicDefinition;

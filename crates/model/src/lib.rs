@@ -28,6 +28,7 @@ pub use id::{
     BranchId, BranchKey, FileKey, InvalidId, InvalidKey, LetterId, NodeId, ProjectId, SinkId,
     SinkKey, SliceKey, SourceId, SourceKey, VolumeId,
 };
+pub use limits::{Bound, DefinitionLimits};
 pub use retry::{Backoff, Retry};
 pub use settings::{Compression, SinkSettings};
 pub use slice::{Slice, SliceState, Staged};

@@ -36,6 +36,9 @@ pub struct ApiConfig {
     pub wrong_tokens_per_second: u64,
     /// Whom the message of an internal error names as the one to ask; may be empty.
     pub support_contact: String,
+    /// Whether a refusal of something too long names the setting that says so. Without it the message
+    /// is that of the compatible service.
+    pub name_limits: bool,
 }
 
 impl Default for ApiConfig {
@@ -52,6 +55,7 @@ impl Default for ApiConfig {
             requests_per_second: 500,
             wrong_tokens_per_second: 5,
             support_contact: String::new(),
+            name_limits: false,
         }
     }
 }

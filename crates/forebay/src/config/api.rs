@@ -63,7 +63,8 @@ pub(crate) struct ApiSection {
     /// Whom the message of an internal error names as the one to ask; may be empty.
     pub(crate) support_contact: String,
     /// Further tokens, for other projects or for those who may only look: a list of `id`,
-    /// `project`, `branch`, `description`, `admin`, `operator` and `sha256` (of the token).
+    /// `project`, `branch`, `description`, `ownerId`, `ownerName`, `admin`, `operator` and `sha256` (of
+    /// the token).
     pub(crate) tokens: Vec<TokenConfig>,
     /// Certificate and key for TLS. Without them the listener speaks plain HTTP.
     pub(crate) tls: Option<TlsConfig>,
@@ -115,6 +116,7 @@ impl ApiSection {
             requests_per_second: self.requests_per_second,
             wrong_tokens_per_second: self.wrong_tokens_per_second,
             support_contact: self.support_contact.clone(),
+            name_limits: true,
         }
     }
 

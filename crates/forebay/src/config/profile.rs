@@ -15,8 +15,10 @@ pub(crate) enum Profile {
 }
 
 /// What `keboola` sets: key and value. `docs/compat.md` says why ours differ.
-pub(crate) const KEBOOLA: [(&str, &str); 13] = [
+pub(crate) const KEBOOLA: [(&str, &str); 15] = [
     ("api.listen", "0.0.0.0:8000"),
+    ("limits.sourcesPerBranch", "100"),
+    ("limits.sinksPerSource", "100"),
     ("source.http.listen", "0.0.0.0:7000"),
     ("source.http.maxConnections", "200000"),
     ("storage.level.staging.upload.trigger.interval", "30s"),

@@ -1,13 +1,15 @@
 //! What has to be done so that the server has what a file says: looked up first, then done.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use forebay_model::HttpMethod;
+use futures::{StreamExt, TryStreamExt, stream};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{ColumnDefinition, SinkDefinition, SourceDefinition, TopicDefinition};
-use crate::api::{ApiClient, SOURCES};
+use crate::api::{ApiClient, PARALLEL, SOURCES};
 use crate::failure::Failure;
 
 /// What versions made here are described by.
@@ -16,6 +18,8 @@ const APPLIED: &str = "Applied a definition file.";
 const BRANCH: &str = "/v1/branches/default/";
 /// Changes that the server checks at a time.
 const CHECKED_MAX: usize = 1000;
+/// Bytes of them, so that the request is within every `api.bodyLimit` of 1MB and more.
+const CHECKED_BYTES_MAX: usize = 768 << 10;
 /// What all names of settings begin with.
 const SETTINGS: &str = "storage.level.";
 
@@ -94,36 +98,109 @@ impl Plan {
             .await?,
         );
         let sinks = format!("{SOURCES}/{id}/sinks");
-        let mut others = match found {
+        let there = match found {
             Some(_) => api.list(&sinks, "sinks", "sinkId").await?,
             None => Vec::new(),
         };
-        for (index, sink) in definition.sinks.iter().enumerate() {
+        let there = there.into_iter().map(|s| (text(&s, "sinkId").to_owned(), s));
+        let mut there: BTreeMap<String, Value> = there.collect();
+        let mut wanted = Vec::with_capacity(definition.sinks.len());
+        for sink in &definition.sinks {
             let sink_id = sink.sink_id()?;
-            let what = format!("sink {id}/{sink_id}");
-            let place = others.iter().position(|s| text(s, "sinkId") == sink_id);
-            let found = place.map(|i| others.remove(i));
-            let is_new = found.is_none();
-            let path = format!("{sinks}/{sink_id}");
-            let of = (what.as_str(), Some(index));
-            let settings = settings_step(api, &sink.settings, of, &path, is_new).await?;
-            let step = sink_step(sink, what, &sinks, &sink_id, found.as_ref());
-            steps.push(Step {
-                sink: Some(index),
-                ..step
-            });
-            steps.extend(settings);
+            let found = there.remove(&sink_id);
+            wanted.push((sink, sink_id, found));
         }
-        let others = others
-            .iter()
-            .map(|s| text(s, "sinkId").to_owned())
-            .collect();
+        let of_sinks = stream::iter(wanted.into_iter().enumerate())
+            .map(|(index, (sink, sink_id, found))| {
+                sink_steps(api, (&id, &sinks), (index, sink), sink_id, found)
+            })
+            .buffered(PARALLEL)
+            .try_collect::<Vec<_>>()
+            .await?;
+        steps.extend(of_sinks.into_iter().flatten());
         Ok(Self {
             source: id,
             steps,
-            others,
+            others: there.into_keys().collect(),
         })
     }
+
+    /// Its steps in groups: those of one group are done one after the other, those of two sinks may
+    /// be done at the same time. The source is the first group, and is done before all others.
+    pub(crate) fn groups(&self) -> Vec<&[Step]> {
+        self.steps.chunk_by(|a, b| a.sink == b.sink).collect()
+    }
+}
+
+/// What has to be done for a sink: made or changed, then its settings.
+async fn sink_steps(
+    api: &ApiClient,
+    (source, sinks): (&str, &str),
+    (index, sink): (usize, &SinkDefinition),
+    id: String,
+    found: Option<Value>,
+) -> Result<Vec<Step>, Failure> {
+    let what = format!("sink {source}/{id}");
+    let path = format!("{sinks}/{id}");
+    let of = (what.as_str(), Some(index));
+    let settings = settings_step(api, &sink.settings, of, &path, found.is_none()).await?;
+    let step = sink_step(sink, what, sinks, &id, found.as_ref());
+    let step = Step {
+        sink: Some(index),
+        ..step
+    };
+    Ok([step].into_iter().chain(settings).collect())
+}
+
+/// Does the steps of all plans: first the sources, then their sinks, some at a time. `done` is told
+/// of each that was done, in the order of the plans. After the first that is refused no other is
+/// begun; those that were begun are brought to their end.
+///
+/// # Errors
+/// What was refused first.
+pub(crate) async fn run_all(
+    api: &ApiClient,
+    plans: &[Plan],
+    mut done: impl FnMut(&Step) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let groups: Vec<Vec<&[Step]>> = plans.iter().map(Plan::groups).collect();
+    let is_source = |group: &&&[Step]| group.first().is_some_and(|step| step.sink.is_none());
+    let sources: Vec<&[Step]> = groups.iter().flatten().filter(is_source).copied().collect();
+    let sinks = groups.iter().flatten().filter(|g| !is_source(g)).copied();
+    for groups in [sources, sinks.collect()] {
+        let stopped = AtomicBool::new(false);
+        let mut running = stream::iter(groups)
+            .map(|steps| run_group(api, steps, &stopped))
+            .buffered(PARALLEL);
+        let mut failed = None;
+        while let Some((steps, failure)) = running.next().await {
+            steps.iter().try_for_each(&mut done)?;
+            failed = failed.or(failure);
+        }
+        if let Some(failure) = failed {
+            return Err(failure);
+        }
+    }
+    Ok(())
+}
+
+/// The steps that were done, and why the next one was not.
+async fn run_group<'p>(
+    api: &ApiClient,
+    steps: &'p [Step],
+    stopped: &AtomicBool,
+) -> (&'p [Step], Option<Failure>) {
+    for (done, step) in steps.iter().enumerate() {
+        if stopped.load(Ordering::Relaxed) {
+            return (&steps[..done], None);
+        }
+        if let Err(failure) = step.run(api).await {
+            stopped.store(true, Ordering::Relaxed);
+            let failure = failure.about(&step.what);
+            return (&steps[..done], Some(failure));
+        }
+    }
+    (steps, None)
 }
 
 impl Step {
@@ -162,29 +239,66 @@ pub(crate) async fn refused<'p>(
 ) -> Result<Vec<(usize, &'p Step, String)>, Failure> {
     let steps = |(i, plan): (usize, &'p Plan)| plan.steps.iter().map(move |step| (i, step));
     let all = plans.iter().enumerate().flat_map(steps);
-    let all: Vec<(usize, &Step, Value)> = all
+    let all: Vec<Checked<'_>> = all
         .filter_map(|(i, step)| Some((i, step, step.checked()?)))
         .collect();
+    let requests = portions(&all);
+    let checking = requests.iter().map(|changes| check(api, changes));
+    let mut found: Vec<(usize, &Step, String)> = stream::iter(checking)
+        .buffered(PARALLEL)
+        .try_concat()
+        .await?;
+    // A source that is made is in each portion of its sinks.
+    found.dedup_by(|a, b| std::ptr::eq(a.1, b.1) && a.2 == b.2);
+    Ok(found)
+}
+
+/// A change that is checked: the index of its plan, its step, and how it is sent.
+type Checked<'p> = (usize, &'p Step, Value);
+
+/// The changes in requests that the server takes. Sinks rely on their source: one that would be made
+/// stands at the beginning of each request that has sinks of it.
+fn portions<'c, 'p>(all: &'c [Checked<'p>]) -> Vec<Vec<&'c Checked<'p>>> {
+    let mut requests: Vec<Vec<&Checked<'_>>> = Vec::new();
+    let mut source: Option<&Checked<'_>> = None;
+    let mut bytes = usize::MAX;
+    for change in all {
+        let (plan, step, body) = change;
+        let made = step.sink.is_none() && step.change == Change::Create && step.path == SOURCES;
+        if made {
+            source = Some(change);
+        }
+        let size = body.to_string().len();
+        let count = requests.last().map_or(usize::MAX, Vec::len);
+        if count >= CHECKED_MAX || bytes.saturating_add(size) > CHECKED_BYTES_MAX {
+            let needed = source.filter(|s| !made && s.0 == *plan);
+            bytes = needed.map_or(0, |s| s.2.to_string().len());
+            requests.push(needed.into_iter().collect());
+        }
+        bytes = bytes.saturating_add(size);
+        if let Some(request) = requests.last_mut() {
+            request.push(change);
+        }
+    }
+    requests
+}
+
+async fn check<'p>(
+    api: &ApiClient,
+    changes: &[&Checked<'p>],
+) -> Result<Vec<(usize, &'p Step, String)>, Failure> {
+    let path = format!("{BRANCH}definitions/validate");
+    let bodies: Vec<&Value> = changes.iter().map(|(_, _, change)| change).collect();
+    let verdict = api
+        .call(Method::POST, &path, Some(&json!({ "changes": bodies })))
+        .await?;
     let mut found = Vec::new();
-    let mut rest = all.as_slice();
-    while !rest.is_empty() {
-        // Those of one source go together: its sinks rely on it.
-        let fits = rest.len().min(CHECKED_MAX);
-        let is_end = |n: &usize| rest.get(*n).map(|s| s.0) != rest.get(n - 1).map(|s| s.0);
-        let (now, later) = rest.split_at((1..=fits).rev().find(is_end).unwrap_or(fits));
-        rest = later;
-        let changes: Vec<&Value> = now.iter().map(|(_, _, change)| change).collect();
-        let path = format!("{BRANCH}definitions/validate");
-        let verdict = api
-            .call(Method::POST, &path, Some(&json!({ "changes": changes })))
-            .await?;
-        let problems = verdict.get("problems").and_then(Value::as_array);
-        for problem in problems.into_iter().flatten() {
-            let index = problem.get("change").and_then(Value::as_u64);
-            let index = index.and_then(|i| usize::try_from(i).ok());
-            if let Some((plan, step, _)) = index.and_then(|i| now.get(i)) {
-                found.push((*plan, *step, text(problem, "message").to_owned()));
-            }
+    let problems = verdict.get("problems").and_then(Value::as_array);
+    for problem in problems.into_iter().flatten() {
+        let index = problem.get("change").and_then(Value::as_u64);
+        let index = index.and_then(|i| usize::try_from(i).ok());
+        if let Some((plan, step, _)) = index.and_then(|i| changes.get(i)) {
+            found.push((*plan, *step, text(problem, "message").to_owned()));
         }
     }
     Ok(found)
