@@ -249,7 +249,7 @@ async fn render(
 }
 
 /// The library's counters are whole numbers, and seconds are not.
-fn sync_time(total: std::time::Duration) -> String {
+fn sync_time(total: Duration) -> String {
     let seconds = total.as_secs_f64();
     format!(
         "# HELP {LOG_SYNC_TIME} Time that syncs of the log have taken.\n# TYPE {LOG_SYNC_TIME} counter\n{LOG_SYNC_TIME} {seconds}\n"

@@ -165,6 +165,19 @@ mod tests {
         assert_eq!(usize::try_from(limit("headersPerMessage").max), Ok(MESSAGE_HEADERS_MAX));
     }
 
+    #[test]
+    fn the_document_lists_them_all() {
+        let document = include_str!("../../../docs/reference/limits.md");
+        for limit in DefinitionLimits::ALL {
+            let row = document.lines().find(|l| l.starts_with(&format!("| `{}` |", limit.setting)));
+            let row = row.unwrap_or_else(|| panic!("limits.md does not list {}", limit.setting));
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            assert_eq!(cells[2], limit.default.to_string(), "{row}");
+            assert_eq!(cells[4], format!("{} to {}", limit.min, limit.max), "{row}");
+            assert_eq!(cells[5], limit.what, "{row}");
+        }
+    }
+
     fn limit(name: &str) -> &'static Limit {
         DefinitionLimits::ALL.iter().find(|l| l.name() == name).unwrap()
     }
