@@ -31,6 +31,7 @@ mod ownership;
 mod private_files;
 mod query;
 mod quotas;
+mod records;
 mod redirects;
 mod reload;
 mod server;
