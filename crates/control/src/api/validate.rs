@@ -17,8 +17,9 @@ const SHOWN_CHARS_MAX: usize = 256;
 
 /// Keywords that say what a value must be.
 #[cfg(test)]
-pub(super) const CHECKED: [&str; 14] = [
+pub(super) const CHECKED: [&str; 15] = [
     SETTING,
+    super::operation::LONGEST,
     "$ref",
     "type",
     "enum",
