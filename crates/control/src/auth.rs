@@ -192,7 +192,10 @@ impl ConfiguredTokens {
             if !ids.insert(&token.id) {
                 return Err(TokenConfigError::DuplicateId(id()));
             }
-            for (field, text) in [("ownerId", &token.owner_id), ("ownerName", &token.owner_name)] {
+            for (field, text) in [
+                ("ownerId", &token.owner_id),
+                ("ownerName", &token.owner_name),
+            ] {
                 let chars = text.as_ref().map_or(1, |t| t.chars().count());
                 if !(1..=OWNER_CHARS_MAX).contains(&chars) {
                     let id = id();

@@ -299,9 +299,8 @@ impl ApiClient {
         }
         let failure = match text("message") {
             Some(message) => Failure::new(message),
-            None => Failure::new(format_args!("{base} answered {status}")).hint(
-                "is it the management API of Forebay? --api names another address",
-            ),
+            None => Failure::new(format_args!("{base} answered {status}"))
+                .hint("is it the management API of Forebay? --api names another address"),
         };
         match (status.as_u16(), &self.token_from) {
             (401, Some(from)) => failure.hint(format_args!(

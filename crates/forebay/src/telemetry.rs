@@ -356,7 +356,10 @@ mod tests {
     #[test]
     fn times_are_in_seconds() {
         let text = sync_time(Duration::from_micros(1_234_567));
-        assert!(text.ends_with("counter\nforebay_log_sync_seconds_total 1.234567\n"), "{text}");
+        assert!(
+            text.ends_with("counter\nforebay_log_sync_seconds_total 1.234567\n"),
+            "{text}"
+        );
     }
 
     #[test]

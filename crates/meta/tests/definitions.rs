@@ -336,7 +336,9 @@ async fn limits_of_sinks_and_versions_hold_too() {
         "sink count limit reached, the maximum is 3 (setting limits.sinksPerSource)"
     );
     let source = source_key("src");
-    repo.disable_source(&source, "API", &stamp(2)).await.unwrap();
+    repo.disable_source(&source, "API", &stamp(2))
+        .await
+        .unwrap();
     let third = repo.enable_source(&source, &volumes(1), &stamp(2)).await;
     assert_eq!(
         third.unwrap_err().to_string(),
@@ -359,14 +361,20 @@ async fn a_source_of_a_thousand_sinks_is_switched_deleted_and_brought_back() {
         let files = repo.active_files(None).await.unwrap();
         files.iter().filter(|f| f.file.state == state).count()
     };
-    repo.disable_source(&source, "API", &stamp(2)).await.unwrap();
+    repo.disable_source(&source, "API", &stamp(2))
+        .await
+        .unwrap();
     assert_eq!(writing(FileState::Writing).await, 0);
-    repo.enable_source(&source, &volumes(1), &stamp(3)).await.unwrap();
+    repo.enable_source(&source, &volumes(1), &stamp(3))
+        .await
+        .unwrap();
     assert_eq!(writing(FileState::Writing).await, MANY);
     repo.delete_source(&source, &stamp(4)).await.unwrap();
     assert_eq!(writing(FileState::Closing).await, 2 * MANY);
     assert_eq!(repo.sinks(&source, "", 9).await.unwrap().total, 0);
-    repo.undelete_source(&source, &volumes(1), &stamp(5)).await.unwrap();
+    repo.undelete_source(&source, &volumes(1), &stamp(5))
+        .await
+        .unwrap();
     assert_eq!(repo.sinks(&source, "", 9).await.unwrap().total, MANY);
     assert_eq!(writing(FileState::Writing).await, MANY);
 }

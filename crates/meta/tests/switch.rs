@@ -158,9 +158,15 @@ async fn a_hundred_sinks_are_switched_at_once() {
         create_sink(&repo, &format!("s{i}")).await;
     }
     let source = source_key("src");
-    let off = repo.disable_source(&source, "API", &stamp(2)).await.unwrap();
+    let off = repo
+        .disable_source(&source, "API", &stamp(2))
+        .await
+        .unwrap();
     assert_eq!(off.revision, repo.source(&source).await.unwrap().revision);
-    let on = repo.enable_source(&source, &volumes(16), &stamp(3)).await.unwrap();
+    let on = repo
+        .enable_source(&source, &volumes(16), &stamp(3))
+        .await
+        .unwrap();
     assert_eq!(on.revision, repo.source(&source).await.unwrap().revision);
     assert_eq!(on.value.disabled, None);
 }

@@ -159,17 +159,28 @@ mod tests {
         for limit in DefinitionLimits::ALL {
             assert_eq!(tree[limit.name()], limit.default, "{}", limit.setting);
         }
-        assert_eq!(usize::try_from(limit("columnsPerSink").max), Ok(COLUMNS_MAX));
+        assert_eq!(
+            usize::try_from(limit("columnsPerSink").max),
+            Ok(COLUMNS_MAX)
+        );
         assert_eq!(usize::try_from(limit("idLength").max), Ok(ID_CHARS_MAX));
-        assert_eq!(usize::try_from(limit("templateLength").max), Ok(TEMPLATE_CHARS_MAX));
-        assert_eq!(usize::try_from(limit("headersPerMessage").max), Ok(MESSAGE_HEADERS_MAX));
+        assert_eq!(
+            usize::try_from(limit("templateLength").max),
+            Ok(TEMPLATE_CHARS_MAX)
+        );
+        assert_eq!(
+            usize::try_from(limit("headersPerMessage").max),
+            Ok(MESSAGE_HEADERS_MAX)
+        );
     }
 
     #[test]
     fn the_document_lists_them_all() {
         let document = include_str!("../../../docs/reference/limits.md");
         for limit in DefinitionLimits::ALL {
-            let row = document.lines().find(|l| l.starts_with(&format!("| `{}` |", limit.setting)));
+            let row = document
+                .lines()
+                .find(|l| l.starts_with(&format!("| `{}` |", limit.setting)));
             let row = row.unwrap_or_else(|| panic!("limits.md does not list {}", limit.setting));
             let cells: Vec<&str> = row.split('|').map(str::trim).collect();
             assert_eq!(cells[2], limit.default.to_string(), "{row}");
@@ -179,6 +190,9 @@ mod tests {
     }
 
     fn limit(name: &str) -> &'static Limit {
-        DefinitionLimits::ALL.iter().find(|l| l.name() == name).unwrap()
+        DefinitionLimits::ALL
+            .iter()
+            .find(|l| l.name() == name)
+            .unwrap()
     }
 }

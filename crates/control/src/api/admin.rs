@@ -5,7 +5,9 @@
 //! not there.
 
 use axum::extract::State;
-use forebay_meta::repo::tokens::{Owner, Role as TokenRole, Token as Kept, TokenError, TokenSecret};
+use forebay_meta::repo::tokens::{
+    Owner, Role as TokenRole, Token as Kept, TokenError, TokenSecret,
+};
 use forebay_model::{BranchId, ProjectId, Span, Timestamp};
 
 use super::answer::Answer;
@@ -154,7 +156,10 @@ pub(super) async fn list_tokens(
             last.map_or("", |t| t.id.as_str()),
         ),
         tokens: listing.items.iter().map(Token::new).collect(),
-        configured: configured(&api, project).iter().map(ConfiguredToken::new).collect(),
+        configured: configured(&api, project)
+            .iter()
+            .map(ConfiguredToken::new)
+            .collect(),
     }))
 }
 

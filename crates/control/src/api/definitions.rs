@@ -156,7 +156,11 @@ impl Validator<'_> {
         };
         self.sinks.insert(source, there + 1);
         let max = self.api.repo.limits().sinks_per_source;
-        check_count(there, Counted::Sinks, Bound::new(max, "limits.sinksPerSource"))
+        check_count(
+            there,
+            Counted::Sinks,
+            Bound::new(max, "limits.sinksPerSource"),
+        )
     }
 
     async fn update_sink(&self, source: &str, sink: &str, body: &Value) -> Result<(), ApiError> {

@@ -128,7 +128,8 @@ fn is_admin(method: &str, operation: &Value) -> bool {
 fn wait(operation: &mut Value) {
     let answers = operation["responses"].as_object();
     let schema = "/content/application~1json/schema/$ref";
-    let of_task = |answer: &Value| answer.pointer(schema) == Some(&json!("#/components/schemas/Task"));
+    let of_task =
+        |answer: &Value| answer.pointer(schema) == Some(&json!("#/components/schemas/Task"));
     if !answers.is_some_and(|answers| answers.values().any(of_task)) {
         return;
     }

@@ -78,7 +78,9 @@ pub(super) async fn undelete_source(
     let found = api.repo.deleted_source(&key).await;
     // One with many sinks may have stopped half-way: the same request goes on.
     if found.is_ok() || !api.repo.is_partly_undeleted(&key).await? {
-        sources::found_deleted(found, || error::deleted_source_not_found(key.source.as_str()))?;
+        sources::found_deleted(found, || {
+            error::deleted_source_not_found(key.source.as_str())
+        })?;
     }
     let stamp = call.who.stamp(api.clock.now());
     let (inner, subject) = (Arc::clone(&api), sources::subject(&key));

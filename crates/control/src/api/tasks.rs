@@ -8,13 +8,13 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use forebay_meta::keys::{self, Key};
-use forebay_meta::{Revised, Revision};
-use forebay_model::{ProjectId, Span};
-use http::{StatusCode, Uri};
-use tokio::time::Instant;
 use forebay_meta::repo::tasks::TaskError;
 use forebay_meta::store::Watch;
+use forebay_meta::{Revised, Revision};
+use forebay_model::{ProjectId, Span};
 use futures::StreamExt;
+use http::{StatusCode, Uri};
+use tokio::time::Instant;
 
 use super::answer::Answer;
 use super::call::{Call, query_parameters};

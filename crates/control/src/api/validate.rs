@@ -264,7 +264,9 @@ fn check_length(
         if word == "lesser"
             && let Some(setting) = schema.get(SETTING).and_then(Value::as_str)
         {
-            finding.message.push_str(&format!(", by the setting {setting}"));
+            finding
+                .message
+                .push_str(&format!(", by the setting {setting}"));
         }
         findings.push(finding);
     };

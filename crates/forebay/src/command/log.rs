@@ -347,7 +347,6 @@ fn progress() -> indicatif::ProgressBar {
     }
 }
 
-
 /// Without fractions of a second above one.
 fn rounded(span: Span) -> String {
     match span.0.as_secs() {

@@ -66,10 +66,12 @@ pub(crate) fn run(args: &Args, env: Environment) -> Result<(), Failure> {
         Err(error) => {
             let failure = Failure::new(&error);
             let hint = hint(&error, &path, args, config);
-            Err(match hint.or_else(|| on_the_way(&error, args, config, env)) {
-                Some(hint) => failure.hint(hint),
-                None => failure,
-            })
+            Err(
+                match hint.or_else(|| on_the_way(&error, args, config, env)) {
+                    Some(hint) => failure.hint(hint),
+                    None => failure,
+                },
+            )
         }
     }
 }
@@ -92,14 +94,21 @@ fn hint(error: &QueryError, path: &Path, args: &Args, config: &Config) -> Option
             }
             let names = tables(path);
             let names = (!names.is_empty()).then(|| names.join(", "));
-            names.map(|names| format!("tables are called by their id in double quotes; there are: {names}"))
+            names.map(|names| {
+                format!("tables are called by their id in double quotes; there are: {names}")
+            })
         }
         QueryError::NoDatabase(_) | QueryError::Database(_) => None,
     }
 }
 
 /// What the running server says of a table that is not there, and of a database that is not.
-fn on_the_way(error: &QueryError, args: &Args, config: &Config, env: Environment) -> Option<String> {
+fn on_the_way(
+    error: &QueryError,
+    args: &Args,
+    config: &Config,
+    env: Environment,
+) -> Option<String> {
     let other = match error {
         QueryError::NoDatabase(_) => "is it the right directory? --data-dir names another one",
         QueryError::Statement(text) if text.contains("no such table") => {
@@ -108,9 +117,14 @@ fn on_the_way(error: &QueryError, args: &Args, config: &Config, env: Environment
         _ => return None,
     };
     let runs = Endpoints::find(&config.data_dir).ok().flatten().is_some();
-    let api = runs.then(|| ApiClient::new(&args.server, env)).and_then(Result::ok);
+    let api = runs
+        .then(|| ApiClient::new(&args.server, env))
+        .and_then(Result::ok);
     let pending = api.and_then(|api| block_on(pending::of(&api, &args.sql)).ok());
-    let defined = pending.into_iter().flatten().find(|p| args.sql.contains(&p.table));
+    let defined = pending
+        .into_iter()
+        .flatten()
+        .find(|p| args.sql.contains(&p.table));
     Some(match defined {
         Some(p) if p.in_flight > 0 => format!(
             "\"{}\" is defined and has no rows yet; {} records are on their way, --wait waits for them",
@@ -181,7 +195,10 @@ mod tests {
     fn table_ids_outside_of_quotes_are_found() {
         for (sql, id) in [
             ("SELECT * FROM in.demo.events", Some("in.demo.events")),
-            ("select count(*) from OUT.c-main.t-1;", Some("OUT.c-main.t-1")),
+            (
+                "select count(*) from OUT.c-main.t-1;",
+                Some("OUT.c-main.t-1"),
+            ),
             ("SELECT * FROM (in.a.b)", Some("in.a.b")),
             ("SELECT * FROM \"in.demo.events\"", None),
             ("SELECT 'in.a.b', [in.a.b], `in.a.b`", None),

@@ -61,7 +61,7 @@ pub(crate) struct Create {
     server: Server,
 }
 
-/// Lists tokens, without their texts; those of the configuration, the server's own among them, first.
+/// Lists tokens, without their texts; those of the configuration, the server's own among them, last.
 ///
 /// A token of the configuration is replaced there, and the server's own in its token file; SIGHUP makes
 /// the server read them again.
@@ -156,7 +156,7 @@ async fn list(api: &ApiClient, args: &List) -> Result<(), Failure> {
     let mut first = api.get(&path).await?;
     let configured = first.get_mut("configured").map(Value::take);
     if let Some(Value::Array(configured)) = configured {
-        tokens.splice(0..0, configured);
+        tokens.extend(configured);
     }
     if args.json {
         return terminal::line(format_args!("{:#}", Value::Array(tokens)));

@@ -104,11 +104,17 @@ impl Key {
 fn range_of(doc: &str) -> Option<String> {
     let words: Vec<&str> = doc.split_whitespace().collect();
     let is_number = |word: &str| word.starts_with(|c: char| c.is_ascii_digit());
-    let range = words.windows(3).rev().find(|w| matches!(w, [from, "to", to] if is_number(from) && is_number(to)));
+    let range = words
+        .windows(3)
+        .rev()
+        .find(|w| matches!(w, [from, "to", to] if is_number(from) && is_number(to)));
     let Some([from, _, to]) = range else {
         return None;
     };
-    Some(format!("{from} to {}", to.trim_end_matches(['.', ',', ';', ')'])))
+    Some(format!(
+        "{from} to {}",
+        to.trim_end_matches(['.', ',', ';', ')'])
+    ))
 }
 
 /// Keys that belong together.
@@ -408,8 +414,14 @@ mod tests {
             Some("source.http.tls")
         );
         let allowed = |path: &str| key(path).allowed().unwrap_or_default();
-        assert_eq!(allowed("roles"), "a list of api, source, storage, coordinator");
-        assert_eq!(allowed("api.maxConnections"), "a whole number from 1 to 1000000");
+        assert_eq!(
+            allowed("roles"),
+            "a list of api, source, storage, coordinator"
+        );
+        assert_eq!(
+            allowed("api.maxConnections"),
+            "a whole number from 1 to 1000000"
+        );
         assert_eq!(
             allowed("api.bodyLimit"),
             "a size like 512KB or 5MB, from 1KB to 16MB"

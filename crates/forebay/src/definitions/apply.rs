@@ -102,7 +102,9 @@ impl Plan {
             Some(_) => api.list(&sinks, "sinks", "sinkId").await?,
             None => Vec::new(),
         };
-        let there = there.into_iter().map(|s| (text(&s, "sinkId").to_owned(), s));
+        let there = there
+            .into_iter()
+            .map(|s| (text(&s, "sinkId").to_owned(), s));
         let mut there: BTreeMap<String, Value> = there.collect();
         let mut wanted = Vec::with_capacity(definition.sinks.len());
         for sink in &definition.sinks {

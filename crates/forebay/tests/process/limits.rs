@@ -30,7 +30,10 @@ fn a_limit_that_is_reached_is_named_with_its_setting_before_anything_is_changed(
     let file = many(dir.path(), 3);
     let said = run(&mut server.command(&["apply", "-f", &file]));
     let expected = "maximum is 2. The setting limits.sinksPerSource raises it.";
-    assert!(said.code == Some(1) && said.stderr.contains(expected), "{said:?}");
+    assert!(
+        said.code == Some(2) && said.stderr.contains(expected),
+        "{said:?}"
+    );
     assert!(said.stderr.contains("many.yaml:10"), "{said:?}");
     assert_eq!(server.ok(&["source", "ls", "--json"]), "[]\n");
 }
@@ -38,23 +41,35 @@ fn a_limit_that_is_reached_is_named_with_its_setting_before_anything_is_changed(
 #[test]
 fn the_compatible_profile_has_the_limits_of_the_compatible_service() {
     let shown = |profile: &str| {
-        let shown = run(forebay().args(["config", "show"]).env("FOREBAY_PROFILE", profile));
+        let shown = run(forebay()
+            .args(["config", "show"])
+            .env("FOREBAY_PROFILE", profile));
         assert_eq!(shown.code, Some(0), "{shown:?}");
         shown.stdout
     };
     for key in ["sourcesPerBranch", "sinksPerSource"] {
         let has = |text: &str, value: &str| {
-            let line = text.lines().find(|l| l.trim_start().starts_with(&format!("{key}:")));
+            let line = text
+                .lines()
+                .find(|l| l.trim_start().starts_with(&format!("{key}:")));
             line.is_some_and(|l| l.contains(&format!(": {value}")))
         };
         assert!(has(&shown("forebay"), "100000"), "{key}");
-        assert!(has(&shown("keboola"), "100 "), "{key}: {}", shown("keboola"));
+        assert!(
+            has(&shown("keboola"), "100 "),
+            "{key}: {}",
+            shown("keboola")
+        );
     }
     let mut bad = forebay();
-    bad.args(["config", "check"]).env("FOREBAY_LIMITS_COLUMNS_PER_SINK", "1601");
+    bad.args(["config", "check"])
+        .env("FOREBAY_LIMITS_COLUMNS_PER_SINK", "1601");
     let bad = run(&mut bad);
     let expected = "limits.columnsPerSink is 1601, allowed is 1 to 1600";
-    assert!(bad.code == Some(2) && bad.stderr.contains(expected), "{bad:?}");
+    assert!(
+        bad.code == Some(2) && bad.stderr.contains(expected),
+        "{bad:?}"
+    );
 }
 
 /// Passes connections on to a server and counts the requests in them.
@@ -124,7 +139,10 @@ fn many_sinks_are_applied_with_a_request_for_each() {
     assert_eq!(made[SINKS], format!("sink many/t{} created", SINKS - 1));
     assert!(requests <= SINKS + 10, "{requests} requests");
     let (said, requests) = apply();
-    assert_eq!(said.lines().filter(|l| l.ends_with(" unchanged")).count(), SINKS + 1);
+    assert_eq!(
+        said.lines().filter(|l| l.ends_with(" unchanged")).count(),
+        SINKS + 1
+    );
     assert!(requests <= 10, "{requests} requests");
 }
 
@@ -134,20 +152,41 @@ fn a_token_of_the_command_line_has_an_owner_and_an_end() {
     let server = Server::start(dir.path());
     let create = ["token", "create", "--role", "admin", "--description", "ci"];
     let mut all = create.to_vec();
-    all.extend(["--owner-id", "ada@example.com", "--owner-name", "Ada", "--expires-at", "30d"]);
+    all.extend([
+        "--owner-id",
+        "ada@example.com",
+        "--owner-name",
+        "Ada",
+        "--expires-at",
+        "30d",
+    ]);
     let token = server.ok(&all);
-    let mut made = server.command(&["source", "create", "Events", "--column", "id=uuid", "--sink", "in.a.b"]);
+    let mut made = server.command(&[
+        "source", "create", "Events", "--column", "id=uuid", "--sink", "in.a.b",
+    ]);
     let made = run(made.env("FOREBAY_TOKEN", token.trim()));
     assert_eq!(made.code, Some(0), "{made:?}");
     let source = server.api_get("/v1/branches/default/sources/events");
     let by = &source["created"]["by"];
-    assert_eq!((&by["userId"], &by["userName"]), (&json!("ada@example.com"), &json!("Ada")));
+    assert_eq!(
+        (&by["userId"], &by["userName"]),
+        (&json!("ada@example.com"), &json!("Ada"))
+    );
     let list = server.ok(&["token", "list"]);
-    let own = list.lines().find(|l| l.starts_with("main ")).unwrap_or_default();
-    assert!(own.contains("operator") && own.contains("in the configuration"), "{list}");
+    let own = list
+        .lines()
+        .find(|l| l.starts_with("main "))
+        .unwrap_or_default();
+    assert!(
+        own.contains("operator") && own.contains("in the configuration"),
+        "{list}"
+    );
     assert!(list.contains("ada@example.com"), "{list}");
     let rotate = run(&mut server.command(&["token", "rotate", "main"]));
-    assert!(rotate.code == Some(1) && rotate.stderr.contains("SIGHUP"), "{rotate:?}");
+    assert!(
+        rotate.code == Some(1) && rotate.stderr.contains("SIGHUP"),
+        "{rotate:?}"
+    );
 }
 
 #[test]
@@ -156,10 +195,18 @@ fn a_client_says_which_token_it_has_used_and_which_port_it_has_met() {
     let server = Server::start(dir.path());
     let mut wrong = server.command(&["source", "ls"]);
     let wrong = run(wrong.env("FOREBAY_TOKEN", "wrong"));
-    assert!(wrong.code == Some(1) && wrong.stderr.contains("variable FOREBAY_TOKEN"), "{wrong:?}");
+    assert!(
+        wrong.code == Some(1) && wrong.stderr.contains("variable FOREBAY_TOKEN"),
+        "{wrong:?}"
+    );
     let mut source = server.command(&["source", "ls"]);
     let source = run(source.env("FOREBAY_API", format!("http://{}", server.source)));
-    assert!(source.stderr.contains("is the port that records are sent to"), "{source:?}");
+    assert!(
+        source
+            .stderr
+            .contains("is the port that records are sent to"),
+        "{source:?}"
+    );
 }
 
 #[test]
@@ -175,7 +222,13 @@ fn a_browser_at_the_root_of_the_api_gets_to_the_dashboard() {
         answer
     };
     let page = head("Accept: text/html,application/xhtml+xml,*/*;q=0.8\r\n");
-    assert!(page.starts_with("HTTP/1.1 302 ") && page.contains("location: /ui\r\n"), "{page}");
+    assert!(
+        page.starts_with("HTTP/1.1 302 ") && page.contains("location: /ui\r\n"),
+        "{page}"
+    );
     let plain = head("");
-    assert!(plain.starts_with("HTTP/1.1 301 ") && plain.contains("location: /v1\r\n"), "{plain}");
+    assert!(
+        plain.starts_with("HTTP/1.1 301 ") && plain.contains("location: /v1\r\n"),
+        "{plain}"
+    );
 }

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use forebay_model::Sink;
 use tokio::sync::OwnedMutexGuard;
 
-use super::{Draft, Repo, Revised, decode};
+use super::{Attempts, Contended, Draft, Repo, Revised, decode};
 use crate::store::{RANGE_ENTRIES_MAX, StoreError};
 
 /// How much goes into a transaction before the next sink goes into another one. What one sink adds is
@@ -35,6 +35,47 @@ impl Default for TxnRoom {
             ops: 2400,
             bytes: 8 << 20,
         }
+    }
+}
+
+/// The room of the next transaction. One that meets others again and again gets less: the fewer sinks
+/// are changed at a time, the likelier it is that nobody else changes one of their files meanwhile.
+#[derive(Debug)]
+pub(super) struct Portion {
+    room: TxnRoom,
+    attempts: Attempts,
+    conflicts: u32,
+}
+
+/// Conflicts after which a transaction gets less room.
+const PATIENCE: u32 = 4;
+
+impl Portion {
+    pub(super) fn new(room: TxnRoom) -> Self {
+        Self {
+            room,
+            attempts: Attempts::default(),
+            conflicts: 0,
+        }
+    }
+
+    /// Another sink belongs into another transaction.
+    pub(super) fn is_full(&self, draft: &Draft) -> bool {
+        draft.is_full(self.room)
+    }
+
+    /// A transaction has succeeded: what comes next has as many attempts as it had.
+    pub(super) fn succeeded(&mut self) {
+        self.attempts = Attempts::default();
+    }
+
+    /// One has met another one: lets it be begun anew.
+    pub(super) async fn again(&mut self) -> Result<(), Contended> {
+        self.conflicts += 1;
+        if self.conflicts >= PATIENCE {
+            self.room.ops = (self.room.ops / 4).max(1);
+        }
+        self.attempts.again().await
     }
 }
 
@@ -122,7 +163,10 @@ impl Drop for Turn {
         drop(self.guard.take());
         let mut lines = self.lines.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Only the map has it: nobody waits.
-        if lines.get(&self.of).is_some_and(|l| Arc::strong_count(l) == 1) {
+        if lines
+            .get(&self.of)
+            .is_some_and(|l| Arc::strong_count(l) == 1)
+        {
             lines.remove(&self.of);
         }
     }
@@ -131,6 +175,20 @@ impl Drop for Turn {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn who_meets_others_again_and_again_gets_less_room() {
+        let mut portion = Portion::new(TxnRoom::default());
+        for _ in 1..PATIENCE {
+            portion.again().await.unwrap();
+        }
+        assert_eq!(portion.room, TxnRoom::default());
+        for _ in 0..10 {
+            portion.succeeded();
+            portion.again().await.unwrap();
+        }
+        assert_eq!(portion.room.ops, 1);
+    }
 
     #[tokio::test]
     async fn one_at_a_time_is_at_the_head_and_nothing_is_left_behind() {

@@ -185,7 +185,10 @@ impl Repo {
     ///
     /// # Errors
     /// The store's.
-    pub async fn all_deleted_sinks(&self, source: &SourceKey) -> Result<Vec<Sink>, DefinitionError> {
+    pub async fn all_deleted_sinks(
+        &self,
+        source: &SourceKey,
+    ) -> Result<Vec<Sink>, DefinitionError> {
         let prefix = keys::below(keys::DELETED_SINKS, source);
         self.first_of(prefix, usize::MAX).await
     }

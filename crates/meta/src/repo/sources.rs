@@ -2,13 +2,11 @@
 
 use std::mem::discriminant;
 
-use forebay_model::{
-    BranchKey, Deleted, Source, SourceKey, Stamp, Version, VolumeId,
-};
+use forebay_model::{BranchKey, Deleted, Source, SourceKey, Stamp, Version, VolumeId};
 
 use super::audit::Action;
 use super::definitions::{Branch, Counted, DefinitionError, Refusal, SourceContent};
-use super::portions::SinkPages;
+use super::portions::{Portion, SinkPages};
 use super::{Attempts, Draft, Listing, Repo, Revised};
 use crate::keys::{self, Key};
 use crate::store::Revision;
@@ -195,8 +193,7 @@ impl Repo {
             change(&mut content).map_err(DefinitionError::Refused)?;
             let mut source = read.value.clone();
             let (what, number) = (Counted::SourceVersions, source.version.number);
-            source.version =
-                self.next_version(what, number, content.hash(), description, stamp)?;
+            source.version = self.next_version(what, number, content.hash(), description, stamp)?;
             content.write_into(&mut source);
             let mut draft = Draft::default();
             draft.unchanged(Key::Source(key), &read);
@@ -248,7 +245,7 @@ impl Repo {
         key: &SourceKey,
         stamp: &Stamp,
     ) -> Result<Revision, DefinitionError> {
-        let mut attempts = Attempts::default();
+        let mut portion = Portion::new(self.room);
         loop {
             let read = self.source(key).await?;
             let mut sinks = SinkPages::new(keys::below(keys::SINKS, key));
@@ -256,17 +253,19 @@ impl Repo {
                 let mut draft = Draft::default();
                 // A sink that is made meanwhile writes the source too.
                 draft.unchanged(Key::Source(key), &read);
-                let is_last = self.draft_deletions(&mut draft, &mut sinks, stamp).await?;
+                let is_last = self
+                    .draft_deletions(&mut draft, &mut sinks, &portion, stamp)
+                    .await?;
                 if is_last {
                     draft_source_deletion(&mut draft, &read, stamp)?;
                 }
                 match self.commit(draft).await? {
                     Some(revision) if is_last => return Ok(revision),
-                    Some(_) => attempts = Attempts::default(),
+                    Some(_) => portion.succeeded(),
                     None => break,
                 }
             }
-            attempts.again().await?;
+            portion.again().await?;
         }
     }
 
@@ -275,6 +274,7 @@ impl Repo {
         &self,
         draft: &mut Draft,
         sinks: &mut SinkPages,
+        portion: &Portion,
         stamp: &Stamp,
     ) -> Result<bool, DefinitionError> {
         loop {
@@ -282,7 +282,7 @@ impl Repo {
                 return Ok(true);
             };
             self.draft_sink_deletion(draft, sink, stamp, true).await?;
-            if draft.is_full(self.room) {
+            if portion.is_full(draft) {
                 return Ok(false);
             }
         }
@@ -300,17 +300,21 @@ impl Repo {
         volumes: &[VolumeId],
         stamp: &Stamp,
     ) -> Result<Revised<Source>, DefinitionError> {
-        let mut attempts = Attempts::default();
+        let mut portion = Portion::new(self.room);
+        // This call has brought the source back, and has met others at its sinks.
+        let mut is_begun = false;
         loop {
             let Some(read) = self.read::<Source>(Key::DeletedSource(key)).await? else {
                 // An earlier call may have stopped before all of its sinks were back.
                 let source = self.source(key).await?;
-                let back = self.return_sinks(source, None, volumes, stamp).await?;
-                match back {
-                    Some((_, 0)) => return Err(DefinitionError::SourceNotFound(key.clone())),
+                let back = self.return_sinks(source, None, &mut portion, (volumes, stamp));
+                match back.await? {
+                    Some((_, 0)) if !is_begun => {
+                        return Err(DefinitionError::SourceNotFound(key.clone()));
+                    }
                     Some((source, _)) => return Ok(source),
                     None => {
-                        attempts.again().await?;
+                        portion.again().await?;
                         continue;
                     }
                 }
@@ -335,11 +339,12 @@ impl Repo {
                 value: source,
                 revision: read.revision,
             };
-            let back = self.return_sinks(source, Some(draft), volumes, stamp).await?;
-            if let Some((source, _)) = back {
+            let back = self.return_sinks(source, Some(draft), &mut portion, (volumes, stamp));
+            if let Some((source, _)) = back.await? {
                 return Ok(source);
             }
-            attempts.again().await?;
+            is_begun = self.read::<Source>(Key::Source(key)).await?.is_some();
+            portion.again().await?;
         }
     }
 
@@ -350,8 +355,8 @@ impl Repo {
         &self,
         mut source: Revised<Source>,
         mut first: Option<Draft>,
-        volumes: &[VolumeId],
-        stamp: &Stamp,
+        portion: &mut Portion,
+        (volumes, stamp): (&[VolumeId], &Stamp),
     ) -> Result<Option<(Revised<Source>, usize)>, DefinitionError> {
         let key = source.key.clone();
         let mut sinks = SinkPages::new(keys::below(keys::DELETED_SINKS, &key));
@@ -375,7 +380,7 @@ impl Repo {
                         break;
                     }
                 }
-                if draft.is_full(self.room) {
+                if portion.is_full(&draft) {
                     break;
                 }
             }
@@ -385,6 +390,7 @@ impl Repo {
             let Some(committed) = self.commit(draft).await? else {
                 return Ok(None);
             };
+            portion.succeeded();
             revision = committed;
             if writes_source {
                 source.revision = committed;
@@ -402,7 +408,13 @@ impl Repo {
         stamp: &Stamp,
     ) -> Result<Version, DefinitionError> {
         let description = format!("Undeleted to version \"{}\".", version.number);
-        self.next_version(what, version.number, version.hash.clone(), &description, stamp)
+        self.next_version(
+            what,
+            version.number,
+            version.hash.clone(),
+            &description,
+            stamp,
+        )
     }
 
     /// Whether a source is back, but not all of its sinks that were deleted with it: bringing it back

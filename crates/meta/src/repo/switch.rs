@@ -9,7 +9,7 @@ use forebay_model::{Disabled, Sink, SinkKey, Source, SourceKey, Stamp, VolumeId}
 
 use super::audit::Action;
 use super::definitions::{Counted, DefinitionError};
-use super::portions::SinkPages;
+use super::portions::{Portion, SinkPages};
 use super::sinks::put_sink;
 use super::sources::put_source;
 use super::{Attempts, Draft, Repo, Revised};
@@ -56,7 +56,7 @@ impl Repo {
         volumes: &[VolumeId],
         stamp: &Stamp,
     ) -> Result<Revised<Source>, DefinitionError> {
-        let mut attempts = Attempts::default();
+        let mut portion = Portion::new(self.room);
         loop {
             let read = self.source(key).await?;
             let change = Switch {
@@ -65,13 +65,13 @@ impl Repo {
                 stamp,
             };
             let done = if read.disabled.is_some() == to.is_some() {
-                self.switch_strays(read, &change).await?
+                self.switch_strays(read, &change, &mut portion).await?
             } else {
-                self.try_switch(read, &change).await?
+                self.try_switch(read, &change, &mut portion).await?
             };
             match done {
                 Some(done) => return Ok(done),
-                None => attempts.again().await?,
+                None => portion.again().await?,
             }
         }
     }
@@ -81,6 +81,7 @@ impl Repo {
         &self,
         read: Revised<Source>,
         change: &Switch<'_>,
+        portion: &mut Portion,
     ) -> Result<Option<Revised<Source>>, DefinitionError> {
         let mut source = read.value.clone();
         source.disabled = change.to.cloned();
@@ -91,7 +92,7 @@ impl Repo {
         loop {
             let mut draft = Draft::default();
             let is_last = self
-                .draft_switches(&mut draft, &mut sinks, &source, change)
+                .draft_switches(&mut draft, &mut sinks, portion, (&source, change))
                 .await?;
             let writes = !is_written && (change.to.is_none() || is_last);
             if writes {
@@ -102,6 +103,7 @@ impl Repo {
             let Some(revision) = self.commit(draft).await? else {
                 return Ok(None);
             };
+            portion.succeeded();
             if writes {
                 is_written = true;
                 let value = source.clone();
@@ -116,7 +118,7 @@ impl Repo {
                 return Ok(Some(kept));
             }
             // A sink may have been switched on by itself before its source was off.
-            return self.switch_strays(kept, change).await;
+            return self.switch_strays(kept, change, portion).await;
         }
     }
 
@@ -126,8 +128,8 @@ impl Repo {
         &self,
         draft: &mut Draft,
         sinks: &mut SinkPages,
-        source: &Source,
-        change: &Switch<'_>,
+        portion: &Portion,
+        (source, change): (&Source, &Switch<'_>),
     ) -> Result<bool, DefinitionError> {
         loop {
             let Some(read) = sinks.next(self).await? else {
@@ -135,11 +137,12 @@ impl Repo {
             };
             // Also of one that is left as it is: it may be switched on meanwhile.
             draft.unchanged(Key::Sink(&read.key), &read);
-            if read.disabled.as_ref().is_none_or(|d| d.with_parent) {
+            let is_done = change.to.is_some() && read.disabled.is_some();
+            if !is_done && read.disabled.as_ref().is_none_or(|d| d.with_parent) {
                 // One that was made while its source was off is on and has no file yet.
                 self.draft_switch(draft, read.value, source, change).await?;
             }
-            if draft.is_full(self.room) {
+            if portion.is_full(draft) {
                 return Ok(false);
             }
         }
@@ -169,13 +172,14 @@ impl Repo {
         &self,
         source: Revised<Source>,
         change: &Switch<'_>,
+        portion: &mut Portion,
     ) -> Result<Option<Revised<Source>>, DefinitionError> {
         let mut sinks = SinkPages::new(keys::below(keys::SINKS, &source.key));
         let mut revision = source.revision;
         let mut is_last = false;
         while !is_last {
             let mut draft = Draft::default();
-            while !draft.is_full(self.room) {
+            while !portion.is_full(&draft) {
                 match sinks.next(self).await? {
                     None => {
                         is_last = true;
@@ -194,7 +198,10 @@ impl Repo {
             }
             draft.unchanged(Key::Source(&source.key), &source);
             match self.commit(draft).await? {
-                Some(committed) => revision = committed,
+                Some(committed) => {
+                    portion.succeeded();
+                    revision = committed;
+                }
                 None => return Ok(None),
             }
         }

@@ -13,8 +13,8 @@
 use std::collections::BTreeSet;
 
 use forebay_model::{
-    Bound, File, ProjectId, Sink, SinkKey, SourceKey, Stamp, TableBackend, TableId, TableKey, TableSink,
-    Timestamp,
+    Bound, File, ProjectId, Sink, SinkKey, SourceKey, Stamp, TableBackend, TableId, TableKey,
+    TableSink, Timestamp,
 };
 
 use super::{Attempts, Draft, Repo, Revised};

@@ -10,7 +10,11 @@ use crate::api::validate::SETTING;
 const PLACES: [(&str, &[&str], &str); 7] = [
     ("idLength", &["sourceId", "sinkId"], "maxLength"),
     ("nameLength", &["name"], "maxLength"),
-    ("descriptionLength", &["description", "changeDescription"], "maxLength"),
+    (
+        "descriptionLength",
+        &["description", "changeDescription"],
+        "maxLength",
+    ),
     ("templateLength", &["content"], "maxLength"),
     ("columnsPerSink", &["columns", "fields"], "maxItems"),
     ("headersPerMessage", &["headers"], "maxItems"),
@@ -28,7 +32,8 @@ pub(super) fn write(document: &mut Value, limits: &DefinitionLimits, names_setti
     let operations = paths.into_iter().flat_map(|p| p.values_mut());
     let operations = operations.filter_map(Value::as_object_mut);
     for operation in operations.flat_map(|methods| methods.values_mut()) {
-        let parameters = operation["parameters"].as_array_mut();
+        let parameters = operation.get_mut("parameters");
+        let parameters = parameters.and_then(Value::as_array_mut);
         for parameter in parameters.into_iter().flatten() {
             let name = parameter["name"].as_str().unwrap_or_default().to_owned();
             writer.one(&name, &mut parameter["schema"]);
@@ -74,7 +79,8 @@ impl Writer<'_> {
 fn of(name: &str) -> &'static Limit {
     let mut all = DefinitionLimits::ALL.iter();
     // A test goes through the names.
-    all.find(|l| l.name() == name).unwrap_or(&DefinitionLimits::ALL[0])
+    all.find(|l| l.name() == name)
+        .unwrap_or(&DefinitionLimits::ALL[0])
 }
 
 #[cfg(test)]

@@ -242,16 +242,46 @@ async fn the_validator_knows_every_word_of_request_schemas() {
 
 /// Where each limit stands in the document.
 const LIMITS: [(&str, &str); 10] = [
-    ("limits.idLength", "/CreateSourceRequestBody/properties/sourceId/maxLength"),
-    ("limits.idLength", "/CreateSinkRequestBody/properties/sinkId/maxLength"),
-    ("limits.nameLength", "/CreateSourceRequestBody/properties/name/maxLength"),
-    ("limits.nameLength", "/UpdateSinkRequestBody/properties/name/maxLength"),
-    ("limits.descriptionLength", "/CreateSinkRequestBody/properties/description/maxLength"),
-    ("limits.descriptionLength", "/SettingsPatch/properties/changeDescription/maxLength"),
-    ("limits.columnsPerSink", "/TableMappingRequest/properties/columns/maxItems"),
-    ("limits.headersPerMessage", "/TopicMessageRequest/properties/headers/maxItems"),
-    ("limits.templateLength", "/TableColumnTemplate/properties/content/maxLength"),
-    ("limits.settingsPerPatch", "/SettingsPatch/properties/settings/maxItems"),
+    (
+        "limits.idLength",
+        "/CreateSourceRequestBody/properties/sourceId/maxLength",
+    ),
+    (
+        "limits.idLength",
+        "/CreateSinkRequestBody/properties/sinkId/maxLength",
+    ),
+    (
+        "limits.nameLength",
+        "/CreateSourceRequestBody/properties/name/maxLength",
+    ),
+    (
+        "limits.nameLength",
+        "/UpdateSinkRequestBody/properties/name/maxLength",
+    ),
+    (
+        "limits.descriptionLength",
+        "/CreateSinkRequestBody/properties/description/maxLength",
+    ),
+    (
+        "limits.descriptionLength",
+        "/SettingsPatch/properties/changeDescription/maxLength",
+    ),
+    (
+        "limits.columnsPerSink",
+        "/TableMappingRequest/properties/columns/maxItems",
+    ),
+    (
+        "limits.headersPerMessage",
+        "/TopicMessageRequest/properties/headers/maxItems",
+    ),
+    (
+        "limits.templateLength",
+        "/TableColumnTemplate/properties/content/maxLength",
+    ),
+    (
+        "limits.settingsPerPatch",
+        "/SettingsPatch/properties/settings/maxItems",
+    ),
 ];
 
 #[tokio::test]

@@ -35,7 +35,11 @@ async fn all_settings_are_shown_those_of_the_compatible_service_first() {
         let (compatible, own) = keys.split_at(27);
         assert!(compatible.is_sorted() && own.is_sorted());
         assert_eq!(own.len(), count - 27);
-        assert!(compatible.iter().all(|k| Registry::get(k).unwrap().is_compatible()));
+        assert!(
+            compatible
+                .iter()
+                .all(|k| Registry::get(k).unwrap().is_compatible())
+        );
         let fields: Vec<String> = find(&shown, SIZE)
             .as_object()
             .unwrap()

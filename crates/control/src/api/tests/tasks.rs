@@ -320,10 +320,15 @@ async fn a_task_of_a_dead_node_ends_with_an_error_and_can_be_repeated() {
 #[tokio::test]
 async fn an_answer_waits_for_the_end_of_its_task() {
     let world = World::new().await;
-    let made = world.post(&format!("{S}?wait=20s"), source("my-source")).await;
+    let made = world
+        .post(&format!("{S}?wait=20s"), source("my-source"))
+        .await;
     assert_eq!(made.status, 202);
     let task = made.json();
-    assert_eq!((&task["status"], &task["isFinished"]), (&json!("success"), &json!(true)));
+    assert_eq!(
+        (&task["status"], &task["isFinished"]),
+        (&json!("success"), &json!(true))
+    );
     assert_eq!(task["outputs"]["sourceId"], "my-source");
     let path = format!("/v1/tasks/{}?wait=20s", task["taskId"].as_str().unwrap());
     assert_eq!(world.get(&path).await.ok()["status"], "success");
@@ -358,11 +363,25 @@ async fn who_waits_gets_the_running_task_when_the_time_is_over_and_the_finished_
 async fn a_wait_that_is_none_is_refused_before_anything_is_begun() {
     let world = World::new().await;
     for (wait, name, text) in [
-        ("soon", "invalidFieldType", "Invalid value \"soon\" for \"wait\", must be a duration like 5s."),
-        ("5", "invalidFieldType", "Invalid value \"5\" for \"wait\", must be a duration like 5s."),
-        ("61s", "invalidRange", "Wait must be lesser or equal than 1m0s but got value 61s."),
+        (
+            "soon",
+            "invalidFieldType",
+            "Invalid value \"soon\" for \"wait\", must be a duration like 5s.",
+        ),
+        (
+            "5",
+            "invalidFieldType",
+            "Invalid value \"5\" for \"wait\", must be a duration like 5s.",
+        ),
+        (
+            "61s",
+            "invalidRange",
+            "Wait must be lesser or equal than 1m0s but got value 61s.",
+        ),
     ] {
-        let refused = world.post(&format!("{S}?wait={wait}"), source("my-source")).await;
+        let refused = world
+            .post(&format!("{S}?wait={wait}"), source("my-source"))
+            .await;
         refused.is_error(400, name, text);
         let refused = world.get(&format!("/v1/tasks/x?wait={wait}")).await;
         refused.is_error(400, name, text);
@@ -380,7 +399,8 @@ async fn whatever_answers_with_a_task_can_be_waited_for() {
         for (method, operation) in item.as_object().unwrap() {
             let parameters = operation["parameters"].as_array();
             let waits = parameters.is_some_and(|p| p.iter().any(|p| p["name"] == "wait"));
-            let is_task = operation["responses"].get("202").is_some() || path.starts_with("/v1/tasks/");
+            let is_task =
+                operation["responses"].get("202").is_some() || path.starts_with("/v1/tasks/");
             assert_eq!(waits, is_task, "{method} {path}");
             tasks += usize::from(is_task);
         }

@@ -14,8 +14,9 @@ use forebay_meta::store::LeaseId;
 use forebay_meta::{EmbeddedOptions, EmbeddedStore, Repo};
 use forebay_model::quota::Quotas;
 use forebay_model::{
-    Clock, ColumnKind, DefinitionLimits, LetterId, ManualClock, Mapping, NodeId, Sink, SinkKey, SinkSettings,
-    SinkTarget, TableBackend, TableId, Timestamp, TopicKind, TopicState, TopicStatistics, VolumeId,
+    Clock, ColumnKind, DefinitionLimits, LetterId, ManualClock, Mapping, NodeId, Sink, SinkKey,
+    SinkSettings, SinkTarget, TableBackend, TableId, Timestamp, TopicKind, TopicState,
+    TopicStatistics, VolumeId,
 };
 use forebay_remote::table::sqlite::{SqliteConfig, SqliteTable};
 use forebay_remote::table::{Finding, Import, Imported, Inspection, RowStream, Table, TableError};

@@ -35,7 +35,12 @@ pub(crate) struct TokenCreate {
     #[schema(max_length = 256, nullable = false)]
     pub(crate) description: Option<String>,
     /// Whom it is for, shown as `userId` of what is changed by it; the token's id without it.
-    #[schema(min_length = 1, max_length = 256, nullable = false, example = "ada@example.com")]
+    #[schema(
+        min_length = 1,
+        max_length = 256,
+        nullable = false,
+        example = "ada@example.com"
+    )]
     pub(crate) owner_id: Option<String>,
     /// Name of whom it is for, shown as `userName` of what is changed by it. Without it and without
     /// `ownerId` that is the description.
@@ -43,7 +48,11 @@ pub(crate) struct TokenCreate {
     pub(crate) owner_name: Option<String>,
     /// From then on it opens nothing; without it, it does not expire. A time, a day (in UTC), or a
     /// length of time from now on, like `30d` or `12h`.
-    #[schema(max_length = 64, nullable = false, example = "2027-01-01T00:00:00.000Z")]
+    #[schema(
+        max_length = 64,
+        nullable = false,
+        example = "2027-01-01T00:00:00.000Z"
+    )]
     pub(crate) expires_at: Option<String>,
 }
 

@@ -63,7 +63,9 @@ impl Pending {
         };
         let files = sink.pointer("/statistics/files").and_then(Value::as_array);
         let reason = |file: &Value| {
-            let own = file.get("retryReason").or(file.pointer("/failedSlice/retryReason"));
+            let own = file
+                .get("retryReason")
+                .or(file.pointer("/failedSlice/retryReason"));
             Some(own?.as_str()?.to_owned())
         };
         Some(Self {
