@@ -124,9 +124,10 @@ fn rows(server: &Server, id: &str, example: &Example) -> Vec<Vec<Option<String>>
         Value::String(text) => Some(text.clone()),
         other => panic!("{id}: {name} is {other}, not a text"),
     };
-    said.lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap())
-        .map(|row| names.iter().map(|n| cell(&row, n)).collect())
+    let found: Vec<Value> = serde_json::from_str(&said).unwrap();
+    let found = found.iter();
+    found
+        .map(|row| names.iter().map(|n| cell(row, n)).collect())
         .collect()
 }
 
