@@ -6,6 +6,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use forebay_flow::source::http::HttpSource;
+use forebay_remote::staging::{Staging, StagingConfig};
+use forebay_remote::table::postgres::PostgresTable;
 
 use crate::config::{Config, Environment, Role};
 use crate::failure::Failure;
@@ -28,8 +30,14 @@ const HARMLESS: [&str; 4] = ["lost+found", "token", "forebay.yaml", "forebay.yml
 pub(crate) async fn check(config: &Config, env: &Environment) -> Result<(), Failure> {
     let dir = config.data_dir.as_path();
     look(dir, config.token_file.as_deref())?;
-    config.staging.resolve(dir, env).map_err(Failure::usage)?;
-    config.table.resolve_postgres().map_err(Failure::usage)?;
+    let staging = config.staging.resolve(dir, env).map_err(Failure::usage)?;
+    // A bucket is opened without asking it; a folder would be made.
+    if matches!(staging, StagingConfig::S3(_)) {
+        Staging::open(&staging).map_err(Failure::new)?;
+    }
+    if let Some(postgres) = config.table.resolve_postgres().map_err(Failure::usage)? {
+        PostgresTable::open(&postgres).map_err(Failure::new)?;
+    }
     Providers::of(config)?;
     roles::api_tls(config)?;
     if config.has(Role::Api) {

@@ -32,6 +32,7 @@ pub mod quota;
 pub mod runtime;
 pub mod sinks;
 pub mod slices;
+mod source_deletion;
 pub mod sources;
 pub mod statistics;
 pub mod switch;

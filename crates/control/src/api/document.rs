@@ -134,9 +134,9 @@ fn wait(operation: &mut Value) {
         return;
     }
     let parameter = json!({
-        "name": WAIT, "in": "query", "required": false,
+        "name": WAIT, "in": "query", "required": false, "example": "5s",
         "description": "So long the answer may wait for the end of the task: it is the finished task as soon as it is that, or the running one when the time is over. At most nine tenths of api.requestTimeout. Without it the answer waits for nothing. An extension of Forebay.",
-        "schema": { "type": "string", "format": DURATION, LONGEST: WAIT_MAX.to_string(), "example": "5s" },
+        "schema": { "type": "string", "format": DURATION, LONGEST: WAIT_MAX.to_string() },
     });
     match operation["parameters"].as_array_mut() {
         Some(parameters) => parameters.push(parameter),

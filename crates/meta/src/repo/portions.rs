@@ -49,6 +49,8 @@ pub(super) struct Portion {
 
 /// Conflicts after which a transaction gets less room.
 const PATIENCE: u32 = 4;
+/// Operations of a transaction when there have to be several anyway: some 30 sinks.
+const FEW_OPS: usize = 200;
 
 impl Portion {
     pub(super) fn new(room: TxnRoom) -> Self {
@@ -59,9 +61,14 @@ impl Portion {
         }
     }
 
-    /// Another sink belongs into another transaction.
-    pub(super) fn is_full(&self, draft: &Draft) -> bool {
-        draft.is_full(self.room)
+    /// Another sink belongs into another transaction. Then it is not one for all of them, and the
+    /// next ones are small.
+    pub(super) fn is_full(&mut self, draft: &Draft) -> bool {
+        let is_full = draft.is_full(self.room);
+        if is_full {
+            self.room.ops = self.room.ops.min(FEW_OPS);
+        }
+        is_full
     }
 
     /// A transaction has succeeded: what comes next has as many attempts as it had.

@@ -128,7 +128,7 @@ impl Repo {
         &self,
         draft: &mut Draft,
         sinks: &mut SinkPages,
-        portion: &Portion,
+        portion: &mut Portion,
         (source, change): (&Source, &Switch<'_>),
     ) -> Result<bool, DefinitionError> {
         loop {
