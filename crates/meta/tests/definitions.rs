@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::pin::Pin;
+
 use common::{
     at, branch, repo, sink_content, sink_key, source_content, source_key, stamp, volumes, with_sink,
 };
@@ -402,19 +404,27 @@ async fn a_change_of_many_sinks_that_was_interrupted_goes_on() {
     for polls in 1..40 {
         let by = stamp(10 * polls);
         let times = usize::try_from(polls).unwrap();
-        interrupted(times, repo.disable_source(&source, "API", &by)).await;
+        interrupted(times, Box::pin(repo.disable_source(&source, "API", &by))).await;
         repo.disable_source(&source, "API", &by).await.unwrap();
         assert_eq!(open().await, 0, "disabled, {polls}");
-        interrupted(times, repo.enable_source(&source, &volumes(1), &by)).await;
+        interrupted(
+            times,
+            Box::pin(repo.enable_source(&source, &volumes(1), &by)),
+        )
+        .await;
         repo.enable_source(&source, &volumes(1), &by).await.unwrap();
         assert_eq!(open().await, 4, "enabled, {polls}");
-        interrupted(times, repo.delete_source(&source, &by)).await;
+        interrupted(times, Box::pin(repo.delete_source(&source, &by))).await;
         match repo.delete_source(&source, &by).await {
             Ok(_) | Err(DefinitionError::SourceNotFound(_)) => {}
             Err(e) => panic!("{e}"),
         }
         assert_eq!(open().await, 0, "deleted, {polls}");
-        interrupted(times, repo.undelete_source(&source, &volumes(1), &by)).await;
+        interrupted(
+            times,
+            Box::pin(repo.undelete_source(&source, &volumes(1), &by)),
+        )
+        .await;
         match repo.undelete_source(&source, &volumes(1), &by).await {
             Ok(_) | Err(DefinitionError::SourceNotFound(_)) => {}
             Err(e) => panic!("{e}"),
@@ -425,8 +435,7 @@ async fn a_change_of_many_sinks_that_was_interrupted_goes_on() {
 }
 
 /// Lets a call go on for so many of the steps in which it waits for the store, and drops it then.
-async fn interrupted<T>(steps: usize, call: impl Future<Output = T>) {
-    let mut call = std::pin::pin!(call);
+async fn interrupted<T>(steps: usize, mut call: Pin<Box<impl Future<Output = T>>>) {
     let mut left = steps;
     std::future::poll_fn(|context| {
         if left == 0 {
