@@ -17,8 +17,8 @@ pub(super) const ROLE: &str = "x-role";
 pub(super) const ADMIN: &str = "admin";
 /// Of all others.
 pub(super) const READER: &str = "reader";
-/// Format of a parameter that is a length of time.
-pub(super) const DURATION: &str = "duration";
+/// Format of a parameter that is a length of time as Go writes it; `duration` is that of ISO 8601.
+pub(super) const DURATION: &str = "go-duration";
 /// Extension of the schema of one: the longest that is allowed.
 pub(super) const LONGEST: &str = "x-maximum";
 

@@ -272,7 +272,7 @@ async fn strange_parameters_are_refused_or_find_nothing() {
         for parameter in in_query {
             let name = parameter["name"].as_str().unwrap();
             let schema = &parameter["schema"];
-            let is_duration = schema["format"] == "duration";
+            let is_duration = schema["format"] == "go-duration";
             let wrong: Vec<String> = match kind(schema) {
                 _ if is_duration => ["soon", "5", "-1s", "61s", "%00"].map(str::to_owned).into(),
                 "string" => {
