@@ -43,6 +43,8 @@ impl Default for TxnRoom {
 #[derive(Debug)]
 pub(super) struct Portion {
     room: TxnRoom,
+    /// Operations at most, as it was begun.
+    most: usize,
     attempts: Attempts,
     conflicts: u32,
 }
@@ -56,6 +58,7 @@ impl Portion {
     pub(super) fn new(room: TxnRoom) -> Self {
         Self {
             room,
+            most: room.ops,
             attempts: Attempts::default(),
             conflicts: 0,
         }
@@ -71,9 +74,12 @@ impl Portion {
         is_full
     }
 
-    /// A transaction has succeeded: what comes next has as many attempts as it had.
+    /// A transaction has succeeded: what comes next has as many attempts as it had, and room again.
     pub(super) fn succeeded(&mut self) {
         self.attempts = Attempts::default();
+        if self.room.ops < FEW_OPS {
+            self.room.ops = self.room.ops.saturating_mul(2).min(self.most).min(FEW_OPS);
+        }
     }
 
     /// One has met another one: lets it be begun anew.
@@ -191,10 +197,13 @@ mod tests {
         }
         assert_eq!(portion.room, TxnRoom::default());
         for _ in 0..10 {
-            portion.succeeded();
             portion.again().await.unwrap();
         }
         assert_eq!(portion.room.ops, 1);
+        for _ in 0..10 {
+            portion.succeeded();
+        }
+        assert_eq!(portion.room.ops, FEW_OPS);
     }
 
     #[tokio::test]

@@ -135,10 +135,14 @@ impl Repo {
             let Some(read) = sinks.next(self).await? else {
                 return Ok(true);
             };
+            let with_parent = read.disabled.as_ref().map(|d| d.with_parent);
+            if change.to.is_some() && with_parent == Some(true) {
+                // Switched off before, by a transaction of this change: nobody switches it on alone.
+                continue;
+            }
             // Also of one that is left as it is: it may be switched on meanwhile.
             draft.unchanged(Key::Sink(&read.key), &read);
-            let is_done = change.to.is_some() && read.disabled.is_some();
-            if !is_done && read.disabled.as_ref().is_none_or(|d| d.with_parent) {
+            if with_parent != Some(false) {
                 // One that was made while its source was off is on and has no file yet.
                 self.draft_switch(draft, read.value, source, change).await?;
             }
