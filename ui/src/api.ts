@@ -98,6 +98,8 @@ export interface AggregatedSink extends Sink {
   statistics: { total: Level; levels: Levels; balance: Balance; files: File[]; provider?: Provider };
 }
 export interface AggregatedSource extends Source {
+  /** How many there are; the list has a part of them. */
+  sinksTotal: number;
   sinks: AggregatedSink[];
 }
 export interface Balance {
@@ -247,16 +249,16 @@ export async function call<T>(method: string, path: string, body?: unknown, sign
   }
 }
 
-const TASK_LOOKS = 600;
-const pause = (ms: number) => new Promise((done) => setTimeout(done, ms));
+/** Each time the server waits for the end of the task, up to ten seconds. */
+const TASK_LOOKS = 60;
+const WAIT = "wait=10s";
 
 /** Starts a task and waits for its end; its sentence is the answer. */
 export async function run(method: string, path: string, body?: unknown): Promise<string> {
-  let task = await call<Task>(method, path, body);
+  let task = await call<Task>(method, `${path}${path.includes("?") ? "&" : "?"}${WAIT}`, body);
   for (let look = 0; !task.isFinished; look++) {
     if (look === TASK_LOOKS) throw new Failure(0, "", "It is still under way.", "Look again in some minutes.");
-    await pause(Math.min(100 + look * 50, 1000));
-    task = await call<Task>("GET", `/v1/tasks/${task.taskId}`);
+    task = await call<Task>("GET", `/v1/tasks/${task.taskId}?${WAIT}`);
   }
   if (task.status !== "success") throw new Failure(0, "", task.error ?? "It has failed.", "");
   return task.result ?? "Done.";

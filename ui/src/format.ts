@@ -15,13 +15,13 @@ export function rate(n: number): string {
   return short(n);
 }
 
-/** 1.2 MB; a thousand bytes are a kB. */
+/** 1.2 MB, in the units of the configuration and the command line: a KB is 1024 bytes. */
 export function size(bytes: number): string {
-  const units = ["B", "kB", "MB", "GB", "TB"];
+  const units = ["B", "KB", "MB", "GB", "TB"];
   let value = bytes;
   let unit = 0;
-  while (value >= 999.5 && unit < units.length - 1) {
-    value /= 1000;
+  while (value >= 1023.5 && unit < units.length - 1) {
+    value /= 1024;
     unit += 1;
   }
   return `${unit === 0 || value >= 99.5 ? whole.format(value) : value.toFixed(1)} ${units[unit] ?? "B"}`;

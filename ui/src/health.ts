@@ -48,8 +48,12 @@ export function troubles(files: File[], slices: Slice[] = []): Trouble[] {
     if (item.retryAfter) trouble.after = item.retryAfter;
     found.set(what + item.retryReason, trouble);
   }
-  return [...found.values()];
+  // A file can't be closed, or imported, before its slices are in staging: causes before consequences.
+  return [...found.values()].sort((a, b) => order(a) - order(b));
 }
+
+const STEPS = [step.uploading, step.writing, step.closing, step.importing];
+const order = (trouble: Trouble) => STEPS.indexOf(trouble.what);
 
 /** Why a sink delivers nothing: what its files or, of a topic, its provider says. */
 export function causes(sink: AggregatedSink): Trouble[] {
@@ -90,10 +94,10 @@ export function sinkStatus(sink: AggregatedSink, source: { disabled?: unknown },
 
 export function sourceStatus(source: AggregatedSource, accepting: boolean): Status {
   if (source.disabled) return { tone: "off", text: "Disabled" };
-  if (source.sinks.length === 0) return { tone: "warn", text: "No sink" };
+  if (source.sinksTotal === 0) return { tone: "warn", text: "No sink" };
   const failing = source.sinks.filter(isFailing).length;
   if (failing > 0) {
-    return { tone: "bad", text: source.sinks.length > 1 ? `${failing} of ${source.sinks.length} failing` : "Failing" };
+    return { tone: "bad", text: source.sinksTotal > 1 ? `${failing} of ${source.sinksTotal} failing` : "Failing" };
   }
   if (accepting) return { tone: "ok", text: "Receiving" };
   if (source.sinks.some((s) => inFlight(s.statistics.levels) > 0)) return { tone: "ok", text: "Delivering" };

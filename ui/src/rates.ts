@@ -5,6 +5,11 @@ const SAMPLES_MAX = 150;
 const SINKS_MAX = 2000;
 /** A rate that is shown as a number is the mean of so many milliseconds. */
 const WINDOW = 10_000;
+/**
+ * A point of a line is the mean of so many samples: the server counts at moments of its own, so that what
+ * was imported between two of ours is now nothing and now twice as much.
+ */
+const SMOOTH = 4;
 
 interface Sample {
   at: number;
@@ -65,7 +70,7 @@ export function rates(key: string): Rates {
   const accepted: number[] = [];
   const imported: number[] = [];
   for (let i = 1; i < samples.length; i++) {
-    const [a, b] = [samples[i - 1], samples[i]];
+    const [a, b] = [samples[Math.max(0, i - SMOOTH)], samples[i]];
     if (!a || !b) continue;
     accepted.push(between(a, b, "accepted"));
     imported.push(between(a, b, "imported"));

@@ -109,7 +109,7 @@ pub struct ApiDeps {
     pub topics: Arc<dyn Topics>,
     /// What knows whether paths find something.
     pub path_uses: Arc<dyn PathUses>,
-    /// Addresses and limits.
+    /// Addresses and limits of requests.
     pub config: ApiConfig,
 }
 
@@ -232,7 +232,12 @@ impl Api {
     #[must_use]
     pub fn new(deps: ApiDeps) -> Self {
         let document = routes().to_openapi();
-        let document = document::finish(&document, config::base(&deps.config.public_url));
+        let document = document::finish(
+            &document,
+            config::base(&deps.config.public_url),
+            deps.repo.limits(),
+            deps.config.name_limits,
+        );
         let tasks = Tasks::new(
             deps.repo.clone(),
             deps.clock.clone(),
@@ -275,6 +280,7 @@ impl Api {
             .route(dashboard::PAGE, get(dashboard::page))
             .route(dashboard::PART, get(dashboard::part))
             .fallback(index::not_found)
+            .layer(from_fn_with_state(self.0.clone(), tasks::wait))
             .layer(from_fn_with_state(self.0.clone(), frame::frame))
             .with_state(self.0.clone())
     }

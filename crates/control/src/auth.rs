@@ -10,6 +10,7 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
+use forebay_meta::repo::tokens::{OWNER_CHARS_MAX, Owner};
 use forebay_model::{BranchId, BranchKey, By, ByKind, ProjectId, Stamp, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,8 @@ pub struct Identity {
     pub token_id: String,
     /// For people.
     pub description: String,
+    /// Whom it belongs to.
+    pub owner: Owner,
     /// It may change things.
     pub admin: bool,
     /// It may administer all projects of the server.
@@ -56,8 +59,8 @@ impl Identity {
                 kind: ByKind::User,
                 token_id: Some(self.token_id.clone()),
                 token_desc: Some(self.description.clone()),
-                user_id: None,
-                user_name: None,
+                user_id: Some(self.owner.user_id(&self.token_id)),
+                user_name: self.owner.user_name(&self.description),
                 from: self.from.clone(),
             },
         }
@@ -80,6 +83,11 @@ pub enum AuthError {
 pub trait Authenticate: Send + Sync + fmt::Debug {
     /// Whose token this is. Takes the same time whether the token is known or not.
     async fn authenticate(&self, token: &[u8]) -> Result<Identity, AuthError>;
+
+    /// Those that the configuration has: nobody can change them here.
+    fn configured(&self) -> Vec<Identity> {
+        Vec::new()
+    }
 }
 
 /// A token that may use the management API. Only its hash is kept.
@@ -102,6 +110,12 @@ pub struct TokenConfig {
     /// It may administer all projects of the server: make tokens for them, and read their audit.
     #[serde(default)]
     pub operator: bool,
+    /// Id of whom it belongs to, shown as `userId` of changes; the token's without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner_id: Option<String>,
+    /// Name of whom it belongs to, shown as `userName` of changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner_name: Option<String>,
     /// SHA-256 of the token, 64 hexadecimal digits: `printf %s TOKEN | sha256sum`.
     pub sha256: String,
 }
@@ -119,6 +133,16 @@ pub enum TokenConfigError {
     /// Two that are the same, so that nobody could tell who has called.
     #[error("tokens \"{0}\" and \"{1}\" have the same sha256")]
     DuplicateHash(String, String),
+    /// An owner's id or name that is none.
+    #[error("{field} of token \"{id}\" has {chars} characters, allowed are 1 to {OWNER_CHARS_MAX}")]
+    Owner {
+        /// The token.
+        id: String,
+        /// `ownerId` or `ownerName`.
+        field: &'static str,
+        /// How long it is.
+        chars: usize,
+    },
     /// Not a hash.
     #[error("sha256 of token \"{0}\" must be 64 hexadecimal digits")]
     Hash(String),
@@ -168,6 +192,16 @@ impl ConfiguredTokens {
             if !ids.insert(&token.id) {
                 return Err(TokenConfigError::DuplicateId(id()));
             }
+            for (field, text) in [
+                ("ownerId", &token.owner_id),
+                ("ownerName", &token.owner_name),
+            ] {
+                let chars = text.as_ref().map_or(1, |t| t.chars().count());
+                if !(1..=OWNER_CHARS_MAX).contains(&chars) {
+                    let id = id();
+                    return Err(TokenConfigError::Owner { id, field, chars });
+                }
+            }
             if let Some(first) = hashes.insert(hash, &token.id) {
                 return Err(TokenConfigError::DuplicateHash(first.to_owned(), id()));
             }
@@ -184,6 +218,10 @@ impl ConfiguredTokens {
                 default_branch: BranchId(token.branch),
                 token_id: id(),
                 description: token.description.clone(),
+                owner: Owner {
+                    id: token.owner_id.clone(),
+                    name: token.owner_name.clone(),
+                },
                 admin: token.admin,
                 operator: token.operator,
                 from: None,
@@ -231,6 +269,10 @@ impl Authenticate for ConfiguredTokens {
         }
         found.cloned().ok_or(AuthError::Invalid)
     }
+
+    fn configured(&self) -> Vec<Identity> {
+        self.known().iter().map(|(_, who)| who.clone()).collect()
+    }
 }
 
 fn from_hex(text: &str) -> Option<[u8; 32]> {
@@ -256,6 +298,8 @@ mod tests {
             description: String::new(),
             admin: true,
             operator: false,
+            owner_id: None,
+            owner_name: None,
             sha256: ConfiguredTokens::hash(secret.as_bytes()),
         }
     }

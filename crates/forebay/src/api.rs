@@ -21,8 +21,12 @@ use crate::token;
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a task may take until it is given up waiting for it.
 const TASK_TIMEOUT: Duration = Duration::from_secs(120);
-/// Between two looks at a task.
+/// How long the server is asked to wait for the end of a task before it answers.
+const TASK_WAIT: &str = "wait=20s";
+/// Between two looks at a task of a server that does not wait.
 const POLL: Duration = Duration::from_millis(50);
+/// Requests that are sent at a time, where many are to be sent.
+pub(crate) const PARALLEL: usize = 8;
 /// How often a request is sent again that came too early.
 const AGAIN_MAX: u32 = 5;
 /// The longest wait before that.
@@ -40,6 +44,8 @@ pub(crate) const SOURCES: &str = "/v1/branches/default/sources";
 pub(crate) struct ApiClient {
     http: HttpClient,
     base: String,
+    /// Where the token is from, for people.
+    token_from: Option<String>,
 }
 
 impl ApiClient {
@@ -67,7 +73,15 @@ impl ApiClient {
             (None, Some(tls)) => authorities(&tls.cert_file).unwrap_or_default(),
             (None, None) => Vec::new(),
         };
-        Self::trusting(&base, token.secret.expose(), authorities)
+        let token_from = match &token.file {
+            Some(file) => format!("the file {}", file.display()),
+            None => loaded.origin("token").to_string(),
+        };
+        let client = Self::trusting(&base, token.secret.expose(), authorities)?;
+        Ok(Self {
+            token_from: Some(token_from),
+            ..client
+        })
     }
 
     /// At an address.
@@ -99,6 +113,7 @@ impl ApiClient {
         Ok(Self {
             http: http.map_err(Failure::new)?,
             base: base.trim_end_matches('/').to_owned(),
+            token_from: None,
         })
     }
 
@@ -124,10 +139,10 @@ impl ApiClient {
                 .unwrap_or_default();
             return match name {
                 "stream.api.sourceNotFound" | "stream.api.sinkNotFound" => Ok(None),
-                _ => Err(refused(StatusCode::NOT_FOUND, &body)),
+                _ => Err(self.refused(StatusCode::NOT_FOUND, &body)),
             };
         }
-        value(&answer).map(Some)
+        self.value(&answer).map(Some)
     }
 
     /// All items of a list.
@@ -193,7 +208,11 @@ impl ApiClient {
         body: Option<&Value>,
     ) -> Result<(), Failure> {
         let begun = tokio::time::Instant::now();
-        let mut task = self.call(method, path, body).await?;
+        let join = if path.contains('?') { '&' } else { '?' };
+        let mut asked = begun;
+        let mut task = self
+            .call(method, &format!("{path}{join}{TASK_WAIT}"), body)
+            .await?;
         loop {
             let text = |name: &str| task.get(name).and_then(Value::as_str).unwrap_or_default();
             match text("status") {
@@ -214,8 +233,11 @@ impl ApiClient {
                 }
                 _ => {}
             }
-            let path = format!("/v1/tasks/{}", text("taskId"));
-            tokio::time::sleep(POLL).await;
+            let path = format!("/v1/tasks/{}?{TASK_WAIT}", text("taskId"));
+            if asked.elapsed() < POLL {
+                tokio::time::sleep(POLL).await;
+            }
+            asked = tokio::time::Instant::now();
             task = self.get(&path).await?;
         }
     }
@@ -230,7 +252,7 @@ impl ApiClient {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Value, Failure> {
-        value(&self.send(method, path, body).await?)
+        self.value(&self.send(method, path, body).await?)
     }
 
     /// Sends a request; one that came too early again, a few times, when the server says.
@@ -251,6 +273,46 @@ impl ApiClient {
             tokio::time::sleep(wait).await;
         }
         self.send_once(method, path, body).await
+    }
+
+    fn value(&self, answer: &Answer) -> Result<Value, Failure> {
+        if answer.is_cut {
+            return Err(Failure::new(format_args!(
+                "the answer is longer than {ANSWER_BYTES_MAX} bytes"
+            )));
+        }
+        let value: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        if answer.status.is_success() {
+            Ok(value)
+        } else {
+            Err(self.refused(answer.status, &value))
+        }
+    }
+
+    /// What a refusal says, in the words of the server.
+    fn refused(&self, status: StatusCode, body: &Value) -> Failure {
+        let text = |name: &str| body.get(name).and_then(Value::as_str);
+        let base = &self.base;
+        if text("error").is_some_and(|name| name.starts_with("stream.in.")) {
+            return Failure::new(format_args!(
+                "{base} is the port that records are sent to, not the management API"
+            ))
+            .hint("--api names the address of the management API, like http://127.0.0.1:8000");
+        }
+        let failure = match text("message") {
+            Some(message) => Failure::new(message),
+            None => Failure::new(format_args!("{base} answered {status}"))
+                .hint("is it the management API of Forebay? --api names another address"),
+        };
+        match (status.as_u16(), &self.token_from) {
+            (401, Some(from)) => failure.hint(format_args!(
+                "the token is from {from}: is it that of the server at {base}? --data-dir or --token-file name another one"
+            )),
+            (403, Some(from)) => failure.hint(format_args!(
+                "the token is from {from}; --token-file names another one"
+            )),
+            _ => failure,
+        }
     }
 
     async fn send_once(
@@ -282,34 +344,6 @@ impl ApiClient {
                 Failure::new(format_args!("can't reach Forebay at {}: {e}", self.base))
                     .hint(unreachable(&self.base, &e.to_string()))
             })
-    }
-}
-
-fn value(answer: &Answer) -> Result<Value, Failure> {
-    if answer.is_cut {
-        return Err(Failure::new(format_args!(
-            "the answer is longer than {ANSWER_BYTES_MAX} bytes"
-        )));
-    }
-    let value: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-    if answer.status.is_success() {
-        Ok(value)
-    } else {
-        Err(refused(answer.status, &value))
-    }
-}
-
-/// What a refusal says, in the words of the server.
-fn refused(status: StatusCode, body: &Value) -> Failure {
-    let message = body.get("message").and_then(Value::as_str);
-    let failure = match message {
-        Some(message) => Failure::new(message),
-        None => Failure::new(format_args!("the server answered {status}")),
-    };
-    match status.as_u16() {
-        401 | 403 => failure
-            .hint("is it the token of this server? --data-dir or --token-file name another one"),
-        _ => failure,
     }
 }
 

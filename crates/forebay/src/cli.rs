@@ -16,7 +16,6 @@ use crate::{terminal, version};
     name = "forebay",
     version = version::LONG,
     arg_required_else_help = true,
-    disable_help_subcommand = true,
     max_term_width = 100,
     after_help = EXAMPLES
 )]

@@ -10,6 +10,7 @@ use forebay_flow::janitor::JanitorConfig;
 use forebay_flow::source::http::HttpSourceConfig;
 use forebay_flow::topic::TopicConfig;
 use forebay_listener::TlsConfig;
+use forebay_model::DefinitionLimits;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -104,6 +105,7 @@ pub(crate) struct Config {
     /// File that has the token for the management API.
     pub(crate) token_file: Option<PathBuf>,
     pub(crate) api: ApiSection,
+    pub(crate) limits: DefinitionLimits,
     pub(crate) source: SourceSection,
     pub(crate) quota: QuotaSection,
     pub(crate) log: LogSection,
@@ -146,6 +148,7 @@ impl Default for Config {
             token: None,
             token_file: None,
             api: ApiSection::default(),
+            limits: DefinitionLimits::default(),
             source: SourceSection::default(),
             quota: QuotaSection::default(),
             log: LogSection::default(),
@@ -352,7 +355,7 @@ fn misfit(one: &Assigned, error: &serde_path_to_error::Error<serde_json::Error>)
             "{} is {shown}, of which {place} is not valid: {message}",
             key.path
         )
-    } else if let Some(allowed) = key.kind.allowed() {
+    } else if let Some(allowed) = key.allowed() {
         return Problem::value(key, &one.value, Some(&allowed)).at(&one.origin);
     } else {
         let shown = problem::shown(key, &one.value);

@@ -42,6 +42,15 @@ impl Failure {
         }
     }
 
+    /// With what it was about put before it.
+    #[must_use]
+    pub(crate) fn about(self, what: impl fmt::Display) -> Self {
+        Self {
+            message: format!("{what}: {}", self.message),
+            ..self
+        }
+    }
+
     /// With what a person can do about it.
     #[must_use]
     pub(crate) fn hint(mut self, hint: impl fmt::Display) -> Self {

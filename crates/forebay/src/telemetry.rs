@@ -214,10 +214,14 @@ impl Metrics {
 
     /// All metrics, as text.
     pub(crate) fn render(&self) -> String {
-        if let Some(watched) = self.watched.get() {
-            measure(watched);
-        }
-        self.handle.render()
+        let Some(watched) = self.watched.get() else {
+            return self.handle.render();
+        };
+        let stats = watched.log.volume_stats();
+        measure(watched, &stats);
+        let mut text = self.handle.render();
+        text.push_str(&sync_time(stats.syncs.total));
+        text
     }
 }
 
@@ -244,6 +248,14 @@ async fn render(
     (kind, text).into_response()
 }
 
+/// The library's counters are whole numbers, and seconds are not.
+fn sync_time(total: Duration) -> String {
+    let seconds = total.as_secs_f64();
+    format!(
+        "# HELP {LOG_SYNC_TIME} Time that syncs of the log have taken.\n# TYPE {LOG_SYNC_TIME} counter\n{LOG_SYNC_TIME} {seconds}\n"
+    )
+}
+
 /// Series that name nothing of a project.
 fn without_names(all: &str) -> String {
     let is_public = |line: &&str| {
@@ -268,7 +280,7 @@ const LOG_LATCHED: &str = "forebay_log_latched";
 const LOG_BLOCKS: &str = "forebay_log_blocks_total";
 const LOG_WRITTEN_BYTES: &str = "forebay_log_written_bytes_total";
 const LOG_SYNCS: &str = "forebay_log_syncs_total";
-const LOG_SYNC_TIME: &str = "forebay_log_sync_microseconds_total";
+const LOG_SYNC_TIME: &str = "forebay_log_sync_seconds_total";
 /// Counted by [`stderr`].
 const LINES_DROPPED: &str = "forebay_telemetry_log_lines_dropped_total";
 const BUILD_INFO: &str = "forebay_build_info";
@@ -312,11 +324,6 @@ fn describe() {
     describe_counter!(LOG_WRITTEN_BYTES, Unit::Bytes, "Bytes written to the log.");
     describe_counter!(LOG_SYNCS, "Syncs of the log.");
     describe_counter!(
-        LOG_SYNC_TIME,
-        Unit::Microseconds,
-        "Time that syncs of the log have taken."
-    );
-    describe_counter!(
         LINES_DROPPED,
         "Log lines that standard error did not take: it was full, closed, or not read."
     );
@@ -327,9 +334,8 @@ fn describe() {
 }
 
 #[allow(clippy::cast_precision_loss, reason = "metrics are floating point")]
-fn measure(watched: &Watched) {
-    let stats = watched.log.volume_stats();
-    watched.measure(&stats);
+fn measure(watched: &Watched, stats: &forebay_log::VolumeStats) {
+    watched.measure(stats);
     let gauge = |name: &'static str, value: u64| metrics::gauge!(name).set(value as f64);
     gauge(LOG_LIVE_BYTES, stats.live_bytes);
     gauge(LOG_FILE_BYTES, stats.file_bytes);
@@ -341,13 +347,20 @@ fn measure(watched: &Watched) {
     metrics::counter!(LOG_BLOCKS).absolute(stats.committed_blocks);
     metrics::counter!(LOG_WRITTEN_BYTES).absolute(stats.written_bytes);
     metrics::counter!(LOG_SYNCS).absolute(stats.syncs.count);
-    let micros = u64::try_from(stats.syncs.total.as_micros()).unwrap_or(u64::MAX);
-    metrics::counter!(LOG_SYNC_TIME).absolute(micros);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_in_seconds() {
+        let text = sync_time(Duration::from_micros(1_234_567));
+        assert!(
+            text.ends_with("counter\nforebay_log_sync_seconds_total 1.234567\n"),
+            "{text}"
+        );
+    }
 
     #[test]
     fn series_that_name_something_of_a_project_are_left_out() {

@@ -9,6 +9,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io::{ErrorKind, IsTerminal, Write};
 
+use forebay_model::ByteSize;
+
 use crate::failure::Failure;
 
 /// Writes text to standard output, control characters escaped.
@@ -113,6 +115,11 @@ pub(crate) fn is_unsafe(c: char) -> bool {
     // Marks, embeddings, overrides and isolates of bidirectional text.
     is_control
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Bytes for people, in the units of the configuration: a KB is 1024 bytes.
+pub(crate) fn human(bytes: u64) -> String {
+    ByteSize(bytes).rounded()
 }
 
 /// What an error of standard output means for the command.

@@ -91,18 +91,10 @@ impl LogConfig {
             })
         };
         if !(4 << 10..=2 << 30).contains(&self.segment_size) {
-            return wrong(
-                "segment_size",
-                self.segment_size.to_string(),
-                "4 KiB to 2 GiB",
-            );
+            return wrong("segment_size", self.segment_size.to_string(), "4KB to 2GB");
         }
         if !(1..=MAX_PAYLOAD).contains(&self.max_payload) {
-            return wrong(
-                "max_payload",
-                self.max_payload.to_string(),
-                "1 byte to 64 MiB",
-            );
+            return wrong("max_payload", self.max_payload.to_string(), "1B to 64MB");
         }
         if self.sync_interval > Duration::from_secs(10) {
             return wrong(

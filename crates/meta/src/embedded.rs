@@ -334,6 +334,12 @@ impl Store for EmbeddedStore {
             .await
     }
 
+    async fn count(&self, prefix: &str) -> Result<usize, StoreError> {
+        let prefix = prefix.to_owned();
+        let count = move |db: &mut Connection| rows::count(db, &prefix);
+        self.readers.read(count).await
+    }
+
     async fn txn(&self, txn: Txn) -> Result<Revision, TxnError> {
         txn.check()?;
         self.ask(|reply| Command::Txn(txn, reply)).await

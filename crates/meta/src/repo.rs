@@ -7,7 +7,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_model::{SinkSettings, TableBackend, TableKey};
+use forebay_model::{DefinitionLimits, SinkSettings, TableBackend, TableKey};
 
 use crate::keys::Key;
 use crate::store::{
@@ -26,11 +26,13 @@ pub mod imports;
 pub mod kept;
 pub mod letters;
 mod pause;
+mod portions;
 pub mod purge;
 pub mod quota;
 pub mod runtime;
 pub mod sinks;
 pub mod slices;
+mod source_deletion;
 pub mod sources;
 pub mod statistics;
 pub mod switch;
@@ -42,8 +44,10 @@ pub mod tokens;
 mod turn;
 pub mod vanished;
 
-/// Volumes of one file at most. With the sinks of a source it makes the largest transaction
-/// ([`crate::store::TXN_OPS_MAX`]).
+use portions::Lines;
+pub use portions::TxnRoom;
+
+/// Volumes of one file at most.
 pub const VOLUMES_MAX: usize = 16;
 /// Slices of one file at most: importing a file changes all of them in one transaction. Those that
 /// are added at the same moment, on different volumes, may all be the last one.
@@ -57,6 +61,9 @@ pub struct Repo {
     store: Arc<dyn Store>,
     defaults: Arc<SinkSettings>,
     default_table: TableBackend,
+    limits: Arc<DefinitionLimits>,
+    room: TxnRoom,
+    lines: Lines,
 }
 
 /// A value and the transaction that wrote it last.
@@ -94,6 +101,9 @@ impl Repo {
             store,
             defaults: Arc::new(defaults),
             default_table: TableBackend::Sqlite,
+            limits: Arc::new(DefinitionLimits::default()),
+            room: TxnRoom::default(),
+            lines: Lines::default(),
         }
     }
 
@@ -102,6 +112,26 @@ impl Repo {
     pub fn with_default_table(mut self, backend: TableBackend) -> Self {
         self.default_table = backend;
         self
+    }
+
+    /// With other limits of definitions than the defaults.
+    #[must_use]
+    pub fn with_limits(mut self, limits: DefinitionLimits) -> Self {
+        self.limits = Arc::new(limits);
+        self
+    }
+
+    /// With transactions of another size, for changes of a source with all of its sinks.
+    #[must_use]
+    pub fn with_room(mut self, room: TxnRoom) -> Self {
+        self.room = room;
+        self
+    }
+
+    /// The limits of definitions.
+    #[must_use]
+    pub fn limits(&self) -> &DefinitionLimits {
+        &self.limits
     }
 
     /// The store below.
@@ -149,19 +179,7 @@ impl Repo {
 
     /// How many entries there are below a prefix.
     async fn count(&self, prefix: &str) -> Result<usize, StoreError> {
-        let mut count = 0;
-        let mut after: Option<String> = None;
-        loop {
-            let page = self
-                .store
-                .range(prefix, after.as_deref(), RANGE_ENTRIES_MAX)
-                .await?;
-            count += page.entries.len();
-            match page.entries.into_iter().next_back() {
-                Some(last) if page.more => after = Some(last.key),
-                _ => return Ok(count),
-            }
-        }
+        self.store.count(prefix).await
     }
 
     /// A page of the entries directly below `prefix`, after the one called `after`.
@@ -208,6 +226,8 @@ fn decode<T: Stored>(entry: &Entry) -> Result<Revised<T>, StoreError> {
 #[derive(Debug, Default)]
 struct Draft {
     txn: Txn,
+    /// Of the values that it writes.
+    bytes: usize,
     /// Tables that its sinks asked for, and whether they get them.
     claims: BTreeMap<TableKey, Result<(), tables::TableRefusal>>,
 }
@@ -232,7 +252,9 @@ impl Draft {
     }
 
     fn put<T: Stored>(&mut self, key: Key<'_>, value: &T) -> Result<(), StoreError> {
-        self.txn.put(key, encode(value)?);
+        let value = encode(value)?;
+        self.bytes += value.len();
+        self.txn.put(key, value);
         Ok(())
     }
 

@@ -18,10 +18,8 @@ use futures::stream::BoxStream;
 pub const KEY_BYTES_MAX: usize = 1024;
 /// Bytes of a value.
 pub const VALUE_BYTES_MAX: usize = 1 << 20;
-/// Operations of a transaction, and separately its preconditions. Bringing the largest source back
-/// is the largest transaction there is: 100 sinks, each with 2 changes of the definition, 1 of the
-/// file, 1 of its book, [`crate::repo::VOLUMES_MAX`] of its slices and 1 of its table's owner.
-/// (etcd: `--max-txn-ops`.)
+/// Operations of a transaction, and separately its preconditions. A source with many sinks is changed
+/// in several of [`crate::repo::TxnRoom`]. (etcd: `--max-txn-ops`.)
 pub const TXN_OPS_MAX: usize = 4096;
 /// Bytes of all keys and values of a transaction (etcd: `--max-request-bytes`).
 pub const TXN_BYTES_MAX: usize = 16 << 20;
@@ -337,6 +335,22 @@ pub trait Store: Send + Sync + fmt::Debug {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Page, StoreError>;
+
+    /// How many entries have keys that begin with `prefix`, about: what changes while it is counted
+    /// may be in it or not.
+    async fn count(&self, prefix: &str) -> Result<usize, StoreError> {
+        let mut count = 0;
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.range(prefix, after.as_deref(), RANGE_ENTRIES_MAX);
+            let page = page.await?;
+            count += page.entries.len();
+            match page.entries.into_iter().next_back() {
+                Some(last) if page.more => after = Some(last.key),
+                _ => return Ok(count),
+            }
+        }
+    }
 
     /// Makes the changes if all preconditions hold. It has happened, durably, when this returns
     /// `Ok`; the revision is its own, or the store's when it changed nothing.

@@ -3,12 +3,14 @@
 
 mod common;
 
+use std::pin::Pin;
+
 use common::{
     at, branch, repo, sink_content, sink_key, source_content, source_key, stamp, volumes, with_sink,
 };
-use forebay_meta::store::TXN_OPS_MAX;
+use forebay_meta::repo::TxnRoom;
 use forebay_meta::{DefinitionError, FileError, Repo};
-use forebay_model::{FileState, SinkKey, SinkTarget, SliceState, limits};
+use forebay_model::{DefinitionLimits, FileState, SinkKey, SinkTarget, SliceState};
 
 async fn create_source(repo: &Repo, id: &str) {
     repo.create_source(
@@ -280,10 +282,21 @@ async fn a_deleted_id_that_is_made_anew_goes_on_counting() {
     assert_eq!((sink.version.number, sink.created.at), (2, at(0)));
 }
 
+/// A few of each, so that a test reaches them.
+fn few() -> DefinitionLimits {
+    DefinitionLimits {
+        sources_per_branch: 5,
+        sinks_per_source: 3,
+        versions: 2,
+        ..DefinitionLimits::default()
+    }
+}
+
 #[tokio::test]
 async fn limits_hold_also_for_those_who_come_at_once() {
     let (repo, _dir) = repo().await;
-    for i in 0..limits::SOURCES_MAX - 1 {
+    let repo = repo.with_limits(few());
+    for i in 0..4 {
         create_source(&repo, &format!("s{i}")).await;
     }
     let mut actors = tokio::task::JoinSet::new();
@@ -299,39 +312,137 @@ async fn limits_hold_also_for_those_who_come_at_once() {
     while let Some(done) = actors.join_next().await {
         match done.unwrap() {
             Ok(_) => made += 1,
-            Err(e) => assert!(matches!(e, DefinitionError::LimitReached { max: 100, .. })),
+            Err(e) => assert_eq!(
+                e.to_string(),
+                "source count limit reached, the maximum is 5 (setting limits.sourcesPerBranch)"
+            ),
         }
     }
     assert_eq!(made, 1);
 }
 
-/// The largest transaction there is; its size is why the store's limit is what it is.
 #[tokio::test]
-async fn the_largest_source_is_deleted_and_brought_back_at_once() {
+async fn limits_of_sinks_and_versions_hold_too() {
     let (repo, _dir) = repo().await;
+    let repo = repo.with_limits(few());
     create_source(&repo, "src").await;
-    for i in 0..limits::SINKS_MAX {
-        create_sink(&repo, &sink_key("src", &format!("s{i}")), 16).await;
+    for i in 0..3 {
+        create_sink(&repo, &sink_key("src", &format!("s{i}")), 1).await;
     }
+    let (key, content) = (sink_key("src", "more"), sink_content("x"));
     let more = repo
-        .create_sink(
-            &sink_key("src", "more"),
-            sink_content("x"),
-            "",
-            &volumes(1),
-            &stamp(1),
-        )
+        .create_sink(&key, content, "", &volumes(1), &stamp(1))
         .await;
-    assert!(matches!(more, Err(DefinitionError::LimitReached { .. })));
+    assert_eq!(
+        more.unwrap_err().to_string(),
+        "sink count limit reached, the maximum is 3 (setting limits.sinksPerSource)"
+    );
     let source = source_key("src");
-    repo.delete_source(&source, &stamp(2)).await.unwrap();
-    let files = repo.active_files(None).await.unwrap();
-    assert_eq!(files.len(), 100);
-    assert!(files.iter().all(|f| f.file.state == FileState::Closing));
-    repo.undelete_source(&source, &volumes(16), &stamp(3))
+    repo.disable_source(&source, "API", &stamp(2))
         .await
         .unwrap();
-    assert_eq!(repo.sinks(&source, "", 9).await.unwrap().total, 100);
-    assert_eq!(repo.active_files(None).await.unwrap().len(), 200);
-    const { assert!(100 * (5 + 16) + 5 <= TXN_OPS_MAX) };
+    let third = repo.enable_source(&source, &volumes(1), &stamp(2)).await;
+    assert_eq!(
+        third.unwrap_err().to_string(),
+        "version count limit reached, the maximum is 2 (setting limits.versions)"
+    );
+}
+
+/// A source of so many sinks that one transaction has no room for them.
+const MANY: usize = 1000;
+
+#[tokio::test]
+async fn a_source_of_a_thousand_sinks_is_switched_deleted_and_brought_back() {
+    let (repo, _dir) = repo().await;
+    create_source(&repo, "src").await;
+    for i in 0..MANY {
+        create_sink(&repo, &sink_key("src", &format!("s{i}")), 1).await;
+    }
+    let source = source_key("src");
+    let writing = async |state: FileState| {
+        let files = repo.active_files(None).await.unwrap();
+        files.iter().filter(|f| f.file.state == state).count()
+    };
+    repo.disable_source(&source, "API", &stamp(2))
+        .await
+        .unwrap();
+    assert_eq!(writing(FileState::Writing).await, 0);
+    repo.enable_source(&source, &volumes(1), &stamp(3))
+        .await
+        .unwrap();
+    assert_eq!(writing(FileState::Writing).await, MANY);
+    repo.delete_source(&source, &stamp(4)).await.unwrap();
+    assert_eq!(writing(FileState::Closing).await, 2 * MANY);
+    assert_eq!(repo.sinks(&source, "", 9).await.unwrap().total, 0);
+    repo.undelete_source(&source, &volumes(1), &stamp(5))
+        .await
+        .unwrap();
+    assert_eq!(repo.sinks(&source, "", 9).await.unwrap().total, MANY);
+    assert_eq!(writing(FileState::Writing).await, MANY);
+}
+
+/// Every state between two of the transactions: what was begun is brought to its end by the same
+/// call, also when a process has ended in the middle of it.
+#[tokio::test]
+async fn a_change_of_many_sinks_that_was_interrupted_goes_on() {
+    let (repo, _dir) = repo().await;
+    let repo = repo.with_room(TxnRoom {
+        ops: 1,
+        ..TxnRoom::default()
+    });
+    create_source(&repo, "src").await;
+    for i in 0..4 {
+        create_sink(&repo, &sink_key("src", &format!("s{i}")), 1).await;
+    }
+    let source = source_key("src");
+    let open = async || {
+        let files = repo.active_files(None).await.unwrap();
+        let open = files.iter().filter(|f| f.file.state == FileState::Writing);
+        open.count()
+    };
+    // Each await of the call may be its last one; the store goes on with what it was given.
+    for polls in 1..40 {
+        let by = stamp(10 * polls);
+        let times = usize::try_from(polls).unwrap();
+        interrupted(times, Box::pin(repo.disable_source(&source, "API", &by))).await;
+        repo.disable_source(&source, "API", &by).await.unwrap();
+        assert_eq!(open().await, 0, "disabled, {polls}");
+        interrupted(
+            times,
+            Box::pin(repo.enable_source(&source, &volumes(1), &by)),
+        )
+        .await;
+        repo.enable_source(&source, &volumes(1), &by).await.unwrap();
+        assert_eq!(open().await, 4, "enabled, {polls}");
+        interrupted(times, Box::pin(repo.delete_source(&source, &by))).await;
+        match repo.delete_source(&source, &by).await {
+            Ok(_) | Err(DefinitionError::SourceNotFound(_)) => {}
+            Err(e) => panic!("{e}"),
+        }
+        assert_eq!(open().await, 0, "deleted, {polls}");
+        interrupted(
+            times,
+            Box::pin(repo.undelete_source(&source, &volumes(1), &by)),
+        )
+        .await;
+        match repo.undelete_source(&source, &volumes(1), &by).await {
+            Ok(_) | Err(DefinitionError::SourceNotFound(_)) => {}
+            Err(e) => panic!("{e}"),
+        }
+        assert_eq!(open().await, 4, "brought back, {polls}");
+        assert!(!repo.is_partly_undeleted(&source).await.unwrap());
+    }
+}
+
+/// Lets a call go on for so many of the steps in which it waits for the store, and drops it then.
+async fn interrupted<T>(steps: usize, mut call: Pin<Box<impl Future<Output = T>>>) {
+    let mut left = steps;
+    std::future::poll_fn(|context| {
+        if left == 0 {
+            return std::task::Poll::Ready(());
+        }
+        left -= 1;
+        call.as_mut().poll(context).map(drop)
+    })
+    .await;
 }

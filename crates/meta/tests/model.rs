@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
 use common::{at, repo, sink_content, sink_key, source_content, source_key, stamp, volumes};
+use forebay_meta::repo::TxnRoom;
 use forebay_meta::repo::slices::Failure;
 use forebay_meta::{ActiveFile, DefinitionError, FileError, Repo};
 use forebay_model::{
@@ -337,8 +338,9 @@ fn check_file(file: &ActiveFile) {
     assert_eq!(writing, expected, "one a volume");
 }
 
-async fn run(rounds: Vec<[Vec<Step>; 3]>) {
+async fn run(rounds: Vec<[Vec<Step>; 3]>, room: TxnRoom) {
     let (repo, _dir) = repo().await;
+    let repo = repo.with_room(room);
     let source = source_key("src");
     repo.create_source(&source, source_content("s"), "New source.", &stamp(0))
         .await
@@ -388,13 +390,15 @@ proptest! {
         rounds in prop::collection::vec(
             [steps(), steps(), steps()],
             10..30,
-        )
+        ),
+        // Also with a transaction for each sink of a source.
+        ops in prop_oneof![Just(TxnRoom::default().ops), Just(1)],
     ) {
         tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .unwrap()
-            .block_on(run(rounds));
+            .block_on(run(rounds, TxnRoom { ops, ..TxnRoom::default() }));
     }
 }

@@ -36,13 +36,15 @@ pub enum InvalidId {
     /// Nothing of the text is left by [`slug`].
     #[error("must not be empty")]
     Empty,
-    /// Longer than [`limits::ID_CHARS_MAX`].
-    #[error("\"{id}\" has {chars} characters, the maximum is {max}", max = limits::ID_CHARS_MAX)]
+    /// Longer than it may be.
+    #[error("\"{id}\" has {chars} characters, the maximum is {max}")]
     TooLong {
         /// The id that was made of the text.
         id: String,
         /// Its length.
         chars: usize,
+        /// How many are allowed.
+        max: usize,
     },
 }
 
@@ -87,13 +89,21 @@ macro_rules! named_id {
             /// The id that `text`, a name or an id as given by a user, becomes by [`slug`].
             ///
             /// # Errors
-            /// When nothing is left of it, or too much.
+            /// When nothing is left of it, or more than any configuration allows.
             pub fn from_name(text: &str) -> Result<Self, InvalidId> {
+                Self::from_name_within(text, limits::ID_CHARS_MAX)
+            }
+
+            /// The same, with at most `max` characters.
+            ///
+            /// # Errors
+            /// When nothing is left of it, or too much.
+            pub fn from_name_within(text: &str, max: usize) -> Result<Self, InvalidId> {
                 let id = slug(text);
                 let chars = id.chars().count();
                 match chars {
                     0 => Err(InvalidId::Empty),
-                    n if n > limits::ID_CHARS_MAX => Err(InvalidId::TooLong { id, chars }),
+                    n if n > max => Err(InvalidId::TooLong { id, chars, max }),
                     _ => Ok(Self(id)),
                 }
             }

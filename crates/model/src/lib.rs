@@ -36,6 +36,7 @@ pub use id::{
     BranchId, BranchKey, FileKey, InvalidId, InvalidKey, LetterId, NodeId, ProjectId, SinkId,
     SinkKey, SliceKey, SourceId, SourceKey, VolumeId,
 };
+pub use limits::{Bound, DefinitionLimits};
 pub use micros::{EpochUnit, InvalidTime, ReadTime, TimestampMicros};
 pub use retry::{Backoff, Retry};
 pub use settings::{Compression, SinkSettings};

@@ -45,6 +45,19 @@ impl ByteSize {
     }
 }
 
+impl ByteSize {
+    /// For people: in the largest unit that it reaches, with two decimals at most.
+    #[must_use]
+    pub fn rounded(self) -> String {
+        let reached = UNITS.iter().find(|(_, factor)| self.0 >= *factor);
+        let (unit, factor) = reached.copied().unwrap_or(("B", 1));
+        let hundredths = (u128::from(self.0) * 100 + u128::from(factor) / 2) / u128::from(factor);
+        let text = format!("{}.{:02}", hundredths / 100, hundredths % 100);
+        let text = text.trim_end_matches('0').trim_end_matches('.');
+        format!("{text}{unit}")
+    }
+}
+
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (unit, factor) in UNITS {
@@ -311,6 +324,22 @@ mod tests {
         }
         for bad in ["", "MB", "5XB", "-1", "1.", "99999999999TB", "1 2MB", "ß"] {
             assert!(bad.parse::<ByteSize>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_rounded_for_people() {
+        for (bytes, shown) in [
+            (0, "0B"),
+            (1023, "1023B"),
+            (1024, "1KB"),
+            (1536, "1.5KB"),
+            (5_242_880, "5MB"),
+            (1_234_567, "1.18MB"),
+            (1 << 30, "1GB"),
+            (u64::MAX, "16777216TB"),
+        ] {
+            assert_eq!(ByteSize(bytes).rounded(), shown);
         }
     }
 

@@ -1,7 +1,7 @@
 // The playground: columns are edited, a sample record is sent to the test, and its row is shown.
 // Nothing is stored until somebody saves the columns to a sink.
 import { useEffect, useMemo, useState } from "preact/hooks";
-import { asFailure, call, Failure, run, sinkPath, sourcePath, type Column, type Sink, type Trial } from "../api";
+import { asFailure, call, Failure, run, sinkPath, sourcePath, type Column, type Sink, type Source, type Trial } from "../api";
 import { useFeed } from "../feed";
 import { Code, Confirm, Loading, Problem } from "../parts/basics";
 import { say } from "../parts/say";
@@ -21,6 +21,7 @@ export function Playground({ source, sink }: { source?: string; sink?: string })
   const path = bound ? sinkPath(source, sink) : undefined;
   // Asked for once an hour: what is edited here is not to be replaced by what others save.
   const feed = useFeed<Sink>(path, 3_600_000);
+  const parent = useFeed<Source>(bound ? sourcePath(source) : undefined, 3_600_000);
   useTitle(bound ? `Columns of ${feed.data?.name ?? sink}` : "Playground");
   const to = bound ? `#/sources/${encodeURIComponent(source)}` : "";
   return (
@@ -32,7 +33,7 @@ export function Playground({ source, sink }: { source?: string; sink?: string })
               <a href="#/">Sources</a>
             </li>
             <li>
-              <a href={to}>{source}</a>
+              <a href={to}>{parent.data?.name ?? source}</a>
             </li>
             <li>
               <a href={`${to}/sinks/${encodeURIComponent(sink)}`}>{feed.data?.name ?? sink}</a>

@@ -11,7 +11,7 @@ import { useTitle } from "../title";
 import { TYPES } from "./columns";
 import { Delivery } from "./delivery";
 import { Letters } from "./letters";
-import { aggregated } from "./source";
+import { aggregatedSink } from "./source";
 import { noteSource, rateKey } from "./sources";
 
 /** Imported files that are shown; the statistics go on counting those before. */
@@ -19,7 +19,7 @@ const IMPORTED_SHOWN = 5;
 
 export function SinkPage({ source: sourceId, id }: { source: string; id: string }) {
   const path = sinkPath(sourceId, id);
-  const feed = useFeed<AggregatedSource>(aggregated(sourceId), 2000, noteSource);
+  const feed = useFeed<AggregatedSource>(aggregatedSink(sourceId, id), 2000, noteSource);
   const source = feed.data;
   const sink = source?.sinks.find((s) => s.sinkId === id);
   const slices = useFeed<{ slices: Slice[] }>(sink?.table ? `${path}/statistics/slices` : undefined, 2000);

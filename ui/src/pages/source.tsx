@@ -2,7 +2,7 @@
 import { useState } from "preact/hooks";
 import { now, sourcePath, type AggregatedSink, type AggregatedSource } from "../api";
 import { useFeed } from "../feed";
-import { ago, plural, rate, short, span } from "../format";
+import { ago, count, plural, rate, short, span } from "../format";
 import { advice, causes, inFlight, lag, sinkStatus, sourceStatus } from "../health";
 import { Badge, Code, Copy, Loading, Problem, Section } from "../parts/basics";
 import { Spark } from "../parts/chart";
@@ -15,8 +15,22 @@ import { noteSource, rateKey } from "./sources";
 /** Path of the answer that the pages of a source and of its sinks are made from. */
 export const aggregated = (id: string) => `/v1/branches/default/aggregation/sources/${encodeURIComponent(id)}`;
 
+/** Sinks on a page. */
+const PAGE = 100;
+
+/** The same with one sink only. */
+export function aggregatedSink(source: string, sink: string) {
+  // The list begins behind an id: behind the last one that is before this.
+  const last = sink.charCodeAt(sink.length - 1);
+  const before = `${sink.slice(0, -1)}${String.fromCharCode(last - 1)}\uffff`;
+  return `${aggregated(source)}?limit=1&afterId=${encodeURIComponent(before)}`;
+}
+
 export function SourcePage({ id }: { id: string }) {
-  const feed = useFeed<AggregatedSource>(aggregated(id), 2000, noteSource);
+  // Ids behind which pages of sinks begin; the last one is shown.
+  const [pages, setPages] = useState<string[]>([""]);
+  const after = encodeURIComponent(pages.at(-1) ?? "");
+  const feed = useFeed<AggregatedSource>(`${aggregated(id)}?limit=${PAGE}&afterId=${after}`, 2000, noteSource);
   const source = feed.data;
   useTitle(source?.name ?? id);
   const accepting = source?.sinks.some((s) => rates(rateKey(id, s.sinkId)).acceptedNow > 0) ?? false;
@@ -44,6 +58,20 @@ export function SourcePage({ id }: { id: string }) {
       {!source && !feed.error && <Loading what="the source" />}
       {source?.disabled && <DisabledNotice kind="source" disabled={source.disabled} />}
       {source && <Sinks source={source} />}
+      {source && source.sinksTotal > PAGE && (
+        <p class="pager actions">
+          <button type="button" disabled={pages.length === 1} onClick={() => setPages(pages.slice(0, -1))}>
+            Previous {count(PAGE)} sinks
+          </button>
+          <button
+            type="button"
+            disabled={source.sinks.length < PAGE}
+            onClick={() => setPages([...pages, source.sinks.at(-1)?.sinkId ?? ""])}
+          >
+            Next {count(PAGE)} sinks
+          </button>
+        </p>
+      )}
       {source && <Deleted kind="sink" path={`${sourcePath(id)}/sinks`} onRestored={feed.refresh} />}
       {source?.http && <Send url={source.http.url} taught={source.sinks.some((s) => s.statistics.total.recordsCount > 0)} />}
     </>
@@ -52,8 +80,8 @@ export function SourcePage({ id }: { id: string }) {
 
 function Sinks({ source }: { source: AggregatedSource }) {
   return (
-    <Section id="sinks" title="Sinks" note={plural(source.sinks.length, "sink")}>
-      {source.sinks.length === 0 && (
+    <Section id="sinks" title="Sinks" note={plural(source.sinksTotal, "sink")}>
+      {source.sinksTotal === 0 && (
         <p class="empty">
           This source has no sink: it refuses records, since they would go nowhere. Try columns in the{" "}
           <a href="#/playground">playground</a>, then make a sink with <code>POST …/sinks</code> or{" "}

@@ -72,7 +72,7 @@ function Summary({ sources }: { sources: AggregatedSource[] }) {
   return (
     <dl class="tiles" aria-label="All sources together">
       <Tile name="Coming in" value={incoming.known ? rate(incoming.acceptedNow) : "–"} unit="records/s" note={plural(sources.length, "source")} />
-      <Tile name="Into tables" value={incoming.known ? rate(outgoing) : "–"} unit="rows/s" note={plural(sinks.length, "sink")} />
+      <Tile name="Into tables" value={incoming.known ? rate(outgoing) : "–"} unit="rows/s" note={plural(sources.reduce((all, s) => all + s.sinksTotal, 0), "sink")} />
       <Tile name="On their way" value={short(waiting)} unit="records" note="on disk, not in a table yet" />
       <Tile name="Longest lag" value={lags.length > 0 ? span(Math.max(...lags)) : "none"} note="age of the oldest such record" />
       {failing.length > 0 ? (
@@ -156,7 +156,7 @@ function Row({ source, present }: { source: AggregatedSource; present: number })
         {dead === 0 ? "–" : <strong class="some">{short(dead)}</strong>}
       </td>
       <td data-name="Sinks">
-        {source.sinks.length === 0 && <span class="muted">none</span>}
+        {source.sinksTotal === 0 && <span class="muted">none</span>}
         <ul class="inline">
           {source.sinks.slice(0, 4).map((s) => (
             <li key={s.sinkId}>
@@ -168,7 +168,7 @@ function Row({ source, present }: { source: AggregatedSource; present: number })
               )}
             </li>
           ))}
-          {source.sinks.length > 4 && <li class="muted">and {source.sinks.length - 4} more</li>}
+          {source.sinksTotal > 4 && <li class="muted">and {source.sinksTotal - 4} more</li>}
         </ul>
       </td>
     </tr>

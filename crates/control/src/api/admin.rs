@@ -5,8 +5,10 @@
 //! not there.
 
 use axum::extract::State;
-use forebay_meta::repo::tokens::{Role as TokenRole, Token as Kept, TokenError, TokenSecret};
-use forebay_model::{BranchId, ProjectId, Span};
+use forebay_meta::repo::tokens::{
+    Owner, Role as TokenRole, Token as Kept, TokenError, TokenSecret,
+};
+use forebay_model::{BranchId, ProjectId, Span, Timestamp};
 
 use super::answer::Answer;
 use super::body::{Json, Nothing};
@@ -14,13 +16,15 @@ use super::call::Call;
 use super::error::{self, ApiError, ErrorName};
 use super::params::{AdminListQuery, TokenPath};
 use super::types::admin::{
-    Audit, AuditEntry, MadeToken, Role, Token, TokenCreate, TokenList, TokenRotate,
+    Audit, AuditEntry, ConfiguredToken, MadeToken, Role, Token, TokenCreate, TokenList, TokenRotate,
 };
 use super::types::common::Page;
 use super::{Inner, Shared};
 use crate::auth::stored::{self, SECRET_CHARS};
 use crate::auth::{ConfiguredTokens, Identity};
 
+/// Longest time from now after which a token expires: a hundred years.
+const DAYS_MAX: u64 = 36_525;
 /// Longest overlap of two texts of one token.
 const OVERLAP_MAX: Span = Span::hours(24 * 30);
 
@@ -43,11 +47,7 @@ pub(super) async fn create_token(
     }
     let now = api.clock.now();
     let expires_at = match &body.expires_at {
-        Some(text) => Some(text.parse().map_err(|_| {
-            ApiError::bad_request(format!(
-                "invalid \"expiresAt\" value \"{text}\": it must be a time like 2026-01-02T03:04:05.000Z"
-            ))
-        })?),
+        Some(text) => Some(expiry(text, now)?),
         None => None,
     };
     if expires_at.is_some_and(|at| at <= now) {
@@ -67,6 +67,10 @@ pub(super) async fn create_token(
             Role::Admin => TokenRole::Admin,
         },
         description: body.description.unwrap_or_default(),
+        owner: Owner {
+            id: body.owner_id,
+            name: body.owner_name,
+        },
         created: call.who.stamp(now),
         expires_at,
         secrets: vec![TokenSecret {
@@ -80,6 +84,29 @@ pub(super) async fn create_token(
         text,
         token: Token::new(&token),
     }))
+}
+
+/// When a token expires: a time, a day (from its beginning in UTC on), or so long after `now`.
+fn expiry(text: &str, now: Timestamp) -> Result<Timestamp, ApiError> {
+    let refused = || {
+        ApiError::bad_request(format!(
+            "invalid \"expiresAt\" value \"{text}\": allowed are a time like 2027-01-02T03:04:05Z, a day like 2027-01-02, and a time from now like 30d or 12h"
+        ))
+    };
+    let day = || format!("{text}T00:00:00.000Z").parse().ok();
+    if let Some(at) = text.parse().ok().or_else(day) {
+        return Ok(at);
+    }
+    let span = match text.strip_suffix('d') {
+        Some(days) => days.parse().ok().and_then(|days: u64| {
+            let hours = days.checked_mul(24)?;
+            (days <= DAYS_MAX).then(|| Span::hours(hours))
+        }),
+        None => text.parse().ok(),
+    };
+    span.filter(|span| *span <= Span::hours(24 * DAYS_MAX))
+        .map(|span: Span| now.plus(span.0))
+        .ok_or_else(refused)
 }
 
 /// Which branch is the default one is decided once for each project: by its first token.
@@ -103,7 +130,10 @@ async fn default_branch(
     }
 }
 
-/// Tokens of a project, without their texts. Those of the configuration are not among them.
+/// Tokens of a project, without their texts.
+///
+/// Those that the configuration has, the server's own among them, are listed apart: they are replaced
+/// there.
 #[utoipa::path(
     get, path = "/v1/admin/tokens", tag = "admin", operation_id = "ListTokens",
     params(AdminListQuery),
@@ -126,6 +156,10 @@ pub(super) async fn list_tokens(
             last.map_or("", |t| t.id.as_str()),
         ),
         tokens: listing.items.iter().map(Token::new).collect(),
+        configured: configured(&api, project)
+            .iter()
+            .map(ConfiguredToken::new)
+            .collect(),
     }))
 }
 
@@ -139,7 +173,7 @@ pub(super) async fn get_token(
     State(api): State<Shared>,
     call: Call<TokenPath>,
 ) -> Result<Answer<Token>, ApiError> {
-    let project = own(&call.who, &call.path.token_id)?;
+    let project = own(&api, &call.who, &call.path.token_id)?;
     let token = api.repo.token(project, &call.path.token_id).await;
     let token = token.map_err(failed)?;
     Ok(Answer::ok(Token::new(&token)))
@@ -156,7 +190,7 @@ pub(super) async fn rotate_token(
     call: Call<TokenPath, Nothing, Json<TokenRotate>>,
 ) -> Result<Answer<MadeToken>, ApiError> {
     let id = &call.path.token_id;
-    let project = own(&call.who, id)?;
+    let project = own(&api, &call.who, id)?;
     let overlap = match &call.body.0.overlap {
         Some(text) => text.parse().map_err(|e| {
             ApiError::bad_request(format!("invalid \"overlap\" value \"{text}\": {e}."))
@@ -192,7 +226,7 @@ pub(super) async fn revoke_token(
     call: Call<TokenPath>,
 ) -> Result<http::StatusCode, ApiError> {
     let id = &call.path.token_id;
-    let project = own(&call.who, id)?;
+    let project = own(&api, &call.who, id)?;
     let stamp = call.who.stamp(api.clock.now());
     let revoked = api.repo.revoke_token(project, id, &stamp).await;
     revoked.map_err(failed)?;
@@ -230,8 +264,21 @@ fn project(who: &Identity, query: &AdminListQuery) -> Result<ProjectId, ApiError
     }
 }
 
+/// Tokens that the configuration has for a project.
+fn configured(api: &Inner, project: ProjectId) -> Vec<Identity> {
+    let mut all = api.auth.configured();
+    all.retain(|who| who.project == project);
+    all
+}
+
 /// The project of a token that the caller may know of.
-fn own(who: &Identity, id: &str) -> Result<ProjectId, ApiError> {
+fn own(api: &Inner, who: &Identity, id: &str) -> Result<ProjectId, ApiError> {
+    let mut configured = api.auth.configured().into_iter();
+    if configured.any(|c| c.token_id == id && (who.operator || c.project == who.project)) {
+        return Err(ApiError::bad_request(format!(
+            "token \"{id}\" is one of the configuration of the server: replace it there (its own in the token file, others in \"api.tokens\") and send the process SIGHUP."
+        )));
+    }
     stored::project_of(id)
         .filter(|project| who.operator || *project == who.project)
         .ok_or_else(|| error::token_not_found(id))
@@ -240,7 +287,7 @@ fn own(who: &Identity, id: &str) -> Result<ProjectId, ApiError> {
 fn failed(error: TokenError) -> ApiError {
     match error {
         TokenError::NotFound(id) => error::token_not_found(&id),
-        TokenError::LimitReached => {
+        TokenError::LimitReached(_) => {
             ApiError::new(ErrorName::TokenCountLimitReached, format!("{error}."))
         }
         TokenError::OtherBranch { .. } => ApiError::bad_request(format!("{error}.")),

@@ -11,6 +11,11 @@ use super::types::common::Page;
 use super::types::statistics::{Balance, Total};
 use super::types::topic::Provider;
 use super::{Inner, Shared, sources, statistics};
+use crate::auth::Identity;
+
+/// Sinks of a source in a list of sources, so that its pages have a bound. More are asked for with the
+/// source's own address.
+const SINKS_MAX: usize = 100;
 
 /// Sources with their sinks and what those hold.
 #[utoipa::path(
@@ -26,10 +31,7 @@ pub(super) async fn aggregation(
     let listing = api.repo.sources(&call.branch, after, limit).await?;
     let mut shown = Vec::with_capacity(listing.items.len());
     for source in &listing.items {
-        shown.push(AggregatedSource {
-            source: sources::view(&api, &call.who, source),
-            sinks: sinks(&api, source).await?,
-        });
+        shown.push(aggregated(&api, &call.who, source, ("", SINKS_MAX)).await?);
     }
     let last = listing.items.last();
     let last = last.map_or("", |s| s.key.source.as_str());
@@ -44,28 +46,40 @@ pub(super) async fn aggregation(
 /// One source with its sinks and what those hold. An extension of Forebay.
 #[utoipa::path(
     get, path = "/v1/branches/{branchId}/aggregation/sources/{sourceId}", tag = "source", operation_id = "AggregationSource",
-    params(SourcePath),
-    responses((status = 200, description = "The source; files of a sink from the newest.", body = AggregatedSource))
+    params(SourcePath, ListQuery),
+    responses((status = 200, description = "The source with some of its sinks, sorted by id; files of a sink from the newest.", body = AggregatedSource))
 )]
 pub(super) async fn one(
     State(api): State<Shared>,
-    call: Call<SourcePath>,
+    call: Call<SourcePath, ListQuery>,
 ) -> Result<Answer<AggregatedSource>, ApiError> {
     let source = api.repo.source(&call.source_key()?).await?.value;
-    Ok(Answer::ok(AggregatedSource {
-        source: sources::view(&api, &call.who, &source),
-        sinks: sinks(&api, &source).await?,
-    }))
+    let some = (call.query.after_id.as_str(), call.query.limit as usize);
+    let shown = aggregated(&api, &call.who, &source, some).await?;
+    Ok(Answer::ok(shown))
+}
+
+/// A source with those of its sinks that come after an id, so many at most.
+async fn aggregated(
+    api: &Inner,
+    who: &Identity,
+    source: &forebay_model::Source,
+    (after, limit): (&str, usize),
+) -> Result<AggregatedSource, ApiError> {
+    let listing = api.repo.sinks(&source.key, after, limit).await?;
+    Ok(AggregatedSource {
+        source: sources::view(api, who, source),
+        sinks_total: listing.total,
+        sinks: sinks(api, &listing.items).await?,
+    })
 }
 
 async fn sinks(
     api: &Inner,
-    source: &forebay_model::Source,
+    sinks: &[forebay_model::Sink],
 ) -> Result<Vec<AggregatedSink>, ApiError> {
-    let max = forebay_model::limits::SINKS_MAX;
-    let sinks = api.repo.sinks(&source.key, "", max).await?.items;
     let mut shown = Vec::with_capacity(sinks.len());
-    for sink in &sinks {
+    for sink in sinks {
         if let Some(topic) = sink.target.topic() {
             let counts = api.topics.statistics(sink);
             let total = Total::of_topic(&counts);

@@ -19,11 +19,6 @@ impl<T> Answer<T> {
     pub(super) fn created(body: T) -> Self {
         Self(StatusCode::CREATED, body)
     }
-
-    /// 202.
-    pub(super) fn accepted(body: T) -> Self {
-        Self(StatusCode::ACCEPTED, body)
-    }
 }
 
 impl<T: Serialize> IntoResponse for Answer<T> {

@@ -121,7 +121,7 @@ async fn path_parameters(
     }
 }
 
-fn query_parameters(uri: &http::Uri) -> Vec<(String, String)> {
+pub(super) fn query_parameters(uri: &http::Uri) -> Vec<(String, String)> {
     // Pairs of texts are what every query decodes to.
     let pairs = Query::<Vec<(String, String)>>::try_from_uri(uri);
     pairs.map(|q| q.0).unwrap_or_default()

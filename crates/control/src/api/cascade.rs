@@ -115,8 +115,7 @@ async fn arrived(api: &Inner, key: &SourceKey) -> Result<(), ApiError> {
 
 /// Messages of the source's topics that are not delivered: its sinks are deleted by now.
 async fn messages_in_flight(api: &Inner, key: &SourceKey) -> Result<u64, ApiError> {
-    let max = forebay_model::limits::SINKS_MAX;
-    let sinks = api.repo.deleted_sinks(key, "", max).await?.items;
+    let sinks = api.repo.all_deleted_sinks(key).await?;
     let topics = sinks.iter().filter(|s| s.target.topic().is_some());
     Ok(topics.map(|sink| api.topics.statistics(sink).waiting).sum())
 }

@@ -38,6 +38,9 @@ pub struct ApiConfig {
     pub support_contact: String,
     /// Whether strings go without their JSON quotes where a path or template does not say `rawString`.
     pub raw_string: bool,
+    /// Whether a refusal of something too long names the setting that says so. Without it the message
+    /// is that of the compatible service.
+    pub name_limits: bool,
 }
 
 impl Default for ApiConfig {
@@ -55,6 +58,7 @@ impl Default for ApiConfig {
             wrong_tokens_per_second: 5,
             support_contact: String::new(),
             raw_string: true,
+            name_limits: false,
         }
     }
 }

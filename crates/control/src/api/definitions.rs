@@ -1,12 +1,12 @@
 //! The route that checks changes of definitions together and changes nothing, so that a client can
 //! refuse a file as a whole before the first of its changes is made.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::extract::State;
-use forebay_model::limits::{SINKS_MAX, SOURCES_MAX};
+use forebay_meta::repo::definitions::Counted;
 use forebay_model::settings::Scope;
-use forebay_model::{SinkId, SinkKey, SourceId, SourceKey};
+use forebay_model::{Bound, SinkId, SinkKey, SourceId, SourceKey};
 use http::Method;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -45,6 +45,8 @@ pub(super) async fn validate(
         },
         planned_sources: BTreeSet::new(),
         planned_sinks: BTreeSet::new(),
+        sources: None,
+        sinks: BTreeMap::new(),
     };
     let mut problems = Vec::new();
     for (index, change) in call.body.0.changes.into_iter().enumerate() {
@@ -73,6 +75,10 @@ struct Validator<'a> {
     call: Caller<'a>,
     planned_sources: BTreeSet<SourceKey>,
     planned_sinks: BTreeSet<SinkKey>,
+    /// How many sources there would be.
+    sources: Option<usize>,
+    /// How many sinks a source would have, of those that get more.
+    sinks: BTreeMap<SourceKey, usize>,
 }
 
 impl Validator<'_> {
@@ -120,11 +126,14 @@ impl Validator<'_> {
         if !self.planned_sources.insert(key.clone()) {
             return Err(error::source_exists(key.source.as_str()));
         }
-        let there = self.api.repo.sources(&key.branch, "", 1).await?.total;
-        if there.saturating_add(self.planned_sources.len()) > SOURCES_MAX {
-            return Err(error::limit_reached("source count", SOURCES_MAX));
-        }
-        Ok(())
+        let there = match self.sources {
+            Some(there) => there,
+            None => self.api.repo.sources(&key.branch, "", 1).await?.total,
+        };
+        self.sources = Some(there + 1);
+        let max = self.api.repo.limits().sources_per_branch;
+        let bound = Bound::new(max, "limits.sourcesPerBranch");
+        check_count(there, Counted::Sources, bound)
     }
 
     async fn create_sink(&mut self, source: &str, body: &Value) -> Result<(), ApiError> {
@@ -139,16 +148,19 @@ impl Validator<'_> {
         if !self.planned_sinks.insert(new.key.clone()) {
             return Err(error::sink_exists(new.key.sink.as_str()));
         }
-        let source = &new.key.source;
-        let there = match is_planned {
-            true => 0,
-            false => self.api.repo.sinks(source, "", 1).await?.total,
+        let source = new.key.source;
+        let there = match self.sinks.get(&source) {
+            Some(there) => *there,
+            None if is_planned => 0,
+            None => self.api.repo.sinks(&source, "", 1).await?.total,
         };
-        let planned = self.planned_sinks.iter().filter(|k| k.source == *source);
-        if there.saturating_add(planned.count()) > SINKS_MAX {
-            return Err(error::limit_reached("sink count", SINKS_MAX));
-        }
-        Ok(())
+        self.sinks.insert(source, there + 1);
+        let max = self.api.repo.limits().sinks_per_source;
+        check_count(
+            there,
+            Counted::Sinks,
+            Bound::new(max, "limits.sinksPerSource"),
+        )
     }
 
     async fn update_sink(&self, source: &str, sink: &str, body: &Value) -> Result<(), ApiError> {
@@ -194,4 +206,11 @@ impl Validator<'_> {
         refuse_foreign(&key)?;
         Ok(key)
     }
+}
+
+fn check_count(there: usize, what: Counted, bound: Bound) -> Result<(), ApiError> {
+    if there >= bound.max {
+        return Err(error::limit_reached(what, bound));
+    }
+    Ok(())
 }

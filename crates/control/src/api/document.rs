@@ -1,18 +1,21 @@
 //! The OpenAPI documents and the page for people, all made from the types and routes of this crate.
 
 mod errors;
+mod limits;
 mod page;
 mod swagger;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use forebay_model::DefinitionLimits;
 use http::header;
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use super::error::ErrorName;
-use super::operation::{ADMIN, READER, ROLE};
+use super::operation::{ADMIN, DURATION, LONGEST, READER, ROLE};
+use super::tasks::{WAIT, WAIT_MAX};
 use super::{Shared, error};
 
 /// Address of the documentation, below the API's.
@@ -68,10 +71,17 @@ impl From<String> for Text {
     }
 }
 
-/// The document as it is served: that of the handlers, with what holds for all of them.
-pub(super) fn finish(document: &utoipa::openapi::OpenApi, public_url: &str) -> Value {
+/// The document as it is served: that of the handlers, with what holds for all of them and the limits
+/// of definitions; with `names_limits` their settings are named too.
+pub(super) fn finish(
+    document: &utoipa::openapi::OpenApi,
+    public_url: &str,
+    limits: &DefinitionLimits,
+    names_limits: bool,
+) -> Value {
     // It is made of texts and lists only.
     let mut document = serde_json::to_value(document).unwrap_or_default();
+    limits::write(&mut document, limits, names_limits);
     document["servers"] = json!([{ "url": public_url }]);
     document["components"]["securitySchemes"] = json!({
         "token": {
@@ -98,6 +108,7 @@ pub(super) fn finish(document: &utoipa::openapi::OpenApi, public_url: &str) -> V
             } else {
                 let is_admin = is_admin(method, operation);
                 guard(operation, is_admin);
+                wait(operation);
                 errors::describe(&path, operation, is_admin, schemas);
             }
         }
@@ -111,6 +122,26 @@ pub(super) fn finish(document: &utoipa::openapi::OpenApi, public_url: &str) -> V
 fn is_admin(method: &str, operation: &Value) -> bool {
     let administers = operation["tags"] == json!([ADMIN]);
     administers || (method != "get" && operation["operationId"] != "TestSource")
+}
+
+/// Lets a client wait for the end of the task that an operation answers with.
+fn wait(operation: &mut Value) {
+    let answers = operation["responses"].as_object();
+    let schema = "/content/application~1json/schema/$ref";
+    let of_task =
+        |answer: &Value| answer.pointer(schema) == Some(&json!("#/components/schemas/Task"));
+    if !answers.is_some_and(|answers| answers.values().any(of_task)) {
+        return;
+    }
+    let parameter = json!({
+        "name": WAIT, "in": "query", "required": false, "example": "5s",
+        "description": "So long the answer may wait for the end of the task: it is the finished task as soon as it is that, or the running one when the time is over. At most nine tenths of api.requestTimeout. Without it the answer waits for nothing. An extension of Forebay.",
+        "schema": { "type": "string", "format": DURATION, LONGEST: WAIT_MAX.to_string() },
+    });
+    match operation["parameters"].as_array_mut() {
+        Some(parameters) => parameters.push(parameter),
+        None => operation["parameters"] = json!([parameter]),
+    }
 }
 
 /// Says who may.

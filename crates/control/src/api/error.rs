@@ -9,7 +9,9 @@ use std::fmt::Display;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
+use forebay_meta::repo::definitions::Counted;
 use forebay_meta::{DefinitionError, StoreError};
+use forebay_model::Bound;
 use http::{HeaderValue, header};
 use serde::Serialize;
 
@@ -172,7 +174,7 @@ impl From<DefinitionError> for ApiError {
             E::SourceExists(key) => source_exists(key.source.as_str()),
             E::SinkExists(key) => sink_exists(key.sink.as_str()),
             E::NotATopic(_) => Self::bad_request(error.to_string()),
-            E::LimitReached { what, max } => limit_reached(what, max),
+            E::LimitReached { what, bound } => limit_reached(what, bound),
             E::Table(refusal) => super::table_check::refused(refusal),
             E::Refused(refusal) => match refusal.downcast::<Self>() {
                 Ok(error) => *error,
@@ -186,12 +188,16 @@ impl From<DefinitionError> for ApiError {
     }
 }
 
-pub(super) fn limit_reached(what: &'static str, max: usize) -> ApiError {
-    match what {
-        "source count" => ApiError::of(ErrorName::SourceCountLimitReached, &[&max]),
-        "sink count" => ApiError::of(ErrorName::SinkCountLimitReached, &[&max]),
-        "version count" => ApiError::of(ErrorName::VersionCountLimitReached, &[&"source", &max]),
-        _ => ApiError::of(ErrorName::ResourceLimitReached, &[&what, &max]),
+pub(super) fn limit_reached(what: Counted, Bound { max, setting }: Bound) -> ApiError {
+    let (name, of): (_, Option<&str>) = match what {
+        Counted::Sources => (ErrorName::SourceCountLimitReached, None),
+        Counted::Sinks => (ErrorName::SinkCountLimitReached, None),
+        Counted::SourceVersions => (ErrorName::VersionCountLimitReached, Some("source")),
+        Counted::SinkVersions => (ErrorName::VersionCountLimitReached, Some("sink")),
+    };
+    match of {
+        Some(of) => ApiError::of(name, &[&of, &max, &setting]),
+        None => ApiError::of(name, &[&max, &setting]),
     }
 }
 

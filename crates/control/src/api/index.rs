@@ -2,21 +2,36 @@
 
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use http::header;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::answer::Answer;
 use super::config::base;
 use super::error::{ApiError, ErrorName};
 use super::types::common::Index;
-use super::{Shared, document, frame};
+use super::{Shared, dashboard, document, frame};
 
-/// To the present version of the API.
+/// To the present version of the API; browsers to the dashboard.
 #[utoipa::path(
     get, path = "/", tag = "documentation", operation_id = "RootIndex",
-    responses((status = 301, description = "To the present version of the API."))
+    responses(
+        (status = 301, description = "To the present version of the API."),
+        (status = 302, description = "To the dashboard, for whoever accepts `text/html`."),
+    )
 )]
-pub(super) async fn root() -> Response {
-    frame::moved("/v1")
+pub(super) async fn root(headers: HeaderMap) -> Response {
+    let accept = headers.get_all(header::ACCEPT).iter();
+    let mut accept = accept.filter_map(|v| v.to_str().ok());
+    let mut response = if accept.any(|v| v.contains("text/html")) {
+        let mut response = StatusCode::FOUND.into_response();
+        let page = HeaderValue::from_static(dashboard::PAGE);
+        response.headers_mut().insert(header::LOCATION, page);
+        response
+    } else {
+        frame::moved("/v1")
+    };
+    let vary = HeaderValue::from_static("Accept");
+    response.headers_mut().append(header::VARY, vary);
+    response
 }
 
 /// What the API is called and where it is described.

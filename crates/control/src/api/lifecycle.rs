@@ -12,7 +12,7 @@ use super::call::{Call, refuse_foreign};
 use super::error::{self, ApiError};
 use super::params::{DisableQuery, SinkPath, SourcePath};
 use super::table_check;
-use super::tasks::{self, Done};
+use super::tasks::{self, Done, TaskAnswer};
 use super::types::source::Source;
 use super::types::task::Task;
 use super::{Inner, Shared, sinks, sources};
@@ -26,7 +26,7 @@ use super::{Inner, Shared, sinks, sources};
 pub(super) async fn disable_source(
     State(api): State<Shared>,
     call: Call<SourcePath, DisableQuery>,
-) -> Result<Answer<Task>, ApiError> {
+) -> Result<TaskAnswer, ApiError> {
     let (inner, key, stamp) = source_of(&api, &call).await?;
     let subject = sources::subject(&key);
     tasks::start(&api, "api.disable.source", subject, async move {
@@ -49,7 +49,7 @@ pub(super) async fn disable_source(
 pub(super) async fn enable_source(
     State(api): State<Shared>,
     call: Call<SourcePath>,
-) -> Result<Answer<Task>, ApiError> {
+) -> Result<TaskAnswer, ApiError> {
     let (inner, key, stamp) = source_of(&api, &call).await?;
     let subject = sources::subject(&key);
     tasks::start(&api, "api.enable.source", subject, async move {
@@ -72,12 +72,16 @@ pub(super) async fn enable_source(
 pub(super) async fn undelete_source(
     State(api): State<Shared>,
     call: Call<SourcePath>,
-) -> Result<Answer<Task>, ApiError> {
+) -> Result<TaskAnswer, ApiError> {
     let missing = |_| error::deleted_source_not_found(&call.path.source_id);
     let key = call.source_key().map_err(missing)?;
-    sources::found_deleted(api.repo.deleted_source(&key).await, || {
-        error::deleted_source_not_found(key.source.as_str())
-    })?;
+    let found = api.repo.deleted_source(&key).await;
+    // One with many sinks may have stopped half-way: the same request goes on.
+    if found.is_ok() || !api.repo.is_partly_undeleted(&key).await? {
+        sources::found_deleted(found, || {
+            error::deleted_source_not_found(key.source.as_str())
+        })?;
+    }
     let stamp = call.who.stamp(api.clock.now());
     let (inner, subject) = (Arc::clone(&api), sources::subject(&key));
     tasks::start(&api, "api.undelete.source", subject, async move {
@@ -129,7 +133,7 @@ pub(super) async fn rotate_secret(
 pub(super) async fn disable_sink(
     State(api): State<Shared>,
     call: Call<SinkPath, DisableQuery>,
-) -> Result<Answer<Task>, ApiError> {
+) -> Result<TaskAnswer, ApiError> {
     let (inner, sink, stamp) = sink_of(&api, &call).await?;
     let key = sink.key;
     let subject = sinks::subject(&key);
@@ -154,7 +158,7 @@ pub(super) async fn disable_sink(
 pub(super) async fn enable_sink(
     State(api): State<Shared>,
     call: Call<SinkPath>,
-) -> Result<Answer<Task>, ApiError> {
+) -> Result<TaskAnswer, ApiError> {
     let (inner, sink, stamp) = sink_of(&api, &call).await?;
     let checked = match sink.target.table() {
         Some(table) => table_check::check(&api, &call.who, table).await?,
@@ -186,7 +190,7 @@ pub(super) async fn enable_sink(
 pub(super) async fn pause_sink(
     State(api): State<Shared>,
     call: Call<SinkPath, DisableQuery>,
-) -> Result<Answer<Task>, ApiError> {
+) -> Result<TaskAnswer, ApiError> {
     let (inner, sink, stamp) = sink_of(&api, &call).await?;
     refuse_table(&sink)?;
     let key = sink.key;
@@ -211,7 +215,7 @@ pub(super) async fn pause_sink(
 pub(super) async fn resume_sink(
     State(api): State<Shared>,
     call: Call<SinkPath>,
-) -> Result<Answer<Task>, ApiError> {
+) -> Result<TaskAnswer, ApiError> {
     let (inner, sink, stamp) = sink_of(&api, &call).await?;
     refuse_table(&sink)?;
     let key = sink.key;
@@ -246,7 +250,7 @@ fn refuse_table(sink: &Sink) -> Result<(), ApiError> {
 pub(super) async fn undelete_sink(
     State(api): State<Shared>,
     call: Call<SinkPath>,
-) -> Result<Answer<Task>, ApiError> {
+) -> Result<TaskAnswer, ApiError> {
     let key = call.sink_key()?;
     api.repo.source(&key.source).await?;
     refuse_foreign(&key).map_err(|_| error::deleted_sink_not_found(key.sink.as_str()))?;

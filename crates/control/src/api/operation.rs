@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::fmt::Display;
 
+use forebay_model::Span;
 use http::Method;
 use serde_json::{Map, Value, json};
 
@@ -16,6 +17,10 @@ pub(super) const ROLE: &str = "x-role";
 pub(super) const ADMIN: &str = "admin";
 /// Of all others.
 pub(super) const READER: &str = "reader";
+/// Format of a parameter that is a length of time as Go writes it; `duration` is that of ISO 8601.
+pub(super) const DURATION: &str = "go-duration";
+/// Extension of the schema of one: the longest that is allowed.
+pub(super) const LONGEST: &str = "x-maximum";
 
 /// All of them.
 #[derive(Clone, Debug)]
@@ -154,6 +159,10 @@ impl Parameter {
         })
     }
 
+    fn longest(&self) -> Option<Span> {
+        self.schema.get(LONGEST)?.as_str()?.parse().ok()
+    }
+
     fn kind(&self) -> &str {
         let kind = self.schema.get("type").and_then(Value::as_str);
         kind.unwrap_or("string")
@@ -184,6 +193,17 @@ impl Parameter {
                     Value::from(false)
                 }
             },
+            _ if self.schema.get("format").is_some_and(|f| f == DURATION) => {
+                match (text.parse::<Span>(), self.longest()) {
+                    (Err(_), _) => wrong("duration like 5s"),
+                    (Ok(given), Some(max)) if given > max => {
+                        let values: [&dyn Display; 4] = [&self.name, &"lesser", &max, &text];
+                        findings.push(ApiError::of(ErrorName::InvalidRange, &values));
+                    }
+                    _ => {}
+                }
+                Value::from(text)
+            }
             _ => Value::from(text),
         };
         check_scalar(&self.schema, &value, &self.name, findings);

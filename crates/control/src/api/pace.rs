@@ -115,6 +115,7 @@ mod tests {
             default_branch: BranchId(1),
             token_id: token.to_owned(),
             description: String::new(),
+            owner: forebay_meta::repo::tokens::Owner::default(),
             admin: true,
             operator: false,
             from: None,

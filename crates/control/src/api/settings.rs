@@ -14,7 +14,7 @@ use super::body::{Json, Nothing};
 use super::call::Call;
 use super::error::{ApiError, bullets};
 use super::params::{SinkPath, SourcePath};
-use super::tasks::{self, Done};
+use super::tasks::{self, Done, TaskAnswer};
 use super::types::settings::{Setting, SettingChange, Settings, SettingsChange};
 use super::types::task::Task;
 use super::{Shared, sinks, sources};
@@ -24,7 +24,7 @@ use crate::auth::Identity;
 #[utoipa::path(
     get, path = "/v1/branches/{branchId}/sources/{sourceId}/settings", tag = "source", operation_id = "GetSourceSettings",
     params(SourcePath),
-    responses((status = 200, description = "All settings, sorted by key.", body = Settings))
+    responses((status = 200, description = "All settings: those of Keboola Stream sorted by key, then those of Forebay.", body = Settings))
 )]
 pub(super) async fn get_source(
     State(api): State<Shared>,
@@ -44,7 +44,7 @@ pub(super) async fn get_source(
 #[utoipa::path(
     get, path = "/v1/branches/{branchId}/sources/{sourceId}/sinks/{sinkId}/settings", tag = "sink", operation_id = "GetSinkSettings",
     params(SinkPath),
-    responses((status = 200, description = "All settings, sorted by key.", body = Settings))
+    responses((status = 200, description = "All settings: those of Keboola Stream sorted by key, then those of Forebay.", body = Settings))
 )]
 pub(super) async fn get_sink(
     State(api): State<Shared>,
@@ -68,7 +68,7 @@ pub(super) async fn get_sink(
 pub(super) async fn update_source(
     State(api): State<Shared>,
     call: Call<SourcePath, Nothing, Json<SettingsChange>>,
-) -> Result<Answer<Task>, ApiError> {
+) -> Result<TaskAnswer, ApiError> {
     let key = call.source_key()?;
     let requested = call.body.0.settings.unwrap_or_default();
     let changes = check(Scope::Source, &call.who, requested)?;
@@ -101,7 +101,7 @@ pub(super) async fn update_source(
 pub(super) async fn update_sink(
     State(api): State<Shared>,
     call: Call<SinkPath, Nothing, Json<SettingsChange>>,
-) -> Result<Answer<Task>, ApiError> {
+) -> Result<TaskAnswer, ApiError> {
     let key = call.sink_key()?;
     let requested = call.body.0.settings.unwrap_or_default();
     let changes = check(Scope::Sink, &call.who, requested)?;
@@ -146,8 +146,7 @@ fn view(
         validation: s.rule.text(),
     };
     Settings {
-        settings: Registry::all()
-            .iter()
+        settings: Registry::listed()
             .filter(|s| is_of(scope, s))
             .map(setting)
             .collect(),

@@ -19,7 +19,7 @@ use super::mapping::{backend, mapping, table_id};
 use super::params::{ListQuery, SinkPath, SourcePath};
 use super::sources::{invalid_id, refuse_reserved, replace};
 use super::table_check;
-use super::tasks::{self, Done};
+use super::tasks::{self, Done, TaskAnswer};
 use super::topics::{self, TopicChange};
 use super::types::common::Page;
 use super::types::sink::{
@@ -41,7 +41,7 @@ use crate::task::Subject;
 pub(super) async fn create(
     State(api): State<Shared>,
     call: Call<SourcePath, Nothing, Json<SinkCreate>>,
-) -> Result<Answer<Task>, ApiError> {
+) -> Result<TaskAnswer, ApiError> {
     let new = NewSink::of(&api, call.source_key()?, call.body.0).await?;
     api.repo.source(&new.key.source).await?;
     new.check_free(&api).await?;
@@ -78,7 +78,9 @@ impl NewSink {
         body: SinkCreate,
     ) -> Result<Self, ApiError> {
         let given = body.sink_id.as_deref().unwrap_or(&body.name);
-        let sink = SinkId::from_name(given).map_err(|e| invalid_id("sinkId", &e))?;
+        let max = api.repo.limits().id_length as usize;
+        let sink = SinkId::from_name_within(given, max);
+        let sink = sink.map_err(|e| invalid_id("sinkId", &e))?;
         refuse_reserved("sinkId", sink.as_str())?;
         let kind = body.r#type;
         let content = SinkContent {
@@ -225,7 +227,7 @@ pub(super) async fn get(
 pub(super) async fn update(
     State(api): State<Shared>,
     call: Call<SinkPath, Nothing, Json<SinkUpdate>>,
-) -> Result<Answer<Task>, ApiError> {
+) -> Result<TaskAnswer, ApiError> {
     let key = call.sink_key()?;
     let mut body = call.body.0;
     let (changes, checked) = Changes::of(&api, &call.who, &key, &mut body).await?;
@@ -349,7 +351,7 @@ impl Changes {
 pub(super) async fn delete(
     State(api): State<Shared>,
     call: Call<SinkPath>,
-) -> Result<Answer<Task>, ApiError> {
+) -> Result<TaskAnswer, ApiError> {
     let key = call.sink_key()?;
     existing(&api, &key).await?;
     let stamp = call.who.stamp(api.clock.now());

@@ -12,7 +12,7 @@ use super::call::Call;
 use super::config::base;
 use super::error::{self, ApiError};
 use super::params::{BranchPath, DeleteSourceQuery, ListQuery, SourcePath};
-use super::tasks::{self, Done};
+use super::tasks::{self, Done, TaskAnswer};
 use super::types::common::Page;
 use super::types::source::{Source, SourceCreate, SourceList, SourceUpdate};
 use super::types::task::{DELETE_SOURCE, Task};
@@ -30,7 +30,7 @@ use crate::task::Subject;
 pub(super) async fn create(
     State(api): State<Shared>,
     call: Call<BranchPath, Nothing, Json<SourceCreate>>,
-) -> Result<Answer<Task>, ApiError> {
+) -> Result<TaskAnswer, ApiError> {
     let body = call.body.0;
     let key = check_new(&api, call.branch, &body).await?;
     let content = SourceContent {
@@ -64,7 +64,9 @@ pub(super) async fn check_new(
     body: &SourceCreate,
 ) -> Result<SourceKey, ApiError> {
     let given = body.source_id.as_deref().unwrap_or(&body.name);
-    let source = SourceId::from_name(given).map_err(|e| invalid_id("sourceId", &e))?;
+    let max = api.repo.limits().id_length as usize;
+    let source = SourceId::from_name_within(given, max);
+    let source = source.map_err(|e| invalid_id("sourceId", &e))?;
     refuse_reserved("sourceId", source.as_str())?;
     let key = SourceKey { branch, source };
     match api.repo.source(&key).await {
@@ -146,7 +148,7 @@ pub(super) async fn get(
 pub(super) async fn update(
     State(api): State<Shared>,
     call: Call<SourcePath, Nothing, Json<SourceUpdate>>,
-) -> Result<Answer<Task>, ApiError> {
+) -> Result<TaskAnswer, ApiError> {
     let key = call.source_key()?;
     api.repo.source(&key).await?;
     let stamp = call.who.stamp(api.clock.now());
@@ -178,7 +180,7 @@ pub(super) async fn update(
 pub(super) async fn delete(
     State(api): State<Shared>,
     call: Call<SourcePath, DeleteSourceQuery>,
-) -> Result<Answer<Task>, ApiError> {
+) -> Result<TaskAnswer, ApiError> {
     let key = call.source_key()?;
     let cascade = call.query.cascade;
     match api.repo.source(&key).await {

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use forebay_meta::{FileError, FileStatistics};
-use forebay_model::{FileState, limits};
+use forebay_model::FileState;
 use http::StatusCode;
 
 use super::Shared;
@@ -121,7 +121,7 @@ pub(super) async fn clear_source(
     let key = call.source_key()?;
     api.repo.source(&key).await?;
     let stamp = call.who.stamp(api.clock.now());
-    for sink in api.repo.sinks(&key, "", limits::SINKS_MAX).await?.items {
+    for sink in api.repo.first_sinks(&key, usize::MAX).await? {
         if sink.target.topic().is_some() {
             continue;
         }

@@ -172,7 +172,7 @@ pub(super) fn failed(error: TableOwnerError) -> ApiError {
                 "{error}: delete them or give them another table first, or force it: what they have on its way is not imported then."
             ),
         ),
-        TableOwnerError::LimitReached => ApiError::bad_request(format!("{error}.")),
+        TableOwnerError::LimitReached(_) => ApiError::bad_request(format!("{error}.")),
         TableOwnerError::Conflict => ApiError::unavailable(error),
         TableOwnerError::Store(e) => e.into(),
     }

@@ -1,18 +1,23 @@
-//! Tasks: how handlers start them, and how clients ask about them.
+//! Tasks: how handlers start them, and how clients ask about them and wait for their end.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
-use forebay_meta::Revision;
-use forebay_meta::keys;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use forebay_meta::keys::{self, Key};
 use forebay_meta::repo::tasks::TaskError;
 use forebay_meta::store::Watch;
+use forebay_meta::{Revised, Revision};
+use forebay_model::{ProjectId, Span};
 use futures::StreamExt;
+use http::{StatusCode, Uri};
+use tokio::time::Instant;
 
 use super::answer::Answer;
-use super::call::Call;
+use super::call::{Call, query_parameters};
 use super::config::base;
 use super::error::{self, ApiError, ErrorName, sentence};
 use super::params::TaskPath;
@@ -20,8 +25,12 @@ use super::types::task::Task;
 use super::{Inner, Shared};
 use crate::task::{StartError, Subject, Success, Work};
 
-/// How often source nodes are looked at when the store can't say that something has changed.
+/// How often source nodes and tasks are looked at when the store can't say that something has changed.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// Parameter of everything that answers with a task: how long the answer may wait for its end.
+pub(super) const WAIT: &str = "wait";
+/// The longest wait that can be asked for.
+pub(super) const WAIT_MAX: Span = Span::secs(60);
 
 /// What a task has changed, and what it says about it.
 pub(super) struct Done {
@@ -54,7 +63,7 @@ pub(super) async fn start(
     kind: &'static str,
     subject: Subject,
     work: impl Future<Output = Result<Done, ApiError>> + Send + 'static,
-) -> Result<Answer<Task>, ApiError> {
+) -> Result<TaskAnswer, ApiError> {
     let inner = Arc::clone(api);
     let work: Work = Box::pin(async move {
         match work.await {
@@ -73,10 +82,7 @@ pub(super) async fn start(
     });
     let suffix = api.random.task_suffix();
     match api.tasks.start(kind, subject.clone(), &suffix, work).await {
-        Ok(task) => {
-            let view = Task::new(&task, base(&api.config.public_url));
-            Ok(Answer::accepted(view))
-        }
+        Ok(task) => Ok(TaskAnswer::new(api, StatusCode::ACCEPTED, &task)),
         Err(StartError::Busy) => Err(busy(kind, &subject)),
         Err(e @ StartError::Stopping) => Err(ApiError::unavailable(e)),
         Err(StartError::Store(e)) => Err(e.into()),
@@ -85,7 +91,7 @@ pub(super) async fn start(
 
 /// The text of a task's error. Causes that are not for people are logged here.
 fn told(kind: &str, error: &ApiError) -> Option<String> {
-    if error.name.status() == http::StatusCode::INTERNAL_SERVER_ERROR {
+    if error.name.status() == StatusCode::INTERNAL_SERVER_ERROR {
         tracing::error!(kind, %error, "a task failed");
         return None;
     }
@@ -165,11 +171,108 @@ async fn has_news(watch: &mut Watch) -> bool {
 pub(super) async fn get(
     State(api): State<Shared>,
     call: Call<TaskPath>,
-) -> Result<Answer<Task>, ApiError> {
+) -> Result<TaskAnswer, ApiError> {
     let id = &call.path.task_id;
     match api.repo.task(call.who.project, id).await {
-        Ok(task) => Ok(Answer::ok(Task::new(&task, base(&api.config.public_url)))),
+        Ok(task) => Ok(TaskAnswer::new(&api, StatusCode::OK, &task)),
         Err(TaskError::Store(e)) => Err(e.into()),
         Err(_) => Err(ApiError::of(ErrorName::TaskNotFound, &[id])),
+    }
+}
+
+/// A task, as it is at this moment; [`wait`] answers with a later moment if the client asks for it.
+pub(super) struct TaskAnswer {
+    status: StatusCode,
+    view: Task,
+    unfinished: Option<Unfinished>,
+}
+
+/// Which task an answer is about that has not ended.
+#[derive(Clone)]
+struct Unfinished {
+    project: ProjectId,
+    id: String,
+}
+
+impl TaskAnswer {
+    fn new(api: &Inner, status: StatusCode, task: &forebay_model::Task) -> Self {
+        let unfinished = task.end.is_none().then(|| Unfinished {
+            project: task.project,
+            id: task.id.clone(),
+        });
+        Self {
+            status,
+            view: Task::new(task, base(&api.config.public_url)),
+            unfinished,
+        }
+    }
+}
+
+impl IntoResponse for TaskAnswer {
+    fn into_response(self) -> Response {
+        let mut response = Answer(self.status, self.view).into_response();
+        if let Some(unfinished) = self.unfinished {
+            response.extensions_mut().insert(unfinished);
+        }
+        response
+    }
+}
+
+/// The middleware that lets a client wait for the end of a task (`?wait=5s`): the answer is the
+/// finished task as soon as it is that, or the running one when the time is over. Who goes away in
+/// between has cancelled nothing: the task is not this request's.
+pub(super) async fn wait(State(api): State<Shared>, request: Request, next: Next) -> Response {
+    let until = wait_of(request.uri()).map(|wait| {
+        // Some time of the request is left to answer.
+        let longest = api.config.request_timeout.0.mul_f64(0.9);
+        Instant::now() + wait.0.min(longest)
+    });
+    let mut response = next.run(request).await;
+    let asked_about = response.extensions_mut().remove::<Unfinished>();
+    let (Some(until), Some(Unfinished { project, id })) = (until, asked_about) else {
+        return response;
+    };
+    match ended(&api, project, &id, until).await {
+        Ok(task) => TaskAnswer::new(&api, response.status(), &task).into_response(),
+        // It was started all the same: the answer stays the one that says so.
+        Err(error) => {
+            tracing::warn!(task = id, %error, "the end of a task can't be waited for");
+            response
+        }
+    }
+}
+
+/// How long a request wants to wait; what is not a time was refused before.
+fn wait_of(uri: &Uri) -> Option<Span> {
+    let given = query_parameters(uri);
+    let (_, text) = given.iter().find(|(name, _)| name == WAIT)?;
+    text.parse().ok()
+}
+
+/// The task when it has ended, or as it is at `until`.
+async fn ended(
+    api: &Inner,
+    project: ProjectId,
+    id: &str,
+    until: Instant,
+) -> Result<forebay_model::Task, TaskError> {
+    let key = Key::Task(project, id).to_string();
+    loop {
+        let Revised { value, revision } = api.repo.task_revised(project, id).await?;
+        if value.end.is_some() || Instant::now() >= until {
+            return Ok(value);
+        }
+        let changed = async {
+            let watch = api.repo.store().watch(&key, revision.next()).await;
+            let is_news = match watch {
+                Ok(mut watch) => has_news(&mut watch).await,
+                Err(_) => false,
+            };
+            if !is_news {
+                tokio::time::sleep(LOOK_INTERVAL).await;
+            }
+        };
+        // Either way it is looked at once more.
+        drop(tokio::time::timeout_at(until, changed).await);
     }
 }

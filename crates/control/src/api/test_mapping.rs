@@ -13,11 +13,14 @@ use super::error::{ApiError, ErrorName};
 use super::mapper::{TestError, TestRecord};
 use super::params::SourcePath;
 use super::types::test_result::TestResult;
-use forebay_model::limits;
+
+/// Sinks that a record is tried on, so that the answer has a bound.
+const SINKS_MAX: usize = 1000;
 
 /// Shows what a record would become.
 ///
-/// The record is this request's body and headers. Nothing is stored.
+/// The record is this request's body and headers. Nothing is stored. Of a source with more sinks the
+/// first 1000 are shown, sorted by id.
 #[utoipa::path(
     post, path = "/v1/branches/{branchId}/sources/{sourceId}/test", tag = "source", operation_id = "TestSource",
     params(SourcePath), request_body(
@@ -34,7 +37,7 @@ pub(super) async fn test(
 ) -> Result<Answer<TestResult>, ApiError> {
     let key = call.source_key()?;
     api.repo.source(&key).await?;
-    let sinks = api.repo.sinks(&key, "", limits::SINKS_MAX).await?.items;
+    let sinks = api.repo.first_sinks(&key, SINKS_MAX).await?;
     let mut headers = call.body.headers;
     let peer = peer.map(|p| p.0.0.ip().to_string());
     let ip = client_ip(&headers).or(peer).unwrap_or_default();

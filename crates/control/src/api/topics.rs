@@ -101,6 +101,15 @@ impl TopicChange {
 /// Everything that is wrong with a topic, its provider included.
 fn check(api: &Inner, topic: &TopicSink) -> Result<(), ApiError> {
     let mut problems = topic.problems();
+    let (headers, max) = (
+        topic.message.headers.len(),
+        api.repo.limits().headers_per_message,
+    );
+    if headers > max as usize && problems.is_empty() {
+        problems.push(format!(
+            "the message has {headers} headers, allowed are 0 to {max} (setting limits.headersPerMessage)"
+        ));
+    }
     let kind = topic.kind.name();
     match api.topics.providers(topic.kind) {
         Err(why) => problems.insert(0, format!("sink type \"{kind}\" is not available: {why}")),

@@ -10,12 +10,16 @@ use serde_json::{Map, Value};
 
 use super::error::{ApiError, ErrorName};
 
+/// Extension of a schema: the setting of the configuration that its limit is.
+pub(super) const SETTING: &str = "x-setting";
 /// Characters of a refused value that are shown in a message.
 const SHOWN_CHARS_MAX: usize = 256;
 
 /// Keywords that say what a value must be.
 #[cfg(test)]
-pub(super) const CHECKED: [&str; 13] = [
+pub(super) const CHECKED: [&str; 15] = [
+    SETTING,
+    super::operation::LONGEST,
     "$ref",
     "type",
     "enum",
@@ -256,7 +260,15 @@ fn check_length(
     };
     let mut report = |word: &str, bound: usize| {
         let values: [&dyn Display; 5] = [&at, &word, &bound, &shown, &length];
-        findings.push(ApiError::of(ErrorName::InvalidLength, &values));
+        let mut finding = ApiError::of(ErrorName::InvalidLength, &values);
+        if word == "lesser"
+            && let Some(setting) = schema.get(SETTING).and_then(Value::as_str)
+        {
+            finding
+                .message
+                .push_str(&format!(", by the setting {setting}"));
+        }
+        findings.push(finding);
     };
     if let Some(min) = bound("min").filter(|min| length < *min) {
         report("greater", min);

@@ -11,7 +11,7 @@ use super::call::Call;
 use super::error::{self, ApiError};
 use super::params::{ListQuery, SinkPath, SinkVersionPath, SourcePath, SourceVersionPath};
 use super::table_check;
-use super::tasks::{self, Done};
+use super::tasks::{self, Done, TaskAnswer};
 use super::types::common::{Page, Version, Versions};
 use super::types::sink::SinkType;
 use super::types::task::Task;
@@ -63,7 +63,7 @@ pub(super) async fn get_source(
 pub(super) async fn rollback_source(
     State(api): State<Shared>,
     call: Call<SourceVersionPath>,
-) -> Result<Answer<Task>, ApiError> {
+) -> Result<TaskAnswer, ApiError> {
     let key = call.source_key()?;
     api.repo.source(&key).await?;
     let number = call.path.version_number;
@@ -140,7 +140,7 @@ pub(super) async fn get_sink(
 pub(super) async fn rollback_sink(
     State(api): State<Shared>,
     call: Call<SinkVersionPath>,
-) -> Result<Answer<Task>, ApiError> {
+) -> Result<TaskAnswer, ApiError> {
     let key = call.sink_key()?;
     let sink = sinks::existing(&api, &key).await?;
     let number = call.path.version_number;

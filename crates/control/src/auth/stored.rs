@@ -90,6 +90,10 @@ impl Authenticate for StoredTokens {
             Err(AuthError::Invalid)
         }
     }
+
+    fn configured(&self) -> Vec<Identity> {
+        self.configured.configured()
+    }
 }
 
 fn identity(token: &Token) -> Identity {
@@ -98,6 +102,7 @@ fn identity(token: &Token) -> Identity {
         default_branch: token.branch,
         token_id: token.id.clone(),
         description: token.description.clone(),
+        owner: token.owner.clone(),
         admin: token.role == Role::Admin,
         operator: false,
         from: None,

@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
+use futures::{StreamExt, TryStreamExt, stream};
+
 use super::common::Server;
 use super::source;
-use crate::api::{ApiClient, SOURCES, block_on};
+use crate::api::{ApiClient, PARALLEL, SOURCES, block_on};
 use crate::config::Environment;
-use crate::definitions::{Change, Definitions, Plan, Step, listed, refused};
+use crate::definitions::{Change, Definitions, Plan, Step, listed, refused, run_all};
 use crate::failure::Failure;
 use crate::terminal;
 
@@ -51,10 +53,11 @@ pub(crate) fn run(args: Args, env: Environment) -> Result<(), Failure> {
 
 async fn apply(api: &ApiClient, definitions: &Definitions, dry_run: bool) -> Result<(), Failure> {
     // All of them first: a file that makes no sense changes nothing.
-    let mut plans = Vec::new();
-    for source in &definitions.sources {
-        plans.push(Plan::of(api, source).await?);
-    }
+    let plans: Vec<Plan> = stream::iter(&definitions.sources)
+        .map(|source| Plan::of(api, source))
+        .buffered(PARALLEL)
+        .try_collect()
+        .await?;
     let refused = refused(api, &plans).await?;
     if !refused.is_empty() {
         let line = |(source, step, why): &(usize, &Step, String)| {
@@ -67,34 +70,40 @@ async fn apply(api: &ApiClient, definitions: &Definitions, dry_run: bool) -> Res
         let lines: Vec<String> = refused.iter().map(line).collect();
         return Err(listed(&lines).hint("nothing was changed"));
     }
+    let line = |step: &Step| {
+        let differences = match step.change {
+            Change::Update => format!(" ({})", step.differences.join(", ")),
+            Change::Create | Change::Keep => String::new(),
+        };
+        terminal::line(format_args!(
+            "{} {}{differences}",
+            step.what,
+            step.change.word(dry_run)
+        ))
+    };
+    if dry_run {
+        plans.iter().flat_map(|p| &p.steps).try_for_each(line)?;
+    } else {
+        run_all(api, &plans, line).await?;
+    }
     for plan in &plans {
-        for step in &plan.steps {
-            if !dry_run {
-                step.run(api)
-                    .await
-                    .map_err(|e| Failure::new(format_args!("{}: {e}", step.what)))?;
-            }
-            let differences = match step.change {
-                Change::Update => format!(" ({})", step.differences.join(", ")),
-                Change::Create | Change::Keep => String::new(),
-            };
-            terminal::line(format_args!(
-                "{} {}{differences}",
-                step.what,
-                step.change.word(dry_run)
-            ))?;
-        }
         for other in &plan.others {
             terminal::note(format_args!(
                 "sink {}/{other} is not in the file and stays as it is",
                 plan.source
             ));
         }
-        if !dry_run {
-            let source = api.get(&format!("{SOURCES}/{}", plan.source)).await?;
-            let url = source::url(&source).unwrap_or(source::HIDDEN);
-            terminal::line(format_args!("post to {url}"))?;
-        }
+    }
+    if dry_run {
+        return Ok(());
+    }
+    let mut sources = stream::iter(&plans)
+        .map(async |plan| api.get(&format!("{SOURCES}/{}", plan.source)).await)
+        .buffered(PARALLEL);
+    while let Some(found) = sources.next().await {
+        let source = found?;
+        let url = source::url(&source).unwrap_or(source::HIDDEN);
+        terminal::line(format_args!("post to {url}"))?;
     }
     Ok(())
 }

@@ -26,6 +26,7 @@ pub(crate) enum Command {
     Send(send::Args),
     Drain(send::Drain),
     /// Lists the lanes: topics, with what waits in them.
+    #[command(visible_alias = "list")]
     Ls(look::Look),
     /// Shows files, bytes, rates, lag and the state of the provider, once.
     Stat(look::Look),

@@ -23,6 +23,7 @@ use crate::terminal;
 /// (--buffer) are messages that its provider has refused.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    #[command(visible_alias = "list")]
     Ls(List),
     Show(Show),
     Replay(Replay),

@@ -17,7 +17,7 @@ use crate::clock::SystemClock;
 use crate::config::Environment;
 use crate::failure::Failure;
 use crate::query::TextTable;
-use crate::terminal;
+use crate::terminal::{self, human};
 
 /// Folder of the log in the data directory.
 pub(crate) const FOLDER: &str = "log";
@@ -32,6 +32,7 @@ Examples:
   forebay log deliver --all --data-dir ./data")]
 pub(crate) enum Command {
     /// Lists the streams: a slice of a sink each, with its records, blocks, bytes and age.
+    #[command(visible_alias = "list")]
     Ls(Look),
     Cat(Cat),
     /// Reads every block and checks its checksum. Exit code 1 when acknowledged data is damaged.
@@ -347,16 +348,11 @@ fn progress() -> indicatif::ProgressBar {
         return indicatif::ProgressBar::hidden();
     }
     let bar = indicatif::ProgressBar::new(0);
-    let style = indicatif::ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes}");
+    let style = indicatif::ProgressStyle::with_template("{bar:40} {percent}%");
     match style {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,
     }
-}
-
-/// Bytes with one decimal.
-fn human(bytes: u64) -> String {
-    indicatif::BinaryBytes(bytes).to_string()
 }
 
 /// Without fractions of a second above one.
@@ -375,6 +371,5 @@ mod tests {
     fn sizes_and_ages_are_for_people() {
         assert_eq!(rounded(Span::millis(3_700)), "3s");
         assert_eq!(rounded(Span::millis(70)), "70ms");
-        assert_eq!(human(2048), "2.00 KiB");
     }
 }

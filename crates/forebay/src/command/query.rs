@@ -1,14 +1,19 @@
 //! `forebay query`: SQL on the tables.
 
+mod pending;
+
 use std::io::BufWriter;
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use forebay_model::Span;
 use forebay_model::words::counted;
 use forebay_remote::table::sqlite::{self, QueryCell, QueryError, QueryVisitor};
 
-use super::common::Place;
-use crate::config::{Environment, TableDefault};
+use super::common::Server;
+use crate::api::{ApiClient, block_on};
+use crate::config::{Config, Environment, TableDefault};
+use crate::endpoints::Endpoints;
 use crate::failure::Failure;
 use crate::query::{Format, writer};
 use crate::terminal;
@@ -21,6 +26,7 @@ use crate::terminal;
 Examples:
   forebay query 'SELECT * FROM \"in.demo.events\" LIMIT 10' --data-dir ./data
   forebay query 'SELECT user, count(*) AS n FROM \"in.demo.events\" GROUP BY user' --format json
+  forebay query 'SELECT count(*) FROM \"in.demo.events\"' --wait
   forebay query \"SELECT name FROM sqlite_master WHERE type = 'table'\"")]
 pub(crate) struct Args {
     /// One statement that reads; tables are called by their id, in double quotes
@@ -31,14 +37,22 @@ pub(crate) struct Args {
     /// Rows at most
     #[arg(long, value_name = "ROWS")]
     limit: Option<u64>,
+    /// First wait until the records that the running server has accepted are in the tables that the
+    /// statement names; at most so long [default with --wait: 1m]
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "1m")]
+    wait: Option<Span>,
     #[command(flatten)]
-    place: Place,
+    server: Server,
 }
 
 /// Runs it.
 pub(crate) fn run(args: &Args, env: Environment) -> Result<(), Failure> {
-    let loaded = args.place.load(env, Vec::new())?;
+    let loaded = args.server.place.load(env.clone(), Vec::new())?;
     let config = &loaded.config;
+    if let Some(patience) = args.wait {
+        let api = ApiClient::new(&args.server, env.clone())?;
+        block_on(pending::wait(&api, &args.sql, patience))?;
+    }
     let path = config.table.sqlite_path(&config.data_dir);
     let mut writer = writer(args.format, BufWriter::new(terminal::Output::stdout()));
     let answered = sqlite::query(&path, &args.sql, args.limit, &mut *writer);
@@ -53,37 +67,103 @@ pub(crate) fn run(args: &Args, env: Environment) -> Result<(), Failure> {
         }
         Err(error) => {
             let failure = Failure::new(&error);
-            Err(match hint(&error, &path, config.table.default) {
-                Some(hint) => failure.hint(hint),
-                None => failure,
-            })
+            let hint = hint(&error, &path, args, config);
+            Err(
+                match hint.or_else(|| on_the_way(&error, args, config, env)) {
+                    Some(hint) => failure.hint(hint),
+                    None => failure,
+                },
+            )
         }
     }
 }
 
 /// What to do about it.
-fn hint(error: &QueryError, path: &Path, default: TableDefault) -> Option<String> {
+fn hint(error: &QueryError, path: &Path, args: &Args, config: &Config) -> Option<String> {
+    let in_postgres = config.table.default == TableDefault::Postgres;
+    let psql = || "the tables of this configuration are in PostgreSQL: ask them there, with psql";
     match error {
-        QueryError::NoDatabase(_) if default == TableDefault::Postgres => Some(
-            "the tables of this configuration are in PostgreSQL: ask them there, with psql"
-                .to_owned(),
-        ),
-        QueryError::NoDatabase(_) => {
-            Some("is it the right directory? --data-dir names another one".to_owned())
-        }
-        QueryError::Statement(text) if text.contains("no such table") => {
+        QueryError::NoDatabase(_) if in_postgres => Some(psql().to_owned()),
+        QueryError::Statement(text) => {
+            if let Some(id) = unquoted_id(&args.sql) {
+                return Some(format!("put table ids in double quotes: \"{id}\""));
+            }
+            if !text.contains("no such table") {
+                return None;
+            }
+            if in_postgres {
+                return Some(psql().to_owned());
+            }
             let names = tables(path);
-            let list = if names.is_empty() {
-                "there is none yet".to_owned()
-            } else {
-                names.join(", ")
-            };
-            Some(format!(
-                "tables are called by their id in double quotes; there are: {list}"
-            ))
+            let names = (!names.is_empty()).then(|| names.join(", "));
+            names.map(|names| {
+                format!("tables are called by their id in double quotes; there are: {names}")
+            })
         }
-        QueryError::Statement(_) | QueryError::Database(_) => None,
+        QueryError::NoDatabase(_) | QueryError::Database(_) => None,
     }
+}
+
+/// What the running server says of a table that is not there, and of a database that is not.
+fn on_the_way(
+    error: &QueryError,
+    args: &Args,
+    config: &Config,
+    env: Environment,
+) -> Option<String> {
+    let other = match error {
+        QueryError::NoDatabase(_) => "is it the right directory? --data-dir names another one",
+        QueryError::Statement(text) if text.contains("no such table") => {
+            "no tables exist yet: a table is made when the first records are imported into it"
+        }
+        _ => return None,
+    };
+    let runs = Endpoints::find(&config.data_dir).ok().flatten().is_some();
+    let api = runs
+        .then(|| ApiClient::new(&args.server, env))
+        .and_then(Result::ok);
+    let pending = api.and_then(|api| block_on(pending::of(&api, &args.sql)).ok());
+    let defined = pending
+        .into_iter()
+        .flatten()
+        .find(|p| args.sql.contains(&p.table));
+    Some(match defined {
+        Some(p) if p.in_flight > 0 => format!(
+            "\"{}\" is defined and has no rows yet; {} records are on their way, --wait waits for them",
+            p.table, p.in_flight
+        ),
+        Some(p) => format!(
+            "\"{}\" is defined and has no rows yet; --wait waits for records that were just sent",
+            p.table
+        ),
+        None => other.to_owned(),
+    })
+}
+
+/// The first table id of a statement that stands outside of quotes: `in.bucket.table`.
+fn unquoted_id(sql: &str) -> Option<String> {
+    let mut plain = String::with_capacity(sql.len());
+    let mut quote = None;
+    for c in sql.chars() {
+        match quote {
+            Some(end) if c == end => quote = None,
+            Some(_) => {}
+            None if matches!(c, '\'' | '"' | '`') => quote = Some(c),
+            None if c == '[' => quote = Some(']'),
+            None => plain.push(c),
+        }
+        if quote.is_some() {
+            plain.push(' ');
+        }
+    }
+    let is_part = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let mut words = plain.split(|c| !is_part(c));
+    let word = words.find(|word| {
+        let parts: Vec<&str> = word.split('.').collect();
+        matches!(parts.as_slice(), [stage, bucket, table, ..]
+            if matches!(stage.to_ascii_lowercase().as_str(), "in" | "out") && !bucket.is_empty() && !table.is_empty())
+    });
+    word.map(str::to_owned)
 }
 
 /// Names of the tables, quoted as SQL wants them.
@@ -107,4 +187,27 @@ fn tables(path: &Path) -> Vec<String> {
     // It is only for a hint: without an answer there is none.
     drop(sqlite::query(path, sql, Some(20), &mut names));
     names.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn table_ids_outside_of_quotes_are_found() {
+        for (sql, id) in [
+            ("SELECT * FROM in.demo.events", Some("in.demo.events")),
+            (
+                "select count(*) from OUT.c-main.t-1;",
+                Some("OUT.c-main.t-1"),
+            ),
+            ("SELECT * FROM (in.a.b)", Some("in.a.b")),
+            ("SELECT * FROM \"in.demo.events\"", None),
+            ("SELECT 'in.a.b', [in.a.b], `in.a.b`", None),
+            ("SELECT a.b.c FROM t WHERE x IN (1)", None),
+            ("SELECT 1", None),
+        ] {
+            assert_eq!(unquoted_id(sql).as_deref(), id, "{sql}");
+        }
+    }
 }

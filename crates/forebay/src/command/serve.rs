@@ -1,6 +1,5 @@
 //! `forebay serve`: the server.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -42,10 +41,10 @@ pub(crate) struct Args {
     place: Place,
     /// Address and port of the management API [default: 127.0.0.1:8000]
     #[arg(long, value_name = "ADDRESS")]
-    api_listen: Option<SocketAddr>,
+    api_listen: Option<String>,
     /// Address and port that records come in at [default: 127.0.0.1:7000]
     #[arg(long, value_name = "ADDRESS")]
-    source_listen: Option<SocketAddr>,
+    source_listen: Option<String>,
     /// File that has the token for the management API [default: `token` in the data directory, made
     /// at the first start]
     #[arg(long, value_name = "FILE")]
@@ -75,16 +74,9 @@ impl Args {
         let mut add = |flag, key: &str, value: Option<String>| {
             flags.extend(value.map(|v| (flag, key.to_owned(), v)));
         };
-        add(
-            "--api-listen",
-            "api.listen",
-            self.api_listen.map(|a| a.to_string()),
-        );
-        add(
-            "--source-listen",
-            "source.http.listen",
-            self.source_listen.map(|a| a.to_string()),
-        );
+        add("--api-listen", "api.listen", self.api_listen.clone());
+        let source = self.source_listen.clone();
+        add("--source-listen", "source.http.listen", source);
         add(
             "--token-file",
             "tokenFile",
@@ -253,6 +245,8 @@ pub(crate) fn authenticate(config: &Config, token: &Token) -> Result<ConfiguredT
         description: "Token of the server".to_owned(),
         admin: true,
         operator: true,
+        owner_id: None,
+        owner_name: None,
         sha256: ConfiguredTokens::hash(token.secret.expose().as_bytes()),
     };
     let mut all = vec![own];

@@ -13,6 +13,8 @@ use crate::definitions::{ColumnDefinition, SinkDefinition, SourceDefinition, par
 use crate::failure::Failure;
 use crate::terminal;
 
+/// Sinks of a source that a list names.
+const SINKS_SHOWN: usize = 10;
 /// Sources with what their sinks hold.
 const AGGREGATION: &str = "/v1/branches/default/aggregation/sources";
 
@@ -20,6 +22,7 @@ const AGGREGATION: &str = "/v1/branches/default/aggregation/sources";
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Create(Create),
+    #[command(visible_alias = "list")]
     Ls(List),
     Show(Show),
     Delete(Delete),
@@ -252,15 +255,23 @@ async fn list(api: &ApiClient, json: bool) -> Result<(), Failure> {
         let sinks = source.get("sinks").and_then(Value::as_array);
         let sinks = sinks.map(Vec::as_slice).unwrap_or_default();
         let ids: Vec<&str> = sinks.iter().map(|s| text(s, "sinkId")).collect();
+        let total = source.get("sinksTotal").and_then(Value::as_u64);
+        let total = total.and_then(|n| usize::try_from(n).ok());
+        let total = total.unwrap_or(sinks.len());
         let failing: Vec<&Value> = sinks.iter().filter(|s| is_failing(s)).collect();
         let state = match failing.as_slice() {
             _ if source.get("disabled").is_some() => "disabled".to_owned(),
             [] => "active".to_owned(),
             [_] if sinks.len() == 1 => "failing".to_owned(),
-            some => format!("{} of {} sinks failing", some.len(), sinks.len()),
+            some => format!("{} of {total} sinks failing", some.len()),
         };
         let (id, name) = (text(source, "sourceId"), text(source, "name"));
-        table.row(&[id, name, &ids.join(", "), &state]);
+        let shown: Vec<&str> = ids.iter().take(SINKS_SHOWN).copied().collect();
+        let mut names = shown.join(", ");
+        if total > shown.len() {
+            names.push_str(&format!(" and {} more", total - shown.len()));
+        }
+        table.row(&[id, name, &names, &state]);
     }
     terminal::data(table)
 }
@@ -352,8 +363,16 @@ async fn show_sink(api: &ApiClient, source: &str, sink: &Value) -> Result<(), Fa
     let columns = sink
         .pointer("/table/mapping/columns")
         .unwrap_or(&no_columns);
-    let mut shown = crate::query::TextTable::new(&["column", "type", "from"]);
+    let mut shown = crate::query::TextTable::new(&["column", "type", "from", "options"]);
     for column in columns.as_array().into_iter().flatten() {
+        let is = |name: &str| column.get(name) == Some(&Value::Bool(true));
+        let mut options = Vec::new();
+        if is("primaryKey") {
+            options.push("primary key".to_owned());
+        }
+        if let Some(text) = column.get("defaultValue") {
+            options.push(format!("default {text}"));
+        }
         let from = column
             .get("path")
             .or(column.pointer("/template/content"))
@@ -363,7 +382,8 @@ async fn show_sink(api: &ApiClient, source: &str, sink: &Value) -> Result<(), Fa
         let is_json = column.get("rawString") == Some(&Value::Bool(false));
         let json = if is_json { ",json" } else { "" };
         let kind = format!("{}{json}", text(column, "type"));
-        shown.row(&[text(column, "name"), &kind, from]);
+        let options = options.join(", ");
+        shown.row(&[text(column, "name"), &kind, from, &options]);
     }
     terminal::data(shown)
 }
@@ -396,8 +416,12 @@ async fn show_failed(api: &ApiClient, sink: &str) -> Result<(), Failure> {
     for file in files.into_iter().flatten() {
         let parked = file.get("parked") == Some(&Value::Bool(true));
         let state = if parked { "parked" } else { "failed" };
+        let next = match text(file, "retryAfter") {
+            "" => String::new(),
+            at => format!("; next attempt at {at}"),
+        };
         terminal::line(format_args!(
-            "{state}   file {}: {}",
+            "{state}   file {}: {}{next}",
             text(file, "openedAt"),
             text(file, "retryReason")
         ))?;

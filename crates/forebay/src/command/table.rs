@@ -15,6 +15,7 @@ const TABLES: &str = "/v1/admin/tables";
 /// Shows which project a table belongs to, gives it to another one, or shares it.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    #[command(visible_alias = "list")]
     Ls(List),
     Show(Show),
     Transfer(Transfer),

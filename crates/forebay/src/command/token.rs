@@ -16,6 +16,7 @@ const TOKENS: &str = "/v1/admin/tokens";
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Create(Create),
+    #[command(visible_alias = "list")]
     Ls(List),
     Rotate(Rotate),
     Revoke(Revoke),
@@ -34,7 +35,8 @@ enum Role {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
-  forebay token create --role reader --description dashboard --data-dir ./data > dashboard.token")]
+  forebay token create --role reader --description dashboard --data-dir ./data > dashboard.token
+  forebay token create --role admin --owner-id ada@example.com --owner-name Ada --expires-at 30d")]
 pub(crate) struct Create {
     /// What it may do
     #[arg(long, value_enum)]
@@ -45,14 +47,24 @@ pub(crate) struct Create {
     /// Project that it opens, in place of the server's own
     #[arg(long, value_name = "NUMBER")]
     project: Option<u64>,
-    /// Time from which on it opens nothing, like 2027-01-01T00:00:00.000Z
+    /// Id of whom it is for, shown as userId of what is changed by it [default: the id of the token]
+    #[arg(long, value_name = "ID")]
+    owner_id: Option<String>,
+    /// Name of whom it is for, shown as userName [default: the description, without --owner-id]
+    #[arg(long, value_name = "NAME")]
+    owner_name: Option<String>,
+    /// When it ends: a time like 2027-01-02T03:04:05Z, a day like 2027-01-02 (UTC), or a time from now
+    /// on like 30d or 12h
     #[arg(long, value_name = "TIME")]
     expires_at: Option<String>,
     #[command(flatten)]
     server: Server,
 }
 
-/// Lists tokens, without their texts.
+/// Lists tokens, without their texts; those of the configuration, the server's own among them, last.
+///
+/// A token of the configuration is replaced there, and the server's own in its token file; SIGHUP makes
+/// the server read them again.
 #[derive(Debug, clap::Args)]
 pub(crate) struct List {
     /// Project, in place of the server's own
@@ -126,6 +138,8 @@ async fn create(api: &ApiClient, args: &Create) -> Result<(), Failure> {
         "role": role,
         "description": args.description,
         "projectId": args.project,
+        "ownerId": args.owner_id,
+        "ownerName": args.owner_name,
         "expiresAt": args.expires_at,
     });
     let made = api.call(Method::POST, TOKENS, Some(&body)).await?;
@@ -138,19 +152,29 @@ async fn list(api: &ApiClient, args: &List) -> Result<(), Failure> {
         Some(project) => format!("{TOKENS}?projectId={project}"),
         None => TOKENS.to_owned(),
     };
-    let tokens = api.list(&path, "tokens", "tokenId").await?;
+    let mut tokens = api.list(&path, "tokens", "tokenId").await?;
+    let mut first = api.get(&path).await?;
+    let configured = first.get_mut("configured").map(Value::take);
+    if let Some(Value::Array(configured)) = configured {
+        tokens.extend(configured);
+    }
     if args.json {
         return terminal::line(format_args!("{:#}", Value::Array(tokens)));
     }
-    let names = ["id", "role", "description", "created", "expires"];
+    let names = ["id", "role", "owner", "description", "created", "expires"];
     let mut table = crate::query::TextTable::new(&names);
     for token in &tokens {
         let created = token.pointer("/created/at").and_then(Value::as_str);
+        let role = match token.get("operator") {
+            Some(Value::Bool(true)) => "operator",
+            _ => text(token, "role"),
+        };
         table.row(&[
             text(token, "tokenId"),
-            text(token, "role"),
+            role,
+            text(token, "ownerId"),
             text(token, "description"),
-            created.unwrap_or_default(),
+            created.unwrap_or("in the configuration"),
             text(token, "expiresAt"),
         ]);
     }

@@ -67,7 +67,8 @@ pub(crate) struct ApiSection {
     /// either way. Files of `forebay apply` and columns of the command line do not depend on it.
     pub(crate) raw_string: bool,
     /// Further tokens, for other projects or for those who may only look: a list of `id`,
-    /// `project`, `branch`, `description`, `admin`, `operator` and `sha256` (of the token).
+    /// `project`, `branch`, `description`, `ownerId`, `ownerName`, `admin`, `operator` and `sha256` (of
+    /// the token).
     pub(crate) tokens: Vec<TokenConfig>,
     /// Certificate and key for TLS. Without them the listener speaks plain HTTP.
     pub(crate) tls: Option<TlsConfig>,
@@ -121,6 +122,7 @@ impl ApiSection {
             wrong_tokens_per_second: self.wrong_tokens_per_second,
             support_contact: self.support_contact.clone(),
             raw_string: self.raw_string,
+            name_limits: true,
         }
     }
 

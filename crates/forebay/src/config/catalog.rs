@@ -35,7 +35,9 @@ impl Kind {
     pub(crate) fn allowed(&self) -> Option<String> {
         Some(match self {
             Self::Text | Self::Objects => return None,
-            Self::Address => "an address with a port, like 127.0.0.1:8000".to_owned(),
+            Self::Address => {
+                "an IP address with a port, like 127.0.0.1:8000, 0.0.0.0:8000 or [::1]:8000, or localhost with one".to_owned()
+            }
             Self::Integer => "a whole number".to_owned(),
             Self::Bool => "true or false".to_owned(),
             Self::Word(words) => format!("one of {}", words.join(", ")),
@@ -73,12 +75,46 @@ pub(crate) struct Key {
     pub(crate) kind: Kind,
     /// The value when nobody sets one; null for none.
     pub(crate) default: Value,
+    /// What its items can be, of a list of words.
+    pub(crate) items: Vec<String>,
     /// Its value is a secret.
     pub(crate) secret: bool,
     /// Its value is a secret or has some in it: no message quotes any of it.
     pub(crate) holds_secrets: bool,
     /// The optional group that stands or falls as a whole with this key in it.
     pub(crate) whole: Option<String>,
+}
+
+impl Key {
+    /// What is allowed, for messages. `None` where the parser knows better.
+    pub(crate) fn allowed(&self) -> Option<String> {
+        let allowed = self.kind.allowed()?;
+        if !self.items.is_empty() {
+            return Some(format!("a list of {}", self.items.join(", ")));
+        }
+        Some(match (&self.kind, range_of(&self.doc)) {
+            (Kind::Integer, Some(range)) => format!("{allowed} from {range}"),
+            (Kind::Size | Kind::Duration, Some(range)) => format!("{allowed}, from {range}"),
+            _ => allowed,
+        })
+    }
+}
+
+/// The range that a documentation names: `1 to 1000`, `1KB to 16MB`.
+fn range_of(doc: &str) -> Option<String> {
+    let words: Vec<&str> = doc.split_whitespace().collect();
+    let is_number = |word: &str| word.starts_with(|c: char| c.is_ascii_digit());
+    let range = words
+        .windows(3)
+        .rev()
+        .find(|w| matches!(w, [from, "to", to] if is_number(from) && is_number(to)));
+    let Some([from, _, to]) = range else {
+        return None;
+    };
+    Some(format!(
+        "{from} to {}",
+        to.trim_end_matches(['.', ',', ';', ')'])
+    ))
 }
 
 /// Keys that belong together.
@@ -258,7 +294,10 @@ impl SchemaReader {
         whole: Option<&str>,
     ) -> Key {
         let kind = kind(&found, &path);
+        let items = found.schema.get("items").map(|items| self.follow(items));
+        let items = items.and_then(|items| words(&items.schema));
         Key {
+            items: items.unwrap_or_default(),
             name: name.to_owned(),
             doc: plain(found.doc),
             default: default.clone(),
@@ -373,6 +412,23 @@ mod tests {
         assert_eq!(
             key("source.http.tls.certFile").whole.as_deref(),
             Some("source.http.tls")
+        );
+        let allowed = |path: &str| key(path).allowed().unwrap_or_default();
+        assert_eq!(
+            allowed("roles"),
+            "a list of api, source, storage, coordinator"
+        );
+        assert_eq!(
+            allowed("api.maxConnections"),
+            "a whole number from 1 to 1000000"
+        );
+        assert_eq!(
+            allowed("api.bodyLimit"),
+            "a size like 512KB or 5MB, from 1KB to 16MB"
+        );
+        assert_eq!(
+            allowed("api.idleTimeout"),
+            "a duration like 50ms, 10s or 1h30m, from 1s to 1h"
         );
         for key in &keys {
             assert!(!key.doc.is_empty(), "{} has no documentation", key.path);

@@ -159,7 +159,7 @@ impl Layers {
 
 /// A value that was given as text.
 fn from_text(key: &Key, text: &str) -> Result<Value, Problem> {
-    let wrong = || Problem::value(key, &Value::from(text), key.kind.allowed().as_deref());
+    let wrong = || Problem::value(key, &Value::from(text), key.allowed().as_deref());
     Ok(match key.kind {
         Kind::Integer => text
             .trim()
@@ -175,9 +175,18 @@ fn from_text(key: &Key, text: &str) -> Result<Value, Problem> {
             let items = text.split(',').map(str::trim).filter(|t| !t.is_empty());
             Value::Array(items.map(Value::from).collect())
         }
+        Kind::Address => Value::from(numeric(text)),
         Kind::Objects => Node::parse(text).map(|n| n.value()).map_err(|_| wrong())?,
         _ => Value::from(text),
     })
+}
+
+/// `localhost` is the one name that is the same on every host; it stands for this host's address.
+fn numeric(address: &str) -> String {
+    match address.trim().strip_prefix("localhost:") {
+        Some(port) => format!("127.0.0.1:{port}"),
+        None => address.to_owned(),
+    }
 }
 
 /// Takes a file's document apart.
@@ -260,6 +269,7 @@ impl FileLayer<'_> {
             Value::Bool(b) if matches!(key.kind, Kind::Text | Kind::Word(_)) => {
                 Value::from(plain.unwrap_or_else(|| b.to_string()))
             }
+            Value::String(text) if key.kind == Kind::Address => Value::from(numeric(&text)),
             value => value,
         };
         self.layers.assign(key, value, origin);

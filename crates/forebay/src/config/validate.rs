@@ -33,6 +33,7 @@ impl Ranges {
 pub(super) fn problems(config: &Config) -> Vec<String> {
     let sections = [
         ("api", config.api.problems()),
+        ("limits", config.limits.problems()),
         ("source.http", config.source.http.problems()),
         ("quota", config.quota.problems()),
         ("log", config.log.problems()),

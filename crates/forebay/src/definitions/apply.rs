@@ -1,22 +1,20 @@
-//! What has to be done so that the server has what a file says: looked up first, then done.
+//! What has to be done so that the server has what a file says.
 
 use std::collections::BTreeMap;
 
 use forebay_model::HttpMethod;
-use reqwest::Method;
+use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 
 use super::{ColumnDefinition, SinkDefinition, SourceDefinition, TopicDefinition};
-use crate::api::{ApiClient, SOURCES};
+use crate::api::{ApiClient, PARALLEL, SOURCES};
 use crate::failure::Failure;
 
 /// What versions made here are described by.
 const APPLIED: &str = "Applied a definition file.";
-/// Addresses of definitions begin with it.
-const BRANCH: &str = "/v1/branches/default/";
 /// Changes that the server checks at a time.
 const CHECKED_MAX: usize = 1000;
-/// What names of settings begin with, and may leave out.
+/// What all names of settings begin with.
 const SETTINGS: &str = "storage.level.";
 /// What those of sources alone begin with.
 const OF_SOURCES: &str = "source.";
@@ -56,8 +54,10 @@ pub(crate) struct Step {
     pub(crate) change: Change,
     /// What differs.
     pub(crate) differences: Vec<&'static str>,
-    path: String,
-    body: Value,
+    /// Where the change is sent.
+    pub(super) path: String,
+    /// What is sent.
+    pub(super) body: Value,
 }
 
 /// What has to be done for one source.
@@ -96,100 +96,60 @@ impl Plan {
             .await?,
         );
         let sinks = format!("{SOURCES}/{id}/sinks");
-        let mut others = match found {
+        let there = match found {
             Some(_) => api.list(&sinks, "sinks", "sinkId").await?,
             None => Vec::new(),
         };
-        for (index, sink) in definition.sinks.iter().enumerate() {
+        let there = there
+            .into_iter()
+            .map(|s| (text(&s, "sinkId").to_owned(), s));
+        let mut there: BTreeMap<String, Value> = there.collect();
+        let mut wanted = Vec::with_capacity(definition.sinks.len());
+        for sink in &definition.sinks {
             let sink_id = sink.sink_id()?;
-            let what = format!("sink {id}/{sink_id}");
-            let place = others.iter().position(|s| text(s, "sinkId") == sink_id);
-            let found = place.map(|i| others.remove(i));
-            let is_new = found.is_none();
-            let path = format!("{sinks}/{sink_id}");
-            let of = (what.as_str(), Some(index));
-            let settings = settings_step(api, &sink.settings, of, &path, is_new).await?;
-            let step = sink_step(sink, what, &sinks, &sink_id, found.as_ref());
-            steps.push(Step {
-                sink: Some(index),
-                ..step
-            });
-            steps.extend(settings);
+            let found = there.remove(&sink_id);
+            wanted.push((sink, sink_id, found));
         }
-        let others = others
-            .iter()
-            .map(|s| text(s, "sinkId").to_owned())
-            .collect();
+        let of_sinks = stream::iter(wanted.into_iter().enumerate())
+            .map(|(index, (sink, sink_id, found))| {
+                sink_steps(api, (&id, &sinks), (index, sink), sink_id, found)
+            })
+            .buffered(PARALLEL)
+            .try_collect::<Vec<_>>()
+            .await?;
+        steps.extend(of_sinks.into_iter().flatten());
         Ok(Self {
             source: id,
             steps,
-            others,
+            others: there.into_keys().collect(),
         })
     }
-}
 
-impl Step {
-    /// Does it.
-    ///
-    /// # Errors
-    /// When the server refuses.
-    pub(crate) async fn run(&self, api: &ApiClient) -> Result<(), Failure> {
-        match self.change {
-            Change::Create => api.task(Method::POST, &self.path, Some(&self.body)).await,
-            Change::Update => api.task(Method::PATCH, &self.path, Some(&self.body)).await,
-            Change::Keep => Ok(()),
-        }
-    }
-
-    /// As the server checks it without doing it; nothing when nothing would be done.
-    fn checked(&self) -> Option<Value> {
-        let method = match self.change {
-            Change::Create => "POST",
-            Change::Update => "PATCH",
-            Change::Keep => return None,
-        };
-        let path = self.path.strip_prefix(BRANCH).unwrap_or(&self.path);
-        Some(json!({ "method": method, "path": path, "body": self.body }))
+    /// Its steps in groups: those of one group are done one after the other, those of two sinks may
+    /// be done at the same time. The source is the first group, and is done before all others.
+    pub(crate) fn groups(&self) -> Vec<&[Step]> {
+        self.steps.chunk_by(|a, b| a.sink == b.sink).collect()
     }
 }
 
-/// Asks the server what it would refuse of all the steps, and changes nothing: for each, the index
-/// of its plan, the step, and why.
-///
-/// # Errors
-/// When the server can't be asked.
-pub(crate) async fn refused<'p>(
+/// What has to be done for a sink: made or changed, then its settings.
+async fn sink_steps(
     api: &ApiClient,
-    plans: &'p [Plan],
-) -> Result<Vec<(usize, &'p Step, String)>, Failure> {
-    let steps = |(i, plan): (usize, &'p Plan)| plan.steps.iter().map(move |step| (i, step));
-    let all = plans.iter().enumerate().flat_map(steps);
-    let all: Vec<(usize, &Step, Value)> = all
-        .filter_map(|(i, step)| Some((i, step, step.checked()?)))
-        .collect();
-    let mut found = Vec::new();
-    let mut rest = all.as_slice();
-    while !rest.is_empty() {
-        // Those of one source go together: its sinks rely on it.
-        let fits = rest.len().min(CHECKED_MAX);
-        let is_end = |n: &usize| rest.get(*n).map(|s| s.0) != rest.get(n - 1).map(|s| s.0);
-        let (now, later) = rest.split_at((1..=fits).rev().find(is_end).unwrap_or(fits));
-        rest = later;
-        let changes: Vec<&Value> = now.iter().map(|(_, _, change)| change).collect();
-        let path = format!("{BRANCH}definitions/validate");
-        let verdict = api
-            .call(Method::POST, &path, Some(&json!({ "changes": changes })))
-            .await?;
-        let problems = verdict.get("problems").and_then(Value::as_array);
-        for problem in problems.into_iter().flatten() {
-            let index = problem.get("change").and_then(Value::as_u64);
-            let index = index.and_then(|i| usize::try_from(i).ok());
-            if let Some((plan, step, _)) = index.and_then(|i| now.get(i)) {
-                found.push((*plan, *step, text(problem, "message").to_owned()));
-            }
-        }
-    }
-    Ok(found)
+    (source, sinks): (&str, &str),
+    (index, sink): (usize, &SinkDefinition),
+    id: String,
+    found: Option<Value>,
+) -> Result<Vec<Step>, Failure> {
+    let what = format!("sink {source}/{id}");
+    let path = format!("{sinks}/{id}");
+    let of = (what.as_str(), Some(index));
+    let settings = settings_step(api, &sink.settings, of, &path, found.is_none()).await?;
+    let step = sink_step(sink, what, sinks, &id, found.as_ref());
+    let step = Step {
+        sink: Some(index),
+        ..step
+    };
+    Ok([step].into_iter().chain(settings).collect())
 }
 
 fn source_step(definition: &SourceDefinition, id: &str, found: Option<&Value>) -> Step {

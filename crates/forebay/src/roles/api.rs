@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use forebay_control::api::{Api, ApiDeps, TableBackends};
+use forebay_control::api::{Api, ApiConfig, ApiDeps, TableBackends};
 use forebay_control::auth::{ConfiguredTokens, StoredTokens};
 use forebay_flow::dead_letter::DeadLetters;
 use forebay_flow::dispatch::Dispatcher;
@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 
 use super::{Base, Ended};
 use crate::backup::{BackupService, Origin};
+use crate::config::profile::Profile;
 use crate::config::{Config, Role};
 use crate::failure::Failure;
 use crate::letters::NodeLetters;
@@ -83,7 +84,10 @@ impl Base {
             quotas: self.quotas,
             topics: Arc::new(topics),
             path_uses: Arc::new(NodePathUses(dispatcher)),
-            config: config.api.resolve(listen, source_url),
+            config: ApiConfig {
+                name_limits: config.profile == Profile::Forebay,
+                ..config.api.resolve(listen, source_url)
+            },
         })
     }
 }

@@ -192,7 +192,9 @@ impl OpenedData {
         let store: Arc<dyn Store> = store.0;
         let mut defaults = config.storage.level.0.clone();
         defaults.quota = config.quota.source;
-        let repo = Repo::new(store, defaults).with_default_table(default_backend(config));
+        let repo = Repo::new(store, defaults)
+            .with_default_table(default_backend(config))
+            .with_limits(config.limits);
         let remembered = remembered_volume(&repo).await.map_err(Failure::new)?;
         let (log, volume) = open_log(config, dir, remembered)?;
         let losses = name_losses(&repo, &log, &volume, clock.now()).await;

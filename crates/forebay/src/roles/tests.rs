@@ -48,6 +48,8 @@ async fn start(dir: &Path, clock: Arc<JumpingClock>) -> Node {
         description: String::new(),
         admin: true,
         operator: false,
+        owner_id: None,
+        owner_name: None,
         sha256: ConfiguredTokens::hash(TOKEN.as_bytes()),
     };
     let auth = ConfiguredTokens::new(&[own]).unwrap();

@@ -87,9 +87,9 @@ fn sources_are_created_or_refused() {
             (json!({ "type": "foo", "name": "x" }), "invalidEnumValue", "Value of body.type must be one of \"http\" but got value \"foo\".".to_owned()),
             (json!({}), "missingField", "\"type\" is missing from body; \"name\" is missing from body.".to_owned()),
             (json!({ "type": "http", "name": "x", "sourceId": "" }), "invalidLength", "Length of body.sourceId must be greater or equal than 1 but got value \"\" (len=0)".to_owned()),
-            (json!({ "type": "http", "name": "x", "sourceId": long(49) }), "invalidLength", format!("Length of body.sourceId must be lesser or equal than 48 but got value \"{}\" (len=49)", long(49))),
+            (json!({ "type": "http", "name": "x", "sourceId": long(49) }), "invalidLength", format!("Length of body.sourceId must be lesser or equal than 48 but got value \"{}\" (len=49), by the setting limits.idLength.", long(49))),
             (source(""), "invalidLength", "Length of body.name must be greater or equal than 1 but got value \"\" (len=0)".to_owned()),
-            (source(&long(41)), "invalidLength", format!("Length of body.name must be lesser or equal than 40 but got value \"{}\" (len=41)", long(41))),
+            (source(&long(41)), "invalidLength", format!("Length of body.name must be lesser or equal than 40 but got value \"{}\" (len=41), by the setting limits.nameLength.", long(41))),
         ] {
             api.fails("POST", S, &body, (400, name, &message));
         }

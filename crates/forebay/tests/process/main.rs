@@ -23,6 +23,7 @@ mod documents;
 mod http;
 mod isolation;
 mod job;
+mod limits;
 mod log;
 mod metadata;
 mod openapi;

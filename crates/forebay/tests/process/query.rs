@@ -113,3 +113,42 @@ fn a_reader_that_goes_away_is_no_error() {
         );
     }
 }
+
+#[test]
+fn what_keeps_a_statement_from_being_answered_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start_with(dir.path(), &["--set", "coordinator.importMinInterval=2s"]);
+    server.ok(&[
+        "source",
+        "create",
+        "q",
+        "--sink",
+        "in.test.q",
+        "--column",
+        "n=path:n",
+    ]);
+    let asked = |sql: &str| run(&mut server.command(&["query", sql]));
+    let unquoted = asked("SELECT * FROM in.test.q");
+    let hint = "put table ids in double quotes: \"in.test.q\"";
+    assert!(unquoted.stderr.contains(hint), "{unquoted:?}");
+    let empty = asked("SELECT * FROM \"in.test.q\"");
+    let hint = "\"in.test.q\" is defined and has no rows yet";
+    assert!(
+        empty.code == Some(1) && empty.stderr.contains(hint),
+        "{empty:?}"
+    );
+    let unknown = asked("SELECT * FROM \"in.test.other\"");
+    assert!(
+        unknown.stderr.contains("no tables exist yet"),
+        "{unknown:?}"
+    );
+    let path = server.path("q");
+    for n in 0..3 {
+        server.post(&path, &format!("{{\"n\": {n}}}"));
+    }
+    let sql = "SELECT count(*) AS n FROM \"in.test.q\"";
+    assert_eq!(
+        server.ok(&["query", sql, "--wait", "--format", "csv"]),
+        "n\n3\n"
+    );
+}

@@ -161,3 +161,30 @@ fn listeners_on_one_port_are_refused_before_anything_is_made() {
     );
     assert!(!data.exists());
 }
+
+/// What a destination's settings alone show is found before anything is written.
+#[test]
+fn a_start_that_fails_by_the_settings_of_a_destination_leaves_no_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let s3 = [
+        "--set",
+        "staging.type=s3",
+        "--set",
+        "staging.s3.bucket=b",
+        "--set",
+        "staging.s3.endpoint=http://127.0.0.1:1",
+    ];
+    let postgres = [
+        "--set",
+        "table.default=postgres",
+        "--set",
+        "table.postgres.url=postgres://x@127.0.0.1:1/x?sslmode=verify-full&sslrootcert=/nonexistent",
+    ];
+    let folder = ["--set", "roles=foo"];
+    for args in [&s3[..], &postgres, &folder] {
+        let data = dir.path().join("new");
+        let ended = serve(&data, args);
+        assert!(ended.code.is_some_and(|code| code > 0), "{ended:?}");
+        assert!(!data.exists(), "{args:?}: {ended:?}");
+    }
+}

@@ -68,7 +68,7 @@ fn settings_out_of_range_are_refused_by_name() {
     assert!(
         error
             .to_string()
-            .contains("`segment_size` is 1, allowed is 4 KiB to 2 GiB")
+            .contains("`segment_size` is 1, allowed is 4KB to 2GB")
     );
 }
 

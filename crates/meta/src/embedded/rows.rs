@@ -81,6 +81,14 @@ pub(super) fn range(
     })
 }
 
+/// By the index of the keys alone: values are not read.
+pub(super) fn count(db: &Connection, prefix: &str) -> rusqlite::Result<usize> {
+    let mut count =
+        db.prepare_cached("SELECT count(*) FROM kv WHERE key >= ?1 AND (?2 IS NULL OR key < ?2)")?;
+    let found: i64 = count.query_row(params![prefix, upper_bound(prefix)], |row| row.get(0))?;
+    Ok(usize::try_from(found).unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
     use super::upper_bound;

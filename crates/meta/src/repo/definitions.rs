@@ -3,8 +3,8 @@
 use std::error::Error;
 
 use forebay_model::{
-    BranchId, BranchKey, ProjectId, SettingsPatch, Sink, SinkKey, SinkTarget, Source, SourceKey,
-    SourceKind, Stamp, Version, limits,
+    Bound, BranchId, BranchKey, ProjectId, SettingsPatch, Sink, SinkKey, SinkTarget, Source,
+    SourceKey, SourceKind, Stamp, Version,
 };
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -112,6 +112,29 @@ fn hash(content: &impl Serialize) -> String {
     digest.iter().take(8).map(|b| format!("{b:02x}")).collect()
 }
 
+/// What there can't be any number of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counted {
+    /// Sources of a branch.
+    Sources,
+    /// Sinks of a source.
+    Sinks,
+    /// Versions of a source.
+    SourceVersions,
+    /// Versions of a sink.
+    SinkVersions,
+}
+
+impl std::fmt::Display for Counted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Sources => "source count",
+            Self::Sinks => "sink count",
+            Self::SourceVersions | Self::SinkVersions => "version count",
+        })
+    }
+}
+
 /// Why a definition was not changed or found.
 #[derive(Debug, thiserror::Error)]
 pub enum DefinitionError {
@@ -137,12 +160,12 @@ pub enum DefinitionError {
     #[error("sink \"{0}\" is a table: only sinks of the types kafka and http can be paused")]
     NotATopic(SinkKey),
     /// No more of them are allowed.
-    #[error("{what} limit reached, the maximum is {max}")]
+    #[error("{what} limit reached, the maximum is {} (setting {})", bound.max, bound.setting)]
     LimitReached {
-        /// Of what, like `source count`.
-        what: &'static str,
+        /// Of what.
+        what: Counted,
         /// How many are allowed.
-        max: usize,
+        bound: Bound,
     },
     /// Records are still on their way to their tables.
     #[error("{files} files of the source are still on their way to their tables")]
@@ -183,28 +206,47 @@ impl DefinitionError {
 /// What a caller's own check says, in `update_…`: any error.
 pub type Refusal = Box<dyn Error + Send + Sync>;
 
-/// The version after `number`.
-pub(super) fn next_version(
-    number: u32,
-    hash: String,
-    description: &str,
-    stamp: &Stamp,
-) -> Result<Version, DefinitionError> {
-    if number >= limits::VERSIONS_MAX {
-        return Err(DefinitionError::LimitReached {
-            what: "version count",
-            max: limits::VERSIONS_MAX as usize,
-        });
-    }
-    Ok(Version {
-        number: number + 1,
-        hash,
-        description: description.to_owned(),
-        stamp: stamp.clone(),
-    })
-}
-
 impl Repo {
+    /// The version after `number`, of what [`Counted`] says.
+    pub(super) fn next_version(
+        &self,
+        what: Counted,
+        number: u32,
+        hash: String,
+        description: &str,
+        stamp: &Stamp,
+    ) -> Result<Version, DefinitionError> {
+        let max = self.limits.versions;
+        if number >= max {
+            let bound = Bound::new(max, "limits.versions");
+            return Err(DefinitionError::LimitReached { what, bound });
+        }
+        Ok(Version {
+            number: number + 1,
+            hash,
+            description: description.to_owned(),
+            stamp: stamp.clone(),
+        })
+    }
+
+    /// Refuses one more source of a branch than there may be.
+    pub(super) async fn check_source_count(
+        &self,
+        branch: &BranchKey,
+    ) -> Result<(), DefinitionError> {
+        let bound = Bound::new(self.limits.sources_per_branch, "limits.sourcesPerBranch");
+        let siblings = self.count(&keys::below(keys::SOURCES, branch)).await?;
+        let what = Counted::Sources;
+        check_count(siblings, what, bound)
+    }
+
+    /// Refuses one more sink of a source than there may be.
+    pub(super) async fn check_sink_count(&self, source: &SourceKey) -> Result<(), DefinitionError> {
+        let bound = Bound::new(self.limits.sinks_per_source, "limits.sinksPerSource");
+        let siblings = self.count(&keys::below(keys::SINKS, source)).await?;
+        check_count(siblings, Counted::Sinks, bound)
+    }
+
     /// The branch, made if it is not there.
     ///
     /// # Errors
@@ -256,4 +298,11 @@ impl Repo {
             .map(|b| b.value)
             .ok_or(DefinitionError::BranchNotFound(*key))
     }
+}
+
+fn check_count(there: usize, what: Counted, bound: Bound) -> Result<(), DefinitionError> {
+    if there >= bound.max {
+        return Err(DefinitionError::LimitReached { what, bound });
+    }
+    Ok(())
 }

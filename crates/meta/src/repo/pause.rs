@@ -3,7 +3,7 @@
 use forebay_model::{Paused, Sink, SinkKey, Stamp};
 
 use super::audit::Action;
-use super::definitions::{DefinitionError, next_version};
+use super::definitions::{Counted, DefinitionError};
 use super::sinks::put_sink;
 use super::{Attempts, Draft, Repo, Revised};
 use crate::keys::Key;
@@ -60,7 +60,8 @@ impl Repo {
                 None => (Action::Resume, "Resumed."),
             };
             let (number, hash) = (sink.version.number, sink.version.hash);
-            sink.version = next_version(number, hash, description, stamp)?;
+            let what = Counted::SinkVersions;
+            sink.version = self.next_version(what, number, hash, description, stamp)?;
             let mut draft = Draft::default();
             draft.unchanged(Key::Sink(key), &read);
             put_sink(&mut draft, &sink)?;

@@ -10,12 +10,12 @@
 //! A table sink has an open file if and only if it and its source take records; a topic has none.
 
 use forebay_model::{
-    Deleted, Disabled, Sink, SinkKey, Source, SourceKey, Stamp, Version, VolumeId, limits,
+    Deleted, Disabled, Sink, SinkKey, Source, SourceKey, Stamp, Version, VolumeId,
 };
 
 use super::audit::Action;
-use super::definitions::{DefinitionError, Refusal, SinkContent, next_version};
-use super::sources::undeleted_version;
+use super::definitions::{Counted, DefinitionError, Refusal, SinkContent};
+use super::portions::SinkPages;
 use super::turn::{Turn, Under};
 use super::{Attempts, Draft, Listing, Repo, Revised};
 use crate::keys::{self, Key};
@@ -27,8 +27,8 @@ impl Repo {
     /// Makes a sink and opens its first file. An id that exists only as deleted is brought back
     /// under the new content: `created` is kept and numbering goes on.
     ///
-    /// Never more than [`limits::SINKS_MAX`] of a source: each creation writes the source, so two
-    /// at the same time see each other.
+    /// Never more of a source than [`forebay_model::DefinitionLimits`] says: each creation writes the
+    /// source, so two at the same time see each other.
     ///
     /// # Errors
     /// [`DefinitionError::SinkExists`], no such source, a limit, no volumes, or the store.
@@ -40,6 +40,7 @@ impl Repo {
         volumes: &[VolumeId],
         stamp: &Stamp,
     ) -> Result<Revised<Sink>, DefinitionError> {
+        let _turn = self.lines.wait(Key::Source(&key.source).to_string()).await;
         let mut attempts = Attempts::default();
         loop {
             let source = self.source(&key.source).await?;
@@ -49,13 +50,14 @@ impl Repo {
             self.check_sink_count(&key.source).await?;
             let deleted = self.read::<Sink>(Key::DeletedSink(key)).await?;
             let number = deleted.as_ref().map_or(0, |d| d.version.number);
+            let (what, hash) = (Counted::SinkVersions, content.hash());
             let sink = Sink {
                 key: key.clone(),
                 name: content.name.clone(),
                 description: content.description.clone(),
                 target: content.target.clone(),
                 settings: content.settings.clone(),
-                version: next_version(number, content.hash(), description, stamp)?,
+                version: self.next_version(what, number, hash, description, stamp)?,
                 created: deleted
                     .as_ref()
                     .map_or_else(|| stamp.clone(), |d| d.created.clone()),
@@ -120,17 +122,6 @@ impl Repo {
         Ok(())
     }
 
-    async fn check_sink_count(&self, source: &SourceKey) -> Result<(), DefinitionError> {
-        let siblings = self.count(&keys::below(keys::SINKS, source)).await?;
-        if siblings >= limits::SINKS_MAX {
-            return Err(DefinitionError::LimitReached {
-                what: "sink count",
-                max: limits::SINKS_MAX,
-            });
-        }
-        Ok(())
-    }
-
     /// Closes the sink's open file, if there is one, and opens one if the sink takes records.
     pub(super) async fn draft_turn(
         &self,
@@ -178,6 +169,41 @@ impl Repo {
         Ok(self.list(&prefix, after, limit).await?)
     }
 
+    /// All sinks of a source, sorted by id; `max` of them at most.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn first_sinks(
+        &self,
+        source: &SourceKey,
+        max: usize,
+    ) -> Result<Vec<Sink>, DefinitionError> {
+        self.first_of(keys::below(keys::SINKS, source), max).await
+    }
+
+    /// All deleted sinks of a source, sorted by id.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn all_deleted_sinks(
+        &self,
+        source: &SourceKey,
+    ) -> Result<Vec<Sink>, DefinitionError> {
+        let prefix = keys::below(keys::DELETED_SINKS, source);
+        self.first_of(prefix, usize::MAX).await
+    }
+
+    async fn first_of(&self, prefix: String, max: usize) -> Result<Vec<Sink>, DefinitionError> {
+        let mut pages = SinkPages::new(prefix);
+        let mut sinks = Vec::new();
+        while sinks.len() < max
+            && let Some(sink) = pages.next(self).await?
+        {
+            sinks.push(sink.value);
+        }
+        Ok(sinks)
+    }
+
     /// Deleted sinks of a source.
     ///
     /// # Errors
@@ -222,7 +248,8 @@ impl Repo {
             let mut content = SinkContent::of(&read);
             change(&mut content).map_err(DefinitionError::Refused)?;
             let mut sink = read.value.clone();
-            sink.version = next_version(sink.version.number, content.hash(), description, stamp)?;
+            let (what, number) = (Counted::SinkVersions, sink.version.number);
+            sink.version = self.next_version(what, number, content.hash(), description, stamp)?;
             content.write_into(&mut sink);
             let mut draft = Draft::default();
             // The source decides settings and activity of the file that is opened.
@@ -334,7 +361,7 @@ impl Repo {
             let read = self.read::<Sink>(Key::DeletedSink(key)).await?;
             let read = read.ok_or_else(|| DefinitionError::SinkNotFound(key.clone()))?;
             self.check_sink_count(&key.source).await?;
-            let version = undeleted_version(&read.version, stamp)?;
+            let version = self.undeleted_version(Counted::SinkVersions, &read.version, stamp)?;
             let mut draft = Draft::default();
             draft.unchanged(Key::Source(&key.source), &source);
             draft.put(Key::Source(&key.source), &source.value)?;

@@ -1,24 +1,22 @@
-//! Sources: made, changed, deleted with their sinks, and brought back.
+//! Sources: made and changed.
 
 use std::mem::discriminant;
 
-use forebay_model::{
-    BranchKey, Deleted, Sink, Source, SourceKey, Stamp, Version, VolumeId, limits,
-};
+use forebay_model::{BranchKey, Source, SourceKey, Stamp, Version};
 
 use super::audit::Action;
-use super::definitions::{Branch, DefinitionError, Refusal, SourceContent, next_version};
+use super::definitions::{Branch, Counted, DefinitionError, Refusal, SourceContent};
+use super::portions::SinkPages;
 use super::{Attempts, Draft, Listing, Repo, Revised};
 use crate::keys::{self, Key};
-use crate::store::Revision;
 use crate::stored::definition::KeptVersion;
 
 impl Repo {
     /// Makes a source. An id that exists only as deleted is brought back under the new content:
     /// `created` is kept, numbering goes on, its old sinks stay deleted, for good.
     ///
-    /// Never more than [`limits::SOURCES_MAX`] of a branch: each creation writes the branch, so two
-    /// at the same time see each other.
+    /// Never more of a branch than [`forebay_model::DefinitionLimits`] says: each creation writes the
+    /// branch, so two at the same time see each other.
     ///
     /// # Errors
     /// [`DefinitionError::SourceExists`], a limit, no such branch, or the store.
@@ -29,6 +27,7 @@ impl Repo {
         description: &str,
         stamp: &Stamp,
     ) -> Result<Revised<Source>, DefinitionError> {
+        let _turn = self.lines.wait(Key::Branch(&key.branch).to_string()).await;
         let mut attempts = Attempts::default();
         loop {
             let branch = self.read::<Branch>(Key::Branch(&key.branch)).await?;
@@ -36,24 +35,23 @@ impl Repo {
             if self.read::<Source>(Key::Source(key)).await?.is_some() {
                 return Err(DefinitionError::SourceExists(key.clone()));
             }
-            let siblings = self.count(&keys::below(keys::SOURCES, &key.branch)).await?;
-            if siblings >= limits::SOURCES_MAX {
-                return Err(DefinitionError::LimitReached {
-                    what: "source count",
-                    max: limits::SOURCES_MAX,
-                });
-            }
+            self.check_source_count(&key.branch).await?;
             let deleted = self.read::<Source>(Key::DeletedSource(key)).await?;
-            let source = new_source(key, &content, description, stamp, deleted.as_ref())?;
+            let source = self.new_source(key, &content, description, stamp, deleted.as_ref())?;
             let mut draft = Draft::default();
+            if let Some(deleted) = &deleted {
+                let Some(last) = self.abandon_sinks(key, deleted).await? else {
+                    attempts.again().await?;
+                    continue;
+                };
+                draft = last;
+                draft.delete(Key::DeletedSource(key));
+            } else {
+                draft.absent(Key::DeletedSource(key));
+            }
             draft.unchanged(Key::Branch(&key.branch), &branch);
             draft.put(Key::Branch(&key.branch), &branch.value)?;
             draft.absent(Key::Source(key));
-            draft.as_read(Key::DeletedSource(key), deleted.as_ref());
-            if deleted.is_some() {
-                draft.delete(Key::DeletedSource(key));
-                self.abandon_sinks(key, &mut draft).await?;
-            }
             put_source(&mut draft, &source)?;
             let before = deleted.as_ref().map(|d| &d.version);
             let versions = (before, Some(&source.version));
@@ -68,14 +66,22 @@ impl Repo {
         }
     }
 
-    /// Sinks that were deleted with a source no longer come back with it.
+    /// Sinks that were deleted with a source no longer come back with it: the transaction in the
+    /// making that does it with the last of them, while the source stays deleted. `None` when it did
+    /// not stay.
     async fn abandon_sinks(
         &self,
         key: &SourceKey,
-        draft: &mut Draft,
-    ) -> Result<(), DefinitionError> {
-        let prefix = keys::below(keys::DELETED_SINKS, key);
-        for mut sink in self.read_all::<Sink>(&prefix).await? {
+        deleted: &Revised<Source>,
+    ) -> Result<Option<Draft>, DefinitionError> {
+        let mut sinks = SinkPages::new(keys::below(keys::DELETED_SINKS, key));
+        let begin = || {
+            let mut draft = Draft::default();
+            draft.unchanged(Key::DeletedSource(key), deleted);
+            draft
+        };
+        let mut draft = begin();
+        while let Some(mut sink) = sinks.next(self).await? {
             let at = sink.value.key.clone();
             if let Some(deleted) = &mut sink.value.deleted
                 && deleted.with_parent
@@ -84,8 +90,37 @@ impl Repo {
                 draft.unchanged(Key::DeletedSink(&at), &sink);
                 draft.put(Key::DeletedSink(&at), &sink.value)?;
             }
+            if draft.is_full(self.room) {
+                let full = std::mem::replace(&mut draft, begin());
+                if self.commit(full).await?.is_none() {
+                    return Ok(None);
+                }
+            }
         }
-        Ok(())
+        Ok(Some(draft))
+    }
+
+    fn new_source(
+        &self,
+        key: &SourceKey,
+        content: &SourceContent,
+        description: &str,
+        stamp: &Stamp,
+        deleted: Option<&Revised<Source>>,
+    ) -> Result<Source, DefinitionError> {
+        let number = deleted.map_or(0, |d| d.version.number);
+        let (what, hash) = (Counted::SourceVersions, content.hash());
+        Ok(Source {
+            key: key.clone(),
+            kind: content.kind.clone(),
+            name: content.name.clone(),
+            description: content.description.clone(),
+            settings: content.settings.clone(),
+            version: self.next_version(what, number, hash, description, stamp)?,
+            created: deleted.map_or_else(|| stamp.clone(), |d| d.created.clone()),
+            deleted: None,
+            disabled: None,
+        })
     }
 
     /// A source that is not deleted.
@@ -156,8 +191,8 @@ impl Repo {
             let mut content = SourceContent::of(&read);
             change(&mut content).map_err(DefinitionError::Refused)?;
             let mut source = read.value.clone();
-            source.version =
-                next_version(source.version.number, content.hash(), description, stamp)?;
+            let (what, number) = (Counted::SourceVersions, source.version.number);
+            source.version = self.next_version(what, number, content.hash(), description, stamp)?;
             content.write_into(&mut source);
             let mut draft = Draft::default();
             draft.unchanged(Key::Source(key), &read);
@@ -198,96 +233,21 @@ impl Repo {
         .await
     }
 
-    /// Deletes a source and its sinks, which are marked as deleted with it, and closes the sinks'
-    /// files: all in one transaction. Afterwards none of its sinks has a file that is written.
-    ///
-    /// # Errors
-    /// [`DefinitionError::SourceNotFound`], or the store.
-    pub async fn delete_source(
+    /// The version that a definition has when it is brought back.
+    pub(super) fn undeleted_version(
         &self,
-        key: &SourceKey,
+        what: Counted,
+        version: &Version,
         stamp: &Stamp,
-    ) -> Result<Revision, DefinitionError> {
-        let mut attempts = Attempts::default();
-        loop {
-            let read = self.source(key).await?;
-            let mut draft = Draft::default();
-            // A sink that is made meanwhile writes the source too.
-            draft.unchanged(Key::Source(key), &read);
-            draft.delete(Key::Source(key));
-            let mut source = read.value;
-            source.deleted = Some(Deleted {
-                stamp: stamp.clone(),
-                with_parent: false,
-            });
-            draft.put(Key::DeletedSource(key), &source)?;
-            draft.audit_source(key, Action::Delete, (Some(&source.version), None), stamp)?;
-            for sink in self
-                .read_all::<Sink>(&keys::below(keys::SINKS, key))
-                .await?
-            {
-                self.draft_sink_deletion(&mut draft, sink, stamp, true)
-                    .await?;
-            }
-            if let Some(revision) = self.commit(draft).await? {
-                return Ok(revision);
-            }
-            attempts.again().await?;
-        }
-    }
-
-    /// Brings a deleted source back, with the sinks that were deleted with it, and opens their
-    /// files. A new version of the source; its sinks keep theirs.
-    ///
-    /// # Errors
-    /// [`DefinitionError::SourceNotFound`] when it is not among the deleted, a limit, no volumes,
-    /// or the store.
-    pub async fn undelete_source(
-        &self,
-        key: &SourceKey,
-        volumes: &[VolumeId],
-        stamp: &Stamp,
-    ) -> Result<Revised<Source>, DefinitionError> {
-        let mut attempts = Attempts::default();
-        loop {
-            let read = self.read::<Source>(Key::DeletedSource(key)).await?;
-            let read = read.ok_or_else(|| DefinitionError::SourceNotFound(key.clone()))?;
-            let branch = self.read::<Branch>(Key::Branch(&key.branch)).await?;
-            let branch = branch.ok_or(DefinitionError::BranchNotFound(key.branch))?;
-            let siblings = self.count(&keys::below(keys::SOURCES, &key.branch)).await?;
-            if siblings >= limits::SOURCES_MAX {
-                return Err(DefinitionError::LimitReached {
-                    what: "source count",
-                    max: limits::SOURCES_MAX,
-                });
-            }
-            let mut source = read.value.clone();
-            source.deleted = None;
-            source.version = undeleted_version(&source.version, stamp)?;
-            let mut draft = Draft::default();
-            draft.unchanged(Key::Branch(&key.branch), &branch);
-            draft.put(Key::Branch(&key.branch), &branch.value)?;
-            draft.unchanged(Key::DeletedSource(key), &read);
-            draft.delete(Key::DeletedSource(key));
-            draft.absent(Key::Source(key));
-            put_source(&mut draft, &source)?;
-            let versions = (Some(&read.version), Some(&source.version));
-            draft.audit_source(key, Action::Undelete, versions, stamp)?;
-            let prefix = keys::below(keys::DELETED_SINKS, key);
-            for sink in self.read_all::<Sink>(&prefix).await? {
-                if sink.deleted.as_ref().is_some_and(|d| d.with_parent) {
-                    self.draft_sink_return(&mut draft, &source, sink, None, volumes, stamp)
-                        .await?;
-                }
-            }
-            if let Some(revision) = self.commit(draft).await? {
-                return Ok(Revised {
-                    value: source,
-                    revision,
-                });
-            }
-            attempts.again().await?;
-        }
+    ) -> Result<Version, DefinitionError> {
+        let description = format!("Undeleted to version \"{}\".", version.number);
+        self.next_version(
+            what,
+            version.number,
+            version.hash.clone(),
+            &description,
+            stamp,
+        )
     }
 
     /// All versions of a source, oldest first.
@@ -316,36 +276,6 @@ impl Repo {
             .map(|r| r.value)
             .ok_or(DefinitionError::VersionNotFound(number))
     }
-}
-
-/// The version that a definition has when it is brought back.
-pub(super) fn undeleted_version(
-    version: &Version,
-    stamp: &Stamp,
-) -> Result<Version, DefinitionError> {
-    let description = format!("Undeleted to version \"{}\".", version.number);
-    next_version(version.number, version.hash.clone(), &description, stamp)
-}
-
-fn new_source(
-    key: &SourceKey,
-    content: &SourceContent,
-    description: &str,
-    stamp: &Stamp,
-    deleted: Option<&Revised<Source>>,
-) -> Result<Source, DefinitionError> {
-    let number = deleted.map_or(0, |d| d.version.number);
-    Ok(Source {
-        key: key.clone(),
-        kind: content.kind.clone(),
-        name: content.name.clone(),
-        description: content.description.clone(),
-        settings: content.settings.clone(),
-        version: next_version(number, content.hash(), description, stamp)?,
-        created: deleted.map_or_else(|| stamp.clone(), |d| d.created.clone()),
-        deleted: None,
-        disabled: None,
-    })
 }
 
 /// Writes a source and its present version.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use forebay_model::{ProjectId, Stamp, TableBackend, TableId, TableKey, limits};
+use forebay_model::{Bound, ProjectId, Stamp, TableBackend, TableId, TableKey};
 
 use super::audit::{Action, Change, What};
 use super::tables::{TableEntry, TableOwnerError};
@@ -57,14 +57,15 @@ impl Repo {
         with: ProjectId,
         stamp: &Stamp,
     ) -> Result<TableEntry, TableOwnerError> {
+        let bound = Bound::new(self.limits.shares_per_table, "limits.sharesPerTable");
         self.change_owner(backend, table, Action::Share, false, stamp, |_, entry| {
             let entry = entry.ok_or_else(|| TableOwnerError::NotFound(table.clone()))?;
             let mut after = entry.clone();
             if with != after.owner {
                 after.shared_with.insert(with);
             }
-            if after.shared_with.len() > limits::TABLE_SHARES_MAX {
-                return Err(TableOwnerError::LimitReached);
+            if after.shared_with.len() > bound.max {
+                return Err(TableOwnerError::LimitReached(bound));
             }
             Ok(after)
         })

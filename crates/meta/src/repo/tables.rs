@@ -13,8 +13,8 @@
 use std::collections::BTreeSet;
 
 use forebay_model::{
-    File, ProjectId, Sink, SinkKey, SourceKey, Stamp, TableBackend, TableId, TableKey, TableSink,
-    Timestamp, limits,
+    Bound, File, ProjectId, Sink, SinkKey, SourceKey, Stamp, TableBackend, TableId, TableKey,
+    TableSink, Timestamp,
 };
 
 use super::{Attempts, Draft, Repo, Revised};
@@ -116,11 +116,8 @@ pub enum TableOwnerError {
         files: usize,
     },
     /// It can't be shared with more projects.
-    #[error(
-        "the table is shared with {} projects, the maximum",
-        limits::TABLE_SHARES_MAX
-    )]
-    LimitReached,
+    #[error("the table is shared with {} projects, the maximum. The setting {} raises it", .0.max, .0.setting)]
+    LimitReached(Bound),
     /// Others changed it again and again at the same time; it may be tried again.
     #[error("it is being changed by others at the same time, try again")]
     Conflict,

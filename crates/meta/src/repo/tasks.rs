@@ -105,6 +105,18 @@ impl Repo {
         found.ok_or_else(|| TaskError::NotFound(id.to_owned()))
     }
 
+    /// The same, with the transaction that wrote it last.
+    ///
+    /// # Errors
+    /// [`TaskError::NotFound`], or the store.
+    pub async fn task_revised(
+        &self,
+        project: ProjectId,
+        id: &str,
+    ) -> Result<Revised<Task>, TaskError> {
+        self.task_entry(project, id).await
+    }
+
     /// A task of a project.
     ///
     /// # Errors

@@ -3,15 +3,12 @@
 
 use std::time::Duration;
 
-use forebay_model::{BranchId, ProjectId, Stamp, Timestamp};
+use forebay_model::{Bound, BranchId, ProjectId, Stamp, Timestamp};
 
 use super::audit::{Action, Change, What};
 use super::{Attempts, Draft, Listing, Repo, Revised};
 use crate::keys::{self, Key};
 use crate::store::StoreError;
-
-/// Tokens of one project at most.
-pub const TOKENS_MAX: usize = 100;
 
 /// What is decided for a project by its first token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +26,34 @@ pub enum Role {
     Admin,
 }
 
+/// Characters of an owner's id or name.
+pub const OWNER_CHARS_MAX: usize = 256;
+
+/// Whom a token belongs to: a person or a program, as others know it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Owner {
+    /// For programs.
+    pub id: Option<String>,
+    /// For people.
+    pub name: Option<String>,
+}
+
+impl Owner {
+    /// What changes by the token say of who made them: without an owner's id, the token's.
+    #[must_use]
+    pub fn user_id(&self, token: &str) -> String {
+        self.id.clone().unwrap_or_else(|| token.to_owned())
+    }
+
+    /// Its name. Without any owner, what the token is described by stands for it.
+    #[must_use]
+    pub fn user_name(&self, description: &str) -> Option<String> {
+        let described = || self.id.is_none() && !description.is_empty();
+        let name = self.name.clone();
+        name.or_else(|| described().then(|| description.to_owned()))
+    }
+}
+
 /// A token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
@@ -42,6 +67,8 @@ pub struct Token {
     pub role: Role,
     /// For people.
     pub description: String,
+    /// Whom it belongs to.
+    pub owner: Owner,
     /// Made when, by whom.
     pub created: Stamp,
     /// From then on it opens nothing.
@@ -95,8 +122,8 @@ pub enum TokenError {
         branch: BranchId,
     },
     /// The project has as many as it may have.
-    #[error("token count limit reached in the project, the maximum is {TOKENS_MAX}")]
-    LimitReached,
+    #[error("token count limit reached in the project, the maximum is {}. The setting {} raises it", .0.max, .0.setting)]
+    LimitReached(Bound),
     /// Others changed it again and again at the same time; it may be tried again.
     #[error("it is being changed by others at the same time, try again")]
     Conflict,
@@ -107,7 +134,7 @@ pub enum TokenError {
 
 impl Repo {
     /// Keeps a new token. Each creation writes the project, so two at the same time see each other:
-    /// never more than [`TOKENS_MAX`], and all of one default branch.
+    /// never more than there may be, and all of one default branch.
     ///
     /// # Errors
     /// [`TokenError::Exists`], [`TokenError::OtherBranch`], [`TokenError::LimitReached`], or the
@@ -125,8 +152,9 @@ impl Repo {
                 return Err(TokenError::OtherBranch { project, branch });
             }
             let siblings = self.count(&keys::below(keys::TOKENS, &project)).await?;
-            if siblings >= TOKENS_MAX {
-                return Err(TokenError::LimitReached);
+            let bound = Bound::new(self.limits.tokens_per_project, "limits.tokensPerProject");
+            if siblings >= bound.max {
+                return Err(TokenError::LimitReached(bound));
             }
             if self.read::<Token>(key).await?.is_some() {
                 return Err(TokenError::Exists(token.id.clone()));

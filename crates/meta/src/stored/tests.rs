@@ -19,7 +19,7 @@ use crate::repo::audit::{Action, Change, What};
 use crate::repo::definitions::{Branch, SinkContent, SourceContent};
 use crate::repo::runtime::{Cluster, Node, Processed, Volume};
 use crate::repo::tables::{Dropping, TableEntry};
-use crate::repo::tokens::{Role, Token, TokenSecret};
+use crate::repo::tokens::{Owner, Role, Token, TokenSecret};
 use crate::store::Revision;
 
 fn golden<T: Stored + PartialEq + Debug>(name: &str, sample: &T) {
@@ -273,6 +273,10 @@ fn tokens_and_the_audit_keep_their_form() {
         branch: forebay_model::BranchId(2),
         role: Role::Admin,
         description: "deployment".to_owned(),
+        owner: Owner {
+            id: Some("ada@example.com".to_owned()),
+            name: Some("Ada".to_owned()),
+        },
         created: stamp(0),
         expires_at: Some(at(100)),
         secrets: vec![

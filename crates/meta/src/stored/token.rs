@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::common::StampForm;
 use super::{Stored, StoredError, only_form, part};
 use crate::repo::audit::{Action, Change, What};
-use crate::repo::tokens::{Project, Role, Token, TokenSecret};
+use crate::repo::tokens::{Owner, Project, Role, Token, TokenSecret};
 
 /// A project.
 #[derive(Serialize, Deserialize)]
@@ -45,6 +45,10 @@ pub struct TokenV1 {
     pub branch: u64,
     pub role: RoleForm,
     pub description: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner_name: Option<String>,
     pub created: StampForm,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
@@ -91,6 +95,8 @@ impl Stored for Token {
                 Role::Admin => RoleForm::Admin,
             },
             description: self.description.clone(),
+            owner_id: self.owner.id.clone(),
+            owner_name: self.owner.name.clone(),
             created: (&self.created).into(),
             expires_at: self.expires_at,
             secrets: self.secrets.iter().map(secret).collect(),
@@ -113,6 +119,10 @@ impl Stored for Token {
                 RoleForm::Admin => Role::Admin,
             },
             description: form.description,
+            owner: Owner {
+                id: form.owner_id,
+                name: form.owner_name,
+            },
             created: form.created.into(),
             expires_at: form.expires_at,
             secrets: form.secrets.into_iter().map(secret).collect(),

@@ -4,7 +4,7 @@ use forebay_meta::repo::letters::{Finished, LetterEnd};
 use forebay_meta::repo::slices::Failure;
 use forebay_meta::repo::table_drop::FilledTable;
 use forebay_meta::repo::tasks::TaskRetention;
-use forebay_meta::repo::tokens::{Role, Token, TokenSecret};
+use forebay_meta::repo::tokens::{Owner, Role, Token, TokenSecret};
 use forebay_meta::store::Txn;
 use forebay_meta::stored::letters::LetterCounts;
 use forebay_meta::{Repo, Revised};
@@ -309,6 +309,7 @@ fn token(millis: i64) -> Token {
         branch: branch().branch,
         role: Role::Admin,
         description: String::new(),
+        owner: Owner::default(),
         created: stamp(millis),
         expires_at: None,
         secrets: vec![TokenSecret {

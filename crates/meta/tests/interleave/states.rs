@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use forebay_meta::repo::tokens::TOKENS_MAX;
 use forebay_meta::stored::letters::LetterCounts;
 use forebay_meta::{Repo, SinkContent};
-use forebay_model::{FileKey, FileState, NodeId, SinkSettings, SliceState};
+use forebay_model::{DefinitionLimits, FileKey, FileState, NodeId, SinkSettings, SliceState};
 
 use crate::common::{at, branch, sink_content, source_content, stamp};
 use crate::memory::{Content, Memory};
@@ -117,7 +116,7 @@ impl Step {
         let by = stamp(500);
         match self {
             Self::Tokens => {
-                for i in 1..TOKENS_MAX {
+                for i in 1..DefinitionLimits::default().tokens_per_project {
                     let token = other_token(&format!("2-{i}"), 1, 0);
                     repo.create_token(&token).await.unwrap();
                 }

@@ -191,7 +191,45 @@ fn type_of(value: &Value) -> &'static str {
     }
 }
 
+/// Settings that the compatible service has too, without what all of them begin with.
+const COMPATIBLE: [&str; 27] = [
+    "local.encoding.compression.gzip.blockSize",
+    "local.encoding.compression.gzip.concurrency",
+    "local.encoding.compression.gzip.implementation",
+    "local.encoding.compression.gzip.level",
+    "local.encoding.compression.type",
+    "local.encoding.encoder.concurrency",
+    "local.encoding.encoder.type",
+    "local.encoding.failedChunksThreshold",
+    "local.encoding.inputBuffer",
+    "local.encoding.maxChunkSize",
+    "local.encoding.sync.checkInterval",
+    "local.encoding.sync.compressedBytesTrigger",
+    "local.encoding.sync.countTrigger",
+    "local.encoding.sync.intervalTrigger",
+    "local.encoding.sync.mode",
+    "local.encoding.sync.uncompressedBytesTrigger",
+    "local.encoding.sync.wait",
+    "local.volume.assignment.count",
+    "local.volume.assignment.preferredTypes",
+    "staging.upload.trigger.count",
+    "staging.upload.trigger.interval",
+    "staging.upload.trigger.size",
+    "target.import.trigger.count",
+    "target.import.trigger.expiration",
+    "target.import.trigger.interval",
+    "target.import.trigger.size",
+    "target.import.trigger.slicesCount",
+];
+
 impl Setting {
+    /// The compatible service has it too.
+    #[must_use]
+    pub fn is_compatible(&self) -> bool {
+        let name = self.key.strip_prefix("storage.level.");
+        name.is_some_and(|name| COMPATIBLE.contains(&name))
+    }
+
     /// Writes `value` into `settings`.
     ///
     /// # Errors
@@ -333,6 +371,13 @@ impl Registry {
     #[must_use]
     pub fn all() -> &'static [Setting] {
         SETTINGS
+    }
+
+    /// All of them in the order of listings: those of the compatible service as it lists them, sorted
+    /// by key, then our own, sorted by key.
+    pub fn listed() -> impl Iterator<Item = &'static Setting> {
+        let compatible = SETTINGS.iter().filter(|s| s.is_compatible());
+        compatible.chain(SETTINGS.iter().filter(|s| !s.is_compatible()))
     }
 
     /// Those of sinks, sorted by key.

@@ -27,6 +27,17 @@ fn the_registry_is_sorted_and_has_the_keys_of_sinks_and_sources() {
 }
 
 #[test]
+fn listings_begin_with_the_compatible_settings() {
+    let listed: Vec<_> = Registry::listed().collect();
+    assert_eq!(listed.len(), Registry::all().len());
+    let (compatible, own) = listed.split_at(27);
+    assert!(compatible.iter().all(|s| s.is_compatible()));
+    assert!(own.iter().all(|s| !s.is_compatible()));
+    assert!(compatible.is_sorted_by_key(|s| s.key));
+    assert!(own.is_sorted_by_key(|s| s.key));
+}
+
+#[test]
 fn every_default_passes_its_own_rule_and_reads_back() {
     let defaults = SinkSettings::default();
     for setting in Registry::all() {

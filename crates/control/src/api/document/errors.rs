@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use crate::api::error::{ErrorBody, ErrorName, sentence};
+use crate::api::operation::{DURATION, LONGEST};
 
 /// Extension with the names of further errors.
 const OWN: &str = "x-errors";
@@ -133,7 +134,7 @@ fn of_address(path: &str, errors: &mut BTreeSet<ErrorName>) {
 
 fn of_parameter(parameter: &Value, errors: &mut BTreeSet<ErrorName>) {
     let schema = &parameter["schema"];
-    if schema["type"] != "string" {
+    if schema["type"] != "string" || schema["format"] == DURATION {
         errors.insert(ErrorName::InvalidFieldType);
     }
     of_words(schema, errors);
@@ -163,6 +164,7 @@ fn of_words(schema: &Value, errors: &mut BTreeSet<ErrorName>) {
         ("maxItems", ErrorName::InvalidLength),
         ("minimum", ErrorName::InvalidRange),
         ("maximum", ErrorName::InvalidRange),
+        (LONGEST, ErrorName::InvalidRange),
     ] {
         errors.extend(schema.get(word).is_some().then_some(error));
     }

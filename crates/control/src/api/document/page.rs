@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::Value;
 
 const HEAD: &str = "<!doctype html>
-<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">
+<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">
 <title>API</title>
 <style>
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}
@@ -13,6 +13,8 @@ code{font:14px ui-monospace,monospace}
 h2{margin-top:2rem;text-transform:capitalize}
 details{border-top:1px solid #ddd;padding:.4rem 0}
 summary{cursor:pointer}
+code,li,p{overflow-wrap:anywhere}
+ul{padding-left:1.2rem}
 b{display:inline-block;width:4.5rem}
 @media(prefers-color-scheme:dark){body{color:#ddd;background:#111}details{border-color:#333}a{color:#8bf}}
 </style></head><body>

@@ -81,7 +81,7 @@ errors! {
     /// The id is taken.
     SinkAlreadyExists 409 "sinkAlreadyExists" "Sink \"{sinkId}\" already exists in the source.";
     /// There are as many as there may be.
-    SinkCountLimitReached 409 "sinkCountLimitReached" "Sink count limit reached in the source, the maximum is {limit}.";
+    SinkCountLimitReached 409 "sinkCountLimitReached" "Sink count limit reached in the source, the maximum is {limit}. The setting {setting} raises it.";
     /// Something is left of the sink that had the id, and the new one is of another type.
     SinkIdInUse 409 "sinkIdInUse" "Sink id \"{sinkId}\" is in use: it was deleted as \"{type}\" with {waiting} records on their way and {dead} dead letters. Wait until they are delivered, undelete it to see to them, or take another id.";
     /// The source has no such sink.
@@ -91,7 +91,7 @@ errors! {
     /// The id is taken.
     SourceAlreadyExists 409 "sourceAlreadyExists" "Source \"{sourceId}\" already exists in the branch.";
     /// There are as many as there may be.
-    SourceCountLimitReached 409 "sourceCountLimitReached" "Source count limit reached in the branch, the maximum is {limit}.";
+    SourceCountLimitReached 409 "sourceCountLimitReached" "Source count limit reached in the branch, the maximum is {limit}. The setting {setting} raises it.";
     /// The branch has no such source.
     SourceNotFound 404 "sourceNotFound" "Source \"{sourceId}\" not found in the branch.";
     /// The source never had this version.
@@ -119,7 +119,7 @@ errors! {
     /// The record does not fit the mapping.
     UnprocessableContent 422 "unprocessableContent" "Invalid value for column \"{column}\": {why}.";
     /// There are as many as there may be.
-    VersionCountLimitReached 409 "versionCountLimitReached" "Version count limit reached in the {source|sink}, the maximum is {limit}.";
+    VersionCountLimitReached 409 "versionCountLimitReached" "Version count limit reached in the {source|sink}, the maximum is {limit}. The setting {setting} raises it.";
     /// It was forgotten meanwhile.
     VersionNotFound 404 "versionNotFound" "Version \"{versionNumber}\" not found.";
 }

@@ -77,7 +77,77 @@ async fn changes_carry_the_token_that_made_them() {
     world.done(reply).await;
     let source = world.get(SOURCE).await.ok();
     assert_eq!(source["version"]["by"]["tokenId"], made["tokenId"]);
-    assert_eq!(source["version"]["by"]["tokenDesc"], "deploy");
+    let by = json!({ "type": "user", "tokenId": made["tokenId"], "tokenDesc": "deploy",
+        "userId": made["tokenId"], "userName": "deploy" });
+    assert_eq!(source["version"]["by"], by);
+}
+
+#[tokio::test]
+async fn changes_carry_whom_the_token_belongs_to() {
+    let world = World::with_source().await;
+    for (owner, user) in [
+        (
+            json!({ "ownerId": "7", "ownerName": "Ada" }),
+            json!({ "userId": "7", "userName": "Ada" }),
+        ),
+        (json!({ "ownerId": "7" }), json!({ "userId": "7" })),
+        (json!({ "ownerName": "Ada" }), json!({ "userName": "Ada" })),
+    ] {
+        let mut body = json!({ "role": "admin", "description": "deploy" });
+        body.as_object_mut()
+            .unwrap()
+            .extend(owner.as_object().unwrap().clone());
+        let (text, made) = make(&world, body).await;
+        let body = json!({ "name": "New" }).to_string();
+        let reply = world.call_as(&text, Method::PATCH, SOURCE, body).await;
+        world.done(reply).await;
+        let source = world.get(SOURCE).await.ok();
+        let mut by = json!({ "type": "user", "tokenId": made["tokenId"], "tokenDesc": "deploy",
+            "userId": made["tokenId"] });
+        by.as_object_mut()
+            .unwrap()
+            .extend(user.as_object().unwrap().clone());
+        assert_eq!(source["version"]["by"], by);
+        assert_eq!(made["ownerId"], by["userId"]);
+        assert_eq!(made.get("ownerName"), by.get("userName"));
+    }
+    let empty = json!({ "role": "admin", "ownerId": "" });
+    let refused = world.post(TOKENS, empty).await;
+    refused.is_error(
+        400,
+        "invalidLength",
+        "Length of body.ownerId must be greater or equal than 1 but got value \"\" (len=0)",
+    );
+}
+
+#[tokio::test]
+async fn tokens_of_the_configuration_are_listed_and_not_changed_here() {
+    let world = World::new().await;
+    let list = world.get(TOKENS).await.ok();
+    let ids = |list: &Value| -> Vec<String> {
+        let configured = list["configured"].as_array().unwrap().iter();
+        configured
+            .map(|t| t["tokenId"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(ids(&list), ["admin", "reader", "operator"]);
+    assert_eq!(list["configured"][2]["operator"], true);
+    assert_eq!(list["configured"][1]["role"], "reader");
+    let others = world
+        .call_as("other", Method::GET, TOKENS, Body::empty())
+        .await;
+    assert_eq!(ids(&others.ok()), ["other"]);
+    let text = "Token \"admin\" is one of the configuration of the server: replace it there (its own in the token file, others in \"api.tokens\") and send the process SIGHUP.";
+    let path = format!("{TOKENS}/admin");
+    world
+        .post(&format!("{path}/rotate"), json!({}))
+        .await
+        .is_error(400, "badRequest", text);
+    world.delete(&path).await.is_error(400, "badRequest", text);
+    let hidden = world
+        .call_as("other", Method::DELETE, &path, Body::empty())
+        .await;
+    assert_eq!(hidden.status, 404);
 }
 
 #[tokio::test]
@@ -119,11 +189,43 @@ async fn a_token_expires_to_the_millisecond() {
         (world.now(), "\"expiresAt\" must be in the future.".to_owned()),
         (
             "tomorrow".to_owned(),
-            "Invalid \"expiresAt\" value \"tomorrow\": it must be a time like 2026-01-02T03:04:05.000Z.".to_owned(),
+            "Invalid \"expiresAt\" value \"tomorrow\": allowed are a time like 2027-01-02T03:04:05Z, a day like 2027-01-02, and a time from now like 30d or 12h.".to_owned(),
         ),
     ] {
         let body = json!({ "role": "reader", "expiresAt": value });
         world.post(TOKENS, body).await.is_error(400, "badRequest", &message);
+    }
+}
+
+#[tokio::test]
+async fn a_token_expires_on_a_day_or_after_a_time() {
+    let world = World::new().await;
+    for (given, expires) in [
+        ("2027-02-03", "2027-02-03T00:00:00.000Z"),
+        ("2027-02-03T04:05:06Z", "2027-02-03T04:05:06.000Z"),
+        ("2027-02-03T04:05:06+02:00", "2027-02-03T02:05:06.000Z"),
+        ("30d", "2026-02-01T03:04:05.678Z"),
+        ("12h", "2026-01-02T15:04:05.678Z"),
+        ("1h30m", "2026-01-02T04:34:05.678Z"),
+    ] {
+        let (_, made) = make(&world, json!({ "role": "reader", "expiresAt": given })).await;
+        assert_eq!(made["expiresAt"], expires, "{given}");
+    }
+    for bad in [
+        "",
+        "30",
+        "d",
+        "-1d",
+        "99999999d",
+        "18446744073709551615d",
+        "2027-02-30",
+        "0x1d",
+        "1w",
+    ] {
+        let refused = world
+            .post(TOKENS, json!({ "role": "reader", "expiresAt": bad }))
+            .await;
+        assert_eq!(refused.status, 400, "{bad}: {refused:?}");
     }
 }
 

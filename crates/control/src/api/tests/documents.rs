@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use axum::body::Body;
-use forebay_model::limits;
+use forebay_model::DefinitionLimits;
 use http::Method;
 use serde_json::Value;
 
-use super::world::{World, bare};
+use super::world::{S, World, bare};
 use crate::api::validate::{CHECKED, INFORMATIVE};
 
 fn document(world: &World) -> Value {
@@ -240,46 +240,89 @@ async fn the_validator_knows_every_word_of_request_schemas() {
     }
 }
 
+/// Where each limit stands in the document.
+const LIMITS: [(&str, &str); 10] = [
+    (
+        "limits.idLength",
+        "/CreateSourceRequestBody/properties/sourceId/maxLength",
+    ),
+    (
+        "limits.idLength",
+        "/CreateSinkRequestBody/properties/sinkId/maxLength",
+    ),
+    (
+        "limits.nameLength",
+        "/CreateSourceRequestBody/properties/name/maxLength",
+    ),
+    (
+        "limits.nameLength",
+        "/UpdateSinkRequestBody/properties/name/maxLength",
+    ),
+    (
+        "limits.descriptionLength",
+        "/CreateSinkRequestBody/properties/description/maxLength",
+    ),
+    (
+        "limits.descriptionLength",
+        "/SettingsPatch/properties/changeDescription/maxLength",
+    ),
+    (
+        "limits.columnsPerSink",
+        "/TableMappingRequest/properties/columns/maxItems",
+    ),
+    (
+        "limits.headersPerMessage",
+        "/TopicMessageRequest/properties/headers/maxItems",
+    ),
+    (
+        "limits.templateLength",
+        "/TableColumnTemplate/properties/content/maxLength",
+    ),
+    (
+        "limits.settingsPerPatch",
+        "/SettingsPatch/properties/settings/maxItems",
+    ),
+];
+
 #[tokio::test]
-async fn the_limits_of_the_document_are_those_of_the_model() {
-    let world = World::new().await;
-    let document = document(&world);
-    let schemas = &document["components"]["schemas"];
-    for (pointer, limit) in [
-        (
-            "/CreateSourceRequestBody/properties/sourceId/maxLength",
-            limits::ID_CHARS_MAX,
-        ),
-        (
-            "/CreateSinkRequestBody/properties/sinkId/maxLength",
-            limits::ID_CHARS_MAX,
-        ),
-        (
-            "/CreateSourceRequestBody/properties/name/maxLength",
-            limits::NAME_CHARS_MAX,
-        ),
-        (
-            "/UpdateSinkRequestBody/properties/name/maxLength",
-            limits::NAME_CHARS_MAX,
-        ),
-        (
-            "/CreateSinkRequestBody/properties/description/maxLength",
-            limits::DESCRIPTION_CHARS_MAX,
-        ),
-        (
-            "/SettingsPatch/properties/changeDescription/maxLength",
-            limits::DESCRIPTION_CHARS_MAX,
-        ),
-        (
-            "/TableMappingRequest/properties/columns/maxItems",
-            limits::COLUMNS_MAX,
-        ),
-        (
-            "/TableColumnTemplate/properties/content/maxLength",
-            limits::TEMPLATE_CHARS_MAX,
-        ),
-    ] {
-        let found = schemas.pointer(pointer).and_then(Value::as_u64);
-        assert_eq!(found, Some(limit as u64), "{pointer}");
+async fn the_limits_of_the_document_are_those_of_the_configuration() {
+    let few = DefinitionLimits {
+        columns_per_sink: 7,
+        headers_per_message: 7,
+        name_length: 7,
+        id_length: 7,
+        description_length: 7,
+        template_length: 7,
+        settings_per_patch: 7,
+        ..DefinitionLimits::default()
+    };
+    for (limits, expected) in [(DefinitionLimits::default(), None), (few, Some(7))] {
+        let world = World::limited(limits, |config| config.name_limits = true).await;
+        let document = document(&world);
+        let schemas = &document["components"]["schemas"];
+        for (setting, pointer) in LIMITS {
+            let limit = DefinitionLimits::ALL.iter().find(|l| l.setting == setting);
+            let expected = expected.unwrap_or(u64::from(limit.unwrap().default));
+            let found = schemas.pointer(pointer).and_then(Value::as_u64);
+            assert_eq!(found, Some(expected), "{pointer}");
+            let (property, _) = pointer.rsplit_once('/').unwrap();
+            let named = &schemas.pointer(property).unwrap()["x-setting"];
+            assert_eq!(named, setting, "{pointer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_names_the_setting_unless_the_compatible_text_is_wanted() {
+    let limits = DefinitionLimits {
+        name_length: 3,
+        ..DefinitionLimits::default()
+    };
+    let body = r#"{"type":"http","name":"abcd"}"#;
+    let text = "Length of body.name must be lesser or equal than 3 but got value \"abcd\" (len=4)";
+    for (names, more) in [(false, ""), (true, ", by the setting limits.nameLength.")] {
+        let world = World::limited(limits, |config| config.name_limits = names).await;
+        let refused = world.call(Method::POST, S, body).await;
+        refused.is_error(400, "invalidLength", &format!("{text}{more}"));
     }
 }

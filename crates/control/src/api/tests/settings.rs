@@ -21,7 +21,7 @@ fn set(key: &str, value: Value) -> Value {
 }
 
 #[tokio::test]
-async fn all_settings_are_shown_sorted() {
+async fn all_settings_are_shown_those_of_the_compatible_service_first() {
     let world = World::with_sink().await;
     for (path, count) in [(SOURCE, 34), (SINK, 30)] {
         let shown = world.get(path).await.ok();
@@ -32,7 +32,14 @@ async fn all_settings_are_shown_sorted() {
             .map(|s| s["key"].as_str().unwrap())
             .collect();
         assert_eq!(keys.len(), count);
-        assert!(keys.is_sorted());
+        let (compatible, own) = keys.split_at(27);
+        assert!(compatible.is_sorted() && own.is_sorted());
+        assert_eq!(own.len(), count - 27);
+        assert!(
+            compatible
+                .iter()
+                .all(|k| Registry::get(k).unwrap().is_compatible())
+        );
         let fields: Vec<String> = find(&shown, SIZE)
             .as_object()
             .unwrap()

@@ -1,10 +1,11 @@
 //! Sources: made, read, listed, changed, deleted.
 
 use axum::body::Body;
+use forebay_model::DefinitionLimits;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::sample::source;
+use super::sample::{sink, source};
 use super::world::{S, World};
 
 #[tokio::test]
@@ -51,7 +52,7 @@ async fn a_source_is_made_by_a_task_and_then_shown() {
     );
     assert!(reply.text.ends_with("}\n"));
     let shown = reply.ok();
-    let by = json!({ "type": "user", "tokenId": "admin", "tokenDesc": "Token admin" });
+    let by = json!({ "type": "user", "tokenId": "admin", "tokenDesc": "Token admin", "userId": "admin", "userName": "Token admin" });
     let url = shown["http"]["url"].as_str().unwrap().to_owned();
     let secret = url
         .strip_prefix("https://in.example/stream/123/my-source/")
@@ -308,16 +309,55 @@ async fn no_address_reaches_another_key() {
 }
 
 #[tokio::test]
-async fn a_branch_takes_a_hundred_sources() {
-    let world = World::new().await;
-    for n in 0..100 {
+async fn a_branch_takes_as_many_sources_as_the_setting_says() {
+    let limits = DefinitionLimits {
+        sources_per_branch: 3,
+        ..DefinitionLimits::default()
+    };
+    let world = World::limited(limits, |_| {}).await;
+    for n in 0..3 {
         world
             .done(world.post(S, source(&format!("s{n}"))).await)
             .await;
     }
     let task = world.finish(&world.post(S, source("one more")).await).await;
     assert_eq!(task["status"], "error");
-    let text = "Source count limit reached in the branch, the maximum is 100.";
+    let text = "Source count limit reached in the branch, the maximum is 3. The setting limits.sourcesPerBranch raises it.";
     assert_eq!(task["error"], text);
     assert_eq!(task.get("result"), None);
+}
+
+/// More sinks than one page of the store has: nothing of them is left out, and lists have a bound.
+#[tokio::test]
+async fn a_source_of_a_thousand_sinks_is_listed_in_pages() {
+    const SINKS: usize = 1010;
+    let world = World::with_source().await;
+    let source = format!("{S}/my-source");
+    for first in (0..SINKS).step_by(101) {
+        let some = (first..first + 101).map(|n| {
+            let body = sink(&format!("s{n:04}"));
+            let path = format!("{source}/sinks?wait=20s");
+            let world = &world;
+            async move { world.post(&path, body).await }
+        });
+        for made in futures::future::join_all(some).await {
+            assert_eq!(made.json()["status"], "success", "{made:?}");
+        }
+    }
+    let shown = world.get("/v1/branches/default/aggregation/sources").await;
+    let shown = &shown.ok()["sources"][0];
+    assert_eq!(shown["sinksTotal"], SINKS);
+    assert_eq!(shown["sinks"].as_array().unwrap().len(), 100);
+    let page = "/v1/branches/default/aggregation/sources/my-source?limit=10&afterId=s1002";
+    let page = world.get(page).await.ok();
+    assert_eq!(page["sinks"].as_array().unwrap().len(), 7);
+    assert_eq!(page["sinks"][0]["sinkId"], "s1003");
+    let list = world.get(&format!("{source}/sinks?limit=100")).await.ok();
+    assert_eq!(list["page"]["totalCount"], SINKS);
+    let gone = world.delete(&format!("{source}?wait=20s")).await;
+    assert_eq!(gone.json()["status"], "success");
+    let back = world.put(&format!("{source}/undelete?wait=20s")).await;
+    assert_eq!(back.json()["status"], "success");
+    let list = world.get(&format!("{source}/sinks?limit=1")).await.ok();
+    assert_eq!(list["page"]["totalCount"], SINKS);
 }

@@ -272,7 +272,9 @@ async fn strange_parameters_are_refused_or_find_nothing() {
         for parameter in in_query {
             let name = parameter["name"].as_str().unwrap();
             let schema = &parameter["schema"];
+            let is_duration = schema["format"] == "go-duration";
             let wrong: Vec<String> = match kind(schema) {
+                _ if is_duration => ["soon", "5", "-1s", "61s", "%00"].map(str::to_owned).into(),
                 "string" => {
                     let max = schema["maxLength"].as_u64();
                     max.map(|n| "x".repeat(usize::try_from(n).unwrap() + 1))
@@ -295,7 +297,8 @@ async fn strange_parameters_are_refused_or_find_nothing() {
                 let reply = operation.send(&world, &address, operation.body()).await;
                 assert_eq!(reply.status, 400, "{address}: {reply:?}");
             }
-            if operation.method == Method::GET && kind(schema) == "string" {
+            let is_text = kind(schema) == "string" && !is_duration;
+            if operation.method == Method::GET && is_text {
                 for id in STRANGE_IDS {
                     let address = format!("{address}?{name}={id}");
                     let reply = operation.send(&world, &address, Body::empty()).await;

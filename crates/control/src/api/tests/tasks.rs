@@ -316,3 +316,94 @@ async fn a_task_of_a_dead_node_ends_with_an_error_and_can_be_repeated() {
     );
     world.done(world.post(S, source("My Source")).await).await;
 }
+
+#[tokio::test]
+async fn an_answer_waits_for_the_end_of_its_task() {
+    let world = World::new().await;
+    let made = world
+        .post(&format!("{S}?wait=20s"), source("my-source"))
+        .await;
+    assert_eq!(made.status, 202);
+    let task = made.json();
+    assert_eq!(
+        (&task["status"], &task["isFinished"]),
+        (&json!("success"), &json!(true))
+    );
+    assert_eq!(task["outputs"]["sourceId"], "my-source");
+    let path = format!("/v1/tasks/{}?wait=20s", task["taskId"].as_str().unwrap());
+    assert_eq!(world.get(&path).await.ok()["status"], "success");
+    // Without it nothing is waited for: the answer is the task as it begins.
+    let plain = world.post(S, source("other")).await;
+    assert_eq!(plain.json()["status"], "processing");
+}
+
+#[tokio::test]
+async fn who_waits_gets_the_running_task_when_the_time_is_over_and_the_finished_one_at_once() {
+    let world = World::with_source().await;
+    let end = occupy(&world, "my-source").await;
+    let running = "/v1/tasks/test/111/my-source/2026-01-02T03:04:05.678Z_aaaaa";
+    let begun = tokio::time::Instant::now();
+    let task = world.get(&format!("{running}?wait=50ms")).await.ok();
+    assert_eq!(task["status"], "processing");
+    assert!(begun.elapsed() >= Duration::from_millis(50));
+    // Two wait, one of them goes away: the task goes on, and the other one is answered.
+    let (path, other) = (format!("{running}?wait=1m"), format!("{running}?wait=60s"));
+    let mut gone = Box::pin(world.get(&path));
+    assert!(futures::poll!(&mut gone).is_pending());
+    let waiting = world.get(&other);
+    let ending = async {
+        drop(gone);
+        drop(end);
+    };
+    let (task, ()) = futures::join!(waiting, ending);
+    assert_eq!(task.ok()["status"], "success");
+}
+
+#[tokio::test]
+async fn a_wait_that_is_none_is_refused_before_anything_is_begun() {
+    let world = World::new().await;
+    for (wait, name, text) in [
+        (
+            "soon",
+            "invalidFieldType",
+            "Invalid value \"soon\" for \"wait\", must be a duration like 5s.",
+        ),
+        (
+            "5",
+            "invalidFieldType",
+            "Invalid value \"5\" for \"wait\", must be a duration like 5s.",
+        ),
+        (
+            "61s",
+            "invalidRange",
+            "Wait must be lesser or equal than 1m0s but got value 61s.",
+        ),
+    ] {
+        let refused = world
+            .post(&format!("{S}?wait={wait}"), source("my-source"))
+            .await;
+        refused.is_error(400, name, text);
+        let refused = world.get(&format!("/v1/tasks/x?wait={wait}")).await;
+        refused.is_error(400, name, text);
+    }
+    assert_eq!(world.get(S).await.ok()["page"]["totalCount"], 0);
+}
+
+/// Each operation that answers with a task takes the parameter.
+#[tokio::test]
+async fn whatever_answers_with_a_task_can_be_waited_for() {
+    let world = World::new().await;
+    let document: Value = serde_json::from_str(world.api.document()).unwrap();
+    let mut tasks = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let parameters = operation["parameters"].as_array();
+            let waits = parameters.is_some_and(|p| p.iter().any(|p| p["name"] == "wait"));
+            let is_task =
+                operation["responses"].get("202").is_some() || path.starts_with("/v1/tasks/");
+            assert_eq!(waits, is_task, "{method} {path}");
+            tasks += usize::from(is_task);
+        }
+    }
+    assert_eq!(tasks, 19);
+}

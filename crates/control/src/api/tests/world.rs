@@ -14,8 +14,9 @@ use forebay_meta::store::LeaseId;
 use forebay_meta::{EmbeddedOptions, EmbeddedStore, Repo};
 use forebay_model::quota::Quotas;
 use forebay_model::{
-    Clock, ColumnKind, LetterId, ManualClock, Mapping, NodeId, PathColumnUse, PathUse, Sink,
-    SinkKey, SinkSettings, SinkTarget, TableBackend, TableId, Timestamp, TopicKind, TopicState,
+    Clock, ColumnKind, DefinitionLimits, LetterId, ManualClock, Mapping, NodeId, PathColumnUse,
+    PathUse, Sink, SinkKey, SinkSettings, SinkTarget, TableBackend, TableId, Timestamp, TopicKind,
+    TopicState,
     TopicStatistics, VolumeId,
 };
 use forebay_remote::table::sqlite::{SqliteConfig, SqliteTable};
@@ -96,6 +97,8 @@ fn token(id: &str, project: u64, branch: u64, admin: bool) -> TokenConfig {
         description: format!("Token {id}"),
         admin,
         operator: id == "operator",
+        owner_id: None,
+        owner_name: None,
         sha256: ConfiguredTokens::hash(id.as_bytes()),
     }
 }
@@ -109,22 +112,37 @@ impl World {
     /// project 456.
     pub(super) async fn with(change: impl FnOnce(&mut ApiConfig)) -> Self {
         let world = Self::without_volume(change).await;
+        world.add_volume().await;
+        world
+    }
+
+    async fn add_volume(&self) {
         let volume = Volume {
             id: VolumeId("vol1".to_owned()),
             node: NodeId(NODE.to_owned()),
         };
-        world
-            .repo
-            .register_volume(&volume, world.lease)
-            .await
-            .unwrap();
-        world
+        let registered = self.repo.register_volume(&volume, self.lease);
+        registered.await.unwrap();
     }
 
     pub(super) async fn without_volume(change: impl FnOnce(&mut ApiConfig)) -> Self {
+        Self::build(DefinitionLimits::default(), change).await
+    }
+
+    /// With other limits of definitions than the defaults.
+    pub(super) async fn limited(
+        limits: DefinitionLimits,
+        change: impl FnOnce(&mut ApiConfig),
+    ) -> Self {
+        let world = Self::build(limits, change).await;
+        world.add_volume().await;
+        world
+    }
+
+    async fn build(limits: DefinitionLimits, change: impl FnOnce(&mut ApiConfig)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = EmbeddedStore::open(dir.path(), EmbeddedOptions::default()).unwrap();
-        let repo = Repo::new(Arc::new(store), SinkSettings::default());
+        let repo = Repo::new(Arc::new(store), SinkSettings::default()).with_limits(limits);
         let lease = repo.store().grant(Duration::from_secs(600)).await.unwrap();
         let clock = Arc::new(ManualClock::at("2026-01-02T03:04:05.678Z".parse().unwrap()));
         let node = Node {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::common::{By, Event, Page};
+use crate::auth::Identity;
 
 /// What a token may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -33,8 +34,25 @@ pub(crate) struct TokenCreate {
     /// For people; shown as the author of changes.
     #[schema(max_length = 256, nullable = false)]
     pub(crate) description: Option<String>,
-    /// From then on it opens nothing; without it, it does not expire.
-    #[schema(nullable = false, format = DateTime, example = "2027-01-01T00:00:00.000Z")]
+    /// Whom it is for, shown as `userId` of what is changed by it; the token's id without it.
+    #[schema(
+        min_length = 1,
+        max_length = 256,
+        nullable = false,
+        example = "ada@example.com"
+    )]
+    pub(crate) owner_id: Option<String>,
+    /// Name of whom it is for, shown as `userName` of what is changed by it. Without it and without
+    /// `ownerId` that is the description.
+    #[schema(min_length = 1, max_length = 256, nullable = false, example = "Ada")]
+    pub(crate) owner_name: Option<String>,
+    /// From then on it opens nothing; without it, it does not expire. A time, a day (in UTC), or a
+    /// length of time from now on, like `30d` or `12h`.
+    #[schema(
+        max_length = 64,
+        nullable = false,
+        example = "2027-01-01T00:00:00.000Z"
+    )]
     pub(crate) expires_at: Option<String>,
 }
 
@@ -57,6 +75,12 @@ pub(crate) struct Token {
     branch_id: u64,
     role: Role,
     description: String,
+    /// Whom it is for; `userId` of what is changed by it.
+    owner_id: String,
+    /// `userName` of what is changed by it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    owner_name: Option<String>,
     created: Event,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
@@ -83,6 +107,8 @@ impl Token {
                 R::Admin => Role::Admin,
             },
             description: token.description.clone(),
+            owner_id: token.owner.user_id(&token.id),
+            owner_name: token.owner.user_name(&token.description),
             created: (&token.created).into(),
             expires_at: token.expires_at,
             rotated_at: present.map_or(token.created.at, |s| s.made_at),
@@ -106,6 +132,40 @@ pub(crate) struct MadeToken {
 pub(crate) struct TokenList {
     pub(crate) page: Page,
     pub(crate) tokens: Vec<Token>,
+    /// Those that the configuration has for the project, on every page.
+    pub(crate) configured: Vec<ConfiguredToken>,
+}
+
+/// A token that the configuration has: the server's own one, or one of `api.tokens`.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ConfiguredToken {
+    token_id: String,
+    project_id: u64,
+    branch_id: u64,
+    role: Role,
+    /// It may administer all projects of the server.
+    operator: bool,
+    description: String,
+    owner_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    owner_name: Option<String>,
+}
+
+impl ConfiguredToken {
+    pub(crate) fn new(who: &Identity) -> Self {
+        Self {
+            token_id: who.token_id.clone(),
+            project_id: who.project.0,
+            branch_id: who.default_branch.0,
+            role: if who.admin { Role::Admin } else { Role::Reader },
+            operator: who.operator,
+            description: who.description.clone(),
+            owner_id: who.owner.user_id(&who.token_id),
+            owner_name: who.owner.user_name(&who.description),
+        }
+    }
 }
 
 /// Some of the changes in a project.

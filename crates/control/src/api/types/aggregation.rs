@@ -25,6 +25,9 @@ pub(crate) struct Aggregation {
 pub(crate) struct AggregatedSource {
     #[serde(flatten)]
     pub(crate) source: Source,
+    /// How many sinks it has; at most 100 of them are listed. An extension of Forebay.
+    #[serde(rename = "sinksTotal")]
+    pub(crate) sinks_total: usize,
     pub(crate) sinks: Vec<AggregatedSink>,
 }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-/// All settings of a source or sink, sorted by key.
+/// All settings of a source or sink: those of Keboola Stream sorted by key, then those of Forebay.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = SettingsResult)]
 pub(crate) struct Settings {
@@ -68,7 +68,7 @@ pub(crate) struct SettingsChange {
     /// Description of the new version.
     #[schema(max_length = 4096, nullable = false)]
     pub(crate) change_description: Option<String>,
-    #[schema(nullable = false)]
+    #[schema(max_items = 100, nullable = false)]
     pub(crate) settings: Option<Vec<SettingChange>>,
 }
 

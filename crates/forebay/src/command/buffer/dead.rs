@@ -22,6 +22,7 @@ use crate::terminal;
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     /// Lists them, the oldest first, as lines of JSON
+    #[command(visible_alias = "list")]
     Ls {
         #[command(flatten)]
         place: Place,

@@ -14,7 +14,7 @@ use crate::clock::SystemClock;
 use crate::failure::Failure;
 use crate::query::TextTable;
 use crate::signals::StopSignals;
-use crate::terminal;
+use crate::terminal::{self, human};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Look {
@@ -108,7 +108,7 @@ pub(super) fn watch(watch: &Watch) -> Result<(), Failure> {
 
 fn page(status: &Status) -> String {
     let mut page = String::new();
-    let size = |bytes| indicatif::BinaryBytes(bytes).to_string();
+    let size = human;
     // Writing to a text does not fail.
     let mut line = |name: &str, text: &dyn std::fmt::Display| {
         _ = writeln!(page, "{name:<10}{text}");
@@ -179,7 +179,7 @@ fn row(lane: &Lane, now_ms: i64) -> [String; 11] {
     });
     [
         lane.waiting.to_string(),
-        indicatif::BinaryBytes(lane.waiting_bytes).to_string(),
+        human(lane.waiting_bytes),
         lane.in_flight.to_string(),
         age,
         format!("{:.0}", lane.written_per_second),

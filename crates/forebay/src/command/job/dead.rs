@@ -21,6 +21,7 @@ const SHOWN: usize = 100;
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     /// Lists them
+    #[command(visible_alias = "list")]
     Ls {
         #[command(flatten)]
         job: FileArgs,

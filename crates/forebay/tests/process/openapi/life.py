@@ -186,7 +186,7 @@ def ended():
 
 def opened():
     expires = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)
-    body = CreateTokenRequestBody(TokenRole.READER, description="A reader.", expires_at=expires)
+    body = CreateTokenRequestBody(TokenRole.READER, description="A reader.", expires_at=expires.isoformat())
     token = ask(create_token, body=body, status=201)
     reader = client(token.token)
     ask(list_sources, BRANCH, by=reader)

@@ -1,0 +1,96 @@
+//! Limits of definitions in the document: what the configuration says is what is documented, and what
+//! is documented is enforced (`validate`).
+
+use forebay_model::limits::{DefinitionLimits, Limit};
+use serde_json::{Value, json};
+
+use crate::api::validate::SETTING;
+
+/// Where a limit stands: at properties of these names that have the limit's default there.
+const PLACES: [(&str, &[&str], &str); 7] = [
+    ("idLength", &["sourceId", "sinkId"], "maxLength"),
+    ("nameLength", &["name"], "maxLength"),
+    (
+        "descriptionLength",
+        &["description", "changeDescription"],
+        "maxLength",
+    ),
+    ("templateLength", &["content"], "maxLength"),
+    ("columnsPerSink", &["columns", "fields"], "maxItems"),
+    ("headersPerMessage", &["headers"], "maxItems"),
+    ("settingsPerPatch", &["settings"], "maxItems"),
+];
+
+/// Writes them, and which settings they are unless the texts of the compatible service are wanted.
+pub(super) fn write(document: &mut Value, limits: &DefinitionLimits, names_settings: bool) {
+    let writer = Writer {
+        limits,
+        names_settings,
+    };
+    writer.properties(&mut document["components"]);
+    let paths = document["paths"].as_object_mut();
+    let operations = paths.into_iter().flat_map(|p| p.values_mut());
+    let operations = operations.filter_map(Value::as_object_mut);
+    for operation in operations.flat_map(|methods| methods.values_mut()) {
+        let parameters = operation.get_mut("parameters");
+        let parameters = parameters.and_then(Value::as_array_mut);
+        for parameter in parameters.into_iter().flatten() {
+            let name = parameter["name"].as_str().unwrap_or_default().to_owned();
+            writer.one(&name, &mut parameter["schema"]);
+        }
+    }
+}
+
+struct Writer<'w> {
+    limits: &'w DefinitionLimits,
+    names_settings: bool,
+}
+
+impl Writer<'_> {
+    fn properties(&self, schema: &mut Value) {
+        match schema {
+            Value::Object(entries) => {
+                if let Some(Value::Object(properties)) = entries.get_mut("properties") {
+                    for (name, property) in properties.iter_mut() {
+                        self.one(name, property);
+                    }
+                }
+                entries.values_mut().for_each(|s| self.properties(s));
+            }
+            Value::Array(items) => items.iter_mut().for_each(|s| self.properties(s)),
+            _ => {}
+        }
+    }
+
+    fn one(&self, name: &str, property: &mut Value) {
+        for (limit, names, keyword) in PLACES {
+            let limit = of(limit);
+            if !names.contains(&name) || property.get(keyword) != Some(&json!(limit.default)) {
+                continue;
+            }
+            property[keyword] = json!(limit.of(self.limits));
+            if self.names_settings {
+                property[SETTING] = json!(limit.setting);
+            }
+        }
+    }
+}
+
+fn of(name: &str) -> &'static Limit {
+    let mut all = DefinitionLimits::ALL.iter();
+    // A test goes through the names.
+    all.find(|l| l.name() == name)
+        .unwrap_or(&DefinitionLimits::ALL[0])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_of_limits_that_there_are() {
+        for (name, ..) in PLACES {
+            assert_eq!(of(name).name(), name);
+        }
+    }
+}

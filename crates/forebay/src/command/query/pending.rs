@@ -1,0 +1,112 @@
+//! Records that are on their way into the tables that a statement asks.
+
+use std::time::Duration;
+
+use forebay_model::Span;
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use crate::api::ApiClient;
+use crate::command::source::{encoded, text};
+use crate::failure::Failure;
+
+/// Sources with what their sinks hold.
+const AGGREGATION: &str = "/v1/branches/default/aggregation/sources";
+/// The server counts what it takes twice a second.
+const COUNTED: Duration = Duration::from_millis(1100);
+/// Between two looks at the counts.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// A sink's table.
+#[derive(Debug)]
+pub(super) struct Pending {
+    /// Id of the table.
+    pub(super) table: String,
+    accepted: u64,
+    /// In the table, or certainly never.
+    arrived: u64,
+    /// Records that are not in the table yet.
+    pub(super) in_flight: u64,
+    /// Why a step has failed that is tried again.
+    cause: Option<String>,
+}
+
+/// The tables of the server's sinks that the statement names; all of them when it names none.
+///
+/// # Errors
+/// When the server can't be asked.
+pub(super) async fn of(api: &ApiClient, sql: &str) -> Result<Vec<Pending>, Failure> {
+    let mut all = Vec::new();
+    for source in api.list(AGGREGATION, "sources", "sourceId").await? {
+        let listed = source.get("sinks").and_then(Value::as_array).cloned();
+        let mut sinks = listed.unwrap_or_default();
+        let total = source.get("sinksTotal").and_then(Value::as_u64);
+        if total.is_some_and(|total| total > sinks.len() as u64) {
+            let path = format!("{AGGREGATION}/{}", encoded(text(&source, "sourceId")));
+            sinks = api.list(&path, "sinks", "sinkId").await?;
+        }
+        all.extend(sinks.iter().filter_map(Pending::new));
+    }
+    if all.iter().any(|p| sql.contains(&p.table)) {
+        all.retain(|p| sql.contains(&p.table));
+    }
+    Ok(all)
+}
+
+impl Pending {
+    /// `None` for a sink that is a topic.
+    fn new(sink: &Value) -> Option<Self> {
+        let table = sink.pointer("/table/tableId")?.as_str()?.to_owned();
+        let count = |name: &str| {
+            let count = sink.pointer(&format!("/statistics/balance/{name}"));
+            count.and_then(Value::as_u64).unwrap_or_default()
+        };
+        let files = sink.pointer("/statistics/files").and_then(Value::as_array);
+        let reason = |file: &Value| {
+            let own = file
+                .get("retryReason")
+                .or(file.pointer("/failedSlice/retryReason"));
+            Some(own?.as_str()?.to_owned())
+        };
+        Some(Self {
+            table,
+            accepted: count("accepted"),
+            arrived: count("imported") + count("dead") + count("expired") + count("lost"),
+            in_flight: count("inFlight"),
+            cause: files.into_iter().flatten().find_map(reason),
+        })
+    }
+}
+
+/// Waits until what was accepted by now is in the tables.
+///
+/// # Errors
+/// When the server can't be asked, or it takes longer than `patience`.
+pub(super) async fn wait(api: &ApiClient, sql: &str, patience: Span) -> Result<(), Failure> {
+    let until = Instant::now() + patience.0;
+    sleep(COUNTED).await;
+    let mut wanted = of(api, sql).await?;
+    loop {
+        let now = of(api, sql).await?;
+        wanted.retain(|w| {
+            let mut tables = now.iter();
+            let same = tables.find(|n| n.table == w.table);
+            same.is_some_and(|n| n.arrived < w.accepted)
+        });
+        let Some(late) = wanted.first() else {
+            return Ok(());
+        };
+        if Instant::now() >= until {
+            let late = now.iter().find(|n| n.table == late.table).unwrap_or(late);
+            let failure = Failure::new(format_args!(
+                "{} records are still on their way to \"{}\" after {patience}",
+                late.in_flight, late.table
+            ));
+            return Err(match &late.cause {
+                Some(cause) => failure.hint(cause),
+                None => failure,
+            });
+        }
+        sleep(LOOK).await;
+    }
+}

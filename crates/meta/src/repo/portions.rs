@@ -1,0 +1,223 @@
+//! Changes of a source with all of its sinks. They are one transaction as long as that has room
+//! ([`TxnRoom`]); a source of more sinks is changed in several, in an order in which every state in
+//! between is a valid one and the same call, made again, goes on where one before has stopped:
+//!
+//! | change   | order                                                                      |
+//! | -------- | -------------------------------------------------------------------------- |
+//! | delete   | sinks, then the source with the last of them                                |
+//! | disable  | sinks, then the source with the last of them, then what was enabled meanwhile |
+//! | enable   | the source with the first sinks, then the others                            |
+//! | undelete | the source with the first sinks, then the others                            |
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use forebay_model::Sink;
+use tokio::sync::OwnedMutexGuard;
+
+use super::{Attempts, Contended, Draft, Repo, Revised, decode};
+use crate::store::{RANGE_ENTRIES_MAX, StoreError};
+
+/// How much goes into a transaction before the next sink goes into another one. What one sink adds is
+/// far less than what the store has left ([`crate::store::TXN_OPS_MAX`],
+/// [`crate::store::TXN_BYTES_MAX`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TxnRoom {
+    /// Operations, and preconditions.
+    pub ops: usize,
+    /// Bytes of values.
+    pub bytes: usize,
+}
+
+impl Default for TxnRoom {
+    fn default() -> Self {
+        Self {
+            ops: 2400,
+            bytes: 8 << 20,
+        }
+    }
+}
+
+/// The room of the next transaction. One that meets others again and again gets less: the fewer sinks
+/// are changed at a time, the likelier it is that nobody else changes one of their files meanwhile.
+#[derive(Debug)]
+pub(super) struct Portion {
+    room: TxnRoom,
+    /// Operations at most, as it was begun.
+    most: usize,
+    attempts: Attempts,
+    conflicts: u32,
+}
+
+/// Conflicts after which a transaction gets less room.
+const PATIENCE: u32 = 4;
+/// Operations of a transaction when there have to be several anyway: some 30 sinks.
+const FEW_OPS: usize = 200;
+
+impl Portion {
+    pub(super) fn new(room: TxnRoom) -> Self {
+        Self {
+            room,
+            most: room.ops,
+            attempts: Attempts::default(),
+            conflicts: 0,
+        }
+    }
+
+    /// Another sink belongs into another transaction. Then it is not one for all of them, and the
+    /// next ones are small.
+    pub(super) fn is_full(&mut self, draft: &Draft) -> bool {
+        let is_full = draft.is_full(self.room);
+        if is_full {
+            self.room.ops = self.room.ops.min(FEW_OPS);
+        }
+        is_full
+    }
+
+    /// A transaction has succeeded: what comes next has as many attempts as it had, and room again.
+    pub(super) fn succeeded(&mut self) {
+        self.attempts = Attempts::default();
+        if self.room.ops < FEW_OPS {
+            self.room.ops = self.room.ops.saturating_mul(2).min(self.most).min(FEW_OPS);
+        }
+    }
+
+    /// One has met another one: lets it be begun anew.
+    pub(super) async fn again(&mut self) -> Result<(), Contended> {
+        self.conflicts += 1;
+        if self.conflicts >= PATIENCE {
+            self.room.ops = (self.room.ops / 4).max(1);
+        }
+        self.attempts.again().await
+    }
+}
+
+impl Draft {
+    /// Whether another sink belongs into another transaction.
+    pub(super) fn is_full(&self, room: TxnRoom) -> bool {
+        let ops = self.txn.ops.len().max(self.txn.preconditions.len());
+        ops >= room.ops || self.bytes >= room.bytes
+    }
+}
+
+/// Sinks below a prefix, a page at a time, so that memory does not depend on how many there are.
+pub(super) struct SinkPages {
+    prefix: String,
+    after: Option<String>,
+    page: std::vec::IntoIter<Revised<Sink>>,
+    /// The page is not the last one.
+    more: bool,
+}
+
+impl SinkPages {
+    /// All of them.
+    pub(super) fn new(prefix: String) -> Self {
+        Self {
+            prefix,
+            after: None,
+            page: Vec::new().into_iter(),
+            more: true,
+        }
+    }
+
+    /// The next one. It may be as it was when its page was read, which is no error: whoever changes
+    /// it has its revision as a condition.
+    pub(super) async fn next(&mut self, repo: &Repo) -> Result<Option<Revised<Sink>>, StoreError> {
+        loop {
+            if let Some(sink) = self.page.next() {
+                return Ok(Some(sink));
+            }
+            if !self.more {
+                return Ok(None);
+            }
+            let after = self.after.as_deref();
+            let page = repo.store.range(&self.prefix, after, RANGE_ENTRIES_MAX);
+            let page = page.await?;
+            self.more = page.more;
+            if let Some(last) = page.entries.last() {
+                self.after = Some(last.key.clone());
+            }
+            let sinks: Result<Vec<_>, _> = page.entries.iter().map(decode).collect();
+            self.page = sinks?.into_iter();
+        }
+    }
+}
+
+/// Those of this process who would only get into each other's way wait in line: what many of them
+/// create below one source or branch, each writes it. It saves attempts; what is right is decided by
+/// the transactions' conditions.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Lines(Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>>);
+
+/// The place at the head of a line.
+pub(super) struct Turn {
+    lines: Lines,
+    of: String,
+    guard: Option<OwnedMutexGuard<()>>,
+}
+
+impl Lines {
+    /// Waits until all who came before are done.
+    pub(super) async fn wait(&self, of: String) -> Turn {
+        let line = {
+            let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(lines.entry(of.clone()).or_default())
+        };
+        Turn {
+            lines: self.clone(),
+            of,
+            guard: Some(line.lock_owned().await),
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        drop(self.guard.take());
+        let mut lines = self.lines.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Only the map has it: nobody waits.
+        if lines
+            .get(&self.of)
+            .is_some_and(|l| Arc::strong_count(l) == 1)
+        {
+            lines.remove(&self.of);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_meets_others_again_and_again_gets_less_room() {
+        let mut portion = Portion::new(TxnRoom::default());
+        for _ in 1..PATIENCE {
+            portion.again().await.unwrap();
+        }
+        assert_eq!(portion.room, TxnRoom::default());
+        for _ in 0..10 {
+            portion.again().await.unwrap();
+        }
+        assert_eq!(portion.room.ops, 1);
+        for _ in 0..10 {
+            portion.succeeded();
+        }
+        assert_eq!(portion.room.ops, FEW_OPS);
+    }
+
+    #[tokio::test]
+    async fn one_at_a_time_is_at_the_head_and_nothing_is_left_behind() {
+        let lines = Lines::default();
+        let first = lines.wait("a".to_owned()).await;
+        let other = lines.wait("b".to_owned()).await;
+        let second = lines.wait("a".to_owned());
+        tokio::pin!(second);
+        assert!(futures::poll!(&mut second).is_pending());
+        drop(first);
+        let second = second.await;
+        assert_eq!(lines.0.lock().unwrap().len(), 2);
+        drop((second, other));
+        assert!(lines.0.lock().unwrap().is_empty());
+    }
+}
