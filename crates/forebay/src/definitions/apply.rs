@@ -12,8 +12,6 @@ use crate::failure::Failure;
 
 /// What versions made here are described by.
 const APPLIED: &str = "Applied a definition file.";
-/// Changes that the server checks at a time.
-const CHECKED_MAX: usize = 1000;
 /// What all names of settings begin with.
 const SETTINGS: &str = "storage.level.";
 /// What those of sources alone begin with.

@@ -16,8 +16,7 @@ use forebay_model::quota::Quotas;
 use forebay_model::{
     Clock, ColumnKind, DefinitionLimits, LetterId, ManualClock, Mapping, NodeId, PathColumnUse,
     PathUse, Sink, SinkKey, SinkSettings, SinkTarget, TableBackend, TableId, Timestamp, TopicKind,
-    TopicState,
-    TopicStatistics, VolumeId,
+    TopicState, TopicStatistics, VolumeId,
 };
 use forebay_remote::table::sqlite::{SqliteConfig, SqliteTable};
 use forebay_remote::table::{Finding, Import, Imported, Inspection, RowStream, Table, TableError};
