@@ -34,6 +34,7 @@ mod read_only;
 mod records;
 mod redirects;
 mod reload;
+mod senders;
 mod server;
 mod services;
 mod standard_error;

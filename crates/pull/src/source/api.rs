@@ -156,8 +156,15 @@ impl ApiSource {
             Paging::Next { path } => ("path", path),
             Paging::Offset { .. } | Paging::Page { .. } | Paging::Link => return Ok(()),
         };
+        let hint = match path.contains('.') && !path.starts_with('$') && !path.contains('[') {
+            true => format!(
+                " (a key with a dot in it is written {})",
+                forebay_record::path::quoted(path)
+            ),
+            false => String::new(),
+        };
         let text = format!(
-            "no page has a value at `{path}` (source.paging.{name}), so nothing says whether there are more: correct the path, or set until.pages to 1 where one page is all"
+            "no page has a value at `{path}` (source.paging.{name}), so nothing says whether there are more: correct the path{hint}, or set until.pages to 1 where one page is all"
         );
         self.place.no_next = false;
         (self.place.pages, self.place.records) = (0, 0);

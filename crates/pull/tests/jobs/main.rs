@@ -26,4 +26,5 @@ mod s3_settings;
 mod switch;
 #[cfg(feature = "cassandra")]
 mod tables;
+mod values;
 mod world;

@@ -20,6 +20,7 @@ fn paging(found: &mut Found, api: &HttpApi) {
             if cursor.is_empty() {
                 found.add("source.paging.cursor is empty".to_owned());
             }
+            found.path("source.paging.cursor", cursor);
             for (i, value) in end.iter().enumerate() {
                 if matches!(value, Value::Array(_) | Value::Object(_)) {
                     found.add(format!(
@@ -37,6 +38,7 @@ fn paging(found: &mut Found, api: &HttpApi) {
             if path.is_empty() {
                 found.add("source.paging.path is empty".to_owned());
             }
+            found.path("source.paging.path", path);
             Vec::new()
         }
         Paging::Link => Vec::new(),
@@ -81,6 +83,9 @@ fn until(found: &mut Found, api: &HttpApi) {
     }
     if until.repeat && repeats {
         found.add("source.until.repeat contradicts source.paging.repeats".to_owned());
+    }
+    if let Some(field) = &until.field {
+        found.path("source.until.field", field);
     }
     match (&until.field, &until.equals) {
         (None, Some(_)) => found.add("source.until.equals needs source.until.field".to_owned()),

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use forebay_record::json::{Document, Kind, NodeId, unescape};
-use forebay_record::path::Path;
+use forebay_record::path::{Path, Selected};
 use http::{HeaderMap, StatusCode, header};
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
@@ -12,6 +12,10 @@ use sha2::{Digest, Sha256};
 use crate::convert::not_json;
 use crate::definition::{HttpApi, Paging};
 use crate::http::{Answer, quote};
+
+mod link;
+
+use link::next_of;
 
 /// Which page is next.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -88,17 +92,22 @@ impl Pages {
             first.query_pairs_mut().extend_pairs(&api.query);
         }
         let cursor = match &api.paging {
-            Paging::Cursor { cursor: path, .. } | Paging::Next { path } => Path::compile(path),
-            Paging::Offset { .. } | Paging::Page { .. } | Paging::Link => Path::compile(""),
+            Paging::Cursor { cursor: path, .. } | Paging::Next { path } => path.as_str(),
+            Paging::Offset { .. } | Paging::Page { .. } | Paging::Link => "",
         };
-        let field = api.until.field.as_deref();
+        let path =
+            |text: &str| Path::compile(text).map_err(|e| format!("\"{text}\" is no path: {e}"));
+        let field = match &api.until.field {
+            Some(field) => Some((path(field)?, api.until.last_value())),
+            None => None,
+        };
         Ok(Self {
             first,
             paging: api.paging.clone(),
-            results: Path::compile(&api.results),
-            cursor,
+            results: path(&api.results)?,
+            cursor: path(cursor)?,
             results_text: api.results.clone(),
-            field: field.map(|path| (Path::compile(path), api.until.last_value())),
+            field,
         })
     }
 
@@ -167,7 +176,7 @@ impl Pages {
             ReadError::Again(format!("the answer ({kind}) is {error}{quoted}"))
         })?;
         let is_none = status == StatusCode::NO_CONTENT;
-        let records = match self.records(&document) {
+        let records = match self.records(&document).map_err(ReadError::Again)? {
             Some(records) => records,
             None if is_none => Vec::new(),
             None => {
@@ -178,15 +187,22 @@ impl Pages {
                 return Err(ReadError::Again(format!("{place}{}", quote(&body))));
             }
         };
-        let next = self.next(at, records.len(), &document, &url, &headers);
-        let (has_field, is_last) = self.field_of(&document);
+        let cursor = match &self.paging {
+            Paging::Cursor { .. } | Paging::Next { .. } => {
+                one(&self.cursor, &document).map_err(|e| {
+                    let path = self.cursor_path();
+                    ReadError::Never(format!("the path `{path}` {e}"))
+                })?
+            }
+            Paging::Offset { .. } | Paging::Page { .. } | Paging::Link => None,
+        };
+        let next = self.next(at, records.len(), (&document, cursor), &url, &headers);
+        let (has_field, is_last) = self.field_of(&document).map_err(ReadError::Never)?;
         let is_numbered = matches!(self.paging, Paging::Offset { .. } | Paging::Page { .. });
         Ok(Page {
             next: next.map_err(ReadError::Never)?,
             has_cursor: match &self.paging {
-                Paging::Cursor { .. } | Paging::Next { .. } => {
-                    self.cursor.find(&document).is_some()
-                }
+                Paging::Cursor { .. } | Paging::Next { .. } => cursor.is_some(),
                 Paging::Offset { .. } | Paging::Page { .. } | Paging::Link => true,
             },
             has_field,
@@ -196,35 +212,39 @@ impl Pages {
         })
     }
 
-    /// The records of an answer: those of an array, none of null.
-    fn records(&self, document: &Document) -> Option<Vec<Bytes>> {
-        let results = self.results.find(document)?;
-        match document.kind(results) {
-            Kind::Null => Some(Vec::new()),
-            Kind::Array => {
-                let members = document.members(results);
-                Some(members.map(|n| document.slice(n)).collect())
+    /// The records of an answer: the elements of the array at the path, none of null, or what a path
+    /// selects that can select many values.
+    fn records(&self, document: &Document) -> Result<Option<Vec<Bytes>>, String> {
+        let selected = self.results.select(document);
+        let selected = selected.map_err(|e| format!("the path `{}` {e}", self.results_text))?;
+        let nodes: Vec<NodeId> = match selected {
+            Selected::Many(nodes) => nodes,
+            Selected::One(node) if document.kind(node) == Kind::Array => {
+                document.members(node).collect()
             }
-            Kind::Bool | Kind::Number | Kind::String | Kind::Object => None,
-        }
+            Selected::One(node) if document.kind(node) == Kind::Null => Vec::new(),
+            Selected::Nothing if !self.results.is_singular() => Vec::new(),
+            Selected::One(_) | Selected::Nothing => return Ok(None),
+        };
+        Ok(Some(nodes.into_iter().map(|n| document.slice(n)).collect()))
     }
 
     fn next(
         &self,
         at: &At,
         count: usize,
-        document: &Document,
+        (document, cursor): (&Document, Option<NodeId>),
         url: &Url,
         headers: &HeaderMap,
     ) -> Result<Option<At>, String> {
         Ok(match &self.paging {
-            Paging::Cursor { param, .. } => match self.text_of(document)? {
+            Paging::Cursor { param, .. } => match self.text_of(document, cursor)? {
                 Some(cursor) if param.is_none() && is_address(&cursor) => {
                     Some(At::Url(self.same_server(url, "the answer", &cursor)?))
                 }
                 cursor => cursor.map(At::Cursor),
             },
-            Paging::Next { .. } => match self.text_of(document)? {
+            Paging::Next { .. } => match self.text_of(document, cursor)? {
                 Some(next) => Some(At::Url(self.same_server(url, "the answer", &next)?)),
                 None => None,
             },
@@ -243,8 +263,12 @@ impl Pages {
     }
 
     /// The cursor, or the next page's address, of an answer; nothing when it names no next page.
-    fn text_of(&self, document: &Document) -> Result<Option<String>, String> {
-        let Some(node) = self.cursor.find(document) else {
+    fn text_of(
+        &self,
+        document: &Document,
+        cursor: Option<NodeId>,
+    ) -> Result<Option<String>, String> {
+        let Some(node) = cursor else {
             return Ok(None);
         };
         let (what, ends): (&str, &[Value]) = match &self.paging {
@@ -286,14 +310,15 @@ impl Pages {
     }
 
     /// Whether a page has the field of `until`, and whether it says that the page is the last one.
-    fn field_of(&self, document: &Document) -> (bool, bool) {
+    fn field_of(&self, document: &Document) -> Result<(bool, bool), String> {
         let Some((path, last)) = &self.field else {
-            return (true, false);
+            return Ok((true, false));
         };
-        match path.find(document) {
+        let node = one(path, document).map_err(|e| format!("the path of until.field {e}"))?;
+        Ok(match node {
             Some(node) => (true, is_value(document, node, last)),
             None => (last.is_null(), last.is_null()),
-        }
+        })
     }
 
     /// The address with `rel="next"`, seen from where the answer came from.
@@ -374,28 +399,16 @@ fn digest(records: &[Bytes]) -> String {
     hash.iter().take(16).map(|b| format!("{b:02x}")).collect()
 }
 
-/// The target with `rel="next"` of a header `Link`: `<a>; rel="prev", <b>; rel="next"`.
-fn next_of(value: &str) -> Option<&str> {
-    let mut rest = value;
-    loop {
-        let (_, after) = rest.split_once('<')?;
-        let (target, after) = after.split_once('>')?;
-        let (parameters, more) = match after.find(",<").or_else(|| after.find(", <")) {
-            Some(end) => after.split_at(end),
-            None => (after, ""),
-        };
-        let is_next = parameters.split(';').any(|p| {
-            let (name, value) = p.split_once('=').unwrap_or((p, ""));
-            let value = value.trim().trim_matches('"');
-            name.trim().eq_ignore_ascii_case("rel")
-                && value
-                    .split_whitespace()
-                    .any(|r| r.eq_ignore_ascii_case("next"))
-        });
-        if is_next {
-            return Some(target);
-        }
-        rest = more;
+/// The one value at a path.
+fn one(path: &Path, document: &Document) -> Result<Option<NodeId>, String> {
+    match path.select(document).map_err(|e| e.to_string())? {
+        Selected::Nothing => Ok(None),
+        Selected::One(node) => Ok(Some(node)),
+        Selected::Many(nodes) => match nodes.as_slice() {
+            [] => Ok(None),
+            [node] => Ok(Some(*node)),
+            nodes => Err(format!("selects {} values, it has to be one", nodes.len())),
+        },
     }
 }
 

@@ -274,3 +274,37 @@ fn a_field_says_which_page_is_the_last() {
     let text = r#"{"field": "state", "equals": "done"}"#;
     assert_eq!(ends(text, r#""state": "d\u006fne""#), (true, true));
 }
+
+#[test]
+fn paths_have_quoted_keys_and_json_path() {
+    let read = |extra: &str, body: &str| pages(extra).read(&At::Start, answer(body, None));
+    let cursor = |text: &str| Some(At::Cursor(text.to_owned()));
+    let graph = r#"{"value": [1, 2], "@odata.nextLink": "n"}"#;
+    for (results, path) in [
+        ("value", r#"[\"@odata.nextLink\"]"#),
+        ("$.value", "['@odata.nextLink']"),
+        ("$.value[*]", "$['@odata.nextLink']"),
+        ("$..value[:]", "$..['@odata.nextLink']"),
+    ] {
+        let extra = format!(
+            r#"{{"results": "{results}", "paging": {{"type": "cursor", "cursor": "{path}"}}}}"#
+        );
+        let page = read(&extra, graph).unwrap();
+        assert_eq!(page.records, [&b"1"[..], b"2"], "{results}");
+        assert_eq!((page.next, page.has_cursor), (cursor("n"), true), "{path}");
+    }
+    // The link of a list of links; nothing selected is no cursor and no record.
+    let links = r#"{"results": "$.data[*].items[*]", "paging": {"type": "cursor", "cursor": "$.links[?@.rel=='next'].href"}}"#;
+    let page = read(
+        links,
+        r#"{"data": [{"items": [1]}, {"items": [2, 3]}], "links": [{"rel": "self", "href": "s"}, {"rel": "next", "href": "n"}]}"#,
+    )
+    .unwrap();
+    assert_eq!(page.records, [&b"1"[..], b"2", b"3"]);
+    assert_eq!(page.next, cursor("n"));
+    let page = read(links, r#"{"data": [], "links": []}"#).unwrap();
+    assert!(page.records.is_empty() && page.next.is_none() && !page.has_cursor);
+    let two = r#"{"links": [{"rel": "next", "href": 1}, {"rel": "next", "href": 2}]}"#;
+    let error = words(read(links, two).unwrap_err());
+    assert!(error.contains("selects 2 values"), "{error}");
+}
