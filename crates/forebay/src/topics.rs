@@ -38,13 +38,19 @@ impl Providers {
     /// # Errors
     /// Settings that are none, by the provider's name.
     pub(crate) fn of(config: &Config) -> Result<Self, Failure> {
-        let all = config.providers.iter().map(|section| declare(section, config));
+        let all = config
+            .providers
+            .iter()
+            .map(|section| declare(section, config));
         all.collect::<Result<_, _>>().map(Self)
     }
 
     /// What is wrong with each of them.
     pub(crate) fn problems(config: &Config) -> Vec<Failure> {
-        let all = config.providers.iter().map(|section| declare(section, config));
+        let all = config
+            .providers
+            .iter()
+            .map(|section| declare(section, config));
         all.filter_map(Result::err).collect()
     }
 

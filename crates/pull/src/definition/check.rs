@@ -7,8 +7,8 @@ use forebay_record::path::Path;
 use http::{HeaderName, HeaderValue};
 
 use super::{
-    Auth, Cache, Definition, Destination, HttpApi, HttpStage, Kind, Lookup, Pairs, Source,
-    Store, TableDestination,
+    Auth, Cache, Definition, Destination, HttpApi, HttpStage, Kind, Lookup, Pairs, Source, Store,
+    TableDestination,
 };
 
 mod paging;
