@@ -221,7 +221,6 @@ fn http_api(found: &mut Found, api: &HttpApi) {
         let (min, max) = (Span::millis(1), Span::hours(24));
         found.span("source.rateLimit.period", limit.period, min, max);
     }
-    found.path("source.results", &api.results);
     let max = Span::hours(168);
     found.span(
         "source.retryAfterMax",
@@ -229,6 +228,7 @@ fn http_api(found: &mut Found, api: &HttpApi) {
         Span::millis(1),
         max,
     );
+    found.path("source.results", &api.results);
     paging::check(found, api);
 }
 

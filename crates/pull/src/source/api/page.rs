@@ -13,6 +13,10 @@ use crate::convert::not_json;
 use crate::definition::{HttpApi, Paging};
 use crate::http::{Answer, quote};
 
+mod link;
+
+use link::next_of;
+
 /// Which page is next.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -88,19 +92,22 @@ impl Pages {
             first.query_pairs_mut().extend_pairs(&api.query);
         }
         let cursor = match &api.paging {
-            Paging::Cursor { cursor: path, .. } | Paging::Next { path } => path,
+            Paging::Cursor { cursor: path, .. } | Paging::Next { path } => path.as_str(),
             Paging::Offset { .. } | Paging::Page { .. } | Paging::Link => "",
         };
         let path =
             |text: &str| Path::compile(text).map_err(|e| format!("\"{text}\" is no path: {e}"));
-        let field = api.until.field.as_deref().map(path).transpose()?;
+        let field = match &api.until.field {
+            Some(field) => Some((path(field)?, api.until.last_value())),
+            None => None,
+        };
         Ok(Self {
             first,
             paging: api.paging.clone(),
             results: path(&api.results)?,
             cursor: path(cursor)?,
             results_text: api.results.clone(),
-            field: field.map(|path| (path, api.until.last_value())),
+            field,
         })
     }
 
@@ -181,13 +188,16 @@ impl Pages {
             }
         };
         let cursor = match &self.paging {
-            Paging::Cursor { .. } | Paging::Next { .. } => self.cursor_of(&document),
-            Paging::Offset { .. } | Paging::Page { .. } | Paging::Link => Ok(None),
+            Paging::Cursor { .. } | Paging::Next { .. } => {
+                one(&self.cursor, &document).map_err(|e| {
+                    let path = self.cursor_path();
+                    ReadError::Never(format!("the path `{path}` {e}"))
+                })?
+            }
+            Paging::Offset { .. } | Paging::Page { .. } | Paging::Link => None,
         };
-        let cursor = cursor.map_err(ReadError::Again)?;
-        let next = self.next(at, records.len(), &document, cursor, &url, &headers);
-        let field = self.field_of(&document);
-        let (has_field, is_last) = field.map_err(ReadError::Again)?;
+        let next = self.next(at, records.len(), (&document, cursor), &url, &headers);
+        let (has_field, is_last) = self.field_of(&document).map_err(ReadError::Never)?;
         let is_numbered = matches!(self.paging, Paging::Offset { .. } | Paging::Page { .. });
         Ok(Page {
             next: next.map_err(ReadError::Never)?,
@@ -209,28 +219,21 @@ impl Pages {
         let selected = selected.map_err(|e| format!("the path `{}` {e}", self.results_text))?;
         let nodes: Vec<NodeId> = match selected {
             Selected::Many(nodes) => nodes,
-            Selected::One(node) => match document.kind(node) {
-                Kind::Null => Vec::new(),
-                Kind::Array => document.members(node).collect(),
-                Kind::Bool | Kind::Number | Kind::String | Kind::Object => return Ok(None),
-            },
-            Selected::Nothing if self.results.is_singular() => return Ok(None),
-            Selected::Nothing => Vec::new(),
+            Selected::One(node) if document.kind(node) == Kind::Array => {
+                document.members(node).collect()
+            }
+            Selected::One(node) if document.kind(node) == Kind::Null => Vec::new(),
+            Selected::Nothing if !self.results.is_singular() => Vec::new(),
+            Selected::One(_) | Selected::Nothing => return Ok(None),
         };
         Ok(Some(nodes.into_iter().map(|n| document.slice(n)).collect()))
-    }
-
-    /// What is at the path of the cursor, or of the next page's address.
-    fn cursor_of(&self, document: &Document) -> Result<Option<NodeId>, String> {
-        one(&self.cursor, document).map_err(|e| format!("the path `{}` {e}", self.cursor_path()))
     }
 
     fn next(
         &self,
         at: &At,
         count: usize,
-        document: &Document,
-        cursor: Option<NodeId>,
+        (document, cursor): (&Document, Option<NodeId>),
         url: &Url,
         headers: &HeaderMap,
     ) -> Result<Option<At>, String> {
@@ -311,8 +314,8 @@ impl Pages {
         let Some((path, last)) = &self.field else {
             return Ok((true, false));
         };
-        let found = one(path, document).map_err(|e| format!("the path of until.field {e}"))?;
-        Ok(match found {
+        let node = one(path, document).map_err(|e| format!("the path of until.field {e}"))?;
+        Ok(match node {
             Some(node) => (true, is_value(document, node, last)),
             None => (last.is_null(), last.is_null()),
         })
@@ -362,18 +365,6 @@ impl Pages {
     }
 }
 
-/// The value at a path. One that can select many values has to select one at most.
-fn one(path: &Path, document: &Document) -> Result<Option<NodeId>, String> {
-    match path.select(document).map_err(|e| e.to_string())? {
-        Selected::Nothing => Ok(None),
-        Selected::One(node) => Ok(Some(node)),
-        Selected::Many(nodes) => match nodes.as_slice() {
-            [node] => Ok(Some(*node)),
-            nodes => Err(format!("selects {} values, it has to be one", nodes.len())),
-        },
-    }
-}
-
 /// Whether a text is a whole address.
 fn is_address(text: &str) -> bool {
     let begins = |scheme: &str| {
@@ -408,28 +399,16 @@ fn digest(records: &[Bytes]) -> String {
     hash.iter().take(16).map(|b| format!("{b:02x}")).collect()
 }
 
-/// The target with `rel="next"` of a header `Link`: `<a>; rel="prev", <b>; rel="next"`.
-fn next_of(value: &str) -> Option<&str> {
-    let mut rest = value;
-    loop {
-        let (_, after) = rest.split_once('<')?;
-        let (target, after) = after.split_once('>')?;
-        let (parameters, more) = match after.find(",<").or_else(|| after.find(", <")) {
-            Some(end) => after.split_at(end),
-            None => (after, ""),
-        };
-        let is_next = parameters.split(';').any(|p| {
-            let (name, value) = p.split_once('=').unwrap_or((p, ""));
-            let value = value.trim().trim_matches('"');
-            name.trim().eq_ignore_ascii_case("rel")
-                && value
-                    .split_whitespace()
-                    .any(|r| r.eq_ignore_ascii_case("next"))
-        });
-        if is_next {
-            return Some(target);
-        }
-        rest = more;
+/// The one value at a path.
+fn one(path: &Path, document: &Document) -> Result<Option<NodeId>, String> {
+    match path.select(document).map_err(|e| e.to_string())? {
+        Selected::Nothing => Ok(None),
+        Selected::One(node) => Ok(Some(node)),
+        Selected::Many(nodes) => match nodes.as_slice() {
+            [] => Ok(None),
+            [node] => Ok(Some(*node)),
+            nodes => Err(format!("selects {} values, it has to be one", nodes.len())),
+        },
     }
 }
 
