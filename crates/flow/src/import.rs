@@ -6,13 +6,15 @@
 //! table can't take follows the sink's definition, and does not hold back later ones for ever
 //! (`docs/adr/1372-…`).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use forebay_meta::keys::{self, Key};
 use forebay_meta::{DefinitionError, FileError, Mirror};
 use forebay_model::failpoint::{self, Point};
-use forebay_model::{File, FileKey, FileState, Sink, SinkKey, Slice, TableBackend, TableSink};
+use forebay_model::{
+    File, FileKey, FileState, Sink, SinkKey, Slice, SliceState, TableBackend, TableSink, Timestamp,
+};
 use forebay_remote::staging::Staging;
 use forebay_remote::table::{Import, TableError};
 use tokio_util::sync::CancellationToken;
@@ -32,6 +34,18 @@ use crate::upload::Uploader;
 /// What a file is imported by, in the words of a failure.
 const AS_OPENED: &str = "as the sink was when the file was opened";
 const IN_FORCE: &str = "as the sink is now";
+
+/// Files of which a slice can't be uploaded until a person mends something, and since when.
+fn stuck<'s>(slices: impl Iterator<Item = &'s Slice>) -> HashMap<FileKey, Timestamp> {
+    let parked = slices.filter(|s| s.state == SliceState::Uploading && s.retry.parked);
+    let since = parked.filter_map(|s| Some((s.key.file.clone(), s.retry.first_failed_at?)));
+    let mut files = HashMap::new();
+    for (file, since) in since {
+        let first = files.entry(file).or_insert(since);
+        *first = since.min(*first);
+    }
+    files
+}
 
 /// Imports files. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -93,6 +107,8 @@ impl Importer {
         let filling = tokio::spawn(fill.run(stop.clone()));
         let (sinks, fill) = Mirror::<Sink>::new(Arc::clone(store), keys::SINKS);
         let filling_sinks = tokio::spawn(fill.run(stop.clone()));
+        let (slices, fill) = Mirror::<Slice>::new(Arc::clone(store), keys::SLICES);
+        let filling_slices = tokio::spawn(fill.run(stop.clone()));
         let changes = tokio::sync::Mutex::new(files.changes());
         let due = |busy: &HashSet<FileKey>| {
             let (files, sinks) = (files.snapshot(), sinks.snapshot());
@@ -104,7 +120,9 @@ impl Importer {
                 .entries
                 .values()
                 .filter(|f| f.state > FileState::Writing);
-            queue::next_of_each_sink(closed, busy, defined, self.delivery.clock.now())
+            let stuck = stuck(slices.snapshot().entries.values().map(|s| &*s.value));
+            let stuck = |file: &FileKey| stuck.get(file).copied();
+            queue::next_of_each_sink(closed, busy, defined, stuck, self.delivery.clock.now())
         };
         let changed = || async { changes.lock().await.next().await.is_ok() };
         let act = |key: FileKey| {
@@ -112,7 +130,7 @@ impl Importer {
             async move { this.attempt(&key).await }
         };
         work(&stop, &self.config, changed, due, act).await;
-        for filling in [filling, filling_sinks] {
+        for filling in [filling, filling_sinks, filling_slices] {
             if let Err(error) = filling.await {
                 tracing::error!(%error, "a mirror of the importer ended");
             }

@@ -1,13 +1,19 @@
 //! Work that takes long: few do it at a time, and whose turn is next goes round those who ask, so
-//! that one with many requests does not keep the others from theirs.
+//! that one with many requests does not keep the others from theirs. It is done on threads that the
+//! system lets wait for those that answer requests (`docs/adr/1472-…`).
 
+use std::any::Any;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
 
 use tokio::sync::oneshot;
 
 /// Turns of one who asks up to which nobody looks for those who have left.
 const PRUNE_FROM: usize = 64;
+
+/// How much the threads yield to others: where all are busy they have a third of what others have.
+const NICE: i32 = 5;
 
 /// A bound on how many work at a time.
 #[derive(Debug)]
@@ -16,6 +22,8 @@ pub struct Lane(Mutex<State>);
 #[derive(Debug)]
 struct State {
     free: usize,
+    /// Threads that have nothing to do; as many as have ever worked at a time.
+    idle: Vec<mpsc::SyncSender<Work>>,
     /// Those who wait, by who they are; the first one's turn is next.
     queues: VecDeque<(u64, VecDeque<oneshot::Sender<Turn>>)>,
 }
@@ -30,6 +38,7 @@ impl Lane {
     pub fn new(width: usize) -> Arc<Self> {
         Arc::new(Self(Mutex::new(State {
             free: width.max(1),
+            idle: Vec::new(),
             queues: VecDeque::new(),
         })))
     }
@@ -72,6 +81,27 @@ impl Lane {
             if let Ok(turn) = turn.await {
                 return turn;
             }
+        }
+    }
+
+    /// Has work done on one of the threads.
+    fn work(self: &Arc<Self>, mut work: Work) {
+        loop {
+            let idle = self.lock().idle.pop();
+            let Some(idle) = idle else { break };
+            match idle.send(work) {
+                Ok(()) => return,
+                Err(mpsc::SendError(back)) => work = back,
+            }
+        }
+        let lane = Arc::downgrade(self);
+        let thread = std::thread::Builder::new().name("large".to_owned());
+        let (first, next) = mpsc::sync_channel(1);
+        if thread.spawn(move || run(&lane, next)).is_ok() {
+            drop(first.send(work));
+        } else {
+            // The system has no thread to give. The runtime has some.
+            tokio::task::spawn_blocking(|| work()());
         }
     }
 
@@ -127,23 +157,50 @@ impl Drop for Turn {
     }
 }
 
-/// Calls `work` on a thread of its own. It keeps the turn until it has ended, even when nobody waits
-/// for it any longer.
+/// What is to be done, and how whoever waits for it is told afterwards.
+type Work = Box<dyn FnOnce() -> Box<dyn FnOnce()> + Send>;
+
+/// A thread of a lane, until the lane is gone.
+fn run(lane: &Weak<Lane>, mut next: mpsc::Receiver<Work>) {
+    // Of this thread alone.
+    if let Err(error) = rustix::process::nice(NICE) {
+        tracing::debug!(%error, "the thread of large requests does not yield");
+    }
+    while let Ok(work) = next.recv() {
+        let tell = work();
+        let Some(lane) = lane.upgrade() else {
+            return tell();
+        };
+        let (sender, receiver) = mpsc::sync_channel(1);
+        next = receiver;
+        lane.lock().idle.push(sender);
+        drop(lane);
+        // It is idle before anybody can have more work, or there would be a further thread for that.
+        tell();
+    }
+}
+
+/// Calls `work` on a thread of the turn's lane. It keeps the turn until it has ended, even when nobody
+/// waits for it any longer.
 pub async fn beside<T: Send + 'static>(
     turn: Turn,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> (Turn, T) {
-    let done = tokio::task::spawn_blocking(move || {
-        let done = work();
-        (turn, done)
-    });
+    let Some(lane) = turn.0.clone() else {
+        return (turn, work());
+    };
+    let (sender, done) = oneshot::channel::<(Turn, Result<T, Box<dyn Any + Send>>)>();
+    lane.work(Box::new(move || {
+        let done = catch_unwind(AssertUnwindSafe(work));
+        // Nobody waits any more: the turn is the next one's.
+        Box::new(move || drop(sender.send((turn, done))))
+    }));
+    drop(lane);
     match done.await {
-        Ok(done) => done,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime is ending, and with it whoever asks.
-            Err(_) => std::future::pending().await,
-        },
+        Ok((turn, Ok(done))) => (turn, done),
+        Ok((_, Err(panic))) => resume_unwind(panic),
+        // The runtime is ending, and with it whoever asks.
+        Err(_) => std::future::pending().await,
     }
 }
 
@@ -185,7 +242,7 @@ mod tests {
     #[tokio::test]
     async fn work_keeps_its_turn_when_nobody_waits_for_it() {
         let lane = Lane::new(1);
-        let (go, wait) = std::sync::mpsc::sync_channel::<()>(1);
+        let (go, wait) = mpsc::sync_channel::<()>(1);
         let turn = lane.enter(1).await;
         let mut work = Box::pin(beside(turn, move || wait.recv()));
         assert!(work.as_mut().now_or_never().is_none());
@@ -194,6 +251,40 @@ mod tests {
         assert!(next.as_mut().now_or_never().is_none());
         go.send(()).unwrap();
         drop(next.await);
+    }
+
+    #[tokio::test]
+    async fn there_are_no_more_threads_than_turns_and_they_yield() {
+        use rustix::process::getpriority_process;
+        let lane = Lane::new(2);
+        let own = getpriority_process(None).unwrap();
+        let mut threads = std::collections::HashSet::new();
+        for _ in 0..50 {
+            let work = || {
+                (
+                    std::thread::current().id(),
+                    getpriority_process(None).unwrap(),
+                )
+            };
+            let (one, two) = (lane.enter(1).await, lane.enter(1).await);
+            let both = futures::future::join(beside(one, work), beside(two, work)).await;
+            for (_, (thread, nice)) in [both.0, both.1] {
+                threads.insert(thread);
+                assert_eq!(nice, (own + NICE).min(19));
+            }
+        }
+        assert!(threads.len() <= 2, "{threads:?}");
+        assert_eq!(getpriority_process(None).unwrap(), own);
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_that_of_who_waits_and_the_turn_is_given_on() {
+        let lane = Lane::new(1);
+        let turn = lane.enter(1).await;
+        let broken = tokio::spawn(beside(turn, || panic!("as meant")));
+        assert!(broken.await.unwrap_err().is_panic());
+        let turn = lane.enter(1).await;
+        assert_eq!(beside(turn, || 7).await.1, 7);
     }
 
     #[tokio::test]

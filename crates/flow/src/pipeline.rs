@@ -31,9 +31,9 @@ pub(crate) use local::{compression, letter_sink, letter_stream};
 pub use shared::PipelineShared;
 use state::{Parcel, Put, Ready, State, Taken, Triggers};
 
-/// Blocks up to this size are compressed where the row came in, about two milliseconds at most;
-/// larger ones on a thread that nobody else waits for.
-const INLINE_SEAL_MAX: usize = 512 << 10;
+/// Blocks up to this size are compressed where the row came in, about half a millisecond at most, which
+/// other requests wait for; larger ones on a thread that nobody else waits for.
+const INLINE_SEAL_MAX: usize = 128 << 10;
 
 /// Blocks of fewer bytes than this are stored as they are. The upload joins them and compresses
 /// what they have become; to compress each of them before would be the dearest part of a record

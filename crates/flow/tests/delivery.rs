@@ -565,6 +565,26 @@ async fn a_slice_with_other_rows_than_the_log_counted_is_parked_and_not_imported
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn later_rows_go_past_a_slice_whose_stream_the_log_lacks() {
+    let mut world = World::new().await;
+    let (stuck, lacking) = (world.file.clone(), world.slice.key.clone());
+    world.close(5, csv_bytes(5)).await;
+    let open = world.repo.active_files(Some(&sink_key())).await.unwrap();
+    let next = open.iter().find(|f| f.file.key != stuck).unwrap();
+    (world.file, world.slice) = (next.file.key.clone(), next.slices[0].slice.value.clone());
+    world.append(2, 10).await;
+    world.close(20, csv_bytes(20)).await;
+    world.run_until(|| world.is_imported()).await;
+    assert_eq!(world.rows().len(), 20);
+    let slice = world.repo.slice(&lacking).await.unwrap();
+    assert!(slice.retry.parked, "{:?}", slice.retry);
+    // What is missing is not forgotten.
+    let balance = world.repo.balance(&sink_key()).await.unwrap();
+    assert!(balance.holds(), "{balance:?}");
+    assert_eq!((balance.imported, balance.in_flight), (20, 5));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_import_that_was_done_before_a_crash_is_not_done_again() {
     let world = World::new().await;
     world.append(2, 10).await;

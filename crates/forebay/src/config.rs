@@ -345,6 +345,13 @@ fn misfit(one: &Assigned, error: &serde_path_to_error::Error<serde_json::Error>)
         format!("{whole} is not complete: {}", without_value(message))
     } else if key.holds_secrets {
         format!("{}: {}", error.path(), without_value(message))
+    } else if one.value.is_array() {
+        let shown = problem::shown(key, &one.value);
+        let place = error.path();
+        format!(
+            "{} is {shown}, of which {place} is not valid: {message}",
+            key.path
+        )
     } else if let Some(allowed) = key.kind.allowed() {
         return Problem::value(key, &one.value, Some(&allowed)).at(&one.origin);
     } else {

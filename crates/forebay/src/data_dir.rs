@@ -6,6 +6,9 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use forebay_flow::source::http::HttpSource;
+use forebay_listener::LoadedTls;
+use forebay_remote::staging::{Staging, StagingConfig};
+use forebay_remote::table::postgres::PostgresTable;
 
 use crate::config::{Config, Environment, Role};
 use crate::failure::Failure;
@@ -26,12 +29,9 @@ const HARMLESS: [&str; 4] = ["lost+found", "token", "forebay.yaml", "forebay.yml
 /// # Errors
 /// Why it would fail.
 pub(crate) async fn check(config: &Config, env: &Environment) -> Result<(), Failure> {
-    let dir = config.data_dir.as_path();
-    look(dir, config.token_file.as_deref())?;
-    config.staging.resolve(dir, env).map_err(Failure::usage)?;
-    config.table.resolve_postgres().map_err(Failure::usage)?;
-    Providers::of(config)?;
-    roles::api_tls(config)?;
+    if let Some(first) = problems(config, env).into_iter().next() {
+        return Err(first);
+    }
     if config.has(Role::Api) {
         drop(roles::listen(config).await?);
     }
@@ -44,6 +44,77 @@ pub(crate) async fn check(config: &Config, env: &Environment) -> Result<(), Fail
             .map_err(roles::source_refused)?;
     }
     Ok(())
+}
+
+/// What can be found out about the configuration besides its values without writing or asking anybody:
+/// the files that it names, and whether clients can be made of what it says of other systems.
+pub(crate) fn problems(config: &Config, env: &Environment) -> Vec<Failure> {
+    let dir = config.data_dir.as_path();
+    let mut found = vec![look(dir, config.token_file.as_deref())];
+    found.push(staging(config, env));
+    found.push(postgres(config));
+    found.push(sqlite(config));
+    if let Some(copies) = &config.metadata.copies_dir {
+        found.push(folder("metadata.copiesDir", copies));
+    }
+    for (key, tls) in config.all_tls() {
+        let read = LoadedTls::read(tls).map(drop);
+        found.push(read.map_err(|e| Failure::usage(format_args!("{key}: {e}"))));
+    }
+    let found = found.into_iter().filter_map(Result::err);
+    found.chain(Providers::problems(config)).collect()
+}
+
+fn staging(config: &Config, env: &Environment) -> Result<(), Failure> {
+    let resolved = config.staging.resolve(&config.data_dir, env);
+    let resolved = resolved.map_err(Failure::usage)?;
+    match &resolved {
+        StagingConfig::Local(local) => folder("staging.local.dir", &local.dir),
+        // Asks nothing yet.
+        StagingConfig::S3(_) => Staging::open(&resolved)
+            .map(drop)
+            .map_err(|e| Failure::usage(format_args!("staging.s3: {e}"))),
+    }
+}
+
+fn postgres(config: &Config) -> Result<(), Failure> {
+    let resolved = config.table.resolve_postgres().map_err(Failure::usage)?;
+    let opened = resolved.map(|postgres| PostgresTable::open(&postgres));
+    match opened {
+        Some(Err(e)) => Err(Failure::usage(format_args!("table.postgres: {e}"))),
+        _ => Ok(()),
+    }
+}
+
+fn sqlite(config: &Config) -> Result<(), Failure> {
+    let Some(path) = &config.table.sqlite.path else {
+        return Ok(());
+    };
+    let place = path.display();
+    let key = "table.sqlite.path";
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
+    match parent {
+        _ if path.is_dir() => Err(format!("{key}: {place} is a folder")),
+        // The data directory is made.
+        Some(folder) if !folder.is_dir() && folder != config.data_dir => {
+            Err(format!("{key}: there is no folder {}", folder.display()))
+        }
+        _ => Ok(()),
+    }
+    .map_err(Failure::usage)
+}
+
+/// That a folder is there, or nothing of its name.
+fn folder(key: &str, path: &Path) -> Result<(), Failure> {
+    match std::fs::metadata(path) {
+        Ok(found) if !found.is_dir() => {
+            let place = path.display();
+            Err(Failure::usage(format_args!(
+                "{key}: {place} is not a folder"
+            )))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// That a directory is a data directory, or can become one.
@@ -82,11 +153,20 @@ pub(crate) fn look(dir: &Path, token_file: Option<&Path>) -> Result<(), Failure>
     }
     strangers.sort();
     let what = kind(dir, &strangers);
+    let has = |name: &str| strangers.iter().any(|n| n == name);
+    let way_out = match has("meta.db") && has(crate::command::log::FOLDER) {
+        true => format!(
+            "if the file was lost: printf '{}' > {}",
+            MARKER.replace('\n', "\\n"),
+            dir.join(MARKER_FILE).display()
+        ),
+        false => "name an empty or new directory with --data-dir".to_owned(),
+    };
     Err(Failure::new(format_args!(
         "{} is not a data directory of the server: {what}; nothing was written",
         dir.display()
     ))
-    .hint("name an empty or new directory with --data-dir"))
+    .hint(way_out))
 }
 
 fn known(dir: &Path, text: &str) -> Result<(), Failure> {

@@ -4,6 +4,7 @@
 //! its files; so connections are bounded below what the process may open, and who comes beyond that
 //! is told so.
 
+use forebay_listener::rejections_max;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::config::{Config, Role};
@@ -28,6 +29,13 @@ pub(crate) fn fit(config: &mut Config) {
     lower(config, allowed);
 }
 
+/// How many sealed segments of the log may be open at a time: half of the reserve. A backlog can have
+/// any number of them.
+pub(crate) fn for_segments() -> usize {
+    let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(reserve(allowed) / 2).unwrap_or(usize::MAX)
+}
+
 fn lower(config: &mut Config, allowed: u64) {
     let reserve = reserve(allowed);
     let possible = allowed.saturating_sub(reserve);
@@ -42,14 +50,18 @@ fn lower(config: &mut Config, allowed: u64) {
     );
     // The listener of metrics has the limits of the API's.
     let [of_source, of_api, of_metrics] = listeners.map(u64::from);
-    let all = of_source * source + (of_api + of_metrics) * api;
-    if all <= possible {
+    let apis = of_api + of_metrics;
+    let all = of_source * source + apis * api;
+    let told = of_source * rejections(source) + apis * rejections(api);
+    if all + told <= possible {
         return;
     }
+    // Those who are told that there are too many take an eighth more, of many connections less.
+    let possible = possible - told.min(possible / 9);
     // Each listener keeps its share of what there is; the API's is the smaller one, and goes first.
     let api_left = api * possible / all;
     let api_left = api.min(api_left.max(CONNECTIONS_MIN));
-    let source_left = possible.saturating_sub((of_api + of_metrics) * api_left);
+    let source_left = possible.saturating_sub(apis * api_left);
     let source_left = source.min(source_left.max(CONNECTIONS_MIN));
     tracing::warn!(
         "source.http.maxConnections" = source,
@@ -63,6 +75,11 @@ fn lower(config: &mut Config, allowed: u64) {
     let number = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
     config.source.http.max_connections = number(source_left);
     config.api.max_connections = number(api_left);
+}
+
+/// Clients of a listener with so many connections that are told at a time that there are too many.
+fn rejections(connections: u64) -> u64 {
+    rejections_max(usize::try_from(connections).unwrap_or(usize::MAX)) as u64
 }
 
 /// Descriptors that are not for connections: a quarter, within bounds.
@@ -79,12 +96,12 @@ mod tests {
     fn connections_of_all_listeners_leave_descriptors_for_the_rest() {
         for (allowed, source, api, left) in [
             (1 << 20, 20_000, 1_000, (20_000, 1_000)),
-            (22_000, 20_000, 1_000, (20_000, 1_000)),
-            (21_000, 20_000, 1_000, (19_048, 952)),
-            (1_024, 20_000, 1_000, (732, 36)),
-            (1_024, 700, 68, (700, 68)),
-            (1_024, 700, 69, (700, 68)),
-            (256, 20_000, 1_000, (176, 16)),
+            (22_000, 20_000, 1_000, (19_638, 981)),
+            (21_000, 20_000, 1_000, (18_685, 934)),
+            (1_024, 20_000, 1_000, (651, 32)),
+            (1_024, 600, 68, (600, 68)),
+            (1_024, 620, 69, (615, 68)),
+            (256, 20_000, 1_000, (155, 16)),
             (32, 20_000, 10, (16, 10)),
         ] {
             let mut config = Config::default();
@@ -106,13 +123,13 @@ mod tests {
             ..Config::default()
         };
         lower(&mut config, 1_024);
-        assert_eq!(config.source.http.max_connections, 768);
+        assert_eq!(config.source.http.max_connections, 683);
         let mut config = Config {
             roles: vec![Role::Api],
             ..Config::default()
         };
         config.telemetry.metrics.listen = Some(([127, 0, 0, 1], 0).into());
         lower(&mut config, 1_024);
-        assert_eq!(config.api.max_connections, 384);
+        assert_eq!(config.api.max_connections, 341);
     }
 }

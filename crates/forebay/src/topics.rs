@@ -37,18 +37,14 @@ impl Providers {
     /// # Errors
     /// Settings that are none, by the provider's name.
     pub(crate) fn of(config: &Config) -> Result<Self, Failure> {
-        let mut all = BTreeMap::new();
-        for section in &config.providers {
-            let declared = match section.r#type {
-                ProviderType::Kafka => kafka(section),
-                ProviderType::Http => http(section),
-            };
-            let name = &section.name;
-            let declared =
-                declared.map_err(|e| Failure::usage(format_args!("provider \"{name}\": {e}")))?;
-            all.insert(name.clone(), declared);
-        }
-        Ok(Self(all))
+        let all = config.providers.iter().map(declare);
+        all.collect::<Result<_, _>>().map(Self)
+    }
+
+    /// What is wrong with each of them.
+    pub(crate) fn problems(config: &Config) -> Vec<Failure> {
+        let all = config.providers.iter().map(declare);
+        all.filter_map(Result::err).collect()
     }
 
     /// As the data plane asks for them.
@@ -65,6 +61,18 @@ impl Providers {
             format!("provider \"{name}\" of type {kind} is not in the configuration of this server")
         })?;
         Ok((declared.of)(topic))
+    }
+}
+
+fn declare(section: &ProviderSection) -> Result<(String, Declared), Failure> {
+    let name = &section.name;
+    let declared = match section.r#type {
+        ProviderType::Kafka => kafka(section),
+        ProviderType::Http => http(section),
+    };
+    match declared {
+        Ok(declared) => Ok((name.clone(), declared)),
+        Err(e) => Err(Failure::usage(format_args!("provider \"{name}\": {e}"))),
     }
 }
 

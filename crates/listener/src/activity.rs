@@ -15,6 +15,10 @@ use tokio::time::{Instant, Sleep, sleep};
 /// read and forgotten: unread, it would be met by a reset, and might lose the response to it.
 const LINGER_TIME: Duration = Duration::from_secs(5);
 
+/// Reads, of some KB each, after which other connections have their turn. The library goes on as long
+/// as something comes in, and a read of small frames of HTTP/2 can mean a thousand of them.
+const READS_AT_ONCE: u32 = 8;
+
 /// How long each state of a connection may last.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timeouts {
@@ -173,6 +177,8 @@ impl Drop for Unfinished {
 pub(super) struct Watched<S> {
     inner: S,
     activity: Arc<Activity>,
+    /// Reads since nothing was there, or since others had their turn.
+    reads: u32,
     /// Its own side is closed; until then it listens to the rest of what the client sends.
     closed_until: Option<Pin<Box<Sleep>>>,
 }
@@ -182,6 +188,7 @@ impl<S> Watched<S> {
         Self {
             inner,
             activity,
+            reads: 0,
             closed_until: None,
         }
     }
@@ -214,9 +221,19 @@ impl<S: Read + Unpin> Read for Watched<S> {
         cx: &mut Context<'_>,
         buf: ReadBufCursor<'_>,
     ) -> Poll<std::io::Result<()>> {
+        if self.reads >= READS_AT_ONCE {
+            self.reads = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let polled = Pin::new(&mut self.inner).poll_read(cx, buf);
-        if let Poll::Ready(Ok(())) = polled {
-            self.activity.bytes();
+        match polled {
+            Poll::Ready(Ok(())) => {
+                self.reads += 1;
+                self.activity.bytes();
+            }
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => self.reads = 0,
         }
         polled
     }
@@ -267,6 +284,47 @@ mod tests {
         idle: Duration::from_secs(30),
         write: Duration::from_secs(60),
     };
+
+    /// It always has something.
+    struct Endless;
+
+    impl Read for Endless {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            mut buf: ReadBufCursor<'_>,
+        ) -> Poll<std::io::Result<()>> {
+            buf.put_slice(b"frame");
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn who_sends_without_end_lets_others_have_their_turn() {
+        let mut watched = Watched::new(Endless, Activity::new());
+        let (mut reads, mut turns) = (0, 0);
+        std::future::poll_fn(|cx| {
+            turns += 1;
+            for _ in 0..1000 {
+                let mut bytes = [0; 64];
+                let mut buffer = ReadBuf::new(&mut bytes);
+                if Pin::new(&mut watched)
+                    .poll_read(cx, buffer.unfilled())
+                    .is_pending()
+                {
+                    // Nobody else wakes it.
+                    return Poll::Pending;
+                }
+                reads += 1;
+                if reads == 80 {
+                    return Poll::Ready(());
+                }
+            }
+            panic!("it has kept the thread");
+        })
+        .await;
+        assert_eq!(turns, 10);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn idle_connections_and_slow_heads_run_out_of_time_but_requests_do_not() {

@@ -24,7 +24,7 @@ use hyper::body::{Body, Incoming};
 
 pub use clients::Exempt;
 pub use limits::Limits;
-pub use listener::{BindError, Listener, Meters, Options, bind};
+pub use listener::{BindError, Listener, Meters, Options, bind, rejections_max};
 #[cfg(feature = "router")]
 pub use router::RouterService;
 pub use tls::{LoadedTls, Tls, TlsConfig, TlsError};

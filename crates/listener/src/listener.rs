@@ -19,8 +19,6 @@ use crate::{Limits, Service};
 
 /// Pause after the operating system has no more descriptors or memory for a connection.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
-/// Clients that are being told that there are too many; more are closed without a response.
-const REJECTIONS_MAX: usize = 256;
 /// How long such a client may take to read it.
 const REJECTION_TIME: Duration = Duration::from_secs(1);
 
@@ -42,6 +40,13 @@ pub enum BindError {
     /// TLS is configured, but can't be offered.
     #[error(transparent)]
     Tls(#[from] TlsError),
+}
+
+/// How many clients are told at a time that there are too many; further ones are closed without a
+/// response. Each of them takes a descriptor, as a connection does.
+#[must_use]
+pub fn rejections_max(max_connections: usize) -> usize {
+    (max_connections / 8).clamp(4, 256)
 }
 
 /// Opens a port; connections are taken once there is a [`Listener`].
@@ -195,7 +200,8 @@ impl<S: Service> Accept<S> {
         let counted = (!is_full).then(|| self.clients.count(peer.ip())).flatten();
         let Some(counted) = counted else {
             self.meters.refused.increment(1);
-            if self.rejections.len() < REJECTIONS_MAX && !self.shared.has_tls() {
+            let most = rejections_max(self.max_connections);
+            if self.rejections.len() < most && !self.shared.has_tls() {
                 self.rejections.spawn(reject_connection(stream));
             }
             return;

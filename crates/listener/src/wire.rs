@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use forebay_model::ByteSize;
 use http::header::{self, HeaderMap, HeaderValue};
+use http::uri::Authority;
 use http::{Request, Response, StatusCode, Version};
 use serde::Serialize;
 
@@ -15,6 +16,11 @@ pub enum Violation {
     /// different requests.
     #[error("Malformed request: it has {0} Host header fields, HTTP/1.1 needs exactly one.")]
     Host(usize),
+    /// RFC 9112, 3.2 and RFC 9113, 8.3.1: it is a host with an optional port, and the one of the target.
+    #[error(
+        "Malformed request: Host \"{0}\" is not valid, allowed is a host with an optional port; over HTTP/2 that of \":authority\"."
+    )]
+    HostValue(String),
     /// RFC 9112, 6.1: `chunked` is applied once.
     #[error("Malformed request: Transfer-Encoding has \"chunked\" more than once.")]
     ChunkedTwice,
@@ -34,7 +40,7 @@ impl Violation {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::Host(_) | Self::ChunkedTwice => StatusCode::BAD_REQUEST,
+            Self::Host(_) | Self::HostValue(_) | Self::ChunkedTwice => StatusCode::BAD_REQUEST,
             Self::Coding(_) => StatusCode::NOT_IMPLEMENTED,
             Self::HeaderTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::TooManyUnread => StatusCode::SERVICE_UNAVAILABLE,
@@ -43,7 +49,7 @@ impl Violation {
 
     fn name(&self) -> &'static str {
         match self {
-            Self::Host(_) | Self::ChunkedTwice => "badRequest",
+            Self::Host(_) | Self::HostValue(_) | Self::ChunkedTwice => "badRequest",
             Self::Coding(_) => "unsupportedTransferEncoding",
             Self::HeaderTooLarge(_) => "headerTooLarge",
             Self::TooManyUnread => "tooManyUnreadResponses",
@@ -82,19 +88,43 @@ impl Violation {
     }
 }
 
-/// What is wrong with a request's framing.
+/// What is wrong with a request's framing, and with whom it is for.
 pub(crate) fn violation<B>(request: &Request<B>) -> Option<Violation> {
     let headers = request.headers();
-    match request.version() {
-        Version::HTTP_11 => {
-            let hosts = headers.get_all(header::HOST).iter().count();
-            if hosts != 1 {
-                return Some(Violation::Host(hosts));
-            }
-            transfer_encoding(headers)
-        }
-        _ => transfer_encoding(headers),
+    let hosts = headers.get_all(header::HOST).iter().count();
+    let version = request.version();
+    if version == Version::HTTP_11 && hosts != 1 || hosts > 1 {
+        return Some(Violation::Host(hosts));
     }
+    if let Some(host) = headers.get(header::HOST) {
+        let authority = request
+            .uri()
+            .authority()
+            .filter(|_| version == Version::HTTP_2);
+        let is_meant =
+            authority.is_none_or(|a| host.as_bytes().eq_ignore_ascii_case(a.as_str().as_bytes()));
+        if !is_meant || !is_host(host) {
+            let text = String::from_utf8_lossy(host.as_bytes()).into_owned();
+            return Some(Violation::HostValue(text));
+        }
+    }
+    transfer_encoding(headers)
+}
+
+/// Whether it is a host with an optional port; a target without an authority has an empty one.
+fn is_host(value: &HeaderValue) -> bool {
+    let Ok(text) = value.to_str() else {
+        return false;
+    };
+    if text.is_empty() {
+        return true;
+    }
+    let Ok(authority) = text.parse::<Authority>() else {
+        return false;
+    };
+    let port = text.strip_prefix(authority.host()).unwrap_or("@");
+    let port = port.strip_prefix(':').unwrap_or(port);
+    port.is_empty() || port.parse::<u16>().is_ok()
 }
 
 fn transfer_encoding(headers: &HeaderMap) -> Option<Violation> {
@@ -148,6 +178,50 @@ mod tests {
         }
         assert_eq!(found(Version::HTTP_10, &[]), None);
         assert_eq!(found(Version::HTTP_2, &[]), None);
+    }
+
+    #[test]
+    fn a_host_is_a_host_with_an_optional_port() {
+        let of = |host: &str| found(Version::HTTP_11, &[("host", host)]);
+        for fine in [
+            "",
+            "a",
+            "A.example",
+            "a:",
+            "a:80",
+            "127.0.0.1:7000",
+            "[::1]",
+            "[::1]:80",
+            "my_service:7000",
+            "a.example.:80",
+            "xn--bcher-kva.example",
+        ] {
+            assert_eq!(of(fine), None, "{fine}");
+        }
+        for bad in [
+            "a, b", "a b", "a/b", "/", "a?b", "a#b", "u@a", "u:p@a", "a:b", "a:80:81", "a:99999",
+            "a\"b", "a<b>", "[]", "[::1]x", "[::1", "::1", "http://a", "a\\b", "é",
+        ] {
+            assert_eq!(of(bad), Some(Violation::HostValue(bad.to_owned())), "{bad}");
+        }
+        assert_eq!(
+            found(Version::HTTP_10, &[("host", "a/b")]),
+            Some(Violation::HostValue("a/b".to_owned()))
+        );
+    }
+
+    #[test]
+    fn over_http_2_the_host_is_that_of_the_target() {
+        let of = |host: &str| {
+            let request = Request::builder()
+                .version(Version::HTTP_2)
+                .uri("http://a:1/x");
+            violation(&request.header("host", host).body(()).unwrap())
+        };
+        assert_eq!(of("A:1"), None);
+        for other in ["a", "b:1", ""] {
+            assert_eq!(of(other), Some(Violation::HostValue(other.to_owned())));
+        }
     }
 
     #[test]

@@ -51,7 +51,10 @@ pub(crate) fn is_scarce(e: &io::Error) -> bool {
         Errno::NOBUFS,
     ];
     let errno = Errno::from_io_error(e);
-    errno.is_some_and(|errno| SCARCE.contains(&errno)) || e.kind() == io::ErrorKind::OutOfMemory
+    errno.is_some_and(|errno| SCARCE.contains(&errno))
+        || e.kind() == io::ErrorKind::OutOfMemory
+        || e.get_ref()
+            .is_some_and(|e| e.is::<crate::resting::NotReopened>())
 }
 
 /// Whether the process or the system has as many files open as it may.

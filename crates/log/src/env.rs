@@ -5,6 +5,7 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::io::{self, IoSlice};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
@@ -13,6 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::queue::lock;
+use crate::resting::Shelf;
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +49,11 @@ pub trait Env: Send + Sync + 'static {
     /// # Errors
     /// Those of the operating system.
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>>;
+
+    /// A file that is only read from now on: it may be closed while nobody reads it, and opened again.
+    fn at_rest(&self, _path: &Path, file: Arc<dyn File>) -> Arc<dyn File> {
+        file
+    }
 
     /// Renames a file, over one that exists.
     ///
@@ -136,6 +143,19 @@ pub trait File: Send + Sync {
     /// Those of the operating system.
     fn len(&self) -> io::Result<u64>;
 
+    /// Whether somebody reads this file who has not got it from this handle (see [`Env::at_rest`]).
+    fn is_read_elsewhere(&self) -> bool {
+        false
+    }
+
+    /// Keeps a file at rest open, as its path is about to go.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn keep_open(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Whether the file has no bytes.
     ///
     /// # Errors
@@ -201,13 +221,22 @@ pub(crate) fn write_zeroes<F: File + ?Sized>(file: &F, from: u64, to: u64) -> io
     Ok(())
 }
 
+/// Files of sealed segments that are open at a time, unless somebody says otherwise.
+const AT_REST_OPEN: usize = 256;
+
 /// Files and clocks of the operating system.
-#[derive(Debug)]
 pub struct StdEnv {
     started: Instant,
     /// Directories that were synced, kept open: one has to be synced also where no further file can
     /// be opened. As many as there are logs.
     dirs: Mutex<BTreeMap<PathBuf, Arc<fs::File>>>,
+    shelf: Arc<Shelf>,
+}
+
+impl fmt::Debug for StdEnv {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StdEnv")
+    }
 }
 
 impl StdEnv {
@@ -221,6 +250,16 @@ impl StdEnv {
         Self {
             started: Instant::now(),
             dirs: Mutex::default(),
+            shelf: Shelf::new(AT_REST_OPEN),
+        }
+    }
+
+    /// The same with at most so many files of sealed segments open at a time, at least one.
+    #[must_use]
+    pub fn with_open_segments(most: usize) -> Self {
+        Self {
+            shelf: Shelf::new(most),
+            ..Self::new()
         }
     }
 }
@@ -289,6 +328,10 @@ impl Env for StdEnv {
             }
         }
         Ok(Arc::new(options.open(path)?))
+    }
+
+    fn at_rest(&self, path: &Path, file: Arc<dyn File>) -> Arc<dyn File> {
+        self.shelf.put(path, file)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

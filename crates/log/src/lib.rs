@@ -90,6 +90,7 @@ mod read;
 mod reclaim;
 mod recover;
 mod reserve;
+mod resting;
 mod scan;
 mod segment;
 mod shared;

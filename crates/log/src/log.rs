@@ -91,7 +91,9 @@ impl Log {
     }
 
     /// The stream with this name, made if it isn't there. The declaration is on disk no later
-    /// than the stream's first block.
+    /// than the stream's first block. One whose declaration was refused (a full volume) stays known,
+    /// empty, until the log is closed, and is declared again with its next operation: whoever has its
+    /// id need not ask for another.
     ///
     /// # Errors
     /// See [`AppendError`].

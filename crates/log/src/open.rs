@@ -99,7 +99,7 @@ fn mend(
     }
     for (id, read) in &recovered.unsealed {
         let path = dir.join(segment_name(*id));
-        let (len, sealed) = seal(env, *id, read).map_err(|e| sort(dir, &path, e))?;
+        let (len, sealed) = seal(env, &path, *id, read).map_err(|e| sort(dir, &path, e))?;
         if let Some(segment) = recovered.table.segments.get_mut(id) {
             // Nothing is appended to it any more, whether it has an index or not.
             segment.sealed = true;
@@ -139,8 +139,10 @@ fn remove(env: &dyn Env, dir: &Path, name: &str) -> Result<(), OpenError> {
 
 /// Makes the end of a segment durable and gives it its index. The length of the file, and whether
 /// there was room for the index.
-fn seal(env: &dyn Env, id: u64, read: &Read) -> io::Result<(u64, bool)> {
-    let (file, scan) = (&*read.file, &read.scan);
+fn seal(env: &dyn Env, path: &Path, id: u64, read: &Read) -> io::Result<(u64, bool)> {
+    // What was read is at rest.
+    let (file, scan) = (env.open(path, Access::Write)?, &read.scan);
+    let file = &*file;
     // What a failed or unfinished sync left may be in memory only, marked clean: we would read
     // it now and lose it later. Written again it is dirty, and the sync below means something.
     let from = scan.synced_to.min(scan.end);

@@ -10,7 +10,7 @@ use crate::block::Kind;
 use crate::catalog::Control;
 use crate::commit::Group;
 use crate::config::SyncMode;
-use crate::env::File;
+use crate::env::{Access, File};
 use crate::queue::{Mood, NewBlock, Op, StreamId, lock};
 use crate::read::read_entry;
 use crate::scan;
@@ -67,8 +67,9 @@ impl Writer {
         }
     }
 
-    /// Seals the open segment when nothing in it is alive and the volume takes no records any more:
-    /// on a small disk it may be the only one that can give room back.
+    /// Seals the open segment when nothing in it is alive and the volume takes hardly any records any
+    /// more: where a disk or `max_bytes` is smaller than a segment, it is the only one that can give
+    /// room back.
     fn leave_dead_segment(&mut self, shared: &Shared) -> Result<bool, Fail> {
         let Some(active) = &self.active else {
             return Ok(false);
@@ -81,12 +82,17 @@ impl Writer {
         if !is_dead {
             return Ok(false);
         }
-        let room = {
+        let max = shared.config.max_bytes;
+        let available = {
             let mut queue = lock(&shared.queue);
             shared.see_room(&mut queue);
-            queue.space.room
+            queue.available(max)
         };
-        if room >= shared.reserve() {
+        let enough = match max {
+            0 => shared.reserve(),
+            max => shared.reserve().min(max / 4),
+        };
+        if available >= enough {
             return Ok(false);
         }
         self.rotate(shared)?;
@@ -114,8 +120,14 @@ impl Writer {
             self.sync_for_reclaim()?;
         }
         for (id, len, file) in files {
-            let reusable = len == shared.config.segment_size && Arc::strong_count(&file) == 1;
-            self.free_file(shared, id, reusable.then_some(file))?;
+            let is_read = Arc::strong_count(&file) > 1;
+            if is_read {
+                // Else whoever reads it finds it gone, and may ask again.
+                drop(file.keep_open());
+            }
+            let is_free = !is_read && !file.is_read_elsewhere();
+            drop(file);
+            self.free_file(shared, id, is_free && len == shared.config.segment_size)?;
         }
         let used = shared.store.read().used();
         let mut queue = lock(&shared.queue);
@@ -126,27 +138,26 @@ impl Writer {
         Ok(())
     }
 
-    /// Keeps the file as a spare, if it is given, or removes it. A reader that has it open keeps what
-    /// it reads.
-    fn free_file(
-        &self,
-        shared: &Shared,
-        id: u64,
-        reusable: Option<Arc<dyn File>>,
-    ) -> Result<(), Fail> {
+    /// Keeps the file as a spare, if nobody reads it, or removes it. A reader that has it open keeps
+    /// what it reads.
+    fn free_file(&self, shared: &Shared, id: u64, is_free: bool) -> Result<(), Fail> {
         let path = shared.dir().join(segment_name(id));
-        let spare = reusable.and_then(|file| {
-            let path = shared.spares.adopt(shared.dir(), shared.recycled())?;
-            Some(Spare { path, file })
-        });
-        let done = match &spare {
-            Some(spare) => shared.env.rename(&path, &spare.path),
+        let adopted = match is_free {
+            true => shared.spares.adopt(shared.dir(), shared.recycled()),
+            false => None,
+        };
+        let done = match &adopted {
+            Some(spare) => shared.env.rename(&path, spare),
             None => shared.env.remove(&path),
         };
         match done {
             Ok(()) => {
-                if let Some(spare) = spare {
-                    shared.spares.add(spare);
+                if let Some(path) = adopted {
+                    match shared.env.open(&path, Access::Write) {
+                        Ok(file) => shared.spares.add(Spare { path, file }),
+                        // Nothing is lost with a spare.
+                        Err(_) => drop(shared.env.remove(&path)),
+                    }
                 }
                 Ok(())
             }

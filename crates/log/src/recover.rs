@@ -59,6 +59,11 @@ pub(crate) fn load(
             Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
             Err(e) => return Err(sort(dir, &path, e)),
         };
+        // A running node that we look at may remove it: then it has to stay open.
+        let file = match access {
+            Access::Read => file,
+            _ => env.at_rest(&path, file),
+        };
         files.push((id, path, file));
     }
     files.sort_by_key(|(id, ..)| std::cmp::Reverse(*id));

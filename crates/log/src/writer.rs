@@ -290,6 +290,7 @@ impl Writer {
         if let Some(segment) = table.segments.get_mut(&active.id) {
             segment.sealed = true;
             segment.file_len = len;
+            segment.file = shared.env.at_rest(&active.path, Arc::clone(&segment.file));
         }
         table.fold_segment(active.id, &extents);
         drop(table);

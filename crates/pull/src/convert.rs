@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use forebay_model::Timestamp;
+use forebay_model::decimal::scaled;
+use forebay_model::{EpochUnit, InvalidTime, ReadTime, TimestampMicros};
 use forebay_record::json::{Document, Kind, NodeId, unescape};
 use forebay_record::path::{self, Path, PathSet, Selection};
 use forebay_remote::cache::Hash;
@@ -38,6 +39,8 @@ struct Column {
     name: String,
     path: String,
     kind: ValueType,
+    /// Of a timestamp that is a number.
+    unit: Option<EpochUnit>,
     is_key: bool,
     is_required: bool,
 }
@@ -68,6 +71,7 @@ impl Converter {
                 path: c.path.clone().unwrap_or_else(|| c.name.clone()),
                 name: c.name.clone(),
                 kind: c.kind.into(),
+                unit: c.unit,
                 is_key: c.key,
                 is_required: c.required || c.key,
             })
@@ -279,38 +283,73 @@ fn value(
             out.json(|out| document.compact(node, |part| out.push_str(&lossy(part))));
             return Ok(());
         }
-        (ValueType::Integer, Kind::Number) => text().parse().ok().map(ValueRef::Integer),
+        (ValueType::Integer, Kind::Number) => whole(&text()).map(ValueRef::Integer),
         (ValueType::Double, Kind::Number) => {
             let number = text().parse::<f64>().ok().filter(|n| n.is_finite());
             number.map(ValueRef::Double)
         }
         (ValueType::Boolean, Kind::Bool) => Some(ValueRef::Boolean(document.text(node) == b"true")),
-        (ValueType::Timestamp, Kind::String) => {
-            string(document, node).parse().ok().map(ValueRef::Timestamp)
-        }
-        (ValueType::Timestamp, Kind::Number) => {
-            let millis = text().parse().ok();
-            millis.map(|m| ValueRef::Timestamp(Timestamp::from_millis(m)))
+        (ValueType::Timestamp, Kind::String | Kind::Number) => {
+            let read = if kind == Kind::String {
+                TimestampMicros::read(&string(document, node))
+            } else {
+                TimestampMicros::read_number(&text(), column.unit)
+            };
+            let time = read.map_err(|e| refused(column, &text(), &wanted_time(e, column.unit)))?;
+            Some(ValueRef::Timestamp(kept(time, column, &text())?))
         }
         _ => None,
     };
-    let refused = || {
-        let shown: String = text().chars().take(QUOTED).collect();
-        let wanted = match column.kind {
-            ValueType::Text => "a text, a number or a boolean",
-            ValueType::Integer => "a whole number of 64 bits",
-            ValueType::Double => "a number",
-            ValueType::Boolean => "true or false",
-            ValueType::Timestamp => "a time like 2006-01-02T15:04:05Z or milliseconds since 1970",
-            ValueType::Json => "JSON",
-        };
-        format!(
-            "column \"{}\": `{}` is {shown}, it has to be {wanted}",
-            column.name, column.path
-        )
+    let wanted = match column.kind {
+        ValueType::Text => "a text, a number or a boolean".to_owned(),
+        ValueType::Integer => format!("a whole number from {} to {}", i64::MIN, i64::MAX),
+        ValueType::Double => "a number".to_owned(),
+        ValueType::Boolean => "true or false".to_owned(),
+        ValueType::Timestamp => wanted_time(InvalidTime::Form, column.unit),
+        ValueType::Json => "JSON".to_owned(),
     };
-    out.push(converted.ok_or_else(refused)?);
+    out.push(converted.ok_or_else(|| refused(column, &text(), &wanted))?);
     Ok(())
+}
+
+/// Why a value is not written.
+fn refused(column: &Column, text: &str, wanted: &str) -> String {
+    let mut shown: String = text.chars().take(QUOTED).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    format!(
+        "column \"{}\": `{}` is {shown}, it has to be {wanted}",
+        column.name, column.path
+    )
+}
+
+/// What a time has to be.
+fn wanted_time(error: InvalidTime, unit: Option<EpochUnit>) -> String {
+    match unit {
+        Some(unit) if error == InvalidTime::Year => {
+            format!("{error} (a number is in the unit {})", unit.name())
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// A time, cut to the microsecond unless it is a key: two keys must not become one.
+fn kept(read: ReadTime, column: &Column, text: &str) -> Result<TimestampMicros, String> {
+    if read.is_cut && column.is_key {
+        return Err(refused(
+            column,
+            text,
+            "a time to the microsecond, as it is a key",
+        ));
+    }
+    Ok(read.time)
+}
+
+/// A whole number, in whatever way it is written: `7.0`, `1e3`, `-0`.
+fn whole(text: &str) -> Option<i64> {
+    let scaled = scaled(text, 0).filter(|s| s.is_exact)?;
+    i64::try_from(scaled.whole).ok()
 }
 
 /// A part of a document's text, which is UTF-8 as a whole: checking that is faster than mending.
@@ -366,7 +405,7 @@ mod tests {
 
     #[test]
     fn values_take_the_types_of_their_columns() {
-        let text = r#"{"id":7,"name":"a\u0000\u00e9","price":{"amount":1.50},"ok":false,"at":"2026-11-21T08:00:00Z","tags":[1, "x y"]}"#;
+        let text = r#"{"id":7,"name":"a\u0000\u00e9","price":{"amount":1.50},"ok":false,"at":"2026-11-21T08:00:00.123456Z","tags":[1, "x y"]}"#;
         let table = row(text).unwrap();
         let cells = cells(&table);
         assert_eq!(
@@ -376,7 +415,7 @@ mod tests {
                 ValueRef::Text("a\u{fffd}é"),
                 ValueRef::Double(1.5),
                 ValueRef::Boolean(false),
-                ValueRef::Timestamp("2026-11-21T08:00:00.000Z".parse().unwrap()),
+                ValueRef::Timestamp("2026-11-21T08:00:00.123456Z".parse().unwrap()),
                 ValueRef::Json(r#"[1,"x y"]"#),
             ]
         );
@@ -384,6 +423,48 @@ mod tests {
             panic!("{cells:?}")
         };
         assert!(whole.starts_with(r#"{"id":7,"#), "{whole}");
+    }
+
+    #[test]
+    fn whole_numbers_may_be_written_in_any_way() {
+        for (text, id) in [
+            ("7.0", 7),
+            ("1e3", 1000),
+            ("-0", 0),
+            ("-9223372036854775808", i64::MIN),
+        ] {
+            let table = row(&format!(r#"{{"id":{text},"ok":true}}"#)).unwrap();
+            assert_eq!(cells(&table)[0], ValueRef::Integer(id), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_never_cut() {
+        let table = serde_json::json!({
+            "store": { "type": "sqlite", "path": "x.db" },
+            "table": "t",
+            "columns": [{ "name": "at", "type": "timestamp", "key": true, "unit": "ns" }]
+        });
+        let table = serde_json::from_value(table).unwrap();
+        let converter = Converter::new(&table, &Arc::default());
+        let add = |text: &'static str| {
+            let mut typing = converter.begin();
+            let added = typing.add(Bytes::from_static(text.as_bytes()));
+            typing.end();
+            added
+        };
+        assert_eq!(add(r#"{"at":1704067200123456000}"#), Ok(()));
+        assert_eq!(add(r#"{"at":"2024-01-01T00:00:00.123456Z"}"#), Ok(()));
+        for text in [
+            r#"{"at":1704067200123456789}"#,
+            r#"{"at":"2024-01-01T00:00:00.1234567Z"}"#,
+        ] {
+            let said = add(text).unwrap_err();
+            assert!(
+                said.ends_with("a time to the microsecond, as it is a key"),
+                "{said}"
+            );
+        }
     }
 
     #[test]
@@ -486,11 +567,33 @@ mod tests {
                 "`id` is \"7\", it has to be a whole number",
             ),
             (r#"{"id":7.5,"ok":true}"#, "is 7.5"),
-            (r#"{"id":99999999999999999999,"ok":true}"#, "64 bits"),
+            (
+                r#"{"id":99999999999999999999,"ok":true}"#,
+                "from -9223372036854775808 to 9223372036854775807",
+            ),
+            (r#"{"id":9.3e18,"ok":true}"#, "is 9.3e18"),
+            (r#"{"id":1e-1,"ok":true}"#, "is 1e-1"),
             (r#"{"id":1}"#, "no value at `ok`"),
             (r#"{"id":1,"ok":1}"#, "true or false"),
             (r#"{"id":1,"ok":true,"name":{}}"#, "`name` is {}"),
-            (r#"{"id":1,"ok":true,"at":"soon"}"#, "a time like"),
+            (
+                r#"{"id":1,"ok":true,"at":"soon"}"#,
+                "like 2006-01-02T15:04:05Z",
+            ),
+            (
+                r#"{"id":1,"ok":true,"at":"1704067200"}"#,
+                "is \"1704067200\", it",
+            ),
+            (r#"{"id":1,"ok":true,"at":true}"#, "a number of seconds"),
+            (r#"{"id":1,"ok":true,"at":1e30}"#, "years 0001 to 9999"),
+            (
+                r#"{"id":1,"ok":true,"at":157766400000}"#,
+                "one of s or of ms",
+            ),
+            (
+                r#"{"id":1,"ok":true,"at":"+010000-01-01T00:00:00Z"}"#,
+                "years 0001",
+            ),
             (r#"{"id":1,"ok":true,"price":{"amount":1e999}}"#, "a number"),
             (r#"[]"#, "no value at `id`"),
             (r#"{"id":1"#, "not JSON: unexpected end of the text"),

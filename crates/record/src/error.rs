@@ -70,7 +70,7 @@ impl BodyError {
     #[must_use]
     pub fn kind(&self) -> RecordErrorKind {
         match self {
-            Self::Unsupported(_) => RecordErrorKind::UnsupportedMediaType,
+            Self::Unsupported { .. } => RecordErrorKind::UnsupportedMediaType,
             _ => RecordErrorKind::Body,
         }
     }

@@ -339,7 +339,8 @@ impl CompiledMapping {
                 match default {
                     Some(default) => out.push(default),
                     None => {
-                        let message = format!("path \"{path}\" not found in the body");
+                        let note = crate::body::note(record);
+                        let message = format!("path \"{path}\" not found in the body{note}");
                         return Err(column.error(RecordErrorKind::PathNotFound, message));
                     }
                 }

@@ -2,7 +2,9 @@
 //! decision a thing comes out; the tables in the comments are those of
 //! `docs/reference/lifecycle.md`.
 
-use forebay_model::{File, FileState, Slice, SliceState, Statistics, Timestamp};
+use std::collections::HashSet;
+
+use forebay_model::{File, FileKey, FileState, Slice, SliceState, Statistics, Timestamp};
 
 use super::config::CoordinatorConfig;
 
@@ -99,9 +101,13 @@ pub(super) fn file_rotation(
 
 /// How many of the files that are on their way before a file hold up its import. A parked one does
 /// not that was opened under another definition: its sink was changed since, most likely because of
-/// it, and this file need not fail as it did.
-pub(super) fn in_the_way(file: &File, before: &[&File]) -> usize {
-    let is_past = |other: &&&File| other.retry.parked && other.table != file.table;
+/// it, and this file need not fail as it did. Nor does one of those that are `stuck`: they wait for a
+/// slice that the log lacks.
+pub(super) fn in_the_way(file: &File, before: &[&File], stuck: &HashSet<&FileKey>) -> usize {
+    let is_past = |other: &&&File| {
+        let is_of_another = other.retry.parked && other.table != file.table;
+        is_of_another || stuck.contains(&other.key)
+    };
     before.len() - before.iter().filter(is_past).count()
 }
 

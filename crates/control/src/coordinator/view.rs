@@ -1,6 +1,6 @@
 //! What the coordinator sees, and the steps that follow from it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -119,6 +119,8 @@ impl Views {
                 .or_default()
                 .push((&slice.value, slice.revision));
         }
+        let parked = slices.entries.values().filter(|s| s.retry.parked);
+        let stuck: HashSet<&FileKey> = parked.map(|s| &s.key.file).collect();
         let mut on_their_way: HashMap<&SinkKey, Vec<&File>> = HashMap::new();
         for file in files
             .entries
@@ -139,7 +141,7 @@ impl Views {
             let slices = by_file.remove(&file.key).unwrap_or_default();
             let of_sink = on_their_way.get(&file.key.sink);
             let before = of_sink.map_or(&[][..], Vec::as_slice);
-            let on_their_way = decide::in_the_way(&file.value, before);
+            let on_their_way = decide::in_the_way(&file.value, before, &stuck);
             context.file(&file.value, &slices, on_their_way, &mut steps);
         }
         steps

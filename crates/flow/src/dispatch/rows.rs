@@ -94,6 +94,7 @@ impl Rendered {
         list.push(Refusal {
             index,
             line: record.line(),
+            byte: record.byte(),
             error,
         });
     }

@@ -2,7 +2,7 @@
 //!
 //! The oldest, until it is done. One that its table can't take lets later ones go before it: at once
 //! where the order of rows does not matter, after a while where a later row replaces an earlier one
-//! (`docs/adr/1372-…`).
+//! (`docs/adr/1372-…`). The same holds of one that waits for a slice which the log lacks.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -13,11 +13,13 @@ use std::sync::Arc;
 use crate::deliver::Due;
 
 /// The next file of each sink, if it is in staging, due, and no file of the sink is being imported.
-/// `closed` are files that are not written any more; `defined` says when a sink was last changed.
+/// `closed` are files that are not written any more; `defined` says when a sink was last changed,
+/// `stuck` since when a slice of a file can't be uploaded until a person mends something.
 pub(super) fn next_of_each_sink<'f>(
     closed: impl Iterator<Item = &'f Revised<Arc<File>>>,
     busy: &HashSet<FileKey>,
     defined: impl Fn(&SinkKey) -> Option<Revision>,
+    stuck: impl Fn(&FileKey) -> Option<Timestamp>,
     now: Timestamp,
 ) -> Vec<Due<FileKey>> {
     let mut by_sink: BTreeMap<&SinkKey, Vec<&Revised<Arc<File>>>> = BTreeMap::new();
@@ -34,7 +36,7 @@ pub(super) fn next_of_each_sink<'f>(
         for file in files {
             if is_due(file, defined(sink), now) {
                 due.push((file.key.clone(), file.revision));
-            } else if steps_aside(file, now) {
+            } else if steps_aside(file, &stuck, now) {
                 continue;
             }
             break;
@@ -49,18 +51,18 @@ fn is_due(file: &Revised<Arc<File>>, defined: Option<Revision>, now: Timestamp) 
     file.state == FileState::Importing && (changed || file.retry.is_due(now))
 }
 
-fn steps_aside(file: &File, now: Timestamp) -> bool {
+fn steps_aside(file: &File, stuck: impl Fn(&FileKey) -> Option<Timestamp>, now: Timestamp) -> bool {
     if file.dead_rows.is_some() {
         // It goes nowhere where order matters.
         return true;
     }
-    let Some(since) = file.retry.first_failed_at else {
-        return false;
+    let since = match file.state {
+        FileState::Importing if file.retry.parked => file.retry.first_failed_at,
+        FileState::Closing => stuck(&file.key),
+        _ => None,
     };
     let has_key = file.table.mapping.primary_key().next().is_some();
-    file.state == FileState::Importing
-        && file.retry.parked
-        && (!has_key || now.since(since) >= file.settings.import.hold_back.0)
+    since.is_some_and(|since| !has_key || now.since(since) >= file.settings.import.hold_back.0)
 }
 
 #[cfg(test)]
@@ -107,7 +109,8 @@ mod tests {
 
     fn next(files: &[Revised<Arc<File>>], defined: u64, now: i64) -> Option<i64> {
         let defined = |_: &SinkKey| Some(Revision(defined));
-        let due = next_of_each_sink(files.iter(), &HashSet::new(), defined, at(now));
+        let stuck = |key: &FileKey| (key.opened_at == at(7)).then_some(at(20));
+        let due = next_of_each_sink(files.iter(), &HashSet::new(), defined, stuck, at(now));
         assert!(due.len() <= 1);
         let due = due.first()?;
         files.iter().position(|f| f.key == due.0).map(|i| i as i64)
@@ -131,6 +134,26 @@ mod tests {
                 revision: Revision(10),
             };
             assert_eq!(next(&[again, files[1].clone()], 9, 20 + waits), Some(1));
+        }
+    }
+
+    #[test]
+    fn a_file_steps_aside_that_waits_for_a_slice_which_can_not_be_uploaded() {
+        let closing = |n, keyed| {
+            let mut file = (*file(n, keyed, None).value).clone();
+            file.state = FileState::Closing;
+            let (value, revision) = (Arc::new(file), Revision(10));
+            Revised { value, revision }
+        };
+        for (keyed, waits) in [(false, 0), (true, 600)] {
+            let stuck = [closing(7, keyed), file(8, keyed, None)];
+            if waits > 0 {
+                assert_eq!(next(&stuck, 9, 20 + waits - 1), None, "held back");
+            }
+            assert_eq!(next(&stuck, 9, 20 + waits), Some(1));
+            // One whose slices are on their way is waited for.
+            let waiting = [closing(6, keyed), file(8, keyed, None)];
+            assert_eq!(next(&waiting, 9, 20 + waits), None);
         }
     }
 

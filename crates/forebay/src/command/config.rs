@@ -2,13 +2,11 @@
 
 use clap::Subcommand;
 
-use forebay_listener::LoadedTls;
-
 use super::common::{Place, refused};
 use super::serve;
-use crate::config::{Config, Environment, Problem, catalog, yaml};
+use crate::config::{Environment, Loaded, Problem, catalog, yaml};
 use crate::failure::Failure;
-use crate::{terminal, token};
+use crate::{data_dir, terminal, token};
 
 /// Shows and checks the configuration.
 #[derive(Debug, Subcommand)]
@@ -34,7 +32,7 @@ pub(crate) fn run(command: Command, env: Environment) -> Result<(), Failure> {
         Command::Default => terminal::data(yaml::default()),
         Command::Check(place) => {
             let loaded = place.load(env, Vec::new())?;
-            check_files(&loaded.config)?;
+            check_files(&loaded)?;
             terminal::line("The configuration is in order.")
         }
         Command::Show(place) => {
@@ -45,14 +43,11 @@ pub(crate) fn run(command: Command, env: Environment) -> Result<(), Failure> {
     }
 }
 
-/// What a start would read besides the configuration: certificates and tokens.
-fn check_files(config: &Config) -> Result<(), Failure> {
-    let mut problems = Vec::new();
-    for (key, tls) in config.all_tls() {
-        if let Err(e) = LoadedTls::read(tls) {
-            problems.push(Problem::new(format!("{key}: {e}")));
-        }
-    }
+/// What a start would find besides wrong values: certificates, tokens, folders, other systems.
+fn check_files(loaded: &Loaded) -> Result<(), Failure> {
+    let config = &loaded.config;
+    let found = data_dir::problems(config, &loaded.env);
+    let mut problems: Vec<Problem> = found.iter().map(|f| Problem::new(f.to_string())).collect();
     // Without a file that is named the start makes one.
     if config.token.is_some() || config.token_file.is_some() {
         let checked = token::of_server(config).and_then(|t| serve::authenticate(config, &t));

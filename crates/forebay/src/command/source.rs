@@ -359,7 +359,11 @@ async fn show_sink(api: &ApiClient, source: &str, sink: &Value) -> Result<(), Fa
             .or(column.pointer("/template/content"))
             .or(column.get("value"));
         let from = from.and_then(Value::as_str).unwrap_or_default();
-        shown.row(&[text(column, "name"), text(column, "type"), from]);
+        // As the command line takes it.
+        let is_json = column.get("rawString") == Some(&Value::Bool(false));
+        let json = if is_json { ",json" } else { "" };
+        let kind = format!("{}{json}", text(column, "type"));
+        shown.row(&[text(column, "name"), &kind, from]);
     }
     terminal::data(shown)
 }

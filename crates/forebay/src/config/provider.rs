@@ -105,6 +105,13 @@ pub(super) fn problems(providers: &[ProviderSection]) -> Vec<String> {
         if !is_there {
             ranges.say(&format!("{i}.{needed} is missing, type {kind} needs it"));
         }
+        for broker in provider.brokers.iter().flat_map(|all| all.split(',')) {
+            if !is_broker(broker.trim()) {
+                ranges.say(&format!(
+                    "{i}.brokers has \"{broker}\", allowed are host:port with a port of 1 to 65535, divided by commas"
+                ));
+            }
+        }
         for stranger in provider.strangers() {
             ranges.say(&format!(
                 "{i}.{stranger} is set, but it is not for type {kind}"
@@ -121,6 +128,19 @@ pub(super) fn problems(providers: &[ProviderSection]) -> Vec<String> {
         }
     }
     ranges.problems
+}
+
+/// Whether it is a host, with a port or (for 9092) without one.
+fn is_broker(text: &str) -> bool {
+    let is_word = !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic());
+    match text.rsplit_once(':') {
+        // A colon within an address of IPv6 in brackets.
+        Some((_, rest)) if rest.ends_with(']') => is_word,
+        Some((host, port)) => {
+            is_word && !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
+        }
+        None => is_word,
+    }
 }
 
 #[cfg(test)]
@@ -151,6 +171,29 @@ mod tests {
         ] {
             assert!(said.contains(part), "{part}: {said}");
         }
+    }
+
+    #[test]
+    fn brokers_are_hosts_with_ports() {
+        for fine in [
+            "a",
+            "a:1",
+            "a.b:65535",
+            "[::1]",
+            "[::1]:9092",
+            "SASL://a:9092",
+        ] {
+            assert!(is_broker(fine), "{fine}");
+        }
+        for bad in ["", "a:", ":1", "a:0", "a:65536", "a:x", "a b:1", "[::1]:"] {
+            assert!(!is_broker(bad), "{bad}");
+        }
+        let list = read("- {name: k, type: kafka, brokers: 'a:1, b:2,'}");
+        let said = problems(&list).join("\n");
+        assert!(
+            said.starts_with("0.brokers has \"\", allowed are host:port"),
+            "{said}"
+        );
     }
 
     #[test]

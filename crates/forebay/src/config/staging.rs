@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use forebay_model::Span;
 use forebay_remote::staging::{LocalStaging, S3Staging, StagingConfig};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -199,7 +201,14 @@ impl S3Section {
     }
 }
 
-/// Content of a file with certificates.
+/// Content of a file with certificates, of which there is at least one.
 pub(super) fn read_pem(key: &str, file: &Path) -> Result<Vec<u8>, String> {
-    std::fs::read(file).map_err(|e| format!("{key}: can't read {}: {e}", file.display()))
+    let place = file.display();
+    let pem = std::fs::read(file).map_err(|e| format!("{key}: can't read {place}: {e}"))?;
+    let certificates = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
+    match certificates {
+        Ok(found) if found.is_empty() => Err(format!("{key}: {place} holds no certificate")),
+        Ok(_) => Ok(pem),
+        Err(e) => Err(format!("{key}: {place} can't be read as PEM: {e}")),
+    }
 }

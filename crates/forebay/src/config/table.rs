@@ -192,6 +192,13 @@ impl TableSection {
             second,
             Span::hours(2),
         );
+        let schema = &own.ledger_schema;
+        let fits = |c: char| c != '\0' && !c.is_control();
+        if schema.is_empty() || schema.len() > 63 || !schema.chars().all(fits) {
+            ranges.say(&format!(
+                "postgres.ledgerSchema is {schema:?}, allowed are 1 to 63 bytes without control characters"
+            ));
+        }
         ranges.problems
     }
 }

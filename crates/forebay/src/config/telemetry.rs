@@ -70,12 +70,27 @@ impl TelemetrySection {
                 "log.level is \"{level}\", which is neither a level nor directives: {e}"
             ));
         }
+        for word in level.split(',').filter(|d| is_no_level(d.trim())) {
+            problems.push(format!(
+                "log.level has \"{word}\", allowed are off, error, warn, info, debug, trace and directives like forebay_flow=debug"
+            ));
+        }
         let token = self.metrics.token.as_ref().map(Secret::expose);
         if token.is_some_and(|t| t.is_empty() || !t.bytes().all(|b| b.is_ascii_graphic())) {
             problems.push("metrics.token must be one word of visible ASCII characters".to_owned());
         }
         problems
     }
+}
+
+/// A directive that is a word alone and no level. The library takes it for the name of a module, and
+/// nothing else would be logged: `warning`, or `inof`.
+fn is_no_level(directive: &str) -> bool {
+    let is_word = !directive.contains(['=', '[', ':']);
+    let is_level = directive
+        .parse::<tracing_subscriber::filter::LevelFilter>()
+        .is_ok();
+    is_word && (directive.is_empty() || !is_level)
 }
 
 /// How the process ends.
@@ -101,5 +116,34 @@ impl ShutdownSection {
         let mut ranges = super::validate::Ranges::default();
         ranges.check("grace", self.grace, Span::secs(1), Span::mins(10));
         ranges.problems
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_that_is_no_level_is_not_taken_for_a_module() {
+        let problems = |level: &str| {
+            let mut telemetry = TelemetrySection::default();
+            level.clone_into(&mut telemetry.log.level);
+            telemetry.problems()
+        };
+        for fine in [
+            "off",
+            "INFO",
+            "warn,forebay_flow=debug",
+            "forebay_flow::source=trace, error",
+        ] {
+            assert_eq!(problems(fine), Vec::<String>::new(), "{fine}");
+        }
+        for bad in ["verbose", "warning", "info,forebay_flow", ""] {
+            let said = problems(bad).join("\n");
+            assert!(
+                said.contains("allowed are off, error, warn"),
+                "{bad}: {said}"
+            );
+        }
     }
 }

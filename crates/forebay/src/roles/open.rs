@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Base, Ended};
 use crate::config::{Config, Environment, TableDefault};
 use crate::failure::Failure;
-use crate::random;
+use crate::{descriptors, random};
 
 /// How long a node may be silent before others take it for gone. With the embedded store there are
 /// no others: nobody else can have the directory, and the keys of a lease go when it is opened
@@ -216,7 +216,8 @@ fn open_log(config: &Config, dir: &Path, volume: Option<u64>) -> Result<(Log, Vo
         volume,
         ..config.log.resolve()
     };
-    let (log, report) = Log::open(Arc::new(StdEnv::new()), &dir, settings).map_err(Failure::new)?;
+    let env = StdEnv::with_open_segments(descriptors::for_segments());
+    let (log, report) = Log::open(Arc::new(env), &dir, settings).map_err(Failure::new)?;
     if report.is_clean() {
         tracing::debug!(?report, "log opened");
     } else {

@@ -140,3 +140,107 @@ fn a_flag_that_makes_no_sense_is_named() {
     assert_eq!(said.code, Some(2), "{said:?}");
     assert!(said.stderr.contains("--api-listen"), "{said:?}");
 }
+
+/// `config check` finds what a start would find, before anything is written or anybody is asked.
+#[test]
+fn the_check_finds_wrong_providers_tables_staging_and_folders() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(at("junk"), "no certificate").unwrap();
+    std::fs::create_dir(at("folder")).unwrap();
+    std::fs::create_dir(at("other")).unwrap();
+    std::fs::write(at("other/thesis.tex"), "").unwrap();
+    let (junk, folder) = (at("junk"), at("folder"));
+    let http = |rest: &str| format!("providers: [{{name: h, type: http, {rest}}}]\n");
+    let postgres = |rest: &str| format!("table: {{postgres: {{{rest}}}}}\n");
+    let s3 = |rest: &str| format!("staging: {{type: s3, s3: {{bucket: b, {rest}}}}}\n");
+    for (content, named) in [
+        (http("url: /relative"), "provider \"h\": url"),
+        (http("url: 'http://h:99999/'"), "provider \"h\": url"),
+        (
+            http("url: 'http://h/', token: \"a\\nb\""),
+            "provider \"h\": token",
+        ),
+        (
+            http("url: 'http://h/', headers: {'X Key': a}"),
+            "provider \"h\": header \"X Key\"",
+        ),
+        (
+            "providers: [{name: k, type: kafka, brokers: ''}]\n".to_owned(),
+            "brokers has \"\"",
+        ),
+        (
+            postgres("url: 'mysql://h/x'"),
+            "table.postgres: the PostgreSQL connection string",
+        ),
+        (
+            postgres("url: 'postgres://h/x?sslmode=no'"),
+            "table.postgres: sslmode \"no\"",
+        ),
+        (
+            postgres(&format!("url: 'postgres://h/x', caFile: {junk}")),
+            "holds no certificate",
+        ),
+        (
+            postgres("url: 'postgres://h/x', ledgerSchema: ''"),
+            "ledgerSchema is \"\"",
+        ),
+        (
+            s3("endpoint: 'https://h'"),
+            "staging.s3: bucket \"b\" at https://h: an endpoint needs",
+        ),
+        (s3("accessKeyId: a"), "staging.s3: bucket"),
+        (
+            s3("caFile: /nonexistent/ca"),
+            "staging.s3.caFile: can't read",
+        ),
+        (
+            format!("table: {{sqlite: {{path: {folder}}}}}\n"),
+            "table.sqlite.path",
+        ),
+        (
+            "table: {sqlite: {path: /nonexistent/t.db}}\n".to_owned(),
+            "table.sqlite.path",
+        ),
+        (
+            format!("staging: {{local: {{dir: {junk}}}}}\n"),
+            "staging.local.dir",
+        ),
+        (
+            format!("metadata: {{copiesDir: {junk}}}\n"),
+            "metadata.copiesDir",
+        ),
+        (
+            format!("dataDir: {}\n", at("other")),
+            "is not a data directory of the server",
+        ),
+        (
+            "telemetry: {log: {level: warning}}\n".to_owned(),
+            "log.level has \"warning\"",
+        ),
+        (
+            "roles: [api, pai]\n".to_owned(),
+            "roles[1] is not valid: unknown variant `pai`",
+        ),
+        (
+            "source: {http: {trustedProxies: [10.0.0.0/99]}}\n".to_owned(),
+            "trustedProxies[0]",
+        ),
+    ] {
+        let (_dir, path) = file(&content);
+        let checked = forebay_with(&["config", "check", "--config", &path]);
+        assert_eq!(checked.code, Some(2), "{content}: {checked:?}");
+        assert!(checked.stderr.contains(named), "{content}: {checked:?}");
+        let data = at("data");
+        let mut serve = forebay();
+        serve.args(["serve", "--config", &path, "--api-listen=127.0.0.1:0"]);
+        serve.arg("--source-listen=127.0.0.1:0");
+        if !content.starts_with("dataDir") {
+            serve.args(["--data-dir", &data]);
+        }
+        let served = run(&mut serve);
+        assert_ne!(served.code, Some(0), "{content}");
+        assert!(served.stderr.contains(named), "{content}: {served:?}");
+        assert!(!dir.path().join("data").exists(), "{content}");
+    }
+}

@@ -28,6 +28,9 @@ fn every_listener_refuses_what_two_readers_could_read_in_two_ways() {
             ("", "400", "badRequest"),
             ("Host: a\r\nHost: a\r\n", "400", "badRequest"),
             ("Host: a\r\nHost: b\r\n", "400", "badRequest"),
+            ("Host: a, b\r\n", "400", "badRequest"),
+            ("Host: u@a\r\n", "400", "badRequest"),
+            ("Host: a/b\r\n", "400", "badRequest"),
             (
                 "Host: a\r\nTransfer-Encoding: chunked, chunked\r\n",
                 "400",

@@ -354,3 +354,37 @@ fn a_change_on_a_full_volume_makes_no_room_for_records() {
     let ticket = log.append(block(stream, &[7; 100_000])).unwrap();
     ticket.wait().unwrap();
 }
+
+/// The open segment is the only one, and all of it is delivered: nothing else can give room back.
+#[test]
+fn a_volume_smaller_than_a_segment_takes_records_again_after_they_are_delivered() {
+    for (capacity, max_bytes) in [(Some(64 << 10), 0), (None, 40 << 10)] {
+        let env = MemEnv::new(10);
+        let config = LogConfig {
+            segment_size: 1 << 20,
+            preallocate_step: 4096,
+            spare_segments: 0,
+            max_bytes,
+            ..manual()
+        };
+        let log = open(&env, config);
+        env.set_capacity(capacity);
+        let stream = log.stream("s").unwrap();
+        for round in 0..5 {
+            let mut taken = 0;
+            let full = loop {
+                match log.append(block(stream, &[7; 900])).map(|t| t.wait()) {
+                    Ok(Ok(appended)) => taken = appended.next_seq,
+                    Ok(Err(CommitError::Full)) | Err(AppendError::Full { .. }) => break taken,
+                    other => panic!("{other:?}"),
+                }
+                assert!(taken < 1000, "never full");
+            };
+            assert!(full > 0, "round {round} of {capacity:?}: nothing was taken");
+            log.trim(stream, full).unwrap().wait().unwrap();
+            while log.step() {}
+        }
+        assert_eq!(log.health(), Ok(()));
+        assert!(log.volume_stats().reclaimed_segments >= 4);
+    }
+}

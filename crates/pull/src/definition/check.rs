@@ -136,6 +136,14 @@ pub(super) fn definition(definition: &Definition) -> Vec<String> {
             if let Err(e) = table.shape().check() {
                 found.add(format!("destination: {e}"));
             }
+            for (i, column) in table.columns.iter().enumerate() {
+                if let (Some(unit), true) = (column.unit, column.kind != Kind::Timestamp) {
+                    found.add(format!(
+                        "destination.columns[{i}].unit is {}, which only a timestamp has",
+                        unit.name()
+                    ));
+                }
+            }
             store(
                 &mut found,
                 "destination.store",

@@ -42,6 +42,77 @@ fn everything_that_is_wrong_is_said_at_once() {
 }
 
 #[test]
+fn texts_are_what_is_written() {
+    let world = World::new();
+    let yaml = |name: &str, path: &str| {
+        format!(
+            "name: {name}\nsource: {{ type: http_api, baseUrl: 'http://127.0.0.1:1', headers: {{ X-Version: {path} }} }}\n\
+             destination:\n  type: table\n  store: {{ type: sqlite, path: 07 }}\n  table: y\n  columns:\n\
+             \x20 - {{ name: no, path: {path}, key: yes }}\n"
+        )
+    };
+    for name in ["n", "07302", "1.10", "true", "1e3", "0x1F", "2024-01-01"] {
+        let definition = world.define(&yaml(name, name));
+        assert_eq!(definition.name, name);
+        let Destination::Table(table) = &definition.destination else {
+            panic!("{definition:?}")
+        };
+        assert_eq!(table.table, "y");
+        let column = &table.columns[0];
+        assert_eq!(
+            (column.name.as_str(), column.path.as_deref(), column.key),
+            ("no", Some(name), true)
+        );
+        let Source::HttpApi(api) = &definition.source else {
+            panic!("{definition:?}")
+        };
+        assert_eq!(api.headers["X-Version"], name);
+    }
+    let said = world
+        .try_define(&yaml("a", "~").replace(", path: ~", ""))
+        .unwrap_err();
+    assert!(
+        said.contains("headers.X-Version is empty, it has to be a text"),
+        "{said}"
+    );
+    let said = world.try_define("name: a\nname: b\n").unwrap_err();
+    assert!(
+        said.contains("line 2, column 1: the key \"name\" is there twice"),
+        "{said}"
+    );
+    let said = world.try_define("queue: 1.10\n").unwrap_err();
+    assert!(
+        said.contains("queue is 1.10, it has to be a whole number"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_unit_is_of_timestamps_only() {
+    let world = World::new();
+    let yaml = |kind: &str, unit: &str| {
+        format!(
+            "source: {{ type: files, paths: [a] }}\n\
+             destination:\n  type: table\n  store: {{ type: sqlite, path: a.db }}\n  table: t\n  columns:\n\
+             \x20 - {{ name: a, key: true, type: {kind}, unit: {unit} }}\n"
+        )
+    };
+    for unit in ["s", "ms", "us", "ns"] {
+        world.define(&yaml("timestamp", unit));
+    }
+    let said = world.try_define(&yaml("integer", "ms")).unwrap_err();
+    assert!(
+        said.contains("destination.columns[0].unit is ms, which only a timestamp has"),
+        "{said}"
+    );
+    let said = world.try_define(&yaml("timestamp", "m")).unwrap_err();
+    assert!(
+        said.contains("unit is \"m\", allowed is s, ms, us, ns"),
+        "{said}"
+    );
+}
+
+#[test]
 fn what_fits_no_schema_is_said_too() {
     let http = |extra: &str| GOOD.replace("http://127.0.0.1:1'", extra);
     let columns = |columns: &str| {

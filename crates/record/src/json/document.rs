@@ -77,6 +77,11 @@ impl Document {
         }
     }
 
+    /// Whether it was read from this very text, and not from one that was made of it.
+    pub(crate) fn is_of(&self, text: &Bytes) -> bool {
+        self.text.as_ptr() == text.as_ptr() && self.text.len() == text.len()
+    }
+
     /// The whole value.
     #[must_use]
     pub fn root(&self) -> NodeId {
@@ -206,7 +211,7 @@ impl Document {
 }
 
 /// Where the value starts behind a byte order mark, if the text is UTF-8 and not too long.
-fn start_of(text: &[u8]) -> Result<usize, JsonError> {
+pub(super) fn start_of(text: &[u8]) -> Result<usize, JsonError> {
     if u32::try_from(text.len()).is_err() {
         return Err(JsonError::too_large());
     }
@@ -225,7 +230,7 @@ fn start_of(text: &[u8]) -> Result<usize, JsonError> {
 /// If the text up to there is not a JSON array.
 pub(crate) fn elements(text: &[u8], take: impl FnMut(u32, u32) -> bool) -> Result<bool, JsonError> {
     let start = start_of(text)?;
-    Scanner::new(text)
+    Scanner::of_parts(text)
         .run_elements(start, take)
         .map_err(|Stop(problem, offset)| JsonError::at(problem, text, offset))
 }

@@ -161,7 +161,8 @@ pub(crate) struct ColumnRequest {
     /// refused; a path that can select many values gives `[]`.
     #[schema(nullable = false)]
     pub(crate) default_value: Option<String>,
-    /// Only of types `path` and `template`: strings without their JSON quotes.
+    /// Only of types `path` and `template`: strings without their JSON quotes. Without it, the server's
+    /// `api.rawString` holds, which is true; the fields of a message are JSON.
     #[schema(nullable = false)]
     pub(crate) raw_string: Option<bool>,
     /// Only of type `template`.

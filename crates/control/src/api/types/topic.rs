@@ -112,7 +112,8 @@ pub(crate) struct PartRequest {
     /// refused; a path that can select many values gives `[]`.
     #[schema(nullable = false)]
     default_value: Option<String>,
-    /// Only of types `path` and `template`: strings without their JSON quotes.
+    /// Only of types `path` and `template`: strings without their JSON quotes. Without it, the server's
+    /// `api.rawString` holds, which is true; the fields of a message are JSON.
     #[schema(nullable = false)]
     raw_string: Option<bool>,
     /// Only of type `template`.
