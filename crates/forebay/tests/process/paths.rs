@@ -59,7 +59,7 @@ fn what_is_no_path_is_refused_wherever_it_is_defined() {
         json!({ "changes": [{ "method": "POST", "path": "sources/events/sinks", "body": sink }] });
     let record = json!({ "mapping": mapping, "record": { "body": "{}" } });
     for (method, path, body, status) in [
-        ("POST", SINKS.to_owned(), sink.clone(), 400),
+        ("POST", SINKS.to_owned(), sink, 400),
         (
             "PATCH",
             format!("{SINKS}/events"),
