@@ -221,9 +221,8 @@ impl<'a> Natives<'a> {
             Selected::One(found) => read(program, document, found),
             Selected::Many(nodes) => {
                 let nodes = nodes.into_iter();
-                let items: Result<Vec<_>, _> = nodes
-                    .map(|node| read(program, document, node))
-                    .collect();
+                let items: Result<Vec<_>, _> =
+                    nodes.map(|node| read(program, document, node)).collect();
                 Ok(program.make_array(&items?))
             }
             Selected::Nothing if !default.is_function() => Ok(default.clone()),
