@@ -59,7 +59,7 @@ fn what_is_no_path_is_refused_wherever_it_is_defined() {
         json!({ "changes": [{ "method": "POST", "path": "sources/events/sinks", "body": sink }] });
     let record = json!({ "mapping": mapping, "record": { "body": "{}" } });
     for (method, path, body, status) in [
-        ("POST", SINKS.to_owned(), sink.clone(), 400),
+        ("POST", SINKS.to_owned(), sink, 400),
         (
             "PATCH",
             format!("{SINKS}/events"),
@@ -130,12 +130,12 @@ fn columns_that_are_never_found_are_named() {
     assert!(!shown.contains("column rare"), "{shown}");
 }
 
-/// A query that would take minutes refuses its record, and others are answered meanwhile.
+/// A query that goes through the whole body for each of its values refuses its record, and others are answered meanwhile.
 #[test]
 fn a_costly_query_stops_at_its_bound() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(dir.path());
-    let costly = "slow=path,default=x:$..[?@..[?@..[?count($..*)>1]]]";
+    let costly = "slow=path,default=x:$..[?count($..*)>1]";
     for (source, column) in [("slow", costly), ("fast", "id=path:$.id")] {
         let table = format!("in.demo.{source}");
         server.ok(&[
