@@ -17,8 +17,9 @@ use crate::budget::{Charge, NoRoom};
 use crate::dispatch::{Large, Progress, Target};
 use crate::lane::{Turn, beside};
 
-/// Bytes of a body, inflated, up to which it is read where it came in: about a millisecond at most.
-const BODY_AT_ONCE: usize = 64 << 10;
+/// Bytes of a body, inflated, up to which it is read where it came in: about half a millisecond at most.
+/// Others wait for as long behind each connection that has such a request.
+const BODY_AT_ONCE: usize = 16 << 10;
 /// The same of a batch, and how many records it may have then.
 const BATCH_AT_ONCE: usize = 8 << 10;
 pub(super) const RECORDS_AT_ONCE: usize = 64;
