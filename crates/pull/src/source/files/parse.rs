@@ -3,8 +3,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use forebay_record::line::text_of_line;
-use serde::de::IgnoredAny;
+use forebay_record::line::{text_of_line, values};
 
 use super::chunk::{Chunk, Kind, LONG_KEPT};
 use crate::convert::{self, Reader, Typing};
@@ -114,8 +113,10 @@ impl Parsing<'_> {
             return self.good.push(line(0, range));
         };
         let text = bytes.get(range.clone()).unwrap_or_default();
-        let Some(values) = values_of_line(text) else {
-            return self.refuse(number, bytes.slice(range), error);
+        // As Firehose and others write. A line that is not values to its end is one bad record.
+        let values = match values(text) {
+            Ok(values) if values.len() > 1 => values,
+            _ => return self.refuse(number, bytes.slice(range), error),
         };
         for (value, part) in (0..).zip(values) {
             let part = range.start + part.start..range.start + part.end;
@@ -146,97 +147,5 @@ impl Parsing<'_> {
             body,
             error,
         });
-    }
-}
-
-/// Where the values of a line are, when it is two or more of them, with or without blanks between
-/// (as Firehose and others write); nothing when any of it is something else: then the line is one bad
-/// record, and nothing of it is taken.
-fn values_of_line(text: &[u8]) -> Option<Vec<Range<usize>>> {
-    let mut values = Vec::new();
-    let mut stream = serde_json::Deserializer::from_slice(text).into_iter::<IgnoredAny>();
-    let mut from = 0;
-    while let Some(value) = stream.next() {
-        value.ok()?;
-        let to = stream.byte_offset();
-        let blanks = text.get(from..to)?.iter();
-        let blanks = blanks.take_while(|b| b.is_ascii_whitespace()).count();
-        values.push(from + blanks..to);
-        from = to;
-    }
-    (values.len() > 1).then_some(values)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_that_run_together_are_told_apart() {
-        let split = |text: &str| {
-            let values = values_of_line(text.as_bytes())?;
-            Some(
-                values
-                    .into_iter()
-                    .map(|v| String::from_utf8_lossy(&text.as_bytes()[v]).into_owned())
-                    .collect::<Vec<_>>(),
-            )
-        };
-        let some = |values: &[&str]| Some(values.iter().map(|v| (*v).to_owned()).collect());
-        assert_eq!(
-            split(r#"{"a":1}{"a":"}{"}"#),
-            some(&[r#"{"a":1}"#, r#"{"a":"}{"}"#])
-        );
-        assert_eq!(split("[1] \t[2]\r[]  "), some(&["[1]", "[2]", "[]"]));
-        assert_eq!(
-            split(r#"1 2 "é""x" null"#),
-            some(&["1", "2", r#""é""#, r#""x""#, "null"])
-        );
-        for other in [
-            "",
-            " ",
-            "{}",
-            r#"{"a":1},{"a":2}"#,
-            r#"{"a":1}{"a":"#,
-            "{} x",
-            "1,2",
-            "{}]",
-        ] {
-            assert_eq!(split(other), None, "{other}");
-        }
-        let twice = format!("{0}{0}", "[".repeat(1000) + &"]".repeat(1000));
-        assert_eq!(split(&twice).unwrap().len(), 2);
-        let deep = "[".repeat(100_000);
-        assert_eq!(split(&deep), None);
-    }
-
-    proptest::proptest! {
-        /// Whatever the values are and whatever is between them.
-        #[test]
-        fn each_value_comes_out_as_it_went_in(
-            values in proptest::collection::vec("[ -~é\u{0}]{0,9}", 2..9),
-            blanks in proptest::collection::vec("[ \t\r]{0,2}", 10),
-        ) {
-            let values: Vec<String> = values
-                .iter()
-                .zip(0..)
-                .map(|(text, n)| match n % 3 {
-                    0 => serde_json::json!(text).to_string(),
-                    1 => serde_json::json!([text, n]).to_string(),
-                    _ => serde_json::json!({ text: { "a": text } }).to_string(),
-                })
-                .collect();
-            let mut line = String::new();
-            for (value, blank) in values.iter().zip(&blanks) {
-                line.push_str(value);
-                line.push_str(blank);
-            }
-            let found = values_of_line(line.as_bytes()).unwrap();
-            let found: Vec<_> = found
-                .into_iter()
-                .map(|range| String::from_utf8_lossy(&line.as_bytes()[range]).into_owned())
-                .collect();
-            proptest::prop_assert_eq!(found, values);
-        }
     }
 }
