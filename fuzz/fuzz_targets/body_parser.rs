@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use forebay_record::body::inflate;
+use forebay_record::charset::Charset;
 use forebay_record::form;
 use forebay_record::json::{Document, Kind, NodeId, unescape};
 use libfuzzer_sys::fuzz_target;
@@ -33,6 +34,17 @@ fuzz_target!(|data: &[u8]| {
     }
     if let Ok(json) = form::to_json(data) {
         Document::parse(json.into()).expect("a form is JSON");
+    }
+    // A form in another charset says in UTF-8 what it said before, or is refused.
+    for label in ["windows-1252", "shift_jis", "iso-2022-jp", "gb18030"] {
+        let Ok(Charset::Of(encoding)) = Charset::of_label(label) else {
+            panic!("a charset that is known");
+        };
+        if let Ok(text) = form::to_utf8(data, encoding, 1 << 16)
+            && let Err(error) = form::to_json(&text)
+        {
+            assert!(!error.to_string().contains("UTF-8"), "{error}");
+        }
     }
     if let Ok(body) = inflate(data, 1 << 16) {
         assert!(body.len() <= 1 << 16);

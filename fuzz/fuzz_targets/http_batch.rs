@@ -1,4 +1,4 @@
-//! A batch request as the source takes it: what it is by its content type, inflated, divided into
+//! A batch request as the source takes it: what it is by its content type, decoded, divided into
 //! records, each of them parsed and made a row, which a CSV reader of others reads back.
 //!
 //! The input's first byte says what the request says of itself; the rest is its body.
@@ -8,20 +8,30 @@ use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use forebay_model::{Column, ColumnKind, Mapping, PathColumn, Timestamp};
-use forebay_record::body::{inflate, split};
+use forebay_record::body::split;
+use forebay_record::charset::Charset;
+use forebay_record::coding::Codings;
 use forebay_record::headers::Headers;
 use forebay_record::{
-    BodyFormat, BodyMode, CompiledMapping, Limits, RecordContext, RequestInfo, TemplateError,
+    BodyEncoding, BodyFormat, BodyMode, CompiledMapping, ContentType, Limits, RecordContext,
+    RequestInfo, TemplateError,
 };
 use libfuzzer_sys::fuzz_target;
 
 const RECORDS_MAX: usize = 100;
-const TYPES: [&str; 4] = [
+const TYPES: [&str; 8] = [
     "application/x-ndjson",
     "application/json",
     "application/x-www-form-urlencoded; charset=utf-8",
     "text/plain",
+    "application/json-seq",
+    "application/x-www-form-urlencoded; charset=shift_jis",
+    "application/json; charset=utf-16",
+    "text/x-ndjson; charset=windows-1252",
 ];
+const CODINGS: [&str; 4] = ["identity", "gzip", "deflate", "zstd, gzip"];
+/// Bytes of a body after decoding.
+const LIMIT: usize = 1 << 16;
 
 static MAPPING: LazyLock<CompiledMapping> = LazyLock::new(|| {
     let path = |path: &str, raw_string, default: Option<&str>| {
@@ -76,20 +86,30 @@ fuzz_target!(|data: &[u8]| {
     let Some((flags, sent)) = data.split_first() else {
         return;
     };
-    let body = if flags & 4 == 0 {
-        Bytes::copy_from_slice(sent)
-    } else {
-        match inflate(sent, 1 << 16) {
-            Ok(body) => body,
-            Err(_) => return,
-        }
+    let said = ContentType::of(Some(TYPES[usize::from(flags & 7)].as_bytes()));
+    let said = said.expect("a charset that is known");
+    let mode = match said.batch {
+        Some(mode) => mode,
+        None if flags & 8 != 0 => BodyMode::JsonArray,
+        None => BodyMode::Single,
     };
-    let format = BodyFormat::of(Some(TYPES[usize::from(flags & 3)].as_bytes()));
-    let mode = match format {
-        BodyFormat::Ndjson => BodyMode::Ndjson,
-        _ if flags & 8 != 0 => BodyMode::JsonArray,
-        _ => BodyMode::Single,
+    let mut codings = Codings::default();
+    let list = CODINGS[usize::from(flags >> 4 & 3)];
+    codings.add(list).expect("codings that are known");
+    let encoding = BodyEncoding {
+        codings,
+        charset: said.charset,
+        is_form: said.format == BodyFormat::Form && mode == BodyMode::Single,
     };
+    let sent = Bytes::copy_from_slice(sent);
+    let body = match encoding.decode(&sent, LIMIT) {
+        Ok(body) => body,
+        Err(_) => return,
+    };
+    assert!(body.len() <= LIMIT || encoding.is_plain(&sent));
+    let is_other = said.charset != Charset::Utf8 && said.charset != Charset::Bytes;
+    assert!(!is_other || std::str::from_utf8(&body).is_ok(), "it is UTF-8");
+    let format = said.format;
     let info = Arc::new(RequestInfo {
         received: Timestamp::from_millis(0),
         client_ip: [127, 0, 0, 1].into(),
@@ -108,7 +128,7 @@ fuzz_target!(|data: &[u8]| {
         assert!(part.body.is_empty() || (inside.start <= range.start && range.end <= inside.end));
         let record = RecordContext::of_batch(Arc::clone(&info), part);
         // An array was parsed to find its elements.
-        assert!(mode == BodyMode::Ndjson || record.document().is_ok());
+        assert!(mode != BodyMode::JsonArray || record.document().is_ok());
         if record.document().is_ok() {
             check_row(&record);
         }

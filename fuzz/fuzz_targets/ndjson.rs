@@ -5,6 +5,7 @@ use bytes::Bytes;
 use forebay_record::BodyMode;
 use forebay_record::body::split;
 use forebay_record::json::Document;
+use forebay_record::line::{may_hold_several, values};
 use libfuzzer_sys::fuzz_target;
 
 /// Whether nothing but whitespace of JSON and byte order marks is on a line.
@@ -18,14 +19,36 @@ fn is_blank(line: &[u8]) -> bool {
 
 fuzz_target!(|data: &[u8]| {
     let body = Bytes::copy_from_slice(data);
-    if let Ok(parts) = split(&body, BodyMode::Ndjson, 100) {
-        let mut line = 0;
+    for mode in [BodyMode::Ndjson, BodyMode::JsonSequence] {
+        let Ok(parts) = split(&body, mode, 100) else {
+            continue;
+        };
+        let starts: Vec<_> = data.iter().enumerate().filter(|(_, b)| **b == b'\n').collect();
+        let mut before = 0;
+        let mut lines = std::collections::BTreeSet::new();
         for part in parts.iter() {
-            assert!(part.line > Some(line) && !part.body.contains(&b'\n'));
-            line = part.line.unwrap_or_default();
+            let start = part.body.as_ptr() as usize - body.as_ptr() as usize;
+            assert!(start >= before, "in order, and none twice");
+            before = start + part.body.len();
+            let line = part.line.expect("it has a line");
+            let line_start = if line == 1 { 0 } else { starts[line - 2].0 + 1 };
+            assert_eq!(line_start + part.byte, start);
+            assert!(mode == BodyMode::JsonSequence || !part.body.contains(&b'\n'));
+            lines.insert(line);
         }
-        let lines = data.split(|b| *b == b'\n').filter(|line| !is_blank(line));
-        assert_eq!(parts.len(), lines.count());
+        if mode == BodyMode::Ndjson {
+            let filled = data.split(|b| *b == b'\n').filter(|line| !is_blank(line));
+            assert_eq!(lines.len(), filled.count(), "no line is left out");
+        }
+    }
+    // What is surely one value is never several.
+    if !may_hold_several(data) {
+        assert!(values(data).map_or(true, |values| values.len() <= 1));
+    }
+    if let Ok(found) = values(data) {
+        for range in found {
+            Document::parse(body.slice(range)).expect("a value is a document");
+        }
     }
     if let Ok(parts) = split(&body, BodyMode::JsonArray, 100) {
         for part in parts.iter() {

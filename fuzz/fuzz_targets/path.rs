@@ -1,10 +1,14 @@
-//! Paths (lines before the first NUL) into a document (behind it): one by one as together.
+//! Paths (lines before the first NUL) into a document (behind it): one by one as together, with their
+//! normalized paths, and JSONPath as another library finds it.
 #![no_main]
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
-use forebay_record::json::Document;
-use forebay_record::path::{Path, PathSet};
+use forebay_record::json::{Document, Kind, NodeId};
+use forebay_record::path::{Path, PathSet, Selected, Selection, normalized};
 use libfuzzer_sys::fuzz_target;
+use serde_json_path::JsonPath;
 
 fuzz_target!(|data: &[u8]| {
     let Some(split) = data.iter().position(|b| *b == 0) else {
@@ -16,13 +20,76 @@ fuzz_target!(|data: &[u8]| {
     let Ok(document) = Document::parse(Bytes::copy_from_slice(&data[split + 1..])) else {
         return;
     };
-    let set = PathSet::compile(paths.lines());
+    let mut texts = Vec::new();
+    let mut compiled = Vec::new();
+    for text in paths.lines() {
+        match Path::compile(text) {
+            Ok(path) => {
+                texts.push(text);
+                compiled.push(path);
+            }
+            Err(e) => assert!(e.at >= 1 && e.at <= text.chars().count() + 1, "{text}: {e}"),
+        }
+    }
+    let value = plain(&document);
+    let set = PathSet::new(&compiled);
     let found = set.find(&document);
-    for (i, path) in paths.lines().enumerate() {
-        assert_eq!(
-            set.get(&found, i),
-            Path::compile(path).find(&document),
-            "{path}"
-        );
+    for (i, (text, path)) in texts.iter().zip(&compiled).enumerate() {
+        let alone = path.select(&document);
+        match (&alone, set.get(&found, i)) {
+            (Ok(Selected::Nothing), Ok(Selection::Nothing)) => {}
+            (Ok(Selected::One(a)), Ok(Selection::One(b))) => assert_eq!(*a, b, "{text}"),
+            (Ok(Selected::Many(a)), Ok(Selection::Many(b))) => assert_eq!(a, b, "{text}"),
+            // Together they share their steps.
+            (_, Err(_)) => {}
+            (alone, together) => panic!("{text}: {alone:?}, {together:?}"),
+        }
+        let nodes = match alone {
+            Ok(Selected::Nothing) => Vec::new(),
+            Ok(Selected::One(node)) => vec![node],
+            Ok(Selected::Many(nodes)) => nodes,
+            Err(_) => continue,
+        };
+        assert!(!path.is_singular() || nodes.len() <= 1, "{text}");
+        let Some(value) = &value else { continue };
+        for node in &nodes {
+            let normal = normalized(&document, *node);
+            let again = Path::compile(&normal).expect("a normalized path is a path");
+            assert_eq!(again.select(&document), Ok(Selected::One(*node)), "{normal}");
+        }
+        agree(text, value, &document, &nodes);
     }
 });
+
+/// The document for the other library, when both can have the same: no key twice, no halves of
+/// surrogate pairs.
+fn plain(document: &Document) -> Option<serde_json::Value> {
+    let mut values = vec![document.root()];
+    while let Some(value) = values.pop() {
+        let members: Vec<NodeId> = document.members(value).collect();
+        if document.kind(value) == Kind::Object {
+            let keys = members.iter().step_by(2).map(|k| document.text(*k));
+            let mut seen = HashSet::new();
+            // Keys with escapes may be equal though their texts are not.
+            if !keys.into_iter().all(|k| !k.contains(&b'\\') && seen.insert(k)) {
+                return None;
+            }
+        }
+        values.extend(document.values(value));
+    }
+    serde_json::from_slice(document.text(document.root())).ok()
+}
+
+/// What has no filter is found by both, in the same order.
+fn agree(text: &str, value: &serde_json::Value, document: &Document, nodes: &[NodeId]) {
+    if !text.starts_with('$') || text.contains('?') {
+        return;
+    }
+    let Ok(other) = JsonPath::parse(text) else {
+        return;
+    };
+    let theirs: Vec<&serde_json::Value> = other.query(value).all();
+    let ours = nodes.iter().map(|n| serde_json::from_slice(document.text(*n)));
+    let ours: Vec<serde_json::Value> = ours.collect::<Result<_, _>>().expect("a value is JSON");
+    assert_eq!(ours.iter().collect::<Vec<_>>(), theirs, "{text}");
+}

@@ -10,6 +10,7 @@ mod answer;
 mod body;
 mod call;
 mod cascade;
+mod columns;
 mod config;
 mod dashboard;
 mod definitions;
@@ -62,6 +63,7 @@ use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub use columns::PathUses;
 pub use config::{ApiConfig, is_http_url};
 pub use letters::{Choice, Discard, KeptLetter, LetterFailure, Letters, Replay};
 pub use mapper::{ColumnProblem, Mapper, TestCell, TestError, TestRecord, TestTable};
@@ -105,6 +107,8 @@ pub struct ApiDeps {
     pub quotas: Quotas,
     /// What delivers topics.
     pub topics: Arc<dyn Topics>,
+    /// What knows whether paths find something.
+    pub path_uses: Arc<dyn PathUses>,
     /// Addresses and limits.
     pub config: ApiConfig,
 }
@@ -141,6 +145,7 @@ struct Inner {
     bodies: BodyLimiter,
     wrong_tokens: WrongTokens,
     topics: Arc<dyn Topics>,
+    path_uses: Arc<dyn PathUses>,
     config: ApiConfig,
     tasks: Tasks,
     operations: Operations,
@@ -193,6 +198,7 @@ fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(statistics::slices))
         .routes(routes!(statistics::balance))
         .routes(routes!(statistics::delivery))
+        .routes(routes!(columns::columns))
         .routes(routes!(retry::retry_sink))
         .routes(routes!(retry::reject_file))
         .routes(routes!(letters::list))
@@ -248,6 +254,7 @@ impl Api {
             bodies: BodyLimiter::new(deps.config.max_bytes_in_flight),
             wrong_tokens: WrongTokens::new(deps.config.wrong_tokens_per_second),
             topics: deps.topics,
+            path_uses: deps.path_uses,
             config: deps.config,
             tasks,
             operations: Operations::new(&document),

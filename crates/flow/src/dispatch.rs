@@ -237,7 +237,8 @@ impl Dispatcher {
 
     /// The usual way: render, and into the open block.
     fn at_once(&self, pipeline: &Arc<Pipeline>, batch: &Batch, progress: &Progress) -> Step {
-        if !pipeline.mapping().templates().is_empty() {
+        // Queries may take milliseconds for a record: between those others get their turn.
+        if !pipeline.mapping().templates().is_empty() || pipeline.mapping().has_queries() {
             return Step::Todo;
         }
         rows::with_scratch(|rows| {

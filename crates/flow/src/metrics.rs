@@ -1,7 +1,7 @@
 //! What the data plane counts. Names carry their unit; the binary installs the recorder before it
 //! builds anything of this crate, and calls [`describe`] once.
 
-use forebay_model::{SinkKey, TopicState, TopicStatistics};
+use forebay_model::{PathUse, SinkKey, TopicState, TopicStatistics};
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 /// Requests of the HTTP source, by `status`.
@@ -68,6 +68,18 @@ pub const TOPIC_WAITING: &str = "forebay_topic_waiting_records";
 pub const TOPIC_WAITING_BYTES: &str = "forebay_topic_waiting_bytes";
 /// Whether the provider takes messages, by `sink`.
 pub const TOPIC_UP: &str = "forebay_topic_up";
+
+/// Columns of a sink whose path no record had, by `sink`.
+pub const COLUMNS_NEVER_FOUND: &str = "forebay_columns_never_found";
+
+/// How the paths of a mapping do.
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+pub(crate) fn paths(sink: &SinkKey, uses: &PathUse) {
+    if !uses.columns.is_empty() {
+        let never = uses.never_found().count();
+        metrics::gauge!(COLUMNS_NEVER_FOUND, "sink" => sink.to_string()).set(never as f64);
+    }
+}
 
 /// How a topic is.
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
@@ -193,6 +205,11 @@ pub fn describe() {
         BLOCK_STORED_BYTES,
         Unit::Bytes,
         "Size of sealed blocks after compression, in bytes."
+    );
+    describe_gauge!(
+        COLUMNS_NEVER_FOUND,
+        Unit::Count,
+        "Path columns with a default that no record had since the start or the last change of the mapping, by sink; set when a slice is closed."
     );
     describe_gauge!(PIPELINES, Unit::Count, "Slices that rows are written into.");
     describe_gauge!(

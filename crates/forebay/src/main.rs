@@ -18,6 +18,7 @@ mod failure;
 mod health;
 mod letters;
 mod mapper;
+mod path_uses;
 mod query;
 mod random;
 mod reload;

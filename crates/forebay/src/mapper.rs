@@ -83,14 +83,19 @@ impl RecordMapper {
     }
 }
 
-fn context(record: TestRecord) -> RecordContext {
+/// Bytes of a tested record as UTF-8, at most; the API takes less.
+const BODY_MAX: usize = 64 << 20;
+
+/// The record as the source would take it.
+fn context(record: TestRecord) -> Result<RecordContext, TestError> {
     let client_ip = record.ip.parse();
     let request = RequestInfo {
         received: record.received_at,
         client_ip: client_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
         headers: record.headers.into(),
     };
-    RecordContext::new(Arc::new(request), record.body)
+    let received = RecordContext::received(Arc::new(request), &record.body, BODY_MAX);
+    received.map_err(|e| TestError::Body(e.to_string()))
 }
 
 fn refused(error: RecordError) -> TestError {
@@ -116,7 +121,7 @@ impl Mapper for RecordMapper {
     }
 
     async fn test(&self, sinks: &[Sink], record: TestRecord) -> Result<Vec<TestTable>, TestError> {
-        let context = context(record);
+        let context = context(record)?;
         let mut tables = Vec::with_capacity(sinks.len());
         for sink in sinks {
             let row = self.rows(sink, &context).await?;
@@ -133,6 +138,6 @@ impl Mapper for RecordMapper {
     }
 
     async fn row(&self, mapping: &Mapping, record: TestRecord) -> Result<Vec<TestCell>, TestError> {
-        self.cells(mapping, &context(record)).await
+        self.cells(mapping, &context(record)?).await
     }
 }

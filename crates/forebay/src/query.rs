@@ -4,6 +4,7 @@ mod csv;
 mod json;
 mod text_table;
 
+use std::collections::HashSet;
 use std::io::Write;
 
 use forebay_remote::table::sqlite::{QueryCell, QueryVisitor};
@@ -41,6 +42,23 @@ pub(crate) fn writer(format: Format, out: impl Write + 'static) -> Box<dyn Write
     }
 }
 
+/// Names of columns, told apart: of equal ones the second is `name_2`, or the next that is free.
+fn distinct(names: &[&str]) -> Vec<String> {
+    let mut taken: HashSet<String> = names.iter().map(|n| (*n).to_owned()).collect();
+    let mut seen = HashSet::new();
+    let mut all = Vec::with_capacity(names.len());
+    for name in names {
+        if seen.insert(*name) {
+            all.push((*name).to_owned());
+            continue;
+        }
+        let numbered = (2..=u64::MAX).map(|n| format!("{name}_{n}"));
+        let free = numbered.into_iter().find(|n| taken.insert(n.clone()));
+        all.push(free.unwrap_or_default());
+    }
+    all
+}
+
 /// A cell's text. Bytes that are no text are shown in hexadecimal, as SQL writes them.
 fn text(cell: &QueryCell<'_>) -> String {
     match cell {
@@ -51,6 +69,49 @@ fn text(cell: &QueryCell<'_>) -> String {
         QueryCell::Blob(bytes) => {
             let digits: String = bytes.iter().map(|b| format!("{b:02X}")).collect();
             format!("x'{digits}'")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes what is written, and shows it.
+    #[derive(Clone, Default)]
+    struct Shared(std::rc::Rc<std::cell::RefCell<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.borrow_mut().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn equal_names_are_told_apart_in_every_form() {
+        assert_eq!(
+            distinct(&["a", "b", "a", "a_2", "a", "A", ""]),
+            ["a", "b", "a_3", "a_2", "a_4", "A", ""]
+        );
+        for (format, expected) in [
+            (Format::Json, "[\n {\"a\":1,\"a_2\":2}\n]\n"),
+            (Format::Csv, "a,a_2\n1,2\n"),
+            (Format::Table, "a  a_2\n-  ---\n1    2\n"),
+        ] {
+            let out = Shared::default();
+            let mut writer = writer(format, out.clone());
+            assert!(writer.columns(&["a", "a"]).is_continue());
+            assert!(
+                writer
+                    .row(&[QueryCell::Int(1), QueryCell::Int(2)])
+                    .is_continue()
+            );
+            writer.finish().unwrap();
+            assert_eq!(String::from_utf8(out.0.take()).unwrap(), expected);
         }
     }
 }

@@ -171,7 +171,7 @@ impl Node {
             let follower = base.follow(lease, &appender, &dispatcher, shared, &mut tasks);
             health.follows(follower.await?);
             let deps = Deps {
-                dispatcher,
+                dispatcher: Arc::clone(&dispatcher),
                 budget,
                 clock: Arc::clone(&base.clock),
             };
@@ -189,7 +189,7 @@ impl Node {
         let source_url = config.source_url(source);
         let build = |address| {
             let urls = (address, source_url.clone());
-            let api = base.api(config, auth, urls, letters, topics);
+            let api = base.api(config, auth, urls, letters, (topics, dispatcher));
             let backup = base.backup(config, api.clone(), &mut tasks);
             let router = api.router().merge(health.router());
             (api, router.merge(backup.router()))

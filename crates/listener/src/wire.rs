@@ -192,12 +192,15 @@ mod tests {
             "127.0.0.1:7000",
             "[::1]",
             "[::1]:80",
+            "my_service:7000",
+            "a.example.:80",
+            "xn--bcher-kva.example",
         ] {
             assert_eq!(of(fine), None, "{fine}");
         }
         for bad in [
             "a, b", "a b", "a/b", "/", "a?b", "a#b", "u@a", "u:p@a", "a:b", "a:80:81", "a:99999",
-            "[::1", "::1", "http://a", "a\\b", "é",
+            "a\"b", "a<b>", "[]", "[::1]x", "[::1", "::1", "http://a", "a\\b", "é",
         ] {
             assert_eq!(of(bad), Some(Violation::HostValue(bad.to_owned())), "{bad}");
         }

@@ -47,12 +47,52 @@ pub enum ColumnKind {
 /// A part of the parsed body, as JSON text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PathColumn {
-    /// Steps divided by `.` or in `[n]`; empty for the whole body.
+    /// Where the part is: `a.b[0]`, with quoted keys `a["b.c"]`, or JSONPath `$.a[*].b`; empty for
+    /// the whole body.
     pub path: String,
     /// Text to take when the body has nothing there; without it such a record is refused.
     pub default_value: Option<String>,
     /// Strings without their JSON quotes.
     pub raw_string: bool,
+}
+
+/// How often the path columns of a mapping that need not be found were not, on one node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PathUse {
+    /// When the first of the records came; nothing before there is one.
+    pub since: Option<crate::Timestamp>,
+    /// Records whose paths were looked up.
+    pub records: u64,
+    /// The columns.
+    pub columns: Vec<PathColumnUse>,
+}
+
+/// The same of one column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathColumnUse {
+    /// Its name.
+    pub column: String,
+    /// Its path.
+    pub path: String,
+    /// Records in which nothing was found there.
+    pub missed: u64,
+}
+
+impl PathUse {
+    /// Columns that no record had.
+    pub fn never_found(&self) -> impl Iterator<Item = &PathColumnUse> {
+        let records = self.records;
+        let columns = self.columns.iter();
+        columns.filter(move |c| c.is_never_found(records))
+    }
+}
+
+impl PathColumnUse {
+    /// Whether none of so many records had it.
+    #[must_use]
+    pub fn is_never_found(&self, records: u64) -> bool {
+        records > 0 && self.missed >= records
+    }
 }
 
 /// A Jsonnet program.

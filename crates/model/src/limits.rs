@@ -9,6 +9,10 @@ pub const MESSAGE_HEADERS_MAX: usize = 50;
 pub const TOPIC_CHARS_MAX: usize = 249;
 /// Characters of a template.
 pub const TEMPLATE_CHARS_MAX: usize = 4096;
+/// Characters of a path.
+pub const PATH_CHARS_MAX: usize = 4096;
+/// Filters, parentheses and functions within one another in a path.
+pub const PATH_NESTING_MAX: usize = 32;
 /// Characters of a source's or sink's id.
 pub const ID_CHARS_MAX: usize = 48;
 /// Characters of a source's or sink's name.

@@ -5,6 +5,7 @@
 use serde_json::Value;
 
 use crate::definition::SettingsPatch;
+use crate::handshake::Handshakes;
 use crate::quota::SourceQuota;
 use crate::units::{ByteSize, Span};
 
@@ -57,6 +58,8 @@ pub struct SinkSettings {
     pub refused: RefusedSettings,
     /// What the source may use. It is no part of what a file is opened with.
     pub quota: SourceQuota,
+    /// What the source answers to webhook senders. It is no part of what a file is opened with.
+    pub handshakes: Handshakes,
     /// Settings of the compatible API for parts that Forebay does not have; kept and shown, without
     /// effect.
     pub inert: InertSettings,
@@ -187,6 +190,7 @@ impl Default for SinkSettings {
                 dead_letters_max: ByteSize::mb(100),
             },
             quota: SourceQuota::default(),
+            handshakes: Handshakes::default(),
             inert: InertSettings {
                 gzip_implementation: "parallel".to_owned(),
                 gzip_concurrency: 0,

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::calendar;
+
 /// A moment: milliseconds since the Unix epoch, UTC.
 ///
 /// Its text form is `2006-01-02T15:04:05.000Z`, always with three decimals, so that the order of
@@ -16,11 +18,11 @@ pub struct Timestamp(i64);
 impl Timestamp {
     /// The first moment whose text form has a four-digit year: `0000-01-01T00:00:00.000Z`.
     pub const MIN: Self = Self(-62_167_219_200_000);
-    /// The last moment whose text form has a four-digit year: `9999-12-30T21:59:59.999Z`
-    /// (the last one that the calendar library takes).
-    pub const MAX: Self = Self(253_402_207_199_999);
+    /// The last moment whose text form has a four-digit year: `9999-12-31T23:59:59.999Z`.
+    pub const MAX: Self = Self(253_402_300_799_999);
 
-    /// From milliseconds since the epoch; outside [`Self::MIN`]..=[`Self::MAX`] the nearer end.
+    /// From milliseconds since the epoch, as clocks show them; outside [`Self::MIN`]..=[`Self::MAX`] the
+    /// nearer end. Times of records are [`crate::TimestampMicros`], which are never moved.
     #[must_use]
     pub fn from_millis(millis: i64) -> Self {
         Self(millis.clamp(Self::MIN.0, Self::MAX.0))
@@ -63,8 +65,6 @@ impl fmt::Display for Timestamp {
 pub struct TimestampText([u8; 24]);
 
 impl TimestampText {
-    /// By the arithmetic of the Gregorian calendar over its periods of 400 years, each of which has
-    /// 146,097 days; years are counted from March, so that a leap day is the last one of its year.
     fn of(t: Timestamp) -> Self {
         let mut text = *b"0000-00-00T00:00:00.000Z";
         let mut put = |from: usize, digits: usize, number: i64| {
@@ -75,17 +75,8 @@ impl TimestampText {
             }
         };
         let (days, millis) = (t.0.div_euclid(86_400_000), t.0.rem_euclid(86_400_000));
-        // Since the first of March of the year 0, which was 719,468 days before the epoch.
-        let since = days + 719_468;
-        let (period, day) = (since.div_euclid(146_097), since.rem_euclid(146_097));
-        let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-        let day = day - (365 * year + year / 4 - year / 100);
-        // 153 days are five months, from March on.
-        let month = (5 * day + 2) / 153;
-        let day = day - (153 * month + 2) / 5 + 1;
-        let is_next = month >= 10;
-        let month = if is_next { month - 9 } else { month + 3 };
-        put(0, 4, period * 400 + year + i64::from(is_next));
+        let (year, month, day) = calendar::date(days);
+        put(0, 4, year);
         put(5, 2, month);
         put(8, 2, day);
         put(11, 2, millis / 3_600_000);
@@ -130,20 +121,13 @@ fn usual(text: &[u8]) -> Option<Timestamp> {
     let (year, month, day) = (number(0, 4)?, number(5, 2)?, number(8, 2)?);
     let (hour, minute, second) = (number(11, 2)?, number(14, 2)?, number(17, 2)?);
     // Days that only some months have are left to the calendar library.
-    if !(1..=12).contains(&month) || !(1..=28).contains(&day) || year == 9999 {
+    if !(1..=12).contains(&month) || !(1..=28).contains(&day) {
         return None;
     }
     if hour > 23 || minute > 59 || second > 59 {
         return None;
     }
-    // As in `TimestampText`: years are counted from March.
-    let (year, month) = if month > 2 {
-        (year, month - 3)
-    } else {
-        (year - 1, month + 9)
-    };
-    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
-    let days = 365 * year + leap_days + (153 * month + 2) / 5 + day - 1 - 719_468;
+    let days = calendar::days(year, month, day);
     let seconds = (days * 24 + hour) * 3600 + minute * 60 + second;
     Some(Timestamp::from_millis(seconds * 1000 + millis))
 }
@@ -155,9 +139,12 @@ impl FromStr for Timestamp {
         if let Some(t) = usual(text.as_bytes()) {
             return Ok(t);
         }
-        match text.parse::<jiff::Timestamp>() {
-            Ok(t) => Ok(Self::from_millis(t.as_millisecond())),
-            Err(_) => Err(InvalidTimestamp(text.to_owned())),
+        let millis =
+            calendar::parse(text).map(|(s, nanos)| s * 1000 + i64::from(nanos / 1_000_000));
+        let range = Self::MIN.0..=Self::MAX.0;
+        match millis.filter(|millis| range.contains(millis)) {
+            Some(millis) => Ok(Self(millis)),
+            None => Err(InvalidTimestamp(text.to_owned())),
         }
     }
 }
@@ -270,6 +257,9 @@ mod tests {
             "2026-01-01T00:00:00.00xZ",
             "2026x01-01T00:00:00Z",
             "+026-01-01T00:00:00Z",
+            "+010000-01-01T00:00:00Z",
+            "9999-12-31T23:59:59-01:00",
+            "-000001-01-01T00:00:00Z",
         ] {
             assert!(text.parse::<Timestamp>().is_err(), "{text}");
         }

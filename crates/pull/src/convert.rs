@@ -4,9 +4,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use forebay_model::Timestamp;
+use forebay_model::decimal::scaled;
+use forebay_model::{EpochUnit, InvalidTime, ReadTime, TimestampMicros};
 use forebay_record::json::{Document, Kind, NodeId, unescape};
-use forebay_record::path::PathSet;
+use forebay_record::path::{self, Path, PathSet, Selection};
 use forebay_remote::cache::Hash;
 use forebay_remote::keyed::{RowRef, RowWriter, Rows, ValueRef, ValueType};
 use sha2::{Digest, Sha256};
@@ -23,6 +24,10 @@ const QUOTED: usize = 40;
 pub(crate) struct Converter {
     paths: PathSet,
     columns: Vec<Column>,
+    /// A path that is none, so that no record has a row; the check of a definition refuses it before.
+    invalid: Option<String>,
+    /// For each column whether its path can select many values.
+    are_lists: Vec<bool>,
     /// A cache asks for the hashes of rows.
     is_hashed: bool,
     /// Where it is noted which paths are found.
@@ -34,6 +39,8 @@ struct Column {
     name: String,
     path: String,
     kind: ValueType,
+    /// Of a timestamp that is a number.
+    unit: Option<EpochUnit>,
     is_key: bool,
     is_required: bool,
 }
@@ -64,17 +71,28 @@ impl Converter {
                 path: c.path.clone().unwrap_or_else(|| c.name.clone()),
                 name: c.name.clone(),
                 kind: c.kind.into(),
+                unit: c.unit,
                 is_key: c.key,
                 is_required: c.required || c.key,
             })
             .collect();
+        let compiled = columns.iter().map(|c| {
+            Path::compile(&c.path)
+                .map_err(|e| format!("column \"{}\": `{}` is no path: {e}", c.name, c.path))
+        });
+        let (paths, invalid): (Vec<Path>, _) = match compiled.collect::<Result<_, _>>() {
+            Ok(paths) => (paths, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
         progress.set_columns(columns.iter().map(|c| ColumnPath {
             column: c.name.clone(),
             path: c.path.clone(),
         }));
         Self {
             progress: Arc::clone(progress),
-            paths: PathSet::compile(columns.iter().map(|c| c.path.as_str())),
+            invalid,
+            paths: PathSet::new(&paths),
+            are_lists: paths.iter().map(|p| !p.is_singular()).collect(),
             columns,
             is_hashed: !matches!(table.cache, Cache::None),
         }
@@ -96,23 +114,35 @@ impl Converter {
 
     /// Writes the row of a record.
     fn write(&self, body: Bytes, seen: &mut Seen, out: &mut RowWriter<'_>) -> Result<(), String> {
+        if let Some(error) = &self.invalid {
+            return Err(error.clone());
+        }
         let document = Document::parse(body).map_err(|e| not_json(&e))?;
         let found = self.paths.find(&document);
         seen.records += 1;
         seen.not_found
-            .retain(|i| self.paths.get(&found, *i).is_none());
+            .retain(|i| matches!(self.paths.get(&found, *i), Ok(Selection::Nothing)));
         for (i, column) in self.columns.iter().enumerate() {
-            let node = self.paths.get(&found, i);
-            let node = node.filter(|n| document.kind(*n) != Kind::Null);
-            match node {
-                Some(node) => value(&document, node, column, out)?,
-                None if column.is_required => {
+            let selection = self.paths.get(&found, i).map_err(|error| {
+                format!(
+                    "column \"{}\": the path `{}` {error}",
+                    column.name, column.path
+                )
+            })?;
+            match selection {
+                Selection::One(node) if document.kind(node) != Kind::Null => {
+                    value(&document, node, column, out)?;
+                }
+                Selection::Many(nodes) => write_list(&document, nodes, out),
+                // A list always is one, if only an empty one.
+                Selection::Nothing if self.are_lists[i] => write_list(&document, &[], out),
+                Selection::One(_) | Selection::Nothing if column.is_required => {
                     return Err(format!(
                         "column \"{}\": the record has no value at `{}`",
                         column.name, column.path
                     ));
                 }
-                None => out.push(ValueRef::Null),
+                Selection::One(_) | Selection::Nothing => out.push(ValueRef::Null),
             }
         }
         Ok(())
@@ -227,6 +257,10 @@ pub(crate) fn not_json(error: &forebay_record::json::JsonError) -> String {
     format!("not JSON: {what} (byte {})", error.offset + 1)
 }
 
+fn write_list(document: &Document, nodes: &[NodeId], out: &mut RowWriter<'_>) {
+    out.json(|out| path::list(document, nodes, |part| out.push_str(&lossy(part))));
+}
+
 /// Writes a value with the type of its column.
 fn value(
     document: &Document,
@@ -249,38 +283,73 @@ fn value(
             out.json(|out| document.compact(node, |part| out.push_str(&lossy(part))));
             return Ok(());
         }
-        (ValueType::Integer, Kind::Number) => text().parse().ok().map(ValueRef::Integer),
+        (ValueType::Integer, Kind::Number) => whole(&text()).map(ValueRef::Integer),
         (ValueType::Double, Kind::Number) => {
             let number = text().parse::<f64>().ok().filter(|n| n.is_finite());
             number.map(ValueRef::Double)
         }
         (ValueType::Boolean, Kind::Bool) => Some(ValueRef::Boolean(document.text(node) == b"true")),
-        (ValueType::Timestamp, Kind::String) => {
-            string(document, node).parse().ok().map(ValueRef::Timestamp)
-        }
-        (ValueType::Timestamp, Kind::Number) => {
-            let millis = text().parse().ok();
-            millis.map(|m| ValueRef::Timestamp(Timestamp::from_millis(m)))
+        (ValueType::Timestamp, Kind::String | Kind::Number) => {
+            let read = if kind == Kind::String {
+                TimestampMicros::read(&string(document, node))
+            } else {
+                TimestampMicros::read_number(&text(), column.unit)
+            };
+            let time = read.map_err(|e| refused(column, &text(), &wanted_time(e, column.unit)))?;
+            Some(ValueRef::Timestamp(kept(time, column, &text())?))
         }
         _ => None,
     };
-    let refused = || {
-        let shown: String = text().chars().take(QUOTED).collect();
-        let wanted = match column.kind {
-            ValueType::Text => "a text, a number or a boolean",
-            ValueType::Integer => "a whole number of 64 bits",
-            ValueType::Double => "a number",
-            ValueType::Boolean => "true or false",
-            ValueType::Timestamp => "a time like 2006-01-02T15:04:05Z or milliseconds since 1970",
-            ValueType::Json => "JSON",
-        };
-        format!(
-            "column \"{}\": `{}` is {shown}, it has to be {wanted}",
-            column.name, column.path
-        )
+    let wanted = match column.kind {
+        ValueType::Text => "a text, a number or a boolean".to_owned(),
+        ValueType::Integer => format!("a whole number from {} to {}", i64::MIN, i64::MAX),
+        ValueType::Double => "a number".to_owned(),
+        ValueType::Boolean => "true or false".to_owned(),
+        ValueType::Timestamp => wanted_time(InvalidTime::Form, column.unit),
+        ValueType::Json => "JSON".to_owned(),
     };
-    out.push(converted.ok_or_else(refused)?);
+    out.push(converted.ok_or_else(|| refused(column, &text(), &wanted))?);
     Ok(())
+}
+
+/// Why a value is not written.
+fn refused(column: &Column, text: &str, wanted: &str) -> String {
+    let mut shown: String = text.chars().take(QUOTED).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    format!(
+        "column \"{}\": `{}` is {shown}, it has to be {wanted}",
+        column.name, column.path
+    )
+}
+
+/// What a time has to be.
+fn wanted_time(error: InvalidTime, unit: Option<EpochUnit>) -> String {
+    match unit {
+        Some(unit) if error == InvalidTime::Year => {
+            format!("{error} (a number is in the unit {})", unit.name())
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// A time, cut to the microsecond unless it is a key: two keys must not become one.
+fn kept(read: ReadTime, column: &Column, text: &str) -> Result<TimestampMicros, String> {
+    if read.is_cut && column.is_key {
+        return Err(refused(
+            column,
+            text,
+            "a time to the microsecond, as it is a key",
+        ));
+    }
+    Ok(read.time)
+}
+
+/// A whole number, in whatever way it is written: `7.0`, `1e3`, `-0`.
+fn whole(text: &str) -> Option<i64> {
+    let scaled = scaled(text, 0).filter(|s| s.is_exact)?;
+    i64::try_from(scaled.whole).ok()
 }
 
 /// A part of a document's text, which is UTF-8 as a whole: checking that is faster than mending.
@@ -336,7 +405,7 @@ mod tests {
 
     #[test]
     fn values_take_the_types_of_their_columns() {
-        let text = r#"{"id":7,"name":"a\u0000\u00e9","price":{"amount":1.50},"ok":false,"at":"2026-11-21T08:00:00Z","tags":[1, "x y"]}"#;
+        let text = r#"{"id":7,"name":"a\u0000\u00e9","price":{"amount":1.50},"ok":false,"at":"2026-11-21T08:00:00.123456Z","tags":[1, "x y"]}"#;
         let table = row(text).unwrap();
         let cells = cells(&table);
         assert_eq!(
@@ -346,7 +415,7 @@ mod tests {
                 ValueRef::Text("a\u{fffd}é"),
                 ValueRef::Double(1.5),
                 ValueRef::Boolean(false),
-                ValueRef::Timestamp("2026-11-21T08:00:00.000Z".parse().unwrap()),
+                ValueRef::Timestamp("2026-11-21T08:00:00.123456Z".parse().unwrap()),
                 ValueRef::Json(r#"[1,"x y"]"#),
             ]
         );
@@ -354,6 +423,88 @@ mod tests {
             panic!("{cells:?}")
         };
         assert!(whole.starts_with(r#"{"id":7,"#), "{whole}");
+    }
+
+    #[test]
+    fn whole_numbers_may_be_written_in_any_way() {
+        for (text, id) in [
+            ("7.0", 7),
+            ("1e3", 1000),
+            ("-0", 0),
+            ("-9223372036854775808", i64::MIN),
+        ] {
+            let table = row(&format!(r#"{{"id":{text},"ok":true}}"#)).unwrap();
+            assert_eq!(cells(&table)[0], ValueRef::Integer(id), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_never_cut() {
+        let table = serde_json::json!({
+            "store": { "type": "sqlite", "path": "x.db" },
+            "table": "t",
+            "columns": [{ "name": "at", "type": "timestamp", "key": true, "unit": "ns" }]
+        });
+        let table = serde_json::from_value(table).unwrap();
+        let converter = Converter::new(&table, &Arc::default());
+        let add = |text: &'static str| {
+            let mut typing = converter.begin();
+            let added = typing.add(Bytes::from_static(text.as_bytes()));
+            typing.end();
+            added
+        };
+        assert_eq!(add(r#"{"at":1704067200123456000}"#), Ok(()));
+        assert_eq!(add(r#"{"at":"2024-01-01T00:00:00.123456Z"}"#), Ok(()));
+        for text in [
+            r#"{"at":1704067200123456789}"#,
+            r#"{"at":"2024-01-01T00:00:00.1234567Z"}"#,
+        ] {
+            let said = add(text).unwrap_err();
+            assert!(
+                said.ends_with("a time to the microsecond, as it is a key"),
+                "{said}"
+            );
+        }
+    }
+
+    #[test]
+    fn paths_of_all_forms_have_values() {
+        let table = serde_json::json!({
+            "store": { "type": "sqlite", "path": "x.db" },
+            "table": "t",
+            "columns": [
+                { "name": "host", "path": "['host.name']" },
+                { "name": "last", "type": "integer", "path": "$.l[-1].n" },
+                { "name": "all", "type": "json", "path": "$.l[*].n", "required": true },
+                { "name": "none", "type": "json", "path": "$..none" }
+            ]
+        });
+        let progress = Arc::default();
+        let converter = Converter::new(&serde_json::from_value(table).unwrap(), &progress);
+        let mut typing = converter.begin();
+        for text in [
+            r#"{"host.name":"web-1","l":[{"n":1},{"n":12345678901234567890},{"n": 3}]}"#,
+            "{}",
+        ] {
+            typing.add(Bytes::from_static(text.as_bytes())).unwrap();
+        }
+        let typed = typing.end();
+        assert_eq!(
+            cells(&typed),
+            [
+                ValueRef::Text("web-1"),
+                ValueRef::Integer(3),
+                ValueRef::Json("[1,12345678901234567890,3]"),
+                ValueRef::Json("[]"),
+            ]
+        );
+        let second: Vec<_> = typed.rows.get(1).unwrap().cells().collect();
+        let empty = || ValueRef::Json("[]");
+        assert_eq!(second, [ValueRef::Null, ValueRef::Null, empty(), empty()]);
+        let summary = progress.summary(std::time::Duration::from_secs(1));
+        let never = summary.never_found.iter();
+        let never: Vec<_> = never.map(|c| (c.column.as_str(), c.records)).collect();
+        assert_eq!(never, [("none", 2)]);
     }
 
     #[test]
@@ -416,11 +567,33 @@ mod tests {
                 "`id` is \"7\", it has to be a whole number",
             ),
             (r#"{"id":7.5,"ok":true}"#, "is 7.5"),
-            (r#"{"id":99999999999999999999,"ok":true}"#, "64 bits"),
+            (
+                r#"{"id":99999999999999999999,"ok":true}"#,
+                "from -9223372036854775808 to 9223372036854775807",
+            ),
+            (r#"{"id":9.3e18,"ok":true}"#, "is 9.3e18"),
+            (r#"{"id":1e-1,"ok":true}"#, "is 1e-1"),
             (r#"{"id":1}"#, "no value at `ok`"),
             (r#"{"id":1,"ok":1}"#, "true or false"),
             (r#"{"id":1,"ok":true,"name":{}}"#, "`name` is {}"),
-            (r#"{"id":1,"ok":true,"at":"soon"}"#, "a time like"),
+            (
+                r#"{"id":1,"ok":true,"at":"soon"}"#,
+                "like 2006-01-02T15:04:05Z",
+            ),
+            (
+                r#"{"id":1,"ok":true,"at":"1704067200"}"#,
+                "is \"1704067200\", it",
+            ),
+            (r#"{"id":1,"ok":true,"at":true}"#, "a number of seconds"),
+            (r#"{"id":1,"ok":true,"at":1e30}"#, "years 0001 to 9999"),
+            (
+                r#"{"id":1,"ok":true,"at":157766400000}"#,
+                "one of s or of ms",
+            ),
+            (
+                r#"{"id":1,"ok":true,"at":"+010000-01-01T00:00:00Z"}"#,
+                "years 0001",
+            ),
             (r#"{"id":1,"ok":true,"price":{"amount":1e999}}"#, "a number"),
             (r#"[]"#, "no value at `id`"),
             (r#"{"id":1"#, "not JSON: unexpected end of the text"),

@@ -8,6 +8,7 @@
 //! | [`limit`] | the rate limit of an API |
 //! | [`lookup`] | the service that answers rows by key |
 //! | [`state`] | what a job remembers: its position, its inbox, its dead letters |
+//! | [`yaml`] | files whose texts stay as they are written |
 //! | `source`, `stage`, `store` | where records come from, the APIs they are posted to, the tables |
 //!
 //! The walk of a record: a source reads it and notes it in the state; it goes through the stages;
@@ -25,8 +26,9 @@ mod source;
 mod stage;
 pub mod state;
 pub mod store;
+pub mod yaml;
 
-pub use engine::outcome::{ColumnPath, Failure, Progress, Summary};
+pub use engine::outcome::{Failure, NeverFound, Progress, Summary};
 pub use engine::{End, Surroundings, Variables, replay, run};
 pub use record::Stage;
 pub use source::replay::Selection;

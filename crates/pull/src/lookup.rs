@@ -306,6 +306,11 @@ fn json_text(value: &Value, kind: ValueType) -> String {
         Value::Null => "null".to_owned(),
         Value::Integer(n) => n.to_string(),
         Value::Boolean(b) => b.to_string(),
+        // JSON has no number for these: as a text, they are told from nothing.
+        Value::Double(n) if n.is_nan() => quoted("NaN"),
+        Value::Double(n) if n.is_infinite() => {
+            quoted(if *n > 0.0 { "Infinity" } else { "-Infinity" })
+        }
         Value::Double(n) => json!(n).to_string(),
         Value::Timestamp(t) => quoted(&t.to_string()),
         Value::Text(text) if kind != ValueType::Json => quoted(text),

@@ -1,24 +1,25 @@
-//! Bodies: which formats are parsed, gzip, and batches.
+//! Bodies: which formats are parsed, and batches.
 
-use std::io::Read;
+use std::ops::Range;
 
 use bytes::Bytes;
 
+use crate::content_type::classify;
+use crate::context::RecordContext;
 use crate::form::{self, FormError};
-use crate::json::{self, Document, JsonError};
-use crate::line::text_of_line;
+use crate::json::{self, Document, JsonError, Kind, Problem};
+use crate::line::{self, BYTE_ORDER_MARK, text_of_line};
 
-/// What a body is, from its content type.
+pub use crate::coding::{InflateError, inflate};
+
+/// How one record is parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BodyFormat {
-    /// `application/json` or `application/<x>+json`.
+    /// A content type that names JSON.
     Json,
-    /// `application/x-www-form-urlencoded`.
+    /// `application/x-www-form-urlencoded`, or JSON that says so, as curl does by itself.
     Form,
-    /// `application/x-ndjson`, `application/ndjson` or `application/jsonl`: a batch; as one record
-    /// it is not parsed.
-    Ndjson,
-    /// Another content type (kept as sent), or none (empty): the body is not parsed.
+    /// Another content type (kept as sent), or none (empty): parsed if it is JSON.
     Other(String),
 }
 
@@ -26,30 +27,11 @@ impl BodyFormat {
     /// Reads a `Content-Type` header's value. Letter case and parameters don't matter.
     #[must_use]
     pub fn of(content_type: Option<&[u8]>) -> Self {
-        let Some(sent) = content_type else {
-            return Self::Other(String::new());
-        };
+        let sent = content_type.unwrap_or_default();
         if sent == b"application/json" {
             return Self::Json;
         }
-        let text = String::from_utf8_lossy(sent);
-        let essence = text.split(';').next().unwrap_or_default().trim();
-        let essence = essence.to_ascii_lowercase();
-        let Some(subtype) = essence.strip_prefix("application/") else {
-            return Self::Other(text.into_owned());
-        };
-        match subtype {
-            "json" => Self::Json,
-            "x-www-form-urlencoded" => Self::Form,
-            "x-ndjson" | "ndjson" | "jsonl" => Self::Ndjson,
-            _ => {
-                let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'.' || b == b'-';
-                match subtype.strip_suffix("+json") {
-                    Some(x) if !x.is_empty() && x.bytes().all(plain) => Self::Json,
-                    _ => Self::Other(text.into_owned()),
-                }
-            }
-        }
+        classify(&String::from_utf8_lossy(sent)).0
     }
 }
 
@@ -58,9 +40,14 @@ impl BodyFormat {
 pub enum BodyError {
     /// Neither JSON nor a form: 415.
     #[error(
-        "unsupported content type \"{0}\", supported types: application/json and application/x-www-form-urlencoded"
+        "unsupported content type \"{sent}\", supported types: application/json and application/x-www-form-urlencoded{}", seems(looks.as_ref())
     )]
-    Unsupported(String),
+    Unsupported {
+        /// The content type.
+        sent: String,
+        /// It begins as JSON does, and this is why it is none.
+        looks: Option<JsonError>,
+    },
     /// A form that is not one: 400.
     #[error("the body is not a valid form: {0}")]
     Form(#[from] FormError),
@@ -71,30 +58,126 @@ pub enum BodyError {
     #[error("the body is not valid JSON: {0}")]
     Json(#[from] JsonError),
     /// The same in a record of a batch: 400.
-    #[error("line {line} is not valid JSON: {} at character {} (byte {} of the line)", error.problem_text(), error.column, error.offset)]
+    #[error("{}", in_line(*line, *byte, error))]
     Line {
-        /// Line of the batch, from 1.
+        /// Line of the batch at which the record starts, from 1.
         line: usize,
+        /// Byte of that line at which it starts.
+        byte: usize,
         /// What is wrong in it.
         error: JsonError,
     },
 }
 
-/// Parses a body of format `format`; `line` is where it stood in a batch.
+/// Said of what begins as JSON does and is none.
+fn seems(error: Option<&JsonError>) -> String {
+    let Some(error) = error else {
+        return String::new();
+    };
+    format!(
+        "; the body looks like JSON, but is not: {error}{}",
+        several(error)
+    )
+}
+
+fn several(error: &JsonError) -> &'static str {
+    match error.problem {
+        Problem::Trailing => ", several values are application/x-ndjson",
+        _ => "",
+    }
+}
+
+fn in_line(line: usize, byte: usize, error: &JsonError) -> String {
+    let (text, at) = (error.problem_text(), byte + error.offset);
+    match (error.line, byte) {
+        (1, 0) => {
+            let character = error.column;
+            format!(
+                "line {line} is not valid JSON: {text} at character {character} (byte {at} of the line)"
+            )
+        }
+        (1, _) => format!("line {line} is not valid JSON: {text} at byte {at} of the line"),
+        (behind, _) => {
+            let (line, character) = (line + behind - 1, error.column);
+            format!("line {line} is not valid JSON: {text} at character {character}")
+        }
+    }
+}
+
+/// Whether a body begins as an object or an array does. Only those are taken for JSON that do not say
+/// so: a number or a word may be any text.
+fn looks_like_json(body: &[u8]) -> bool {
+    let text = text_of_line(body);
+    matches!(body.get(text.start), Some(b'{' | b'['))
+}
+
+/// Parses a body of format `format`; `place` is where it stood in a batch: line, and byte of it.
 pub(crate) fn parse(
     format: &BodyFormat,
     body: &Bytes,
-    line: Option<usize>,
+    place: Option<(usize, usize)>,
 ) -> Result<Document, BodyError> {
+    let json = || Document::parse(body.clone());
     match format {
-        BodyFormat::Json => Document::parse(body.clone()).map_err(|error| match line {
-            Some(line) => BodyError::Line { line, error },
+        BodyFormat::Json => json().map_err(|error| match place {
+            Some((line, byte)) => in_batch(body, line, byte, error),
             None => BodyError::Json(error),
         }),
         BodyFormat::Form if body.is_empty() => Err(BodyError::Empty),
-        BodyFormat::Form => Ok(Document::parse(form::to_json(body)?.into())?),
-        BodyFormat::Ndjson => Err(BodyError::Unsupported("application/x-ndjson".to_owned())),
-        BodyFormat::Other(sent) => Err(BodyError::Unsupported(sent.clone())),
+        BodyFormat::Form => match looks_like_json(body).then(json) {
+            Some(Ok(document)) => Ok(document),
+            _ => Ok(Document::parse(form::to_json(body)?.into())?),
+        },
+        BodyFormat::Other(sent) => {
+            let looks = match looks_like_json(body).then(json) {
+                Some(Ok(document)) => return Ok(document),
+                Some(Err(error)) => Some(error),
+                None => None,
+            };
+            let sent = sent.clone();
+            Err(BodyError::Unsupported { sent, looks })
+        }
+    }
+}
+
+fn in_batch(body: &[u8], line: usize, byte: usize, error: JsonError) -> BodyError {
+    // It is no sequence of values either, or it would have been divided.
+    let error = match error.problem {
+        Problem::Trailing => line::values(body).err().unwrap_or(error),
+        _ => error,
+    };
+    BodyError::Line { line, byte, error }
+}
+
+/// What the sender of a record should know whose part was not found: what the body was read as, if
+/// that is not what it seems to be.
+pub(crate) fn note(record: &RecordContext) -> String {
+    let Ok(document) = record.document() else {
+        return String::new();
+    };
+    let body = record.body();
+    let is_array = document.kind(document.root()) == Kind::Array && !record.is_of_batch();
+    let as_array = match is_array {
+        true => "; the body is an array and one record, with ?batch each of its elements is one",
+        false => "",
+    };
+    match record.format() {
+        BodyFormat::Json => as_array.to_owned(),
+        BodyFormat::Form if document.is_of(body) => as_array.to_owned(),
+        BodyFormat::Form => {
+            let error = looks_like_json(body).then(|| Document::parse(body.clone()).err());
+            let seems = match error.flatten() {
+                Some(error) => format!(
+                    "; it looks like JSON, but is not: {error}{}; JSON is sent with Content-Type: application/json",
+                    several(&error)
+                ),
+                None => String::new(),
+            };
+            format!(", which was read as application/x-www-form-urlencoded{seems}")
+        }
+        BodyFormat::Other(sent) => {
+            format!(", which was read as JSON (its content type is \"{sent}\"){as_array}")
+        }
     }
 }
 
@@ -104,8 +187,10 @@ pub enum BodyMode {
     /// One, whatever it is: an array too.
     #[default]
     Single,
-    /// One a line; empty lines don't count.
+    /// One for each value of a line; empty lines don't count.
     Ndjson,
+    /// One for each value behind a record separator (RFC 7464), which may take several lines.
+    JsonSequence,
     /// One an element of the JSON array that the body is.
     JsonArray,
 }
@@ -115,8 +200,10 @@ pub enum BodyMode {
 pub struct Part {
     /// Its bytes, a part of the body's own buffer.
     pub body: Bytes,
-    /// Line of the batch on which it starts, from 1; `None` outside NDJSON.
+    /// Line of the batch on which it starts, from 1; `None` of an array.
     pub line: Option<usize>,
+    /// Byte of that line at which it starts.
+    pub byte: usize,
 }
 
 /// Where the records of a body are. They are made one after the other when they are needed: a
@@ -136,6 +223,8 @@ struct Span {
     end: u32,
     /// From 1; 0 is no line.
     line: u32,
+    /// Byte of the line.
+    byte: u32,
 }
 
 impl Parts {
@@ -166,6 +255,7 @@ impl Parts {
         Part {
             body: self.body.slice(span.start as usize..span.end as usize),
             line: (span.line > 0).then_some(span.line as usize),
+            byte: span.byte as usize,
         }
     }
 }
@@ -181,9 +271,9 @@ pub enum SplitError {
     Json(#[from] JsonError),
 }
 
-/// Divides a body into its records, at most `max`. The lines of NDJSON are not looked into: a
-/// broken one is that record's own error. A broken array has no records at all, because nobody
-/// knows where they end.
+/// Divides a body into its records, at most `max`. The lines of NDJSON are not looked into unless
+/// they may hold several values: a broken one is one record, with an error of its own. A broken array
+/// has no records at all, because nobody knows where they end.
 ///
 /// # Errors
 /// If there are more than `max` records, or the body is not the array that it should be.
@@ -196,47 +286,110 @@ pub fn split(body: &Bytes, mode: BodyMode, max: usize) -> Result<Parts, SplitErr
             start: 0,
             end: len,
             line: 0,
+            byte: 0,
         }],
         BodyMode::Ndjson => split_lines(body, max)?,
+        BodyMode::JsonSequence => split_sequence(body, max)?,
         BodyMode::JsonArray => split_array(body, max)?,
     };
     let body = body.clone();
     Ok(Parts { body, spans })
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the body is shorter than 4 GiB"
-)]
-fn split_lines(body: &[u8], max: usize) -> Result<Vec<Span>, SplitError> {
-    let mut spans = Vec::new();
-    let mut start = if body.starts_with(b"\xEF\xBB\xBF") {
-        3
-    } else {
-        0
-    };
-    for number in 1.. {
-        let Some(rest) = body.get(start..).filter(|r| !r.is_empty()) else {
-            break;
-        };
-        let len = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
-        let mut line = &rest[..len];
-        if let Some(without) = line.strip_suffix(b"\r") {
-            line = without;
+/// Gathers the records of a text in which they have lines.
+struct Spans<'a> {
+    text: &'a [u8],
+    max: usize,
+    spans: Vec<Span>,
+    /// Number of the line at which `line_start` is.
+    line: u32,
+    line_start: usize,
+    /// Up to here line ends were counted: a line may have as many records as it has bytes.
+    counted: usize,
+}
+
+impl<'a> Spans<'a> {
+    fn new(text: &'a [u8], max: usize) -> Self {
+        Self {
+            text,
+            max,
+            spans: Vec::new(),
+            line: 1,
+            line_start: 0,
+            counted: 0,
         }
-        if !text_of_line(line).is_empty() {
-            if spans.len() == max {
-                return Err(SplitError::TooMany(max));
+    }
+
+    /// The values of a piece of the text, or the piece as a whole when it is no sequence of values.
+    fn add(&mut self, piece: Range<usize>) -> Result<(), SplitError> {
+        let text = &self.text[piece.clone()];
+        if text_of_line(text).is_empty() {
+            return Ok(());
+        }
+        if line::may_hold_several(text)
+            && let Ok(values) = line::values(text)
+            && values.len() > 1
+        {
+            for value in values {
+                self.push(piece.start + value.start, piece.start + value.end)?;
             }
-            spans.push(Span {
-                start: start as u32,
-                end: (start + line.len()) as u32,
-                line: number,
-            });
+            return Ok(());
         }
+        self.push(piece.start, piece.end)
+    }
+
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the body is shorter than 4 GiB"
+    )]
+    fn push(&mut self, start: usize, end: usize) -> Result<(), SplitError> {
+        if self.spans.len() == self.max {
+            return Err(SplitError::TooMany(self.max));
+        }
+        let before = &self.text[self.counted..start];
+        if let Some(last) = memchr::memrchr(b'\n', before) {
+            self.line += memchr::memchr_iter(b'\n', before).count() as u32;
+            self.line_start = self.counted + last + 1;
+        }
+        self.counted = start;
+        self.spans.push(Span {
+            start: start as u32,
+            end: end as u32,
+            line: self.line,
+            byte: (start - self.line_start) as u32,
+        });
+        Ok(())
+    }
+}
+
+fn split_lines(body: &[u8], max: usize) -> Result<Vec<Span>, SplitError> {
+    let mut spans = Spans::new(body, max);
+    let mut start = 0;
+    while let Some(rest) = body.get(start..).filter(|r| !r.is_empty()) {
+        let len = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+        let line = &rest[..len];
+        // The mark of the text belongs to no line.
+        let mark = match start {
+            0 if line.starts_with(BYTE_ORDER_MARK) => BYTE_ORDER_MARK.len(),
+            _ => 0,
+        };
+        let end = len - usize::from(line.ends_with(b"\r"));
+        spans.add(start + mark..start + end.max(mark))?;
         start += len + 1;
     }
-    Ok(spans)
+    Ok(spans.spans)
+}
+
+fn split_sequence(body: &[u8], max: usize) -> Result<Vec<Span>, SplitError> {
+    const SEPARATOR: u8 = 0x1E;
+    let mut spans = Spans::new(body, max);
+    let mut start = 0;
+    for piece in body.split(|b| *b == SEPARATOR) {
+        let text = text_of_line(piece);
+        spans.add(start + text.start..start + text.end)?;
+        start += piece.len() + 1;
+    }
+    Ok(spans.spans)
 }
 
 fn split_array(body: &[u8], max: usize) -> Result<Vec<Span>, SplitError> {
@@ -244,8 +397,12 @@ fn split_array(body: &[u8], max: usize) -> Result<Vec<Span>, SplitError> {
     let whole = json::elements(body, |start, end| {
         let room = spans.len() < max;
         if room {
-            let line = 0;
-            spans.push(Span { start, end, line });
+            spans.push(Span {
+                start,
+                end,
+                line: 0,
+                byte: 0,
+            });
         }
         room
     })?;
@@ -253,36 +410,5 @@ fn split_array(body: &[u8], max: usize) -> Result<Vec<Span>, SplitError> {
         Ok(spans)
     } else {
         Err(SplitError::TooMany(max))
-    }
-}
-
-/// Why a compressed body can't be taken.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InflateError {
-    /// More than the limit after inflation: 413.
-    #[error("the body is larger than {0} bytes after decompression")]
-    TooLarge(usize),
-    /// Not gzip, cut short, or with something behind it: 400.
-    #[error("the body is not valid gzip: {0}")]
-    Broken(String),
-}
-
-/// Inflates a gzip body of one or more members. Never holds more than `max` bytes and a small
-/// buffer, whatever the body promises.
-///
-/// # Errors
-/// If more than `max` bytes come out, or the body is not gzip to its last byte.
-pub fn inflate(body: &[u8], max: usize) -> Result<Bytes, InflateError> {
-    let mut decoder = flate2::bufread::MultiGzDecoder::new(body);
-    let mut out = Vec::with_capacity(body.len().saturating_mul(4).min(max));
-    let mut buffer = [0; 8192];
-    loop {
-        match decoder.read(&mut buffer) {
-            Ok(0) => return Ok(out.into()),
-            Ok(n) if out.len() + n > max => return Err(InflateError::TooLarge(max)),
-            Ok(n) => out.extend_from_slice(&buffer[..n]),
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(InflateError::Broken(e.to_string())),
-        }
     }
 }

@@ -7,6 +7,8 @@ use bytes::Bytes;
 use forebay_model::Timestamp;
 
 use crate::body::{self, BodyError, BodyFormat, Part};
+use crate::content_type::ContentType;
+use crate::encoding::{BodyEncoding, DecodeError};
 use crate::headers::Headers;
 use crate::json::Document;
 
@@ -29,12 +31,36 @@ pub struct RecordContext {
     body: Bytes,
     format: BodyFormat,
     line: Option<usize>,
+    byte: usize,
     of_batch: bool,
     document: OnceLock<Result<Document, BodyError>>,
 }
 
 impl RecordContext {
-    /// The one record that a request is. The format comes from the `Content-Type` header.
+    /// The one record that a request is, whose body is as it was sent, in the charset that its
+    /// `Content-Type` names.
+    ///
+    /// # Errors
+    /// If the charset is not known, or the body is not a text in it, or larger than `max` bytes as
+    /// UTF-8.
+    pub fn received(
+        request: Arc<RequestInfo>,
+        body: &Bytes,
+        max: usize,
+    ) -> Result<Self, DecodeError> {
+        let sent = request.headers.map().get(http::header::CONTENT_TYPE);
+        let content_type = ContentType::of(sent.map(http::HeaderValue::as_bytes))?;
+        let encoding = BodyEncoding {
+            charset: content_type.charset,
+            is_form: content_type.format == BodyFormat::Form,
+            ..BodyEncoding::default()
+        };
+        let body = encoding.decode(body, max)?;
+        Ok(Self::with_format(request, body, content_type.format))
+    }
+
+    /// The one record that a request is, its text in UTF-8. The format comes from the `Content-Type`
+    /// header.
     #[must_use]
     pub fn new(request: Arc<RequestInfo>, body: Bytes) -> Self {
         let content_type = request.headers.map().get(http::header::CONTENT_TYPE);
@@ -50,6 +76,7 @@ impl RecordContext {
             body,
             format,
             line: None,
+            byte: 0,
             of_batch: false,
             document: OnceLock::new(),
         }
@@ -60,6 +87,7 @@ impl RecordContext {
     pub fn of_batch(request: Arc<RequestInfo>, part: Part) -> Self {
         Self {
             line: part.line,
+            byte: part.byte,
             of_batch: true,
             ..Self::with_format(request, part.body, BodyFormat::Json)
         }
@@ -71,6 +99,7 @@ impl RecordContext {
     pub fn unparsed(&self) -> Self {
         Self {
             line: self.line,
+            byte: self.byte,
             of_batch: self.of_batch,
             ..Self::with_format(
                 Arc::clone(&self.request),
@@ -110,6 +139,12 @@ impl RecordContext {
         self.line
     }
 
+    /// Byte of that line at which it starts.
+    #[must_use]
+    pub fn byte(&self) -> usize {
+        self.byte
+    }
+
     /// The parsed body. A batch's reader may call this to refuse a broken record even when no
     /// column looks into it.
     ///
@@ -117,7 +152,13 @@ impl RecordContext {
     /// If the content type is not one that is parsed, or the body is not what it says.
     pub fn document(&self) -> Result<&Document, &BodyError> {
         self.document
-            .get_or_init(|| body::parse(&self.format, &self.body, self.line))
+            .get_or_init(|| {
+                body::parse(
+                    &self.format,
+                    &self.body,
+                    self.line.map(|line| (line, self.byte)),
+                )
+            })
             .as_ref()
     }
 }

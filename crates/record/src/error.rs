@@ -13,6 +13,8 @@ pub enum RecordErrorKind {
     Body,
     /// The body has nothing at the path, and the column no default value.
     PathNotFound,
+    /// A path that can select many values takes too long on the body.
+    PathLimit,
     /// The template ended with an error.
     Template,
     /// The template took too much time or memory.
@@ -29,7 +31,7 @@ impl RecordErrorKind {
             Self::UnsupportedMediaType => 415,
             Self::TooLarge => 413,
             Self::Body => 400,
-            Self::PathNotFound | Self::Template | Self::TemplateLimit => 422,
+            Self::PathNotFound | Self::PathLimit | Self::Template | Self::TemplateLimit => 422,
             Self::Unavailable => 503,
         }
     }
@@ -42,6 +44,7 @@ impl RecordErrorKind {
             Self::TooLarge => "payloadTooLarge",
             Self::Body => "badRequest",
             Self::PathNotFound => "pathNotFound",
+            Self::PathLimit => "pathLimit",
             Self::Template => "templateFailed",
             Self::TemplateLimit => "templateLimit",
             Self::Unavailable => "templateUnavailable",
@@ -67,7 +70,7 @@ impl BodyError {
     #[must_use]
     pub fn kind(&self) -> RecordErrorKind {
         match self {
-            Self::Unsupported(_) => RecordErrorKind::UnsupportedMediaType,
+            Self::Unsupported { .. } => RecordErrorKind::UnsupportedMediaType,
             _ => RecordErrorKind::Body,
         }
     }
@@ -114,10 +117,13 @@ impl TemplateError {
 
 /// A column that can't be compiled.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("Column \"{column}\" template is invalid: {message}.")]
+#[error("Column \"{column}\" {kind} is invalid: {message}.")]
 pub struct ColumnError {
     /// The column's name.
     pub column: String,
-    /// Position in the template and cause, like `1:1-8 Unknown variable: Invalid`.
+    /// Its type: `path` or `template`.
+    pub kind: &'static str,
+    /// Position and cause, like `1:1-8 Unknown variable: Invalid` in a template, `character 3: …` in a
+    /// path.
     pub message: String,
 }

@@ -8,6 +8,9 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
 
+use encoding_rs::Encoding;
+
+use crate::charset;
 use crate::json::{MAX_DEPTH, write_string};
 
 /// Names and parts of names in brackets that a form may have: each takes some 200 bytes while the
@@ -63,27 +66,139 @@ pub fn to_json(body: &[u8]) -> Result<Vec<u8>, FormError> {
     let mut tree = Tree::default();
     let top = tree.new_branch();
     tree.nodes.push(FormNode::Branch(top));
-    let mut offset = 0;
-    for field in body.split(|b| *b == b'&') {
-        if !field.is_empty() {
-            let at = |problem| FormError { problem, offset };
-            let equals = memchr::memchr(b'=', field);
-            let (name, value) = match equals {
-                Some(i) => (&field[..i], &field[i + 1..]),
-                None => (field, &[][..]),
-            };
-            let name = decode(name).map_err(at)?;
-            let value = decode(value).map_err(at)?;
-            tree.insert(&name, value).map_err(at)?;
-        }
-        offset += field.len() + 1;
+    for Field {
+        offset,
+        name,
+        value,
+    } in fields(body)
+    {
+        let at = |problem| FormError { problem, offset };
+        let name = decode(name).map_err(at)?;
+        let value = decode(value.unwrap_or_default()).map_err(at)?;
+        tree.insert(&name, value).map_err(at)?;
     }
     let mut out = Vec::with_capacity(body.len() + body.len() / 2 + 2);
     tree.write(0, &mut out);
     Ok(out)
 }
 
+/// One field as it was sent.
+struct Field<'a> {
+    /// Byte of the body at which it starts.
+    offset: usize,
+    name: &'a [u8],
+    /// What follows its equals sign, if it has one.
+    value: Option<&'a [u8]>,
+}
+
+fn fields(body: &[u8]) -> impl Iterator<Item = Field<'_>> {
+    let mut start = 0;
+    let fields = body.split(|b| *b == b'&').map(move |field| {
+        let offset = start;
+        start += field.len() + 1;
+        let (name, value) = match memchr::memchr(b'=', field) {
+            Some(i) => (&field[..i], Some(&field[i + 1..])),
+            None => (field, None),
+        };
+        Field {
+            offset,
+            name,
+            value,
+        }
+    });
+    fields.filter(|f| !f.name.is_empty() || f.value.is_some())
+}
+
+/// The values of all fields that have exactly this name, in the order in which they were sent.
+///
+/// # Errors
+/// As [`to_json`], for the fields that it looks at.
+pub fn all(body: &[u8], name: &str) -> Result<Vec<String>, FormError> {
+    let mut values = Vec::new();
+    for field in fields(body) {
+        let at = |problem| FormError {
+            problem,
+            offset: field.offset,
+        };
+        if decode(field.name).map_err(at)? == name {
+            values.push(decode(field.value.unwrap_or_default()).map_err(at)?);
+        }
+    }
+    Ok(values)
+}
+
+/// Names and values of a query, decoded; of one that can't be, as it was sent. A name without an
+/// equals sign has no value.
+#[must_use]
+pub fn query_pairs(query: &str) -> Vec<(String, Option<String>)> {
+    let text =
+        |part: &[u8]| decode(part).unwrap_or_else(|_| String::from_utf8_lossy(part).into_owned());
+    fields(query.as_bytes())
+        .map(|f| (text(f.name), f.value.map(text)))
+        .collect()
+}
+
+/// A form whose texts are in another charset, as it would have been sent in UTF-8. Names and values
+/// that are the same in both stay as they are, byte for byte; so do percent signs that are none,
+/// which [`to_json`] names.
+///
+/// # Errors
+/// If a name or value is not a text in that charset, or the whole becomes larger than `max` bytes.
+pub fn to_utf8(
+    body: &[u8],
+    encoding: &'static Encoding,
+    max: usize,
+) -> Result<Vec<u8>, charset::CharsetError> {
+    let mut out = Vec::with_capacity(body.len().min(max));
+    let mut start = 0;
+    for (number, field) in body.split(|b| *b == b'&').enumerate() {
+        if number > 0 {
+            out.push(b'&');
+        }
+        for (number, part) in field.splitn(2, |b| *b == b'=').enumerate() {
+            if number > 0 {
+                out.push(b'=');
+            }
+            if !part_to_utf8(part, encoding, &mut out) {
+                let (charset, offset) = (encoding.name(), start);
+                return Err(charset::CharsetError::Invalid { charset, offset });
+            }
+            if out.len() > max {
+                return Err(charset::CharsetError::TooLarge(max));
+            }
+        }
+        start += field.len() + 1;
+    }
+    Ok(out)
+}
+
+/// `false`: it is not a text in that charset.
+fn part_to_utf8(part: &[u8], encoding: &'static Encoding, out: &mut Vec<u8>) -> bool {
+    let plain = percent_decoded(part).unwrap_or_default();
+    if !plain.iter().any(|b| charset::is_special(encoding, *b)) {
+        out.extend_from_slice(part);
+        return true;
+    }
+    let Some(text) = charset::decode_piece(encoding, &plain) else {
+        return false;
+    };
+    for byte in text.bytes() {
+        match byte {
+            b' ' => out.push(b'+'),
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'*' | b'[' | b']' => {
+                out.push(byte);
+            }
+            _ => out.extend_from_slice(format!("%{byte:02X}").as_bytes()),
+        }
+    }
+    true
+}
+
 fn decode(text: &[u8]) -> Result<String, &'static str> {
+    String::from_utf8(percent_decoded(text)?).map_err(|_| "invalid UTF-8")
+}
+
+fn percent_decoded(text: &[u8]) -> Result<Vec<u8>, &'static str> {
     let mut out = Vec::with_capacity(text.len());
     let mut i = 0;
     while let Some(&byte) = text.get(i) {
@@ -101,7 +216,7 @@ fn decode(text: &[u8]) -> Result<String, &'static str> {
             _ => out.push(byte),
         }
     }
-    String::from_utf8(out).map_err(|_| "invalid UTF-8")
+    Ok(out)
 }
 
 /// `a[b][]` is `a`, `b` and an empty key; brackets that don't pair up are part of the name.

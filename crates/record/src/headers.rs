@@ -1,8 +1,12 @@
-//! Request headers as cells and templates see them: canonical names, sorted, first value only.
+//! Request headers as cells and templates see them: canonical names, sorted, one value each.
+//!
+//! Of a name that was sent more than once the values are joined with a comma, which says the same
+//! (RFC 9110, 5.3), and those of `Cookie`, which HTTP/2 may divide, with a semicolon (RFC 9113, 8.2.3).
 
 use std::sync::OnceLock;
 
 use http::HeaderMap;
+use http::header::{COOKIE, HeaderName};
 
 /// The headers of a request, shown lazily: a mapping without a `headers` column pays nothing.
 #[derive(Debug, Default)]
@@ -36,25 +40,32 @@ impl Headers {
         &self.map
     }
 
-    /// Canonical names (`X-Foo`) and values, sorted by name. Of a name that was sent more than once
-    /// the first value; bytes that are not UTF-8 become U+FFFD.
+    /// Canonical names (`X-Foo`) and values, sorted by name. Bytes that are not UTF-8 become U+FFFD.
     pub fn entries(&self) -> &[(String, String)] {
         self.sorted.get_or_init(|| {
             let mut entries: Vec<_> = self
                 .map
                 .keys()
-                .filter_map(|name| {
-                    let value = self.map.get(name)?.as_bytes();
-                    let value = String::from_utf8_lossy(value).into_owned();
-                    Some((canonical(name.as_str()), value))
-                })
+                .map(|name| (canonical(name.as_str()), self.joined(name)))
                 .collect();
             entries.sort_unstable();
             entries
         })
     }
 
-    /// The first value of a header; letter case does not matter.
+    fn joined(&self, name: &HeaderName) -> String {
+        let comma = if name == COOKIE { "; " } else { ", " };
+        let mut joined = String::new();
+        for (number, value) in self.map.get_all(name).iter().enumerate() {
+            if number > 0 {
+                joined.push_str(comma);
+            }
+            joined.push_str(&String::from_utf8_lossy(value.as_bytes()));
+        }
+        joined
+    }
+
+    /// The value of a header; letter case does not matter.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         let name = canonical(name);

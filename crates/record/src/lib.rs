@@ -11,9 +11,13 @@
 
 pub mod block;
 pub mod body;
+pub mod charset;
+pub mod coding;
+pub mod content_type;
 pub mod context;
 pub mod csv;
 pub mod csv_read;
+pub mod encoding;
 pub mod error;
 pub mod form;
 pub mod headers;
@@ -23,12 +27,15 @@ pub mod line;
 pub mod message;
 pub mod path;
 pub mod row;
+mod usage;
 pub mod uuid;
 
 pub use block::{Decoder, Encoder, OpenBlock, SealedBlock};
 pub use body::{BodyError, BodyFormat, BodyMode, InflateError, Part, Parts, SplitError};
+pub use content_type::ContentType;
 pub use context::{RecordContext, RequestInfo};
 pub use csv_read::{CsvError, CsvReader, CsvRecord};
+pub use encoding::{BodyEncoding, DecodeError};
 pub use error::{ColumnError, RecordError, RecordErrorKind, TemplateError};
 pub use headers::Headers;
 pub use jsonnet::{Template, TemplateId};

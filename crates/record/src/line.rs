@@ -1,13 +1,21 @@
 //! Lines of JSON.
+//!
+//! A line is one value, or several one after the other, as programs leave them that write no line
+//! ends: [`values`] finds them. Whether a line is looked into at all is up to [`may_hold_several`],
+//! which costs next to nothing.
 
 use std::ops::Range;
 
+use crate::json::{JsonError, Values};
+
+pub use crate::json::may_hold_several;
+
 /// The mark that some programs put at the beginning of a file, and `cat` into its middle.
-const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// Whitespace of JSON (RFC 8259, section 2). A form feed or a vertical tab is none: a line with one
 /// is a record that is not JSON, not a blank line.
-const fn is_space(byte: u8) -> bool {
+pub(crate) const fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 
@@ -27,6 +35,15 @@ pub fn text_of_line(line: &[u8]) -> Range<usize> {
             return start..line.len() - behind;
         }
     }
+}
+
+/// The values of a line, in order: either all of them, or where the line stops to be a sequence of
+/// values. Half of a line is nothing that anybody has meant to send.
+///
+/// # Errors
+/// The first place at which something else than a value begins, or at which a value is broken.
+pub fn values(line: &[u8]) -> Result<Vec<Range<usize>>, JsonError> {
+    Values::new(line).collect()
 }
 
 #[cfg(test)]

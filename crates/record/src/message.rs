@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use forebay_model::{ColumnKind, MessageMapping, MessageValue, TopicKind, TopicSink};
 
+use crate::content_type;
 use crate::context::RecordContext;
 use crate::error::{RecordError, TemplateError};
 use crate::json::write_string;
@@ -59,7 +60,7 @@ impl ContentType {
             Self::OfRecord => {
                 let headers = record.request().headers.map();
                 let value = headers.get(http::header::CONTENT_TYPE)?;
-                Some(value.as_bytes().to_vec())
+                Some(content_type::as_utf8(value.as_bytes()))
             }
         }
     }
@@ -291,6 +292,7 @@ mod tests {
         let text = RecordContext::new(Arc::clone(&request), b"x".to_vec().into());
         let part = crate::body::Part {
             line: Some(1),
+            byte: 0,
             body: b"{}".to_vec().into(),
         };
         let of_batch = RecordContext::of_batch(request, part);

@@ -1,16 +1,16 @@
 //! Mappings compiled once, and the rows that they make of records.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
-use forebay_model::{ByteSize, Column, ColumnKind, Mapping};
+use forebay_model::{ByteSize, Column, ColumnKind, Mapping, PathColumn, PathUse};
 
 use crate::context::RecordContext;
 use crate::csv;
 use crate::error::{ColumnError, RecordError, RecordErrorKind, TemplateError};
 use crate::json::{Document, Kind, NodeId, unescape};
 use crate::jsonnet::{self, Template};
-use crate::path::{Found, PathSet};
+use crate::path::{self, Found, Path, PathSet, Selection};
+use crate::usage::Usage;
 use crate::uuid;
 
 /// Bounds of a row.
@@ -36,6 +36,8 @@ pub struct CompiledMapping {
     paths: PathSet,
     has_path: bool,
     templates: Vec<Arc<Template>>,
+    /// Of this mapping, wherever it is used.
+    usage: Arc<Usage>,
     row_max: usize,
     row_limit: ByteSize,
 }
@@ -60,7 +62,11 @@ enum Cell {
         /// The cell when the path is missing.
         default: Option<Vec<u8>>,
         raw: bool,
+        /// Its number in the usage, when there is something to take in place of what is missing.
+        counted: Option<usize>,
     },
+    /// A path that is none, and why: such a mapping gets no further than the API.
+    Broken(String),
     /// Its number among the mapping's templates.
     Template(usize),
     Static(Vec<u8>),
@@ -70,24 +76,28 @@ impl CompiledMapping {
     /// Compiles a mapping whose shape is fine ([`Mapping::problems`]).
     ///
     /// # Errors
-    /// Every column with a template that is not a Jsonnet program, with the place in it.
+    /// Every column with a path or a template that is none, with the place in it.
     pub fn compile(mapping: &Mapping, limits: &Limits) -> Result<Self, Vec<ColumnError>> {
-        let sources = mapping.columns.iter().filter_map(|c| match &c.kind {
-            ColumnKind::Template(t) => Some((c.name.as_str(), t.content.as_str())),
+        let templates = mapping.columns.iter().filter_map(|c| match &c.kind {
+            ColumnKind::Template(t) => Some(t.content.as_str()),
             _ => None,
         });
-        let sources: Vec<_> = sources.collect();
-        let problems = jsonnet::check_all(sources.iter().map(|(_, text)| *text).collect());
-        let errors: Vec<_> = sources
-            .iter()
-            .zip(problems)
-            .filter_map(|((name, _), problem)| {
-                Some(ColumnError {
-                    column: (*name).to_owned(),
-                    message: problem?.to_string(),
-                })
-            })
-            .collect();
+        let mut checked = jsonnet::check_all(templates.collect()).into_iter();
+        let mut problem = |column: &Column| match &column.kind {
+            ColumnKind::Template(_) => checked.next().flatten().map(|p| p.to_string()),
+            ColumnKind::Path(path) => Path::compile(&path.path).err().map(|e| e.to_string()),
+            _ => None,
+        };
+        let mut errors = Vec::new();
+        for column in &mapping.columns {
+            if let Some(message) = problem(column) {
+                errors.push(ColumnError {
+                    column: column.name.clone(),
+                    kind: column.kind.type_name(),
+                    message,
+                });
+            }
+        }
         if errors.is_empty() {
             Ok(Self::compile_checked(mapping, limits))
         } else {
@@ -97,25 +107,38 @@ impl CompiledMapping {
 
     /// The same for a mapping that has been through [`Self::compile`] before, as those in the
     /// metadata store have: templates are not checked again. One that is broken all the same fails
-    /// its records.
+    /// its records, and so does a path.
     #[must_use]
     pub fn compile_checked(mapping: &Mapping, limits: &Limits) -> Self {
-        let (mut paths, mut templates) = (Vec::new(), Vec::new());
+        let mut parts = Parts::default();
         let columns = mapping.columns.iter();
         let columns = columns
             .map(|column| CompiledColumn {
                 name: column.name.clone(),
-                cell: compile_cell(column, &mut paths, &mut templates),
+                cell: parts.cell(column),
             })
             .collect();
         Self {
             columns,
-            has_path: !paths.is_empty(),
-            paths: PathSet::compile(paths),
-            templates,
+            has_path: !parts.paths.is_empty(),
+            paths: PathSet::new(&parts.paths),
+            templates: parts.templates,
+            usage: Arc::new(parts.usage),
             row_max: usize::try_from(limits.row_size.0).unwrap_or(usize::MAX),
             row_limit: limits.row_size,
         }
+    }
+
+    /// How often its paths have found nothing.
+    #[must_use]
+    pub fn path_use(&self) -> PathUse {
+        self.usage.report()
+    }
+
+    /// Whether it has a path that can select many values, and so takes more time than others.
+    #[must_use]
+    pub fn has_queries(&self) -> bool {
+        self.paths.has_queries()
     }
 
     /// The programs of its template columns, in their order. Whoever renders a row evaluates them
@@ -238,6 +261,7 @@ impl CompiledMapping {
             return None;
         }
         let document = record.document().ok()?;
+        self.usage.note_record(record.request().received);
         Some((document, self.paths.find(document)))
     }
 
@@ -266,20 +290,50 @@ impl CompiledMapping {
                     return Err(column.error(RecordErrorKind::Unavailable, message));
                 }
             },
-            Cell::Path {
-                slot,
-                path,
-                default,
-                raw,
-            } => {
-                let Some((document, found)) = found else {
-                    return Err(column.body_error(record));
-                };
-                match (self.paths.get(found, *slot), default) {
-                    (Some(value), _) => write_value(document, value, *raw, out),
-                    (None, Some(default)) => out.push(default),
-                    (None, None) => {
-                        let message = format!("path \"{path}\" not found in the body");
+            Cell::Path { .. } => return self.path_cell(column, record, found, out),
+            Cell::Broken(message) => {
+                return Err(column.error(RecordErrorKind::PathNotFound, message.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    fn path_cell(
+        &self,
+        column: &CompiledColumn,
+        record: &RecordContext,
+        found: Option<&(&Document, Found)>,
+        out: &mut impl Out,
+    ) -> Result<(), RecordError> {
+        let Cell::Path {
+            slot,
+            path,
+            default,
+            raw,
+            counted,
+        } = &column.cell
+        else {
+            return Ok(());
+        };
+        let Some((document, found)) = found else {
+            return Err(column.body_error(record));
+        };
+        let selection = self.paths.get(found, *slot).map_err(|error| {
+            let message = format!("path \"{path}\" {error}");
+            column.error(RecordErrorKind::PathLimit, message)
+        })?;
+        match selection {
+            Selection::One(value) => write_value(document, value, *raw, out),
+            Selection::Many(values) => path::list(document, values, |part| out.push(part)),
+            Selection::Nothing => {
+                if let Some(counted) = counted {
+                    self.usage.note_missed(*counted);
+                }
+                match default {
+                    Some(default) => out.push(default),
+                    None => {
+                        let note = crate::body::note(record);
+                        let message = format!("path \"{path}\" not found in the body{note}");
                         return Err(column.error(RecordErrorKind::PathNotFound, message));
                     }
                 }
@@ -307,43 +361,62 @@ impl CompiledColumn {
     }
 }
 
-fn compile_cell<'a>(
-    column: &'a Column,
-    paths: &mut Vec<&'a str>,
-    templates: &mut Vec<Arc<Template>>,
-) -> Cell {
-    match &column.kind {
-        ColumnKind::Uuid => Cell::Uuid,
-        ColumnKind::Datetime => Cell::Datetime,
-        ColumnKind::Ip => Cell::Ip,
-        ColumnKind::Body => Cell::Body,
-        ColumnKind::Headers => Cell::Headers,
-        ColumnKind::Static { value } => Cell::Static(value.clone().into_bytes()),
-        ColumnKind::Template(template) => {
-            let template = Template::new(&template.content, template.raw_string);
-            templates.push(Arc::new(template));
-            Cell::Template(templates.len() - 1)
-        }
-        ColumnKind::Path(path) => {
-            paths.push(&path.path);
-            let quoted = |text: &str| {
-                let mut out = Vec::new();
-                crate::json::write_string(text, &mut out);
-                out
-            };
-            let default = path.default_value.as_deref().map(|text| {
-                if path.raw_string {
-                    Cow::Borrowed(text.as_bytes())
-                } else {
-                    Cow::Owned(quoted(text))
-                }
-            });
-            Cell::Path {
-                slot: paths.len() - 1,
-                path: path.path.clone(),
-                default: default.map(Cow::into_owned),
-                raw: path.raw_string,
+/// What the columns of a mapping need together.
+#[derive(Default)]
+struct Parts {
+    paths: Vec<Path>,
+    templates: Vec<Arc<Template>>,
+    usage: Usage,
+}
+
+impl Parts {
+    fn cell(&mut self, column: &Column) -> Cell {
+        match &column.kind {
+            ColumnKind::Uuid => Cell::Uuid,
+            ColumnKind::Datetime => Cell::Datetime,
+            ColumnKind::Ip => Cell::Ip,
+            ColumnKind::Body => Cell::Body,
+            ColumnKind::Headers => Cell::Headers,
+            ColumnKind::Static { value } => Cell::Static(value.clone().into_bytes()),
+            ColumnKind::Template(template) => {
+                let template = Template::new(&template.content, template.raw_string);
+                self.templates.push(Arc::new(template));
+                Cell::Template(self.templates.len() - 1)
             }
+            ColumnKind::Path(path) => self.path(column, path),
+        }
+    }
+
+    fn path(&mut self, column: &Column, from: &PathColumn) -> Cell {
+        let path = match Path::compile(&from.path) {
+            Ok(path) => path,
+            Err(error) => {
+                return Cell::Broken(format!("path \"{}\" is invalid: {error}", from.path));
+            }
+        };
+        let quoted = |text: &str| {
+            let mut out = Vec::new();
+            crate::json::write_string(text, &mut out);
+            out
+        };
+        let default = from
+            .default_value
+            .as_deref()
+            .map(|text| match from.raw_string {
+                true => text.as_bytes().to_vec(),
+                false => quoted(text),
+            });
+        // A path that can select many values always has one: the list, if only an empty one.
+        let empty = (!path.is_singular()).then(|| b"[]".to_vec());
+        let default = default.or(empty);
+        let counted = default.is_some();
+        self.paths.push(path);
+        Cell::Path {
+            slot: self.paths.len() - 1,
+            path: from.path.clone(),
+            default,
+            raw: from.raw_string,
+            counted: counted.then(|| self.usage.add(&column.name, &from.path)),
         }
     }
 }

@@ -129,11 +129,11 @@ fn gzip_bodies_are_inflated_within_their_bound() {
         b"",
         &packed[..packed.len() - 1],
         &[&packed[..], b"garbage"].concat(),
-        &[&packed[..], b"\0"].concat(),
+        &[&packed[..], b"\0x"].concat(),
         &[&packed[..packed.len() - 6], b"xxxxxx"].concat(),
     ] {
         assert!(
-            matches!(inflate(broken, 10_000), Err(InflateError::Broken(_))),
+            matches!(inflate(broken, 10_000), Err(InflateError::Broken { .. })),
             "{broken:?}"
         );
     }

@@ -52,6 +52,125 @@ fn paths_find_what_the_reference_finds() {
 }
 
 #[test]
+fn quoted_keys_and_json_path_find_values_as_they_were_sent() {
+    let record = json(DOCUMENT);
+    for (at, expected) in [
+        ("a['b'][0]", "10"),
+        (r#"["a"]["d e-f"]"#, "1.50"),
+        ("$.a.b[0]", "10"),
+        ("$.a.b[-1]", "null"),
+        ("$.big", "12345678901234567890"),
+        ("$.a.b[1]", r#"{"c":"x\u00e9\n"}"#),
+        ("$.dup", "1"),
+        // What can select many values gives their list, if only an empty one.
+        ("$.a.b[*]", r#"[10,{"c":"x\u00e9\n"},null]"#),
+        ("$..c", r#"["x\u00e9\n"]"#),
+        ("$.a.b[?@.c].c", r#"["x\u00e9\n"]"#),
+        ("$['big','e']", "[12345678901234567890,1e3]"),
+        ("$.zz[*]", "[]"),
+        ("$.l[*]", "[]"),
+        ("$[?@ == 'none']", "[]"),
+    ] {
+        let found = cell(path(at, None, false), &record).unwrap();
+        assert_eq!(found, expected, "{at}");
+    }
+    // A list is JSON with rawString, too; the default stands in for an empty one.
+    assert_eq!(
+        cell(path("$..c", Some("x"), true), &record).unwrap(),
+        r#"["x\u00e9\n"]"#
+    );
+    assert_eq!(
+        cell(path("$.zz[*]", Some("none"), true), &record).unwrap(),
+        "none"
+    );
+    assert_eq!(
+        cell(path("$.zz[*]", Some("none"), false), &record).unwrap(),
+        "\"none\""
+    );
+    let template = |content| cell(template(content, false), &record);
+    assert_eq!(template("Body('$.a.b[0]')").unwrap(), "10");
+    assert_eq!(template("Body('$..b[0]')").unwrap(), "[10]");
+    assert_eq!(template("Body('$..zz')").unwrap(), "[]");
+    assert_eq!(template("Body('$..zz', 7)").unwrap(), "7");
+    assert_eq!(template("Body('a[\"d e-f\"]')").unwrap(), "1.5");
+    let error = template("Body('a[*]')").unwrap_err();
+    assert_eq!(error.kind, RecordErrorKind::Template);
+    assert!(
+        error
+            .to_string()
+            .contains("path \"a[*]\" is invalid: character 3"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_path_that_is_none_is_refused_with_its_column() {
+    let kinds = [
+        path("a", None, false),
+        path("a[*]", None, false),
+        template("Body(", false),
+        path("$.a[", Some("x"), true),
+    ];
+    let errors = CompiledMapping::compile(&mapping(kinds.clone()), &Limits::default());
+    let errors: Vec<_> = errors.unwrap_err();
+    let columns: Vec<_> = errors.iter().map(|e| (e.column.as_str(), e.kind)).collect();
+    assert_eq!(
+        columns,
+        [("c1", "path"), ("c2", "template"), ("c3", "path")]
+    );
+    let text = errors[2].to_string();
+    assert!(
+        text.starts_with("Column \"c3\" path is invalid: character 5: "),
+        "{text}"
+    );
+    // One that got past all checks refuses records, and takes no default.
+    let stored = mapping([kinds[3].clone()]);
+    let stored = CompiledMapping::compile_checked(&stored, &Limits::default());
+    let error = stored
+        .render_cells(&json("{}"), NO_TEMPLATES, &mut || 7)
+        .unwrap_err();
+    assert!(error.message.contains("is invalid"), "{error}");
+}
+
+#[test]
+fn a_query_that_takes_too_long_refuses_its_record() {
+    let body = format!("[{}]", vec!["[1,2]"; 3000].join(","));
+    let error = cell(path("$..[?count($..*)>1]", Some("x"), false), &json(&body)).unwrap_err();
+    assert_eq!(error.kind, RecordErrorKind::PathLimit);
+    assert_eq!((error.kind.status(), error.kind.name()), (422, "pathLimit"));
+    assert!(error.message.contains("takes more than"), "{error}");
+}
+
+#[test]
+fn what_is_never_found_is_counted() {
+    let mapping = compiled([
+        path("a", Some("x"), false),
+        path("$.b", Some("x"), false),
+        path("$.c[*]", None, false),
+        path("must", None, false),
+    ]);
+    assert_eq!(
+        (mapping.path_use().records, mapping.path_use().since),
+        (0, None)
+    );
+    assert_eq!(mapping.path_use().never_found().count(), 0);
+    for body in [r#"{"must":1}"#, r#"{"must":1,"a":null}"#, r#"{"a":1}"#] {
+        let mut out = Vec::new();
+        drop(mapping.render(&json(body), NO_TEMPLATES, &mut || 7, &mut out));
+    }
+    let found = mapping.path_use();
+    let missed: Vec<_> = found
+        .columns
+        .iter()
+        .map(|c| (c.column.as_str(), c.missed))
+        .collect();
+    assert_eq!(missed, [("c0", 1), ("c1", 3), ("c2", 3)]);
+    assert_eq!((found.records, found.since), (3, Some(now())));
+    let never: Vec<_> = found.never_found().map(|c| c.path.as_str()).collect();
+    assert_eq!(never, ["$.b", "$.c[*]"]);
+}
+
+#[test]
 fn raw_string_changes_strings_only() {
     let record = json(DOCUMENT);
     for (at, expected) in [
@@ -92,7 +211,17 @@ fn whole_documents_may_be_scalars_and_arrays() {
 fn a_missing_path_takes_the_default_or_is_an_error() {
     let record = json(DOCUMENT);
     for at in [
-        "zz", "a.zz", "a.b[9]", "a.b[-1]", "s.x", "n.x", "t[0]", "a['b']", "a.b[x]",
+        "zz",
+        "a.zz",
+        "a.b[9]",
+        "s.x",
+        "n.x",
+        "t[0]",
+        "a.b[x]",
+        "a.b['0']",
+        "$.a.zz",
+        "$.a.b[-4]",
+        "$['zz']",
     ] {
         let error = cell(path(at, None, false), &record).unwrap_err();
         assert_eq!(error.kind, RecordErrorKind::PathNotFound);
@@ -127,18 +256,26 @@ fn content_types_decide_whether_a_body_is_parsed() {
     for other in [
         "text/plain",
         "application/+json",
-        "application/x_y+json",
         "json",
         "",
         "application/xml",
     ] {
+        // What is JSON is read as JSON, whatever it is called.
+        let cell_of =
+            |body: &str| cell(path("a", Some("d"), false), &record(other, body.to_owned()));
+        assert_eq!(cell_of(" {\"a\":1}").unwrap(), "1", "{other}");
         // A default does not help: nobody knows what the body says.
-        let error = cell(path("a", Some("d"), false), &record(other, r#"{"a":1}"#)).unwrap_err();
-        assert_eq!(error.kind.status(), 415, "{other}");
-        let text = format!(
-            "unsupported content type \"{other}\", supported types: application/json and application/x-www-form-urlencoded"
-        );
-        assert_eq!(error.message, text);
+        for body in ["<a>1</a>", "1", "\"a\"", ""] {
+            let error = cell_of(body).unwrap_err();
+            assert_eq!(error.kind.status(), 415, "{other}");
+            let text = format!(
+                "unsupported content type \"{other}\", supported types: application/json and application/x-www-form-urlencoded"
+            );
+            assert_eq!(error.message, text);
+        }
+        let error = cell_of("{\"a\":1,}").unwrap_err();
+        let text = "; the body looks like JSON, but is not: expected a key in double quotes at line 1, column 8 (byte 7)";
+        assert!(error.message.ends_with(text), "{error}");
     }
 }
 
@@ -311,7 +448,7 @@ fn the_other_columns() {
     assert_eq!(cell(ColumnKind::Ip, &record).unwrap(), "1.2.3.4");
     assert_eq!(
         cell(ColumnKind::Headers, &record).unwrap(),
-        r#"{"Accept":"\u003ca\u003e\u0026\"b\"","Content-Type":"text/plain","Host":"h","X-Foo-Bar":"one"}"#
+        r#"{"Accept":"\u003ca\u003e\u0026\"b\"","Content-Type":"text/plain","Host":"h","X-Foo-Bar":"one, two"}"#
     );
     let text = ColumnKind::Static {
         value: "st\"atic".to_owned(),

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use common::*;
 use forebay_record::form;
 use forebay_record::json::{Document, Kind, NodeId, unescape};
-use forebay_record::path::{Path, PathSet};
+use forebay_record::path::{Path, PathSet, Selected, Selection, normalized};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -70,6 +70,60 @@ fn path_text() -> impl Strategy<Value = String> {
     proptest::collection::vec(step, 0..5).prop_map(|s| s.concat())
 }
 
+/// Parts of JSONPath, right and wrong.
+fn query_part() -> impl Strategy<Value = &'static str> {
+    proptest::sample::select(vec![
+        ".a",
+        "..b",
+        "..*",
+        ".*",
+        "[*]",
+        "[0]",
+        "[-1]",
+        "['a']",
+        "[\"k\\n\"]",
+        "[1:2]",
+        "[::-1]",
+        "[?",
+        "@.a",
+        "@",
+        "$",
+        "==",
+        "!=",
+        "<",
+        "&&",
+        "||",
+        "!",
+        "(",
+        ")",
+        "]",
+        "[",
+        ",",
+        " ",
+        "1",
+        "-0",
+        "1e3",
+        "'a'",
+        "true",
+        "null",
+        "length(",
+        "count(",
+        "value(",
+        "match(",
+        "search(",
+        "@.*",
+        "'a.*'",
+        "[?@.a]",
+        "[?@>1]",
+        "[?@..a=='x']",
+        "é",
+        "\\",
+        "\u{0}",
+        "[?length(@)==2]",
+        "[?match(@,'a.*')]",
+    ])
+}
+
 /// Paths as the words say it, on a plain tree that keeps duplicates.
 fn naive(document: &Document, path: &str) -> Option<NodeId> {
     let mut at = document.root();
@@ -122,12 +176,15 @@ proptest! {
         paths in proptest::collection::vec(path_text(), 1..20),
     ) {
         let document = parse(&text);
-        let set = PathSet::compile(paths.iter().map(String::as_str));
+        let compiled: Vec<Path> = paths.iter().map(|p| Path::compile(p).unwrap()).collect();
+        let set = PathSet::new(&compiled);
         let found = set.find(&document);
         for (i, path) in paths.iter().enumerate() {
             let expected = naive(&document, path);
-            prop_assert_eq!(set.get(&found, i), expected, "{} in {}", path, text);
-            prop_assert_eq!(Path::compile(path).find(&document), expected);
+            let together = expected.map_or(Selection::Nothing, Selection::One);
+            prop_assert_eq!(set.get(&found, i), Ok(together), "{} in {}", path, text);
+            let alone = expected.map_or(Selected::Nothing, Selected::One);
+            prop_assert_eq!(compiled[i].select(&document), Ok(alone));
         }
     }
 
@@ -193,9 +250,79 @@ proptest! {
     }
 
     #[test]
-    fn any_path_of_any_text_is_fine(path: String, text in json_text()) {
+    fn any_text_is_a_path_or_an_error_within_it(path: String, text in json_text()) {
         let document = parse(&text);
-        prop_assert_eq!(Path::compile(&path).find(&document), naive(&document, &path));
+        match Path::compile(&path) {
+            Ok(compiled) if !path.starts_with('$') => {
+                let expected = naive(&document, &path).map_or(Selected::Nothing, Selected::One);
+                prop_assert_eq!(compiled.select(&document), Ok(expected));
+            }
+            Ok(_) => {}
+            Err(e) => prop_assert!(e.at >= 1 && e.at <= path.chars().count() + 1, "{} {}", path, e),
+        }
+    }
+
+    #[test]
+    fn any_query_is_a_path_or_an_error_within_it(
+        parts in proptest::collection::vec(query_part(), 0..12),
+        text in json_text(),
+    ) {
+        let path = format!("${}", parts.concat());
+        match Path::compile(&path) {
+            Ok(compiled) => drop(compiled.select(&parse(&text))),
+            Err(e) => prop_assert!(e.at >= 1 && e.at <= path.chars().count() + 1, "{} {}", path, e),
+        }
+    }
+
+    #[test]
+    fn a_normalized_path_finds_its_value(text in json_text(), at in any::<prop::sample::Index>()) {
+        let document = parse(&text);
+        let mut values = vec![(document.root(), true)];
+        let mut next = 0;
+        while let Some((value, is_first)) = values.get(next).copied() {
+            next += 1;
+            let mut seen = std::collections::HashSet::new();
+            let members: Vec<NodeId> = document.members(value).collect();
+            if document.kind(value) == Kind::Object {
+                values.extend(members.chunks(2).map(|pair| {
+                    (pair[1], is_first & seen.insert(plain(&document, pair[0])))
+                }));
+            } else {
+                values.extend(members.iter().map(|m| (*m, is_first)));
+            }
+        }
+        // What is behind the second of two equal keys has no path of its own.
+        values.retain(|(_, is_first)| *is_first);
+        let (value, _) = values[at.index(values.len())];
+        let path = normalized(&document, value);
+        let compiled = Path::compile(&path).unwrap();
+        prop_assert!(compiled.is_singular());
+        prop_assert_eq!(compiled.select(&document), Ok(Selected::One(value)), "{} in {}", path, text);
+        let set = PathSet::new([&compiled]);
+        let found = set.find(&document);
+        prop_assert_eq!(set.get(&found, 0), Ok(Selection::One(value)));
+        // The evaluation of many values finds the same.
+        let (head, tail) = path.rsplit_once('[').unwrap_or(("", ""));
+        if !tail.is_empty() && !tail.contains('\'') {
+            let index = tail.trim_end_matches(']');
+            let twice = format!("{head}[{index},{index}]");
+            let selected = Path::compile(&twice).unwrap().select(&document);
+            prop_assert_eq!(selected, Ok(Selected::Many(vec![value, value])));
+        }
+    }
+
+    #[test]
+    fn every_key_can_be_written(key: String) {
+        let text = format!("{{{}:{{\"x\":[7]}}}}", serde_json::to_string(&key).unwrap());
+        let document = parse(&text);
+        let quoted = forebay_record::path::quoted(&key);
+        for path in [format!("{quoted}.x[0]"), format!("{quoted}[\"x\"].0"), format!("${quoted}.x[-1]")] {
+            let selected = Path::compile(&path).unwrap().select(&document).unwrap();
+            let Selected::One(found) = selected else {
+                return Err(TestCaseError::fail(path));
+            };
+            prop_assert_eq!(document.text(found), b"7");
+        }
     }
 }
 

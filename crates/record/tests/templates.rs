@@ -26,17 +26,17 @@ fn functions_give_what_the_reference_gives() {
         ("Now(format='%d')", r#""21""#),
         (
             "HeaderStr()",
-            r#""Accept: <&>\nContent-Type: application/json\nX-Foo: first\n""#,
+            r#""Accept: <&>\nContent-Type: application/json\nX-Foo: first, second\n""#,
         ),
         (
             "Header()",
-            r#"{"Accept":"<&>","Content-Type":"application/json","X-Foo":"first"}"#,
+            r#"{"Accept":"<&>","Content-Type":"application/json","X-Foo":"first, second"}"#,
         ),
-        ("Header('X-FOO')", r#""first""#),
+        ("Header('X-FOO')", r#""first, second""#),
         ("Header('zz', 'd')", r#""d""#),
         ("Header('zz', null)", "null"),
         ("Header('zz', {x: [1]})", r#"{"x":[1]}"#),
-        ("Header(name='x-foo', default='d')", r#""first""#),
+        ("Header(name='x-foo', default='d')", r#""first, second""#),
         ("std.length(BodyStr())", "104"),
         ("Body('a.b[0]')", "1.5"),
         ("Body('a.b.1')", "2"),
@@ -72,8 +72,118 @@ fn functions_give_what_the_reference_gives() {
     let whole = cell(template("Body()", false), &record).unwrap();
     assert_eq!(
         whole,
-        r#"{"a":{"b":[1.5,2]},"big":12345678901234567168,"d":1,"k.x":5,"n":null,"s":"téxt","y":2,"z":1}"#
+        r#"{"a":{"b":[1.5,2]},"big":12345678901234567000,"d":1,"k.x":5,"n":null,"s":"téxt","y":2,"z":1}"#
     );
+}
+
+#[test]
+fn a_number_has_one_text_and_its_own_is_to_be_had() {
+    let numbers = [
+        "7615917337495251231",
+        "9007199254740993",
+        "12345678901234567890123",
+        "1.10",
+        "10.00",
+        "1E5",
+        "-0",
+        "0.1",
+        "1e-7",
+        "123456789.987654321",
+        "5e-324",
+        "1e308",
+    ];
+    for sent in numbers {
+        let headers = request(&[("content-type", "application/json")]);
+        let body = format!(r#"{{"id": {sent}, "all": [{sent}, {{"n": {sent}}}]}}"#);
+        let record = RecordContext::new(headers, body.into_bytes().into());
+        let cell = |source: &str| cell(template(source, true), &record).unwrap();
+        let alone = cell("Body('id')");
+        for source in [
+            "'' + Body('id')",
+            "std.toString(Body('id'))",
+            "'%s' % Body('id')",
+        ] {
+            assert_eq!(cell(source), alone, "{source}: {sent}");
+        }
+        assert_eq!(
+            cell("std.manifestJsonMinified([Body('id')])"),
+            format!("[{alone}]")
+        );
+        assert_eq!(cell("BodyText('id')"), sent);
+        assert_eq!(cell("'o-' + BodyText('id')"), format!("o-{sent}"));
+        let all = format!(r#"[{sent},{{"n":{sent}}}]"#);
+        assert_eq!(cell("BodyText('all')"), all);
+        assert_eq!(
+            cell("BodyText()"),
+            format!(r#"{{"id":{sent},"all":{all}}}"#)
+        );
+    }
+    let record = sample();
+    for (source, expected) in [
+        ("BodyText('s')", "téxt"),
+        ("BodyText('n')", "null"),
+        ("BodyText('d')", "1"),
+        ("BodyText('zz', 'd')", "d"),
+        ("BodyText('zz', null)", "null"),
+        ("BodyText(path='a.b[0]', default='')", "1.50"),
+        ("std.native('BodyText')('big', 0)", "12345678901234567890"),
+    ] {
+        assert_eq!(
+            cell(template(source, true), &record).unwrap(),
+            expected,
+            "{source}"
+        );
+    }
+    let error = cell(template("BodyText('zz')", true), &record).unwrap_err();
+    assert_eq!(error.kind, RecordErrorKind::PathNotFound);
+    // One that no float64 is has its text all the same.
+    let headers = request(&[("content-type", "application/json")]);
+    let huge = RecordContext::new(headers, br#"{"id":1e400}"#.as_slice().into());
+    assert_eq!(
+        cell(template("BodyText('id')", true), &huge).unwrap(),
+        "1e400"
+    );
+    let error = cell(template("Body('id')", true), &huge).unwrap_err();
+    assert!(error.message.contains("1e400"), "{}", error.message);
+}
+
+#[test]
+fn the_standard_library_is_that_of_jsonnet() {
+    for (source, expected) in [
+        ("std.foldl(function(a, c) c + a, 'abé', '')", r#""éba""#),
+        ("std.foldr(function(c, a) a + c, 'abc', '')", r#""cba""#),
+        ("std.foldl(function(a, n) a + n, [1, 2], 0)", "3"),
+        ("std.foldr(function(n, a) a + n, [], 7)", "7"),
+        ("std.xor(true, false)", "true"),
+        ("std.xnor(true, false)", "false"),
+        ("std.strReplace('abab', 'b', 'c')", r#""acac""#),
+        (r#"std.parseJson('{"a": 1, "a": [2, 1.50]}')"#, r#"{"a":1}"#),
+        ("std.parseJson('[null, true, \"x\"]')", r#"[null,true,"x"]"#),
+        ("std.length(std.map(function(x) x, [1]))", "1"),
+        ("local std = {a: 1}; std.a", "1"),
+    ] {
+        assert_eq!(
+            cell(template(source, false), &sample()).unwrap(),
+            expected,
+            "{source}"
+        );
+    }
+    for source in [
+        "std.xor(1, 2)",
+        "std.xnor('a', true)",
+        "std.strReplace('abc', '', 'x')",
+        "std.foldl(function(a, c) a, 5, 0)",
+        "std.parseJson('{')",
+        "std.parseJson(5)",
+    ] {
+        let error = cell(template(source, false), &sample()).unwrap_err();
+        assert_eq!(error.kind, RecordErrorKind::Template, "{source}");
+        assert!(
+            error.message.starts_with("1:"),
+            "{source}: {}",
+            error.message
+        );
+    }
 }
 
 #[test]
@@ -82,7 +192,9 @@ fn results_are_compact_json_with_sorted_keys() {
         ("{b: 1, a: 2, c:: 3}", r#"{"a":2,"b":1}"#),
         ("1.50", "1.5"),
         ("1.0", "1"),
-        ("12345678901234567890", "12345678901234567168"),
+        ("12345678901234567890", "12345678901234567000"),
+        ("9007199254740993", "9007199254740992"),
+        ("1e22", "10000000000000000000000"),
         ("0.1+0.2", "0.30000000000000004"),
         ("-0.0", "-0"),
         ("1e21", "1000000000000000000000"),

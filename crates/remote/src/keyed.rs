@@ -14,7 +14,7 @@ use crate::table::TableError;
 
 mod rows;
 mod shape;
-mod value;
+pub(crate) mod value;
 
 #[cfg(feature = "cassandra")]
 pub mod cassandra;

@@ -31,7 +31,7 @@ export function clean({ key: _, ...column }: Draft): Column {
     if (column.defaultValue !== undefined) cleaned.defaultValue = column.defaultValue;
   }
   if (type === "template") cleaned.template = { language: "jsonnet", content: column.template?.content ?? "" };
-  if (type === "path" || type === "template") cleaned.rawString = column.rawString ?? false;
+  if (type === "path" || type === "template") cleaned.rawString = column.rawString ?? true;
   if (type === "static") cleaned.value = column.value ?? "";
   if (column.primaryKey) cleaned.primaryKey = true;
   return cleaned;
@@ -183,7 +183,7 @@ function Editor({ column, place, count, problem, onChange, onMove, onRemove }: E
         <div class="checks">
           {(column.type === "path" || column.type === "template") && (
             <label>
-              <input type="checkbox" data-at="raw" checked={column.rawString ?? false} onChange={(e) => set({ rawString: e.currentTarget.checked })} />{" "}
+              <input type="checkbox" data-at="raw" checked={column.rawString ?? true} onChange={(e) => set({ rawString: e.currentTarget.checked })} />{" "}
               Texts without JSON quotes
             </label>
           )}

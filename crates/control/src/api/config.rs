@@ -36,6 +36,8 @@ pub struct ApiConfig {
     pub wrong_tokens_per_second: u64,
     /// Whom the message of an internal error names as the one to ask; may be empty.
     pub support_contact: String,
+    /// Whether strings go without their JSON quotes where a path or template does not say `rawString`.
+    pub raw_string: bool,
 }
 
 impl Default for ApiConfig {
@@ -52,6 +54,7 @@ impl Default for ApiConfig {
             requests_per_second: 500,
             wrong_tokens_per_second: 5,
             support_contact: String::new(),
+            raw_string: true,
         }
     }
 }

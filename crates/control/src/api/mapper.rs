@@ -75,6 +75,9 @@ pub enum TestError {
         /// Why.
         message: String,
     },
+    /// The record's body can't be read.
+    #[error("{0}")]
+    Body(String),
     /// The mapping could not be run; not the record's fault.
     #[error("{0}")]
     Internal(String),

@@ -56,7 +56,7 @@ pub(super) async fn checked(
     let mut problems = Vec::new();
     let mut columns = Vec::with_capacity(request.columns.len());
     for (i, column) in request.columns.into_iter().enumerate() {
-        match model_column(column) {
+        match model_column(column, api.config.raw_string) {
             Ok(column) => columns.push(column),
             Err(message) => problems.push(Problem {
                 column: Some(i),
@@ -120,10 +120,14 @@ pub(super) async fn compile(api: &Inner, mapping: &Mapping) -> Result<Vec<Proble
     Ok(found.into_iter().map(problem).collect())
 }
 
-pub(super) fn model_column(request: ColumnRequest) -> Result<forebay_model::Column, String> {
+/// The column of a request. `is_raw` is what holds for a path or template that does not say `rawString`.
+pub(super) fn model_column(
+    request: ColumnRequest,
+    is_raw: bool,
+) -> Result<forebay_model::Column, String> {
     let name = request.name;
     let lacks = |what: &str| format!("column \"{name}\" is missing {what}");
-    let raw_string = request.raw_string.unwrap_or_default();
+    let raw_string = request.raw_string.unwrap_or(is_raw);
     let kind = match request.r#type {
         ColumnType::Uuid => ColumnKind::Uuid,
         ColumnType::Datetime => ColumnKind::Datetime,

@@ -53,6 +53,10 @@ pub(super) async fn test(
             ErrorName::UnprocessableContent,
             &[&column, &message],
         )),
+        Err(TestError::Body(message)) => Err(ApiError::of(
+            ErrorName::UnprocessableContent,
+            &[&"body", &message],
+        )),
         Err(TestError::Internal(cause)) => Err(ApiError::internal(cause)),
     }
 }

@@ -137,7 +137,11 @@ fn check(api: &Inner, topic: &TopicSink) -> Result<(), ApiError> {
 
 async fn message(api: &Inner, request: MessageRequest) -> Result<MessageMapping, ApiError> {
     let mut problems = Vec::new();
-    let part = |request: ColumnRequest, problems: &mut Vec<String>| match model_column(request) {
+    // Where a text is wanted, a string goes without its quotes; a field is JSON.
+    let is_raw = api.config.raw_string;
+    let part = |request: ColumnRequest, is_raw: bool, problems: &mut Vec<String>| match model_column(
+        request, is_raw,
+    ) {
         Ok(column) if column.primary_key => {
             let name = column.name;
             problems.push(format!("\"{name}\" of a message can't be a primary key"));
@@ -156,23 +160,23 @@ async fn message(api: &Inner, request: MessageRequest) -> Result<MessageMapping,
         }
         (None, None) => Some(MessageValue::Part(ColumnKind::Body)),
         (Some(value), None) => {
-            let column = part(value.named("value"), &mut problems);
+            let column = part(value.named("value"), is_raw, &mut problems);
             column.map(|c| MessageValue::Part(c.kind))
         }
         (None, Some(fields)) => {
             let fields = fields.into_iter();
-            let fields = fields.filter_map(|f| part(f, &mut problems));
+            let fields = fields.filter_map(|f| part(f, false, &mut problems));
             Some(MessageValue::Object(fields.collect()))
         }
     };
     let key = request
         .key
-        .and_then(|k| part(k.named("key"), &mut problems));
+        .and_then(|k| part(k.named("key"), is_raw, &mut problems));
     let headers: Vec<Column> = request
         .headers
         .unwrap_or_default()
         .into_iter()
-        .filter_map(|h| part(h, &mut problems))
+        .filter_map(|h| part(h, is_raw, &mut problems))
         .collect();
     let message = value.map(|value| MessageMapping {
         value,

@@ -83,6 +83,13 @@ pub(super) async fn try_mapping(
                 message,
             }])))
         }
+        Err(TestError::Body(message)) => {
+            let column = None;
+            Ok(Answer::ok(Trial::refused(vec![Problem {
+                column,
+                message,
+            }])))
+        }
         Err(TestError::Internal(cause)) => Err(ApiError::internal(cause)),
     }
 }

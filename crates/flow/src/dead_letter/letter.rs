@@ -64,7 +64,7 @@ pub(crate) struct RowsToKeep<'r> {
 struct RequestForm {
     received: Timestamp,
     client_ip: IpAddr,
-    /// Canonical names, sorted, first values.
+    /// Canonical names, sorted, one value each.
     headers: Vec<(String, String)>,
     /// Of rows that a table could not take.
     #[serde(default, skip_serializing_if = "Option::is_none")]

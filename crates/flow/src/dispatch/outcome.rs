@@ -57,6 +57,8 @@ pub struct Refusal {
     pub index: usize,
     /// Its line, from 1, where the batch has lines.
     pub line: Option<usize>,
+    /// Byte of that line at which it starts.
+    pub byte: usize,
     /// Why.
     pub error: RecordError,
 }
@@ -109,6 +111,8 @@ pub struct BrokenRecord {
     pub index: usize,
     /// Its line, from 1, where the batch has lines.
     pub line: Option<usize>,
+    /// Byte of that line at which it starts.
+    pub byte: usize,
     /// What is wrong with it.
     pub message: String,
 }
@@ -124,6 +128,7 @@ impl BrokenRecords {
             self.first.push(BrokenRecord {
                 index,
                 line: record.line(),
+                byte: record.byte(),
                 message: format!("{error}."),
             });
         }

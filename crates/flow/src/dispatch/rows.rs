@@ -94,6 +94,7 @@ impl Rendered {
         list.push(Refusal {
             index,
             line: record.line(),
+            byte: record.byte(),
             error,
         });
     }
@@ -241,7 +242,7 @@ impl Rows {
                 cells.unwrap_or_default(),
                 random,
             );
-            if index % TURN == TURN - 1 {
+            if index % TURN == TURN - 1 || pipeline.mapping().has_queries() {
                 tokio::task::yield_now().await;
             }
         }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use forebay_model::{ProjectId, SinkKey, SourceId, SourceKey};
+use forebay_model::{Handshake, Handshakes, ProjectId, SinkKey, SourceId, SourceKey};
 use subtle::ConstantTimeEq;
 use tokio::sync::Notify;
 
@@ -66,6 +66,8 @@ pub struct BranchRoute {
     pub key: SourceKey,
     /// It takes no records.
     pub disabled: bool,
+    /// What it answers to webhook senders.
+    pub handshakes: Handshakes,
     /// Its active sinks, sorted by id.
     pub sinks: Vec<Arc<SinkRoute>>,
 }
@@ -88,6 +90,18 @@ impl Target {
     pub fn sinks(&self) -> impl Iterator<Item = &Arc<SinkRoute>> {
         let enabled = self.branches.iter().filter(|b| !b.disabled);
         enabled.flat_map(|b| &b.sinks)
+    }
+
+    /// Those of its branches that answer a handshake of this kind.
+    pub fn answering(&self, kind: Handshake) -> impl Iterator<Item = &Handshakes> {
+        let enabled = self.branches.iter().filter(|b| !b.disabled);
+        enabled.map(|b| &b.handshakes).filter(move |h| h.has(kind))
+    }
+
+    /// Whether it answers a handshake of this kind.
+    #[must_use]
+    pub fn answers(&self, kind: Handshake) -> bool {
+        self.answering(kind).next().is_some()
     }
 
     /// Whether the source is disabled in all branches.
@@ -165,6 +179,17 @@ impl Table {
         }
     }
 
+    /// A sink that takes records.
+    #[must_use]
+    pub fn sink(&self, key: &SinkKey) -> Option<&Arc<SinkRoute>> {
+        let project = self.projects.get(&key.source.branch.project.0)?;
+        let doors = project.get(key.source.source.as_str())?;
+        let branches = doors.iter().flat_map(|d| &d.target.branches);
+        branches
+            .flat_map(|b| &b.sinks)
+            .find(|sink| sink.key() == key)
+    }
+
     /// Where the address leads. Whether project, source or secret is unknown can't be told from
     /// the answer, nor from the time that it takes.
     #[must_use]
@@ -207,6 +232,7 @@ mod tests {
         };
         BranchRoute {
             disabled,
+            handshakes: Handshakes::default(),
             sinks: vec![sink("b"), sink("a")],
             key,
         }

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use super::routes::Routes;
 use super::{FollowDeps, View};
+use crate::metrics;
 use crate::pipeline::{AppendError, Pipeline};
 
 /// Slices that are left at a time; each waits for the disk at most twice.
@@ -248,6 +249,7 @@ async fn leave(
     let _place = places.acquire().await.ok();
     if let Some(pipeline) = pipeline {
         pipeline.retire().await;
+        metrics::paths(&slice.file.sink, &pipeline.mapping().path_use());
     }
     failpoint::at(Point::SliceLeft);
     match deps.appender.close(&slice).await {

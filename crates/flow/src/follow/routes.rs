@@ -6,7 +6,7 @@ use std::sync::Arc;
 use forebay_meta::{Revised, keys};
 use forebay_model::quota::{OwnQuota, SourceQuota};
 use forebay_model::{
-    ProjectId, Sink, SinkKey, SinkSettings, Source, SourceId, SourceKey, SourceKind,
+    Handshakes, ProjectId, Sink, SinkKey, SinkSettings, Source, SourceId, SourceKey, SourceKind,
 };
 
 use super::View;
@@ -64,6 +64,7 @@ impl Routes {
             let branch = BranchRoute {
                 key: source.key.clone(),
                 disabled: !source.is_active(),
+                handshakes: handshakes(source),
                 sinks: by_source.remove(&source.key).unwrap_or_default(),
             };
             (secret.clone(), branch)
@@ -74,6 +75,14 @@ impl Routes {
         });
         maker.finish(|project, source| allowed.contains_key(&(project, source)));
         Some(table)
+    }
+}
+
+/// What a source answers to webhook senders: the server itself has no such settings.
+fn handshakes(source: &Source) -> Handshakes {
+    match source.settings.is_empty() {
+        true => Handshakes::default(),
+        false => SinkSettings::default().with(&source.settings).handshakes,
     }
 }
 

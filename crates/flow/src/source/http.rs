@@ -4,11 +4,15 @@ mod answer;
 mod body;
 mod client;
 mod config;
+mod cors;
+mod handshake;
 mod large;
 mod meters;
+mod query;
 mod receive;
 mod refuse;
 mod report;
+mod said;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -23,7 +27,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 
 use answer::Answer;
-pub use client::{InvalidNetwork, Network};
+pub use client::{ForwardedHeader, InvalidNetwork, Network};
 pub use config::HttpSourceConfig;
 use meters::Meters;
 use receive::Receiver;

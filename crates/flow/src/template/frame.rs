@@ -11,7 +11,7 @@ use forebay_record::{
 };
 
 /// Raised with every change of a frame.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// Largest frame: a record's body and headers are far below it.
 const FRAME_MAX: usize = 256 << 20;
@@ -189,9 +189,9 @@ pub(super) fn encode_record(record: &RecordContext, needs: Needs) -> Vec<u8> {
         std::net::IpAddr::V6(ip) => put_bytes(&ip.octets(), &mut out),
     }
     let (tag, other) = match record.format() {
+        _ if record.is_of_batch() => (2, ""),
         BodyFormat::Json => (0u8, ""),
         BodyFormat::Form => (1, ""),
-        BodyFormat::Ndjson => (2, ""),
         BodyFormat::Other(text) => (3, text.as_str()),
     };
     out.push(tag);
@@ -247,9 +247,8 @@ pub(super) fn read_record(payload: &[u8]) -> Result<(Vec<TemplateId>, RecordCont
     let tag = parts.array::<1>()?[0];
     let other = parts.text()?;
     let format = match tag {
-        0 => BodyFormat::Json,
+        0 | 2 => BodyFormat::Json,
         1 => BodyFormat::Form,
-        2 => BodyFormat::Ndjson,
         _ => BodyFormat::Other(other.to_owned()),
     };
     let line = usize::try_from(parts.u64()?).map_err(|_| Broken)?;
@@ -264,16 +263,18 @@ pub(super) fn read_record(payload: &[u8]) -> Result<(Vec<TemplateId>, RecordCont
         headers: Headers::from_entries(headers),
     });
     let body = parts.0.to_vec().into();
-    let record = if line > 0 {
-        let line = Some(line);
-        RecordContext::of_batch(request, Part { body, line })
+    let record = if tag == 2 {
+        let line = (line > 0).then_some(line);
+        // Records that are broken do not come here, and only their errors name the byte.
+        let byte = 0;
+        RecordContext::of_batch(request, Part { body, line, byte })
     } else {
         RecordContext::with_format(request, body, format)
     };
     Ok((templates, record))
 }
 
-const KINDS: [RecordErrorKind; 7] = [
+const KINDS: [RecordErrorKind; 8] = [
     RecordErrorKind::UnsupportedMediaType,
     RecordErrorKind::TooLarge,
     RecordErrorKind::Body,
@@ -281,6 +282,7 @@ const KINDS: [RecordErrorKind; 7] = [
     RecordErrorKind::Template,
     RecordErrorKind::TemplateLimit,
     RecordErrorKind::Unavailable,
+    RecordErrorKind::PathLimit,
 ];
 
 pub(super) fn write_answer(answer: &Result<Vec<u8>, TemplateError>, out: &mut Vec<u8>) {

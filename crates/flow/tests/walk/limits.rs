@@ -112,7 +112,7 @@ async fn gzip_bodies() {
     assert_eq!(answer.status, 415);
     assert_eq!(
         answer.json()["message"],
-        "Unsupported content encoding \"br\", supported: gzip."
+        "Unsupported content encoding \"br\", supported: gzip, deflate, zstd."
     );
     let answer = client
         .send(&post(&stream(), "Content-Encoding: identity\r\n", b"x"))

@@ -3,9 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod batches;
+mod bodies;
 mod client;
 mod failures;
 mod follow;
+mod handshakes;
 mod large;
 mod letters;
 mod limits;

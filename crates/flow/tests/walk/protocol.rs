@@ -146,6 +146,31 @@ async fn http2_requests_go_side_by_side() {
     );
 }
 
+#[tokio::test]
+async fn cookies_that_come_in_pieces_are_one_header() {
+    let w = World::start(
+        config(),
+        vec![SinkDef("k", vec![ColumnKind::Headers], plain())],
+    )
+    .await;
+    let mut sender = http2(TcpStream::connect(w.source.address()).await.unwrap()).await;
+    let request = http::Request::post(format!("http://test.example{}", stream()))
+        .header("cookie", "session=abc")
+        .header("x-a", "1")
+        .header("cookie", "theme=dark")
+        .header("x-a", "2")
+        .body(Full::from("{}"))
+        .unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    assert_eq!(response.status(), 200);
+    let row = w.rows("k").await.remove(0);
+    assert!(
+        row.contains(r#"""Cookie"":""session=abc; theme=dark"""#),
+        "{row}"
+    );
+    assert!(row.contains(r#"""X-A"":""1, 2"""#), "{row}");
+}
+
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/fixtures")

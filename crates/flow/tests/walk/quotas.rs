@@ -27,6 +27,11 @@ async fn limited(config: HttpSourceConfig, quotas: Quotas) -> World {
     let branch = BranchRoute {
         key: world.sinks[0].key().source.clone(),
         disabled: false,
+        handshakes: {
+            let mut handshakes = forebay_model::Handshakes::default();
+            handshakes.set_names(&["dropbox".to_owned()]);
+            handshakes
+        },
         sinks: world.sinks.clone(),
     };
     let mut maker = gates.maker();
@@ -91,6 +96,21 @@ async fn requests_over_the_quota_are_told_when_to_come_back_and_leave_nothing() 
     assert_eq!(client.post(&stream(), "{}").await.status, 200);
     assert_eq!(w.rows("k").await.len(), 4);
     assert_eq!(w.budget.held(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handshake_is_a_request_too() {
+    let w = limited(config(), requests(2)).await;
+    let mut client = w.client().await;
+    let ask = format!("GET {}?challenge=1 HTTP/1.1\r\nHost: t\r\n\r\n", stream());
+    for left in (0..2).rev() {
+        let answer = client.send(ask.as_bytes()).await;
+        let shown = format!("\"source-requests\";r={left};t=1");
+        assert_eq!((answer.status, answer.text()), (200, "1"));
+        assert_eq!(answer.header("ratelimit"), Some(shown.as_str()));
+    }
+    let answer = client.send(ask.as_bytes()).await;
+    is_over(&answer, 429, "The source's quota of 2 requests a second");
 }
 
 #[tokio::test(start_paused = true)]

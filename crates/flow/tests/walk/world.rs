@@ -112,6 +112,7 @@ impl World {
         let branch = BranchRoute {
             key,
             disabled: false,
+            handshakes: forebay_model::Handshakes::default(),
             sinks: routes.clone(),
         };
         dispatcher.set_table(Table::new([(SECRET.to_owned(), branch)]));

@@ -29,7 +29,7 @@ A file:
           settings: { local.mapping.refused.action: dead_letter }
           columns:
             - { name: id, type: uuid }
-            - { name: user, type: path, path: user.id, rawString: true, primaryKey: true }
+            - { name: user, type: path, path: user.id, primaryKey: true }
             - { name: total, type: template, template: 'Body(\"price\") * Body(\"count\")' }")]
 pub(crate) struct Args {
     /// File with definitions (YAML), - for standard input

@@ -228,12 +228,11 @@ fn report(name: &str, output: &Output, end: &End, summary: &Summary) -> Result<(
     if !s.never_found.is_empty() {
         let columns = s.never_found.iter();
         let columns: Vec<String> = columns
-            .map(|c| format!("{} (`{}`)", c.column, c.path))
+            .map(|c| format!("column {} (`{}`)", c.column, c.path))
             .collect();
+        let records = s.never_found.first().map_or(0, |c| c.records);
         terminal::note(format_args!(
-            "{name}: no record had a value for {} of the columns, which {} NULL: {}",
-            columns.len(),
-            if columns.len() == 1 { "is" } else { "are" },
+            "{name}: warning: never found in {records} records, so NULL or an empty list in each: {}",
             columns.join(", ")
         ));
     }

@@ -37,6 +37,8 @@ Columns are NAME=TYPE[,OPTION...][:ARGUMENT]:
   all=body, h=headers        the request as it came
   user=path:user.id          a part of the JSON body; refused when it is missing,
   user=path,default=?:user.id  unless there is a default
+  utm=path:[\"utm.source\"]    keys with any characters in quotes
+  ids=path:$.items[*].id     JSONPath when it begins with $; many values as a list
   total=template:Body(\"price\") * Body(\"count\")   what a Jsonnet program makes of it
   env=static:prod            always the same
   options: key (part of the primary key), json (strings with their JSON quotes),
@@ -344,6 +346,7 @@ async fn show_sink(api: &ApiClient, source: &str, sink: &Value) -> Result<(), Fa
             terminal::line(format_args!("         {} {what}", count(name)))?;
         }
     }
+    show_never_found(api, &format!("{source}/sinks/{id}")).await?;
     show_failed(api, &format!("{source}/sinks/{id}")).await?;
     let no_columns = json!([]);
     let columns = sink
@@ -356,9 +359,32 @@ async fn show_sink(api: &ApiClient, source: &str, sink: &Value) -> Result<(), Fa
             .or(column.pointer("/template/content"))
             .or(column.get("value"));
         let from = from.and_then(Value::as_str).unwrap_or_default();
-        shown.row(&[text(column, "name"), text(column, "type"), from]);
+        // As the command line takes it.
+        let is_json = column.get("rawString") == Some(&Value::Bool(false));
+        let json = if is_json { ",json" } else { "" };
+        let kind = format!("{}{json}", text(column, "type"));
+        shown.row(&[text(column, "name"), &kind, from]);
     }
     terminal::data(shown)
+}
+
+/// Columns that get their default in every record: most likely their paths are wrong.
+async fn show_never_found(api: &ApiClient, sink: &str) -> Result<(), Failure> {
+    let answer = api.get(&format!("{sink}/statistics/columns")).await?;
+    let records = answer.get("records").and_then(Value::as_u64);
+    let columns = answer.get("columns").and_then(Value::as_array);
+    for column in columns.into_iter().flatten() {
+        if column.get("neverFound") == Some(&Value::Bool(true)) {
+            terminal::line(format_args!(
+                "warning  column {}: nothing at {} in any of {} records since {}",
+                text(column, "name"),
+                text(column, "path"),
+                records.unwrap_or_default(),
+                text(&answer, "since")
+            ))?;
+        }
+    }
+    Ok(())
 }
 
 /// Files whose import has failed, and why.
@@ -403,6 +429,7 @@ async fn show_topic(api: &ApiClient, source: &str, sink: &Value) -> Result<(), F
         count("/lag/records"),
         count("/lag/bytes")
     ))?;
+    show_never_found(api, &format!("{source}/sinks/{id}")).await?;
     let provider = delivery.get("provider").cloned().unwrap_or_default();
     let why = sink.get("paused").map_or_else(
         || text(&provider, "error").to_owned(),

@@ -62,6 +62,10 @@ pub(crate) struct ApiSection {
     pub(crate) wrong_tokens_per_second: u64,
     /// Whom the message of an internal error names as the one to ask; may be empty.
     pub(crate) support_contact: String,
+    /// What holds for a `path` or `template` column of a request that does not say `rawString`: with
+    /// true a string is its text, with false its JSON with quotes. The fields of a message are JSON
+    /// either way. Files of `forebay apply` and columns of the command line do not depend on it.
+    pub(crate) raw_string: bool,
     /// Further tokens, for other projects or for those who may only look: a list of `id`,
     /// `project`, `branch`, `description`, `admin`, `operator` and `sha256` (of the token).
     pub(crate) tokens: Vec<TokenConfig>,
@@ -94,6 +98,7 @@ impl Default for ApiSection {
             requests_per_second: api.requests_per_second,
             wrong_tokens_per_second: api.wrong_tokens_per_second,
             support_contact: api.support_contact,
+            raw_string: api.raw_string,
             tokens: Vec::new(),
             tls: None,
         }
@@ -115,6 +120,7 @@ impl ApiSection {
             requests_per_second: self.requests_per_second,
             wrong_tokens_per_second: self.wrong_tokens_per_second,
             support_contact: self.support_contact.clone(),
+            raw_string: self.raw_string,
         }
     }
 

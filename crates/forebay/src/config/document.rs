@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use forebay_pull::yaml;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
-use serde_saphyr::Spanned;
+use serde_saphyr::{Location, Spanned};
 
 /// A value, and its line.
 #[derive(Clone, Debug)]
@@ -13,6 +14,10 @@ pub(crate) struct Node {
     pub(crate) line: u64,
     /// The value.
     pub(crate) content: Content,
+    /// The characters of a scalar that YAML takes for something else than a text.
+    pub(crate) plain: Option<String>,
+    /// Where it was defined.
+    place: Location,
 }
 
 /// What a value is.
@@ -46,19 +51,33 @@ impl Node {
             Ok(Self {
                 line,
                 content: Content::Scalar(Value::Null),
+                place,
+                ..
             }) => Ok(Self {
                 line,
                 content: Content::Map(Vec::new()),
+                plain: None,
+                place,
             }),
-            Ok(node) => Ok(node),
+            Ok(mut node) => {
+                node.keep_plain(text);
+                Ok(node)
+            }
             Err(error) => {
-                let line = error.location().map(|l| l.line());
-                let text = error.without_snippet().to_string();
-                // The first line says it; what follows is the position, which is said otherwise.
-                let first = text.lines().next().unwrap_or_default();
-                let first = first.split(" at line ").next().unwrap_or(first);
-                let first = first.strip_prefix("error: ").unwrap_or(first);
-                Err((line, first.to_owned()))
+                let problem = yaml::problem(&error);
+                Err((problem.place.map(|(line, _)| line), problem.text))
+            }
+        }
+    }
+
+    fn keep_plain(&mut self, source: &str) {
+        match &mut self.content {
+            Content::Scalar(Value::String(_)) => {}
+            Content::Scalar(_) => self.plain = yaml::plain_at(source, &self.place),
+            Content::List(items) => items.iter_mut().for_each(|node| node.keep_plain(source)),
+            Content::Map(entries) => {
+                let nodes = entries.iter_mut();
+                nodes.for_each(|(_, node)| node.keep_plain(source));
             }
         }
     }
@@ -111,6 +130,8 @@ impl<'de> Deserialize<'de> for Node {
         Ok(Self {
             line: spanned.referenced.line(),
             content: spanned.value,
+            plain: None,
+            place: spanned.defined,
         })
     }
 }

@@ -246,16 +246,19 @@ impl FileLayer<'_> {
             let problem = Problem::new(format!("{}: {what}", key.path)).at(&self.origin(line));
             return self.layers.problems.push(problem);
         }
+        let plain = node.plain.clone();
         let value = match node.value() {
             // What comes out of a variable is text, also where a number is wanted.
             Value::String(text) if is_replaced => match from_text(key, &text) {
                 Ok(value) => value,
                 Err(problem) => return self.layers.problems.push(problem.at(&origin)),
             },
-            // A size or text that YAML takes for a number or a boolean.
-            Value::Number(n) if !matches!(key.kind, Kind::Integer) => Value::from(n.to_string()),
+            // A size or text that YAML takes for a number or a boolean: what is written.
+            Value::Number(n) if !matches!(key.kind, Kind::Integer) => {
+                Value::from(plain.unwrap_or_else(|| n.to_string()))
+            }
             Value::Bool(b) if matches!(key.kind, Kind::Text | Kind::Word(_)) => {
-                Value::from(b.to_string())
+                Value::from(plain.unwrap_or_else(|| b.to_string()))
             }
             value => value,
         };

@@ -15,8 +15,9 @@ pub(crate) enum Profile {
 }
 
 /// What `keboola` sets: key and value. `docs/compat.md` says why ours differ.
-pub(crate) const KEBOOLA: [(&str, &str); 13] = [
+pub(crate) const KEBOOLA: [(&str, &str); 14] = [
     ("api.listen", "0.0.0.0:8000"),
+    ("api.rawString", "false"),
     ("source.http.listen", "0.0.0.0:7000"),
     ("source.http.maxConnections", "200000"),
     ("storage.level.staging.upload.trigger.interval", "30s"),

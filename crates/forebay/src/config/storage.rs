@@ -104,7 +104,7 @@ fn leaf(setting: &Setting, generator: &mut SchemaGenerator) -> Value {
             json!({ "type": "string", "enum": names }),
             setting.description.to_owned(),
         ),
-        Rule::Any | Rule::NonEmptyList => (
+        Rule::Any | Rule::NonEmptyList | Rule::Chars(_) | Rule::ListOf(_) => (
             match setting.kind {
                 SettingType::Int => json!({ "type": "integer", "minimum": 0 }),
                 SettingType::Bool => json!({ "type": "boolean" }),

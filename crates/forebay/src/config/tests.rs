@@ -53,6 +53,23 @@ fn a_flag_goes_before_a_variable_before_the_file_before_the_default() {
 }
 
 #[test]
+fn a_text_is_what_is_written() {
+    for written in [
+        "07302",
+        "1.10",
+        "no",
+        "1e3",
+        "0x1F",
+        "12345678901234567890123",
+    ] {
+        let file = format!("nodeId: n\napi: {{ supportContact: {written} }}\n");
+        let (_dir, sources) = sources(&file, Environment::default(), &[]);
+        let loaded = load(&sources).unwrap();
+        assert_eq!(loaded.config.api.support_contact, written);
+    }
+}
+
+#[test]
 fn everything_wrong_is_said_at_once_with_its_place_and_what_is_allowed() {
     let file = "api:\n  lisen: 127.0.0.1:1\nlog:\n  sync: dsik\n  segmentSize: 5XB\nsource.http.maxConnections: 0\n\
                 storage:\n  level:\n    staging.upload.trigger.interval: 5h\ncordinator: {}\nshutdown: 5\n";

@@ -16,8 +16,10 @@ const APPLIED: &str = "Applied a definition file.";
 const BRANCH: &str = "/v1/branches/default/";
 /// Changes that the server checks at a time.
 const CHECKED_MAX: usize = 1000;
-/// What all names of settings begin with.
+/// What names of settings begin with, and may leave out.
 const SETTINGS: &str = "storage.level.";
+/// What those of sources alone begin with.
+const OF_SOURCES: &str = "source.";
 
 /// What is done about a source or sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -303,7 +305,10 @@ fn table_difference(
         .cloned()
         .unwrap_or_default();
     let columns: Vec<ColumnDefinition> = serde_json::from_value(columns).unwrap_or_default();
-    if columns != definition.columns {
+    let requests = |columns: &[ColumnDefinition]| -> Vec<Value> {
+        columns.iter().map(ColumnDefinition::request).collect()
+    };
+    if requests(&columns) != requests(&definition.columns) {
         difference.names.push("columns");
         new_table["mapping"] = body["table"]["mapping"].clone();
     }
@@ -334,9 +339,13 @@ async fn settings_step(
         let mut all = known.into_iter().flatten();
         all.find(|s| text(s, "key") == key)?.get("value")
     };
-    let full = |name: &String| match name.strip_prefix(SETTINGS) {
-        Some(_) => name.clone(),
-        None => format!("{SETTINGS}{name}"),
+    let full = |name: &String| {
+        let is_full = name.starts_with(SETTINGS) || name.starts_with(OF_SOURCES);
+        if is_full {
+            name.clone()
+        } else {
+            format!("{SETTINGS}{name}")
+        }
     };
     let all = wanted.iter().map(|(name, value)| (full(name), value));
     let changes: Vec<Value> = all

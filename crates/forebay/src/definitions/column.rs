@@ -8,8 +8,8 @@ pub(crate) const TYPES: [&str; 8] = [
     "uuid", "datetime", "ip", "body", "headers", "path", "template", "static",
 ];
 
-/// One column of a table.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+/// One column of a table, or a part of a message.
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ColumnDefinition {
     /// Name in the table.
@@ -18,46 +18,42 @@ pub(crate) struct ColumnDefinition {
     #[serde(rename = "type")]
     pub(crate) kind: String,
     /// Of type `path`: which part of the body.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text")]
     pub(crate) path: Option<String>,
     /// Of type `path`: what to take when the body has nothing there.
-    #[serde(default, deserialize_with = "text_of_scalar")]
+    #[serde(default, deserialize_with = "text")]
     pub(crate) default_value: Option<String>,
-    /// Of types `path` and `template`: strings without their JSON quotes.
+    /// Of types `path` and `template`: strings without their JSON quotes; so they are where it is not
+    /// said and a text is wanted.
     #[serde(default)]
-    pub(crate) raw_string: bool,
+    pub(crate) raw_string: Option<bool>,
     /// Of type `template`: the program.
     #[serde(default, deserialize_with = "template_text")]
     pub(crate) template: Option<String>,
     /// Of type `static`: the text.
-    #[serde(default, deserialize_with = "text_of_scalar")]
+    #[serde(default, deserialize_with = "text")]
     pub(crate) value: Option<String>,
     /// Part of the primary key.
     #[serde(default)]
     pub(crate) primary_key: bool,
 }
 
-/// `0` and `true` in YAML are meant as the text of a cell.
-fn text_of_scalar<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    match Value::deserialize(deserializer)? {
-        Value::Null => Ok(None),
-        Value::String(text) => Ok(Some(text)),
-        other @ (Value::Bool(_) | Value::Number(_)) => Ok(Some(other.to_string())),
-        Value::Array(_) | Value::Object(_) => {
-            Err(serde::de::Error::custom("a cell's text must be a text"))
-        }
-    }
+/// A text as it is written in YAML, whatever else it could be taken for (`0`, `no`, `1.10`). A null is
+/// refused: it may be a text that was meant, or a key that was to be left out.
+pub(super) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    String::deserialize(deserializer).map(Some)
 }
 
 /// A template as its text, or as the API has it.
-fn template_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+pub(super) fn template_text<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<String>, D::Error> {
     let wrong = || {
         serde::de::Error::custom(
-            "a template is its text, or {language: jsonnet, content: its text}",
+            "a template is its text, or {language: jsonnet, content: its text}; quote one that YAML takes for a number",
         )
     };
     match Value::deserialize(deserializer)? {
-        Value::Null => Ok(None),
         Value::String(text) => Ok(Some(text)),
         Value::Object(map) => match (
             map.get("language"),
@@ -66,13 +62,23 @@ fn template_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<St
             (None | Some(Value::String(_)), Some(text)) => Ok(Some(text.to_owned())),
             _ => Err(wrong()),
         },
-        Value::Bool(_) | Value::Number(_) | Value::Array(_) => Err(wrong()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => Err(wrong()),
     }
 }
 
 impl ColumnDefinition {
-    /// As the API takes it.
+    /// As the API takes it, where a text is wanted: of a table, or of a message all but its fields.
     pub(crate) fn request(&self) -> Value {
+        self.request_with(true)
+    }
+
+    /// As the API takes it, where JSON is wanted.
+    pub(crate) fn field_request(&self) -> Value {
+        self.request_with(false)
+    }
+
+    /// It says `rawString` itself: what a definition means does not depend on a server's settings.
+    fn request_with(&self, is_raw: bool) -> Value {
         let mut request = json!({ "type": self.kind, "name": self.name });
         let mut set = |name: &str, value: Value| request[name] = value;
         if let Some(path) = &self.path {
@@ -81,8 +87,8 @@ impl ColumnDefinition {
         if let Some(text) = &self.default_value {
             set("defaultValue", text.as_str().into());
         }
-        if self.raw_string {
-            set("rawString", true.into());
+        if matches!(self.kind.as_str(), "path" | "template") {
+            set("rawString", self.raw_string.unwrap_or(is_raw).into());
         }
         if let Some(text) = &self.template {
             set(
@@ -118,8 +124,6 @@ pub(crate) fn parse_column(text: &str) -> Result<ColumnDefinition, String> {
         ..ColumnDefinition::default()
     };
     set_argument(&mut column, argument)?;
-    // Here a person wants the text of a string, not its JSON.
-    column.raw_string = matches!(column.kind.as_str(), "path" | "template");
     for option in options {
         set_option(&mut column, &option)?;
     }
@@ -156,7 +160,11 @@ fn parts(text: &str) -> Result<(String, Vec<String>, Option<String>), String> {
 fn set_argument(column: &mut ColumnDefinition, argument: Option<String>) -> Result<(), String> {
     let kind = column.kind.clone();
     match (kind.as_str(), argument) {
-        ("path", Some(path)) => column.path = Some(path),
+        ("path", Some(path)) => {
+            forebay_record::path::Path::compile(&path)
+                .map_err(|e| format!("\"{path}\" is no path: {e}"))?;
+            column.path = Some(path);
+        }
         ("template", Some(text)) if !text.is_empty() => column.template = Some(text),
         ("static", Some(text)) => column.value = Some(text),
         ("path", None) => return Err("type path needs a path, like user=path:user.id".to_owned()),
@@ -187,7 +195,7 @@ fn set_option(column: &mut ColumnDefinition, option: &str) -> Result<(), String>
     let takes_json = matches!(column.kind.as_str(), "path" | "template");
     match option.split_once('=') {
         None if option == "key" => column.primary_key = true,
-        None if option == "json" && takes_json => column.raw_string = false,
+        None if option == "json" && takes_json => column.raw_string = Some(false),
         Some(("default", text)) if column.kind == "path" => {
             column.default_value = Some(text.to_owned())
         }
@@ -218,7 +226,7 @@ mod tests {
         );
         assert_eq!(
             request("u=path,key,json,default=\"a,b:c\":x[0]"),
-            json!({"type": "path", "name": "u", "path": "x[0]", "defaultValue": "a,b:c", "primaryKey": true})
+            json!({"type": "path", "name": "u", "path": "x[0]", "defaultValue": "a,b:c", "rawString": false, "primaryKey": true})
         );
         assert_eq!(
             request("t=template:Body(\"a\")+Body(\"b:c\")"),
@@ -228,6 +236,14 @@ mod tests {
         assert_eq!(
             request("e=static:a:b"),
             json!({"type": "static", "name": "e", "value": "a:b"})
+        );
+        assert_eq!(
+            request("u=path:[\"utm.source\"].x"),
+            json!({"type": "path", "name": "u", "path": "[\"utm.source\"].x", "rawString": true})
+        );
+        assert_eq!(
+            request("u=path:$.a[1:2, 'b:c']"),
+            json!({"type": "path", "name": "u", "path": "$.a[1:2, 'b:c']", "rawString": true})
         );
         assert_eq!(
             request("all=path:"),
@@ -248,6 +264,9 @@ mod tests {
             ("id=uuid,default=x", "has no option \"default=x\""),
             ("p=path,kee:x", "has no option \"kee\""),
             ("p=path,default=\"x:y", "quote is not closed"),
+            ("p=path:a[*]", "\"a[*]\" is no path: character 3: "),
+            ("p=path:$.a[", "character 5: expected a selector"),
+            ("p=path:$ref", "[\"$ref\"]"),
         ] {
             let error = parse_column(text).unwrap_err();
             assert!(error.contains(said), "{text}: {error}");

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use forebay_model::{SinkId, SourceId};
+use forebay_pull::yaml::{self, Problem};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -13,7 +14,7 @@ use crate::config::nearest;
 use crate::failure::Failure;
 
 /// All sources of a file.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Definitions {
     /// At least one.
@@ -24,7 +25,7 @@ pub(crate) struct Definitions {
 }
 
 /// A source and its sinks.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct SourceDefinition {
     /// For people.
@@ -35,7 +36,8 @@ pub(crate) struct SourceDefinition {
     /// For people.
     #[serde(default)]
     pub(crate) description: String,
-    /// Settings that its sinks begin with, by name; `storage.level.` may be left out.
+    /// Its own settings (`source.…`), and those that its sinks begin with, by name; `storage.level.`
+    /// may be left out.
     #[serde(default)]
     pub(crate) settings: BTreeMap<String, Value>,
     /// Where its records go.
@@ -44,7 +46,7 @@ pub(crate) struct SourceDefinition {
 }
 
 /// A table or topic that records go into: it has one of `table`, `kafka` and `http`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct SinkDefinition {
     /// `<in|out>.<bucket>.<table>`.
@@ -157,17 +159,12 @@ pub(crate) fn listed(problems: &[String]) -> Failure {
     }
 }
 
-/// An error of the file with its line, and the name that was probably meant.
+/// An error of the file with its line and column, and the name that was probably meant.
 fn complaint(file: &str, error: &serde_saphyr::Error) -> Failure {
-    let text = error.without_snippet().to_string();
-    let first = text.lines().next().unwrap_or_default();
-    let first = first.split(" at line ").next().unwrap_or(first);
-    let line = error
-        .location()
-        .map(|l| format!(":{}", l.line()))
-        .unwrap_or_default();
-    let failure = Failure::usage(format_args!("{file}{line}: {first}"));
-    match unknown_field(first).and_then(|(given, names)| nearest(given, names)) {
+    let Problem { place, text } = yaml::problem(error);
+    let place = place.map(|(line, column)| format!(":{line}:{column}"));
+    let failure = Failure::usage(format_args!("{file}{}: {text}", place.unwrap_or_default()));
+    match unknown_field(&text).and_then(|(given, names)| nearest(given, names)) {
         Some(name) => failure.hint(format_args!("did you mean {name}?")),
         None => failure,
     }
@@ -325,10 +322,104 @@ sources:
         assert_eq!(template["content"], "Body(\"price\") * Body(\"count\")");
     }
 
+    /// A file with one column, of these fields.
+    fn column(fields: &str) -> Result<Value, String> {
+        let text = format!(
+            "sources:\n  - name: a\n    sinks:\n      - table: in.a.b\n        columns:\n          - {fields}\n"
+        );
+        let definitions = read(&text)?;
+        let request = definitions.sources[0].sinks[0].request("b");
+        Ok(request["table"]["mapping"]["columns"][0].clone())
+    }
+
+    #[test]
+    fn scalars_are_kept_as_they_are_written() {
+        for written in [
+            "07302",
+            "007",
+            "1.10",
+            "no",
+            "n",
+            "y",
+            "Yes",
+            "true",
+            "1e3",
+            "0x1F",
+            "0o17",
+            "1_000",
+            "12345678901234567890123",
+            "2024-01-01",
+            "-0",
+            "+1",
+            ".inf",
+            ".nan",
+            "1.0E+2",
+            "12:30:45",
+            "\"1.10\"",
+            "'~'",
+            "!!str 1.10",
+            "!!str null",
+            "\"null\"",
+        ] {
+            let bare = written
+                .trim_start_matches("!!str ")
+                .trim_matches(['"', '\'']);
+            let column = column(&format!(
+                "{{ name: {written}, type: path, path: {written}, defaultValue: {written} }}"
+            ));
+            let column = column.unwrap_or_else(|e| panic!("{written}: {e}"));
+            for field in ["name", "path", "defaultValue"] {
+                assert_eq!(column[field], bare, "{written}");
+            }
+        }
+        let block =
+            column("name: a\n            type: static\n            value: |\n              1.10\n");
+        assert_eq!(block.unwrap()["value"], "1.10\n");
+        let anchored = column("{ name: &a 1.50, type: static, value: *a }").unwrap();
+        assert_eq!(
+            (&anchored["name"], &anchored["value"]),
+            (&"1.50".into(), &"1.50".into())
+        );
+    }
+
+    #[test]
+    fn what_is_null_in_yaml_is_no_text() {
+        for written in ["~", "null", "Null", ""] {
+            let said =
+                column(&format!("{{ name: a, type: static, value: {written} }}")).unwrap_err();
+            assert!(said.starts_with("d.yaml:6:"), "{said}");
+            assert!(
+                said.contains("null in YAML") && said.contains("in quotes"),
+                "{said}"
+            );
+        }
+        let said = column("{ name: a, type: template, template: 1.10 }").unwrap_err();
+        assert!(said.starts_with("d.yaml:6:"), "{said}");
+        let said = read("sources: []\nsources: []\n").unwrap_err();
+        assert!(said.contains("\"sources\" is there twice"), "{said}");
+        let said = read("sources: []\n---\nsources: []\n").unwrap_err();
+        assert!(said.contains("more than one document"), "{said}");
+    }
+
+    #[test]
+    fn strings_are_texts_unless_their_json_is_asked_for() {
+        let raw = |fields: &str| column(fields).unwrap()["rawString"].clone();
+        assert_eq!(raw("{ name: a, type: path, path: a }"), true);
+        assert_eq!(
+            raw("{ name: a, type: path, path: a, rawString: false }"),
+            false
+        );
+        assert_eq!(raw("{ name: a, type: template, template: Ip() }"), true);
+        assert_eq!(raw("{ name: a, type: uuid }"), Value::Null);
+    }
+
     #[test]
     fn a_typo_is_named_with_its_line_and_the_nearest_name() {
         let said = read("sources:\n  - name: a\n    sink: []\n").unwrap_err();
-        assert!(said.starts_with("d.yaml:3: unknown field `sink`"), "{said}");
+        assert!(
+            said.starts_with("d.yaml:3:5: unknown field `sink`"),
+            "{said}"
+        );
         assert!(said.ends_with("did you mean sinks?"), "{said}");
         let said = read("sources: []\n").unwrap_err();
         assert!(said.contains("has no sources"), "{said}");

@@ -1,13 +1,15 @@
 //! Topics of a definition file.
 
 use forebay_model::HttpMethod;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use super::ColumnDefinition;
+use super::column::{template_text, text};
 
 /// A topic that records go into.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct TopicDefinition {
     /// Name of a provider of the server's configuration.
@@ -27,7 +29,7 @@ pub(crate) struct TopicDefinition {
 }
 
 /// What a record becomes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct MessageDefinition {
     /// The content.
@@ -60,19 +62,42 @@ fn method<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, 
 }
 
 /// A column without a name.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Part {
+    #[serde(default)]
+    name: Option<IgnoredAny>,
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default, deserialize_with = "text")]
+    path: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    default_value: Option<String>,
+    #[serde(default)]
+    raw_string: Option<bool>,
+    #[serde(default, deserialize_with = "template_text")]
+    template: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    value: Option<String>,
+}
+
 fn part<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ColumnDefinition>, D::Error> {
-    let mut value = match Value::deserialize(deserializer)? {
-        Value::Null => return Ok(None),
-        value => value,
+    let Some(part) = Option::<Part>::deserialize(deserializer)? else {
+        return Ok(None);
     };
-    if value.get("name").is_some() {
+    if part.name.is_some() {
         return Err(serde::de::Error::custom("value and key have no name"));
     }
-    if let Value::Object(fields) = &mut value {
-        fields.insert("name".to_owned(), "".into());
-    }
-    let column = serde_json::from_value(value).map_err(serde::de::Error::custom)?;
-    Ok(Some(column))
+    Ok(Some(ColumnDefinition {
+        name: String::new(),
+        kind: part.kind,
+        path: part.path,
+        default_value: part.default_value,
+        raw_string: part.raw_string,
+        template: part.template,
+        value: part.value,
+        primary_key: false,
+    }))
 }
 
 fn part_request(column: &ColumnDefinition) -> Value {
@@ -86,17 +111,21 @@ fn part_request(column: &ColumnDefinition) -> Value {
 impl MessageDefinition {
     /// As the API takes it.
     pub(crate) fn request(&self) -> Value {
-        let all = |columns: &[ColumnDefinition]| -> Value {
-            columns.iter().map(ColumnDefinition::request).collect()
+        let headers = self.headers.iter().map(ColumnDefinition::request);
+        let fields = |columns: &[ColumnDefinition]| -> Value {
+            columns
+                .iter()
+                .map(ColumnDefinition::field_request)
+                .collect()
         };
-        let mut request = json!({ "headers": all(&self.headers) });
+        let mut request = json!({ "headers": headers.collect::<Vec<_>>() });
         let mut set = |name: &str, value: Option<Value>| {
             if let Some(value) = value {
                 request[name] = value;
             }
         };
         set("value", self.value.as_ref().map(part_request));
-        set("fields", self.fields.as_deref().map(all));
+        set("fields", self.fields.as_deref().map(fields));
         set("key", self.key.as_ref().map(part_request));
         request
     }
@@ -111,7 +140,7 @@ impl MessageDefinition {
                 ..ColumnDefinition::default()
             });
         }
-        shown == Some(wanted)
+        shown.is_some_and(|shown| shown.request() == wanted.request())
     }
 }
 

@@ -36,7 +36,7 @@ impl<W: Write> CsvWriter<W> {
 
 impl<W: Write> QueryVisitor for CsvWriter<W> {
     fn columns(&mut self, names: &[&str]) -> ControlFlow<()> {
-        self.write(names.iter().map(|n| (*n).to_owned()))
+        self.write(super::distinct(names))
     }
 
     fn row(&mut self, cells: &[QueryCell<'_>]) -> ControlFlow<()> {

@@ -43,8 +43,11 @@ fn value(cell: &QueryCell<'_>) -> Value {
     match cell {
         QueryCell::Null => Value::Null,
         QueryCell::Int(n) => Value::from(*n),
-        // Infinity is no number in JSON.
-        QueryCell::Real(n) => Number::from_f64(*n).map_or(Value::Null, Value::Number),
+        // JSON has no number for infinity: as a text, it is told from nothing.
+        QueryCell::Real(n) => {
+            let text = if *n > 0.0 { "Infinity" } else { "-Infinity" };
+            Number::from_f64(*n).map_or_else(|| Value::from(text), Value::Number)
+        }
         QueryCell::Text(text) => Value::from(*text),
         QueryCell::Blob(_) => Value::from(super::text(cell)),
     }
@@ -52,7 +55,7 @@ fn value(cell: &QueryCell<'_>) -> Value {
 
 impl<W: Write> QueryVisitor for JsonWriter<W> {
     fn columns(&mut self, names: &[&str]) -> ControlFlow<()> {
-        self.names = names.iter().map(|n| (*n).to_owned()).collect();
+        self.names = super::distinct(names);
         self.write("[")
     }
 

@@ -165,7 +165,9 @@ impl<W: Write> TableWriter<W> {
 
 impl<W: Write> QueryVisitor for TableWriter<W> {
     fn columns(&mut self, names: &[&str]) -> ControlFlow<()> {
-        self.table = TextTable::new(names);
+        let names = super::distinct(names);
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        self.table = TextTable::new(&names);
         ControlFlow::Continue(())
     }
 

@@ -8,6 +8,7 @@ use axum::Router;
 use forebay_control::api::{Api, ApiDeps, TableBackends};
 use forebay_control::auth::{ConfiguredTokens, StoredTokens};
 use forebay_flow::dead_letter::DeadLetters;
+use forebay_flow::dispatch::Dispatcher;
 use forebay_flow::import::Tables;
 use forebay_flow::pipeline::Appender;
 use forebay_listener::{Listener, LoadedTls, Meters, Options, RouterService, Tls};
@@ -23,6 +24,7 @@ use crate::config::{Config, Role};
 use crate::failure::Failure;
 use crate::letters::NodeLetters;
 use crate::mapper::RecordMapper;
+use crate::path_uses::NodePathUses;
 use crate::random;
 use crate::telemetry::{CONNECTIONS, CONNECTIONS_REFUSED, Metrics};
 use crate::topics::NodeTopics;
@@ -50,7 +52,7 @@ impl Base {
         auth: ConfiguredTokens,
         (listen, source_url): (SocketAddr, String),
         letters: DeadLetters,
-        topics: NodeTopics,
+        (topics, dispatcher): (NodeTopics, Arc<Dispatcher>),
     ) -> Api {
         let mapper = RecordMapper::new(
             Arc::clone(&self.templates),
@@ -80,6 +82,7 @@ impl Base {
             tables: Arc::new(NodeTables(self.tables.clone())),
             quotas: self.quotas,
             topics: Arc::new(topics),
+            path_uses: Arc::new(NodePathUses(dispatcher)),
             config: config.api.resolve(listen, source_url),
         })
     }

@@ -8,7 +8,8 @@ use crate::server::Server;
 
 fn with_server(test: impl FnOnce(&Api<'_>)) {
     let dir = tempfile::tempdir().unwrap();
-    let server = Server::start(dir.path());
+    // With the default of the reference service.
+    let server = Server::start_with(dir.path(), &["--set", "api.rawString=false"]);
     test(&Api::of(&server));
 }
 

@@ -212,12 +212,12 @@ fn every_file_is_read_once_whatever_its_name_and_whatever_leads_to_it() {
         (&2.into(), &2.into())
     );
     // No record had a name: that is said, and counted.
-    let never = serde_json::json!([{ "column": "name", "path": "name" }]);
+    let never = serde_json::json!([{ "column": "name", "path": "name", "records": 2 }]);
     assert_eq!(summary["neverFound"], never);
     assert!(
-        ended
-            .stderr
-            .contains("no record had a value for 1 of the columns, which is NULL: name (`name`)"),
+        ended.stderr.contains(
+            "never found in 2 records, so NULL or an empty list in each: column name (`name`)"
+        ),
         "{ended:?}"
     );
     std::os::unix::fs::symlink("nowhere", sub.join("gone.jsonl")).unwrap();

@@ -33,6 +33,7 @@ mod quotas;
 mod records;
 mod redirects;
 mod reload;
+mod senders;
 mod server;
 mod services;
 mod standard_error;

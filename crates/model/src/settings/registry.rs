@@ -59,8 +59,12 @@ pub enum Rule {
     Span(Span, Span),
     /// One of these texts.
     OneOf(&'static [&'static str]),
+    /// Any text of at most so many characters.
+    Chars(u64),
     /// A list with at least one item.
     NonEmptyList,
+    /// A list of these texts, each at most once; it may be empty.
+    ListOf(&'static [&'static str]),
 }
 
 impl Rule {
@@ -87,7 +91,9 @@ impl Rule {
                 )
             }
             Self::OneOf(names) => format!("required,oneof={}", names.join(" ")),
+            Self::Chars(max) => format!("max={max}"),
             Self::NonEmptyList => "required,min=1".to_owned(),
+            Self::ListOf(names) => format!("unique,dive,oneof={}", names.join(" ")),
         })
     }
 }
@@ -281,6 +287,11 @@ impl Setting {
             Rule::OneOf(names) if !names.contains(&text) => {
                 Err(self.not_allowed(&text, format!("must be one of {}", names.join(", "))))
             }
+            Rule::Chars(max) if text.chars().count() as u64 > max => {
+                let start: String = text.chars().take(64).collect();
+                let allowed = format!("must have at most {max} characters");
+                Err(self.not_allowed(&format!("{start}…"), allowed))
+            }
             _ => Ok(text),
         }
     }
@@ -289,7 +300,7 @@ impl Setting {
         let items = value
             .as_array()
             .ok_or_else(|| self.wrong_type(value, "[]string"))?;
-        if items.is_empty() {
+        if items.is_empty() && self.rule == Rule::NonEmptyList {
             return Err(self.not_allowed(value, "must have at least one item".to_owned()));
         }
         let text = |v: &Value| {
@@ -297,7 +308,19 @@ impl Setting {
                 .map(str::to_owned)
                 .ok_or_else(|| self.wrong_type(v, "string"))
         };
-        items.iter().map(text).collect()
+        let texts: Vec<String> = items.iter().map(text).collect::<Result<_, _>>()?;
+        if let Rule::ListOf(names) = self.rule {
+            if let Some(other) = texts.iter().find(|t| !names.contains(&t.as_str())) {
+                let allowed = format!("each item must be one of {}", names.join(", "));
+                let shown: String = other.chars().take(64).collect();
+                return Err(self.not_allowed(&shown, allowed));
+            }
+            let repeated = |(i, text): &(usize, &String)| texts[..*i].contains(text);
+            if let Some((_, twice)) = texts.iter().enumerate().find(repeated) {
+                return Err(self.not_allowed(twice, "must be in the list once".to_owned()));
+            }
+        }
+        Ok(texts)
     }
 }
 

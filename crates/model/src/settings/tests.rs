@@ -20,9 +20,9 @@ fn problem(key: &str, value: Value) -> String {
 fn the_registry_is_sorted_and_has_the_keys_of_sinks_and_sources() {
     let keys: Vec<_> = Registry::all().iter().map(|s| s.key).collect();
     assert!(keys.is_sorted());
-    assert_eq!(keys.len(), 32);
+    assert_eq!(keys.len(), 34);
     assert_eq!(Registry::of_sinks().count(), 30);
-    assert_eq!(Registry::all().iter().filter(|s| !s.protected).count(), 10);
+    assert_eq!(Registry::all().iter().filter(|s| !s.protected).count(), 12);
     assert!(Registry::get("storage.level.nothing").is_none());
 }
 
@@ -160,5 +160,44 @@ fn rules_have_the_text_of_the_compatible_api() {
     assert_eq!(
         text("target.import.trigger.interval").unwrap(),
         "required,minDuration=1s,maxDuration=24h"
+    );
+}
+
+#[test]
+fn lists_of_names_have_known_names_once() {
+    let key = "source.handshake.kinds";
+    for (value, expected) in [
+        (
+            json!(["hub", "twitter"]),
+            "value \"twitter\": each item must be one of cloudevents, dropbox, head, hub, microsoft_graph, okta, put, slack.",
+        ),
+        (
+            json!(["hub", "hub"]),
+            "value \"hub\": must be in the list once.",
+        ),
+        (
+            json!("hub"),
+            "value: found type \"string\", expected \"[]string\".",
+        ),
+        (
+            json!([1]),
+            "value: found type \"int\", expected \"string\".",
+        ),
+    ] {
+        assert_eq!(problem(key, value), format!("Invalid \"{key}\" {expected}"));
+    }
+    let mut settings = SinkSettings::default();
+    let setting = Registry::get(key).unwrap();
+    setting
+        .apply(&mut settings, &json!(["slack", "hub"]))
+        .unwrap();
+    assert_eq!(settings.value(setting), json!(["slack", "hub"]));
+    setting.apply(&mut settings, &json!([])).unwrap();
+    assert_eq!(settings, SinkSettings::default());
+    let token = "source.handshake.verifyToken";
+    let long = problem(token, json!("x".repeat(257)));
+    assert!(
+        long.ends_with("…\": must have at most 256 characters."),
+        "{long}"
     );
 }

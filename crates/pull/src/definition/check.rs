@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use forebay_model::{ByteSize, Span, is_own_http_header};
+use forebay_record::path::Path;
 use http::{HeaderName, HeaderValue};
 
 use super::{
-    Auth, Cache, Definition, Destination, HttpApi, HttpStage, Lookup, Paging, Pairs, Source, Store,
+    Auth, Cache, Definition, Destination, HttpApi, HttpStage, Kind, Lookup, Paging, Pairs, Source,
+    Store, TableDestination,
 };
 
 #[derive(Default)]
@@ -61,6 +63,14 @@ impl Found {
                 self.add(format!("{at}.{name} has a value that no header can have"));
             }
         }
+    }
+
+    /// The path, if it is one.
+    fn path(&mut self, at: &str, text: &str) -> Option<Path> {
+        let compiled = Path::compile(text);
+        compiled
+            .map_err(|e| self.add(format!("{at} is \"{text}\", which is no path: {e}")))
+            .ok()
     }
 
     fn auth(&mut self, at: &str, auth: Option<&Auth>) {
@@ -122,8 +132,17 @@ pub(super) fn definition(definition: &Definition) -> Vec<String> {
     match &definition.destination {
         Destination::Http(stage) => http_stage(&mut found, "destination", stage),
         Destination::Table(table) => {
+            columns(&mut found, table);
             if let Err(e) = table.shape().check() {
                 found.add(format!("destination: {e}"));
+            }
+            for (i, column) in table.columns.iter().enumerate() {
+                if let (Some(unit), true) = (column.unit, column.kind != Kind::Timestamp) {
+                    found.add(format!(
+                        "destination.columns[{i}].unit is {}, which only a timestamp has",
+                        unit.name()
+                    ));
+                }
             }
             store(
                 &mut found,
@@ -142,6 +161,22 @@ pub(super) fn definition(definition: &Definition) -> Vec<String> {
         }
     }
     found.0
+}
+
+fn columns(found: &mut Found, table: &TableDestination) {
+    for (i, column) in table.columns.iter().enumerate() {
+        let (at, text) = match &column.path {
+            Some(path) => (format!("destination.columns[{i}].path"), path),
+            // Its name is its path.
+            None => (format!("destination.columns[{i}].name"), &column.name),
+        };
+        let path = found.path(&at, text);
+        if path.is_some_and(|p| !p.is_singular()) && column.kind != Kind::Json {
+            found.add(format!(
+                "{at} is \"{text}\", which can select many values: the type of the column has to be json, for their list"
+            ));
+        }
+    }
 }
 
 fn cache(found: &mut Found, cache: &Cache) {
@@ -181,10 +216,12 @@ fn http_api(found: &mut Found, api: &HttpApi) {
         let (min, max) = (Span::millis(1), Span::hours(24));
         found.span("source.rateLimit.period", limit.period, min, max);
     }
-    if let Paging::Cursor { cursor, .. } = &api.paging
-        && cursor.is_empty()
-    {
-        found.add("source.paging.cursor is empty".to_owned());
+    found.path("source.results", &api.results);
+    if let Paging::Cursor { cursor, .. } = &api.paging {
+        if cursor.is_empty() {
+            found.add("source.paging.cursor is empty".to_owned());
+        }
+        found.path("source.paging.cursor", cursor);
     }
 }
 

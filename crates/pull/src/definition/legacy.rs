@@ -4,6 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::nearest::nearest;
+use crate::yaml::Plains;
 
 /// All of its keys.
 const KEYS: [&str; 13] = [
@@ -31,8 +32,23 @@ pub(super) fn is(document: &Value) -> bool {
     KEYS.iter().any(|k| has(k)) && !has("source") && !has("destination")
 }
 
+/// Those of its keys that are texts are what is written.
+fn with_texts(document: &Value, plains: &Plains) -> Value {
+    let mut document = document.clone();
+    let is_text = |key: &&&str| key.ends_with("Url") || key.ends_with("Token");
+    for name in KEYS.iter().filter(is_text) {
+        if let (Some(value), Some(plain)) = (document.get_mut(*name), plains.get(name))
+            && !value.is_null()
+        {
+            *value = plain.text.as_str().into();
+        }
+    }
+    document
+}
+
 /// The same as a definition.
-pub(super) fn convert(document: &Value) -> Result<Value, Vec<String>> {
+pub(super) fn convert(document: &Value, plains: &Plains) -> Result<Value, Vec<String>> {
+    let document = &with_texts(document, plains);
     let empty = Map::new();
     let fields = document.as_object().unwrap_or(&empty);
     let names: Vec<String> = KEYS.iter().map(|k| (*k).to_owned()).collect();

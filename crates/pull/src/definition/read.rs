@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::{Cache, Definition, Destination, Lookup, Source, Store, check, legacy, schema};
+use crate::yaml::{self, Plains};
 
 /// A file is at most this long; a longer one is not a definition.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -40,11 +41,12 @@ pub(super) fn read(file: &Path, substitute: &Substitute<'_>) -> Result<Definitio
         file: file.display().to_string(),
         all,
     };
-    let mut document = parse(file, substitute).map_err(refuse)?;
+    let (mut document, mut plains) = parse(file, substitute).map_err(refuse)?;
     if legacy::is(&document) {
-        document = legacy::convert(&document).map_err(refuse)?;
+        document = legacy::convert(&document, &plains).map_err(refuse)?;
+        plains = Plains::default();
     }
-    let mut definition: Definition = typed(&document).map_err(refuse)?;
+    let mut definition: Definition = typed(document, &plains).map_err(refuse)?;
     if definition.name.is_empty() {
         let stem = file.file_stem().unwrap_or_default();
         definition.name = stem.to_string_lossy().into_owned();
@@ -62,8 +64,8 @@ pub(super) fn read_lookup(file: &Path, substitute: &Substitute<'_>) -> Result<Lo
         file: file.display().to_string(),
         all,
     };
-    let document = parse(file, substitute).map_err(refuse)?;
-    let mut lookup: Lookup = typed(&document).map_err(refuse)?;
+    let (document, plains) = parse(file, substitute).map_err(refuse)?;
+    let mut lookup: Lookup = typed(document, &plains).map_err(refuse)?;
     let found = check::lookup(&lookup);
     if !found.is_empty() {
         return Err(refuse(found));
@@ -72,7 +74,7 @@ pub(super) fn read_lookup(file: &Path, substitute: &Substitute<'_>) -> Result<Lo
     Ok(lookup)
 }
 
-fn parse(file: &Path, substitute: &Substitute<'_>) -> Result<Value, Vec<String>> {
+fn parse(file: &Path, substitute: &Substitute<'_>) -> Result<(Value, Plains), Vec<String>> {
     let one = |text: String| vec![text];
     let length = file.metadata().map(|m| m.len());
     match length {
@@ -83,18 +85,11 @@ fn parse(file: &Path, substitute: &Substitute<'_>) -> Result<Value, Vec<String>>
         Ok(_) => {}
     }
     let text = std::fs::read_to_string(file).map_err(|e| one(format!("can't be read: {e}")))?;
-    let mut document: Value = serde_saphyr::from_str(&text).map_err(|e| {
-        let line = e.location().map_or(0, |l| l.line());
-        let text = e.without_snippet().to_string();
-        one(format!(
-            "line {line}: {}",
-            text.lines().next().unwrap_or_default()
-        ))
-    })?;
+    let (mut document, plains) = yaml::parse(&text).map_err(|e| one(e.to_string()))?;
     let mut problems = Vec::new();
     replace(&mut document, "", substitute, &mut problems);
     if problems.is_empty() {
-        Ok(document)
+        Ok((document, plains))
     } else {
         Err(problems)
     }
@@ -127,14 +122,15 @@ fn replace(value: &mut Value, at: &str, substitute: &Substitute<'_>, problems: &
 }
 
 fn typed<T: serde::de::DeserializeOwned + schemars::JsonSchema>(
-    document: &Value,
+    mut document: Value,
+    plains: &Plains,
 ) -> Result<T, Vec<String>> {
-    let problems = schema::problems(&schema::of::<T>(), document);
+    let problems = schema::problems(&schema::of::<T>(), &mut document, plains);
     if !problems.is_empty() {
         return Err(problems);
     }
     // What a schema can't say: sizes and durations, which name themselves in their errors.
-    serde_json::from_value(document.clone()).map_err(|e| vec![e.to_string()])
+    serde_json::from_value(document).map_err(|e| vec![e.to_string()])
 }
 
 /// Local paths count from the file's folder, so that a job does not depend on where it is started.

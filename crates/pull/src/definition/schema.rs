@@ -1,11 +1,14 @@
 //! Validation of a document by the JSON schema of its type: the part of JSON Schema that schemars
 //! writes for these types, with errors for people.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
 use super::nearest::nearest;
+use crate::yaml::Plains;
 
 /// The schema of a type.
 pub(super) fn of<T: JsonSchema>() -> Value {
@@ -13,19 +16,53 @@ pub(super) fn of<T: JsonSchema>() -> Value {
     settings.into_generator().into_root_schema_for::<T>().into()
 }
 
-/// Everything in `document` that the schema does not allow, each with its place.
-pub(super) fn problems(schema: &Value, document: &Value) -> Vec<String> {
+/// Makes the texts of `document` those that are written, where the schema wants a text. Then everything
+/// in it that the schema does not allow, each with its place.
+pub(super) fn problems(schema: &Value, document: &mut Value, plains: &Plains) -> Vec<String> {
     let mut checker = Checker {
         root: schema,
+        plains,
         problems: Vec::new(),
+        texts: BTreeMap::new(),
     };
     checker.check(schema, document, "");
-    checker.problems
+    let Checker {
+        problems, texts, ..
+    } = checker;
+    if !texts.is_empty() {
+        keep(document, String::new(), &texts);
+    }
+    problems
+}
+
+/// Puts texts in their places.
+fn keep(value: &mut Value, at: String, texts: &BTreeMap<String, String>) {
+    match value {
+        Value::Array(items) => {
+            for (i, item) in items.iter_mut().enumerate() {
+                keep(item, format!("{at}[{i}]"), texts);
+            }
+        }
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                keep(field, join(&at, name), texts);
+            }
+        }
+        scalar => {
+            if let Some(text) = texts.get(&at) {
+                *scalar = text.as_str().into();
+            }
+        }
+    }
 }
 
 struct Checker<'a> {
     root: &'a Value,
+    /// Scalars that YAML takes for something else than a text.
+    plains: &'a Plains,
     problems: Vec<String>,
+    /// Of those the ones that are meant as texts, by place.
+    texts: BTreeMap<String, String>,
 }
 
 impl<'a> Checker<'a> {
@@ -75,7 +112,12 @@ impl<'a> Checker<'a> {
             .map(str::to_owned)
             .collect();
         if !texts.is_empty() {
-            let known = value.as_str().is_some_and(|v| texts.iter().any(|t| t == v));
+            let written = self.plains.get(at).map(|p| p.text.as_str());
+            let given = value.as_str().or(written);
+            let known = given.is_some_and(|v| texts.iter().any(|t| t == v));
+            if let (true, None, Some(text)) = (known, value.as_str(), given) {
+                self.texts.insert(at.to_owned(), text.to_owned());
+            }
             if !known {
                 self.refuse_name(at, value, &texts);
             }
@@ -87,7 +129,8 @@ impl<'a> Checker<'a> {
             .map(str::to_owned)
             .collect();
         let Some(fields) = value.as_object() else {
-            return self.refuse(at, &format!("is {}, it has to be a mapping", shown(value)));
+            let shown = self.shown(at, value);
+            return self.refuse(at, &format!("is {shown}, it has to be a mapping"));
         };
         let tag_at = join(at, "type");
         match fields.get("type") {
@@ -112,10 +155,8 @@ impl<'a> Checker<'a> {
         let hint = value.as_str().and_then(|v| nearest(v, names));
         let hint = hint.map_or(String::new(), |n| format!("; did you mean {n}?"));
         let names = names.join(", ");
-        self.refuse(
-            at,
-            &format!("is {}, allowed is {names}{hint}", shown(value)),
-        );
+        let shown = self.shown(at, value);
+        self.refuse(at, &format!("is {shown}, allowed is {names}{hint}"));
     }
 
     fn check_plain(&mut self, schema: &'a Value, value: &Value, at: &str) {
@@ -134,13 +175,26 @@ impl<'a> Checker<'a> {
             Some(Value::Array(many)) => many.iter().filter_map(Value::as_str).collect(),
             _ => Vec::new(),
         };
-        if !types.is_empty() && !types.iter().any(|t| is_of(value, t)) {
+        let is_right = |value| types.iter().any(|t| is_of(value, t));
+        if !types.is_empty()
+            && !is_right(value)
+            && types.contains(&"string")
+            // Durations and sizes are no free texts: a number lacks its unit.
+            && schema.get("pattern").is_none()
+            && !value.is_null()
+            && let Some(plain) = self.plains.get(at)
+        {
+            self.texts.insert(at.to_owned(), plain.text.clone());
+            return;
+        }
+        if !types.is_empty() && !is_right(value) {
             let wanted: Vec<&str> = types
                 .iter()
                 .filter(|t| **t != "null")
                 .map(|t| words(t))
                 .collect();
-            let text = format!("is {}, it has to be {}", shown(value), wanted.join(" or "));
+            let shown = self.shown(at, value);
+            let text = format!("is {shown}, it has to be {}", wanted.join(" or "));
             return self.refuse(at, &text);
         }
         let bound = |name: &str| schema.get(name).and_then(Value::as_f64);
@@ -153,7 +207,8 @@ impl<'a> Checker<'a> {
                     (None, Some(max)) => format!("at most {max}"),
                     (None, None) => String::new(),
                 };
-                self.refuse(at, &format!("is {number}, allowed is {range}"));
+                let shown = self.shown(at, value);
+                self.refuse(at, &format!("is {shown}, allowed is {range}"));
             }
         }
         if let (Some(items), Some(least)) = (value.as_array(), bound("minItems"))
@@ -260,6 +315,16 @@ fn words(name: &str) -> &str {
         "array" => "a list",
         "object" => "a mapping",
         other => other,
+    }
+}
+
+impl Checker<'_> {
+    /// A value in a message, as it is written.
+    fn shown(&self, at: &str, value: &Value) -> String {
+        match self.plains.get(at) {
+            Some(plain) if !value.is_null() && plain.text.len() <= 24 => plain.text.clone(),
+            _ => shown(value),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use forebay_model::Span;
+use forebay_model::{EpochUnit, Span};
 use forebay_remote::keyed::{Column as TableColumn, Shape, ValueType};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -170,10 +170,14 @@ pub struct Column {
     /// What it holds.
     #[serde(default, rename = "type")]
     pub kind: Kind,
-    /// Where its value is in the record: `id`, `price.amount`, `tags[0]`; empty for the whole
-    /// record. Without it, the column's name.
+    /// Where its value is in the record: `id`, `price.amount`, `tags[0]`, `["host.name"]`, or JSONPath,
+    /// `$.tags[-1]`; empty for the whole record. What can select many values, like `$.tags[*]`, needs
+    /// the type `json`, for their list. Without it, the column's name.
     #[serde(default)]
     pub path: Option<String>,
+    /// Of a timestamp that is a number: what it counts since 1970. Without it, its size tells.
+    #[serde(default)]
+    pub unit: Option<EpochUnit>,
     /// Part of the key.
     #[serde(default)]
     pub key: bool,
@@ -189,13 +193,14 @@ pub enum Kind {
     /// Text; numbers and booleans are taken as they are written.
     #[default]
     Text,
-    /// A whole number of 64 bits.
+    /// A whole number of 64 bits, however it is written: `7`, `7.0`, `1e3`.
     Integer,
     /// A floating point number of 64 bits.
     Double,
     /// True or false.
     Boolean,
-    /// `2006-01-02T15:04:05Z`, or milliseconds since 1970.
+    /// `2006-01-02T15:04:05.000000Z`, or a number of seconds, milliseconds, microseconds or nanoseconds
+    /// since 1970. In the years 0001 to 9999; kept to the microsecond (Cassandra: millisecond).
     Timestamp,
     /// Any JSON value.
     Json,

@@ -49,12 +49,21 @@ struct Paths {
 }
 
 /// A column and the path of its values.
+#[derive(Clone, Debug)]
+pub(crate) struct ColumnPath {
+    pub(crate) column: String,
+    pub(crate) path: String,
+}
+
+/// A column whose path no record had.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ColumnPath {
+pub struct NeverFound {
     /// Name of the column.
     pub column: String,
-    /// Where its values are in a record.
+    /// Where its values should be in a record.
     pub path: String,
+    /// Records that were looked at.
+    pub records: u64,
 }
 
 pub(crate) fn add(counter: &AtomicU64, n: usize) {
@@ -110,6 +119,11 @@ impl Progress {
         let paths = self.paths();
         let not_found = paths.columns.iter().filter(|(_, found)| !found);
         let not_found = not_found.filter(|_| paths.records > 0);
+        let never_found = not_found.map(|(column, _)| NeverFound {
+            column: column.column.clone(),
+            path: column.path.clone(),
+            records: paths.records,
+        });
         let settled = get(&self.written) + get(&self.unchanged) + get(&self.superseded);
         Summary {
             read: get(&self.read),
@@ -120,7 +134,7 @@ impl Progress {
             dead: get(&self.dead),
             retries: get(&self.retries),
             requests: get(&self.requests),
-            never_found: not_found.map(|(column, _)| column.clone()).collect(),
+            never_found: never_found.collect(),
             seconds: (seconds * 1000.0).round() / 1000.0,
             rows_per_second: (settled as f64 / seconds.max(0.001)).round(),
         }
@@ -147,8 +161,8 @@ pub struct Summary {
     pub retries: u64,
     /// Requests to the source.
     pub requests: u64,
-    /// Columns whose path no record had, so that all of them are NULL.
-    pub never_found: Vec<ColumnPath>,
+    /// Columns whose path no record had, so that all of them are NULL or empty lists.
+    pub never_found: Vec<NeverFound>,
     /// How long it took.
     pub seconds: f64,
     /// Records that were settled a second.

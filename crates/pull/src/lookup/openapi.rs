@@ -84,9 +84,15 @@ fn schema(kind: ValueType) -> Value {
     match kind {
         ValueType::Text => json!({ "type": "string" }),
         ValueType::Integer => json!({ "type": "integer", "format": "int64" }),
-        ValueType::Double => json!({ "type": "number", "format": "double" }),
+        ValueType::Double => json!({
+            "type": "number", "format": "double",
+            "description": "Infinity, -Infinity and NaN are texts."
+        }),
         ValueType::Boolean => json!({ "type": "boolean" }),
-        ValueType::Timestamp => json!({ "type": "string", "format": "date-time" }),
+        ValueType::Timestamp => json!({
+            "type": "string", "format": "date-time",
+            "description": "Outside of the years 0001 to 9999 the store's own text, like infinity."
+        }),
         ValueType::Json => json!({}),
     }
 }

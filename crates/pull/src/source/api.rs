@@ -167,8 +167,15 @@ impl ApiSource {
         let Paging::Cursor { cursor, .. } = &self.api.paging else {
             return Ok(());
         };
+        let hint = match cursor.contains('.') && !cursor.starts_with('$') && !cursor.contains('[') {
+            true => format!(
+                " (a key with a dot in it is written {})",
+                forebay_record::path::quoted(cursor)
+            ),
+            false => String::new(),
+        };
         let text = format!(
-            "no page has a value at `{cursor}` (source.paging.cursor), so nothing says whether there are more: correct the path, or set until.pages to 1 where one page is all"
+            "no page has a value at `{cursor}` (source.paging.cursor), so nothing says whether there are more: correct the path{hint}, or set until.pages to 1 where one page is all"
         );
         self.place.no_next = false;
         (self.place.pages, self.place.records) = (0, 0);

@@ -42,8 +42,84 @@ fn everything_that_is_wrong_is_said_at_once() {
 }
 
 #[test]
+fn texts_are_what_is_written() {
+    let world = World::new();
+    let yaml = |name: &str, path: &str| {
+        format!(
+            "name: {name}\nsource: {{ type: http_api, baseUrl: 'http://127.0.0.1:1', headers: {{ X-Version: {path} }} }}\n\
+             destination:\n  type: table\n  store: {{ type: sqlite, path: 07 }}\n  table: y\n  columns:\n\
+             \x20 - {{ name: no, path: {path}, key: yes }}\n"
+        )
+    };
+    for name in ["n", "07302", "1.10", "true", "1e3", "0x1F", "2024-01-01"] {
+        let definition = world.define(&yaml(name, name));
+        assert_eq!(definition.name, name);
+        let Destination::Table(table) = &definition.destination else {
+            panic!("{definition:?}")
+        };
+        assert_eq!(table.table, "y");
+        let column = &table.columns[0];
+        assert_eq!(
+            (column.name.as_str(), column.path.as_deref(), column.key),
+            ("no", Some(name), true)
+        );
+        let Source::HttpApi(api) = &definition.source else {
+            panic!("{definition:?}")
+        };
+        assert_eq!(api.headers["X-Version"], name);
+    }
+    let said = world
+        .try_define(&yaml("a", "~").replace(", path: ~", ""))
+        .unwrap_err();
+    assert!(
+        said.contains("headers.X-Version is empty, it has to be a text"),
+        "{said}"
+    );
+    let said = world.try_define("name: a\nname: b\n").unwrap_err();
+    assert!(
+        said.contains("line 2, column 1: the key \"name\" is there twice"),
+        "{said}"
+    );
+    let said = world.try_define("queue: 1.10\n").unwrap_err();
+    assert!(
+        said.contains("queue is 1.10, it has to be a whole number"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_unit_is_of_timestamps_only() {
+    let world = World::new();
+    let yaml = |kind: &str, unit: &str| {
+        format!(
+            "source: {{ type: files, paths: [a] }}\n\
+             destination:\n  type: table\n  store: {{ type: sqlite, path: a.db }}\n  table: t\n  columns:\n\
+             \x20 - {{ name: a, key: true, type: {kind}, unit: {unit} }}\n"
+        )
+    };
+    for unit in ["s", "ms", "us", "ns"] {
+        world.define(&yaml("timestamp", unit));
+    }
+    let said = world.try_define(&yaml("integer", "ms")).unwrap_err();
+    assert!(
+        said.contains("destination.columns[0].unit is ms, which only a timestamp has"),
+        "{said}"
+    );
+    let said = world.try_define(&yaml("timestamp", "m")).unwrap_err();
+    assert!(
+        said.contains("unit is \"m\", allowed is s, ms, us, ns"),
+        "{said}"
+    );
+}
+
+#[test]
 fn what_fits_no_schema_is_said_too() {
     let http = |extra: &str| GOOD.replace("http://127.0.0.1:1'", extra);
+    let columns = |columns: &str| {
+        format!(
+            "source: {{ type: files, paths: [a] }}\ndestination: {{ type: table, store: {{ type: sqlite, path: a.db }}, table: t, columns: [{columns}] }}"
+        )
+    };
     for (yaml, part) in [
         (http("ftp://x'"), "source.baseUrl has the scheme ftp"),
         (http("not a url'"), "which is not a URL"),
@@ -54,6 +130,19 @@ fn what_fits_no_schema_is_said_too() {
         (http("http://x', headers: { 'a b': c }"), "a b is not the name of a header"),
         (http("http://x', headers: { Idempotency-Key: c }"), "headers.Idempotency-Key can't be set"),
         (http("http://x', auth: { token: t, header: Content-Length }"), "auth.header is Content-Length"),
+        (http("http://x', results: 'a[*]'"), "source.results is \"a[*]\", which is no path: character 3: "),
+        (http("http://x', results: '$.a['"), "source.results is \"$.a[\", which is no path: character 5: "),
+        (http("http://x', paging: { type: cursor, cursor: '$ref' }"), "source.paging.cursor is \"$ref\""),
+        (
+            columns("{ name: id, key: true }, { name: n, path: 'name[*]' }, { name: '\"q\"' }, { name: l, path: '$.l[*]' }"),
+            "destination.columns[1].path is \"name[*]\", which is no path: character 6: ",
+        ),
+        (columns("{ name: id, key: true }, { name: a/b, path: /a/b }"), "written [\"/a/b\"]"),
+        (columns("{ name: id, key: true }, { name: '\"q\"' }"), "destination.columns[1].name is"),
+        (
+            columns("{ name: id, key: true }, { name: l, path: '$.l[*]' }"),
+            "which can select many values: the type of the column has to be json",
+        ),
         ("source: [".to_owned(), "line"),
         ("- a".to_owned(), "has to be a mapping"),
         ("source: { type: files, paths: ['gs://b/x'] }\ndestination: { type: http, url: 'http://x/' }".to_owned(), "allowed is s3://"),

@@ -23,4 +23,5 @@ mod s3;
 mod switch;
 #[cfg(feature = "cassandra")]
 mod tables;
+mod values;
 mod world;

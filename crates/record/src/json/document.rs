@@ -47,7 +47,7 @@ impl Node {
 }
 
 /// A value of a [`Document`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NodeId(u32);
 
 impl NodeId {
@@ -75,6 +75,11 @@ impl Document {
             Ok(nodes) => Ok(Self { text, nodes }),
             Err(Stop(problem, offset)) => Err(JsonError::at(problem, &text, offset)),
         }
+    }
+
+    /// Whether it was read from this very text, and not from one that was made of it.
+    pub(crate) fn is_of(&self, text: &Bytes) -> bool {
+        self.text.as_ptr() == text.as_ptr() && self.text.len() == text.len()
     }
 
     /// The whole value.
@@ -148,6 +153,38 @@ impl Document {
         std::iter::from_fn(move || Some((members.next()?, members.next()?)))
     }
 
+    /// The values of an array or an object, without its keys.
+    pub fn values(&self, id: NodeId) -> impl Iterator<Item = NodeId> + '_ {
+        let is_object = self.kind(id) == Kind::Object;
+        let mut members = self.members(id);
+        std::iter::from_fn(move || {
+            if is_object {
+                members.next()?;
+            }
+            members.next()
+        })
+    }
+
+    /// All values in a value, each before those in it, in the order of the text.
+    pub(crate) fn descendants(&self, id: NodeId) -> impl Iterator<Item = NodeId> + '_ {
+        // Where each open container ends, and whether it has keys.
+        let open = |id: NodeId| (self.node(id).next, self.kind(id) == Kind::Object);
+        let mut stack = vec![open(id)];
+        let mut at = id.0 + 1;
+        std::iter::from_fn(move || {
+            while stack.last().is_some_and(|(end, _)| at >= *end) {
+                stack.pop();
+            }
+            let (_, has_keys) = stack.last()?;
+            let value = NodeId(at + u32::from(*has_keys));
+            at = value.0 + 1;
+            if at < self.node(value).next {
+                stack.push(open(value));
+            }
+            Some(value)
+        })
+    }
+
     /// Calls `out` with the parts of the value's text, spaces between tokens left out.
     pub fn compact(&self, id: NodeId, mut out: impl FnMut(&[u8])) {
         let text = self.text(id);
@@ -174,7 +211,7 @@ impl Document {
 }
 
 /// Where the value starts behind a byte order mark, if the text is UTF-8 and not too long.
-fn start_of(text: &[u8]) -> Result<usize, JsonError> {
+pub(super) fn start_of(text: &[u8]) -> Result<usize, JsonError> {
     if u32::try_from(text.len()).is_err() {
         return Err(JsonError::too_large());
     }
@@ -193,7 +230,7 @@ fn start_of(text: &[u8]) -> Result<usize, JsonError> {
 /// If the text up to there is not a JSON array.
 pub(crate) fn elements(text: &[u8], take: impl FnMut(u32, u32) -> bool) -> Result<bool, JsonError> {
     let start = start_of(text)?;
-    Scanner::new(text)
+    Scanner::of_parts(text)
         .run_elements(start, take)
         .map_err(|Stop(problem, offset)| JsonError::at(problem, text, offset))
 }

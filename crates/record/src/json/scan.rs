@@ -19,6 +19,7 @@ enum Next {
     Done,
 }
 
+#[derive(Debug)]
 pub(super) struct Scanner<'a> {
     text: &'a [u8],
     pos: usize,
@@ -33,11 +34,20 @@ pub(super) struct Scanner<'a> {
 impl<'a> Scanner<'a> {
     /// `text` is valid UTF-8 and shorter than 4 GiB.
     pub(super) fn new(text: &'a [u8]) -> Self {
+        // One node for about eight bytes is what event records have.
+        Self::with_nodes(text, Vec::with_capacity(text.len() / 8 + 4))
+    }
+
+    /// The same for texts of which only one value at a time is indexed.
+    pub(super) fn of_parts(text: &'a [u8]) -> Self {
+        Self::with_nodes(text, Vec::new())
+    }
+
+    fn with_nodes(text: &'a [u8], nodes: Vec<Node>) -> Self {
         Self {
             text,
             pos: 0,
-            // One node for about eight bytes is what event records have.
-            nodes: Vec::with_capacity(text.len() / 8 + 4),
+            nodes,
             parent: ROOT,
             depth: 0,
             spaces: 0,
@@ -53,9 +63,30 @@ impl<'a> Scanner<'a> {
         loop {
             self.value()?;
             if let Next::Done = self.after_value()? {
+                self.at_end()?;
                 return Ok(self.nodes);
             }
         }
+    }
+
+    /// Reads one value from `start` on, whatever follows it.
+    pub(super) fn run_value(&mut self, start: usize) -> Result<Node, Stop> {
+        self.nodes.clear();
+        (self.parent, self.depth, self.pos) = (ROOT, 0, start);
+        loop {
+            self.value()?;
+            if let Next::Done = self.after_value()? {
+                return Ok(self.nodes[0]);
+            }
+        }
+    }
+
+    /// Nothing follows the value.
+    fn at_end(&self) -> Result<(), Stop> {
+        if self.pos < self.text.len() {
+            return Err(self.stop(Problem::Trailing));
+        }
+        Ok(())
     }
 
     /// As [`super::document::elements`].
@@ -64,7 +95,6 @@ impl<'a> Scanner<'a> {
         start: usize,
         mut take: impl FnMut(u32, u32) -> bool,
     ) -> Result<bool, Stop> {
-        self.nodes = Vec::new();
         self.pos = start;
         self.skip_space();
         match self.peek() {
@@ -77,6 +107,9 @@ impl<'a> Scanner<'a> {
             let next = self.after_value()?;
             if self.depth > 1 {
                 continue;
+            }
+            if let Next::Done = next {
+                self.at_end()?;
             }
             // The array is node 0, and the element that has ended begins at node 1.
             if let Some(element) = self.nodes.get(1)
@@ -155,9 +188,6 @@ impl<'a> Scanner<'a> {
         loop {
             self.skip_space();
             if self.parent == ROOT {
-                if self.pos < self.text.len() {
-                    return Err(self.stop(Problem::Trailing));
-                }
                 return Ok(Next::Done);
             }
             let object = self.nodes[self.parent as usize].kind() == Kind::Object;

@@ -7,7 +7,7 @@ use rsjsonnet_lang::span::SpanContextId;
 use super::check::{self, TemplateProblem};
 use super::manifest;
 use super::message::Origin;
-use super::natives::{Natives, PathCache, Signature};
+use super::natives::{Natives, PathCache, STD, Signature};
 use super::{MAX_STACK, RESULT_MAX};
 use crate::context::RecordContext;
 use crate::error::TemplateError;
@@ -15,7 +15,8 @@ use crate::error::TemplateError;
 /// Stands before every template, on a line of its own, so that positions in the template keep
 /// their columns. What follows is the function's body up to the end of the text: no template can
 /// get out of it.
-pub(super) const WRAPPER: &str = "function(Body, BodyStr, Header, HeaderStr, Ip, Now)\n";
+pub(super) const WRAPPER: &str =
+    "function(Body, BodyAll, BodyStr, BodyText, Header, HeaderStr, Ip, Now, std)\n";
 
 /// A Jsonnet evaluator with Forebay's functions. Strings that it has seen as keys stay in memory
 /// for as long as it lives, so one that has worked for long should be replaced.
@@ -62,10 +63,8 @@ pub fn with_engine<R>(work: impl FnOnce(&mut Engine<'_>) -> R) -> R {
         functions: Vec::new(),
         paths: PathCache::default(),
     };
-    engine.functions = super::natives::SIGNATURES
-        .iter()
-        .map(|signature| engine.define(signature))
-        .collect();
+    let all = super::natives::SIGNATURES.iter().chain([&STD]);
+    engine.functions = all.map(|signature| engine.define(signature)).collect();
     work(&mut engine)
 }
 

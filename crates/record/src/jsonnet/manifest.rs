@@ -1,7 +1,7 @@
 //! A template's result as text.
 //!
-//! Compact JSON with sorted keys. Whole numbers are written out in full, others with the fewest
-//! digits that give the same float64 back; neither ever has an exponent.
+//! Compact JSON with sorted keys. Numbers have the fewest digits that give the same float64 back, and
+//! never an exponent: the text that they have when a template adds them to a string.
 
 use std::io::Write as _;
 
@@ -89,11 +89,7 @@ impl Writer {
 
     fn number(&mut self, number: f64) {
         // Writing into a vector can't fail.
-        let done = if number.fract() == 0.0 {
-            write!(self.out, "{number:.0}")
-        } else {
-            write!(self.out, "{number}")
-        };
+        let done = write!(self.out, "{number}");
         debug_assert!(done.is_ok());
     }
 }

@@ -1,6 +1,6 @@
 //! Jsonnet templates: checked at definition, evaluated once a record.
 //!
-//! A template sees the record through six functions (`natives.rs`) and the standard library; it
+//! A template sees the record through seven functions (`natives.rs`) and the standard library; it
 //! can't import or read files. The evaluator bounds the stack, but neither steps nor memory: no
 //! Jsonnet library does. So evaluation belongs into a process that can be killed
 //! (`forebay_flow::template`, ADR 0201), and what is here is the pure part that runs inside it.

@@ -4,14 +4,16 @@
 //! |---|---|
 //! | `Body()` | the parsed body, whatever it is |
 //! | `Body(path)`, `Body(path, default)` | the part at the path; without a default a missing one is an error |
+//! | `BodyAll(name)` | an array of all values that a form has under this name, or a JSON object under this key |
 //! | `BodyStr()` | the body as text, of any content type; bytes that are not UTF-8 become U+FFFD |
-//! | `Header()` | an object of the headers' first values |
+//! | `BodyText()`, `BodyText(path)`, `BodyText(path, default)` | the same part as its text: a string's own, of all else its JSON as it was sent |
+//! | `Header()` | an object of the headers; values of a name that was sent more than once are joined |
 //! | `Header(name)`, `Header(name, default)` | one header, whatever its letter case; missing as above |
 //! | `HeaderStr()` | lines `Name: value`, sorted |
 //! | `Ip()` | the client's address |
 //! | `Now()`, `Now(format)` | the time of receipt, UTC |
 //!
-//! Numbers become float64, as everything in Jsonnet.
+//! Numbers become float64, as everything in Jsonnet: `BodyText` is for those that have more digits.
 
 use std::collections::HashMap;
 
@@ -22,10 +24,12 @@ use rsjsonnet_lang::program::{
 use rsjsonnet_lang::span::SpanId;
 
 use super::strftime::{DEFAULT_FORMAT, strftime};
+use crate::body::{self, BodyError, BodyFormat};
 use crate::context::RecordContext;
-use crate::error::TemplateError;
+use crate::error::{RecordErrorKind, TemplateError};
+use crate::form;
 use crate::json::{Document, Kind, NodeId, unescape};
-use crate::path::Path;
+use crate::path::{Path, Selected};
 
 /// A function: its native part, and the expression that is bound to its name.
 pub(super) struct Signature {
@@ -43,9 +47,19 @@ pub(super) const SIGNATURES: &[Signature] = &[
         wrapper: r#"local n = std.native("Body"), none = function() null; function(path=none, default=none) n(path, default)"#,
     },
     Signature {
+        name: "BodyAll",
+        params: &["name"],
+        wrapper: r#"std.native("BodyAll")"#,
+    },
+    Signature {
         name: "BodyStr",
         params: &[],
         wrapper: r#"std.native("BodyStr")"#,
+    },
+    Signature {
+        name: "BodyText",
+        params: &["path", "default"],
+        wrapper: r#"local n = std.native("BodyText"), none = function() null; function(path=none, default=none) n(path, default)"#,
     },
     Signature {
         name: "Header",
@@ -69,6 +83,28 @@ pub(super) const SIGNATURES: &[Signature] = &[
     },
 ];
 
+/// What the standard library has in place of what its library does otherwise than Jsonnet: folds over
+/// strings, types that have to be checked, and repeated keys, of which the first counts as everywhere.
+pub(super) const STD: Signature = Signature {
+    name: "parseJson",
+    params: &["str"],
+    wrapper: r#"
+local base = std, parseJson = std.native("parseJson");
+local array(x) = if base.isString(x) then base.stringChars(x) else x;
+local boolean(x, name) =
+  if base.isBoolean(x) then x else error "std." + name + " takes booleans, not a " + base.type(x);
+base {
+  foldl(func, arr, init):: base.foldl(func, array(arr), init),
+  foldr(func, arr, init):: base.foldr(func, array(arr), init),
+  xor(x, y):: boolean(x, "xor") != boolean(y, "xor"),
+  xnor(x, y):: boolean(x, "xnor") == boolean(y, "xnor"),
+  strReplace(str, from, to)::
+    if from == "" then error "std.strReplace: the text to replace is empty"
+    else base.strReplace(str, from, to),
+  parseJson(str):: parseJson(str),
+}"#,
+};
+
 /// Paths that templates asked for, compiled. Emptied when there are many: a template may compute
 /// its paths.
 #[derive(Debug, Default)]
@@ -77,13 +113,18 @@ pub(super) struct PathCache(HashMap<String, Path>);
 const PATHS_MAX: usize = 1024;
 
 impl PathCache {
-    fn get(&mut self, path: &str) -> &Path {
-        if self.0.len() >= PATHS_MAX && !self.0.contains_key(path) {
-            self.0.clear();
+    fn get(&mut self, path: &str) -> Result<&Path, TemplateError> {
+        if !self.0.contains_key(path) {
+            if self.0.len() >= PATHS_MAX {
+                self.0.clear();
+            }
+            let compiled = Path::compile(path).map_err(|error| {
+                TemplateError::program(format!("path \"{path}\" is invalid: {error}"))
+            })?;
+            self.0.insert(path.to_owned(), compiled);
         }
-        self.0
-            .entry(path.to_owned())
-            .or_insert_with(|| Path::compile(path))
+        let missing = || TemplateError::program(format!("path \"{path}\" is invalid"));
+        self.0.get(path).ok_or_else(missing)
     }
 }
 
@@ -123,7 +164,10 @@ impl<'a> Natives<'a> {
                 Ok(Value::string(&text))
             }
             ("Header", [name, default]) => self.header(program, name, default),
-            ("Body", [path, default]) => self.body(program, path, default),
+            ("Body", [path, default]) => self.body(program, path, default, to_value),
+            ("BodyAll", [name]) => self.body_all(program, name),
+            ("BodyText", [path, default]) => self.body(program, path, default, to_text),
+            ("parseJson", [text]) => parse_json(program, text),
             _ => Err(TemplateError::program(format!("unknown function {name}"))),
         }
     }
@@ -157,6 +201,7 @@ impl<'a> Natives<'a> {
         program: &mut Program<'p>,
         path: &Value<'p>,
         default: &Value<'p>,
+        read: Reading<'p>,
     ) -> Result<Value<'p>, TemplateError> {
         let path = optional(path)?;
         let document = self.record.document().map_err(|e| TemplateError {
@@ -164,19 +209,63 @@ impl<'a> Natives<'a> {
             message: e.to_string(),
         })?;
         let Some(path) = path else {
-            return to_value(program, document, document.root());
+            return read(program, document, document.root());
         };
-        match self.paths.get(&path).find(document) {
-            Some(found) => to_value(program, document, found),
-            None if default.is_function() => {
-                let message = format!("path \"{path}\" not found in the body");
+        let path_text = path;
+        let path = self.paths.get(&path_text)?;
+        let selected = path.select(document).map_err(|error| TemplateError {
+            kind: RecordErrorKind::PathLimit,
+            message: format!("path \"{path_text}\" {error}"),
+        })?;
+        match selected {
+            Selected::One(found) => read(program, document, found),
+            Selected::Many(nodes) => {
+                let nodes = nodes.into_iter();
+                let items: Result<Vec<_>, _> =
+                    nodes.map(|node| read(program, document, node)).collect();
+                Ok(program.make_array(&items?))
+            }
+            Selected::Nothing if !default.is_function() => Ok(default.clone()),
+            Selected::Nothing if !path.is_singular() => Ok(program.make_array(&[])),
+            Selected::Nothing => {
+                let note = body::note(self.record);
+                let message = format!("path \"{path_text}\" not found in the body{note}");
                 Err(TemplateError {
-                    kind: crate::error::RecordErrorKind::PathNotFound,
+                    kind: RecordErrorKind::PathNotFound,
                     message,
                 })
             }
-            None => Ok(default.clone()),
         }
+    }
+}
+
+impl Natives<'_> {
+    /// What paths leave out: the fields and keys that another one of the same name replaces.
+    fn body_all<'p>(
+        &self,
+        program: &mut Program<'p>,
+        name: &Value<'p>,
+    ) -> Result<Value<'p>, TemplateError> {
+        let name = optional(name)?.unwrap_or_default();
+        let refused = |e: &BodyError| TemplateError {
+            kind: e.kind(),
+            message: e.to_string(),
+        };
+        let document = self.record.document().map_err(refused)?;
+        if *self.record.format() == BodyFormat::Form && !document.is_of(self.record.body()) {
+            let values = form::all(self.record.body(), &name).map_err(|e| refused(&e.into()))?;
+            let values: Vec<_> = values.iter().map(|v| Value::string(v)).collect();
+            return Ok(program.make_array(&values));
+        }
+        if document.kind(document.root()) != Kind::Object {
+            return Ok(program.make_array(&[]));
+        }
+        let entries = document.entries(document.root());
+        let same = entries.filter(|(key, _)| with_string(document, *key, |text| text == name));
+        let values: Result<Vec<_>, _> = same
+            .map(|(_, value)| to_value(program, document, value))
+            .collect();
+        Ok(program.make_array(&values?))
     }
 }
 
@@ -188,6 +277,40 @@ fn optional(value: &Value<'_>) -> Result<Option<String>, TemplateError> {
     match value.to_string() {
         Some(text) => Ok(Some(text)),
         None => Err(TemplateError::program("parameter must be a string")),
+    }
+}
+
+/// What becomes of a part of the body.
+type Reading<'p> = fn(&mut Program<'p>, &Document, NodeId) -> Result<Value<'p>, TemplateError>;
+
+/// A part of the body as its text: nothing of a number is lost.
+fn to_text<'p>(
+    _: &mut Program<'p>,
+    document: &Document,
+    at: NodeId,
+) -> Result<Value<'p>, TemplateError> {
+    if document.kind(at) == Kind::String {
+        return Ok(with_string(document, at, Value::string));
+    }
+    let mut text = Vec::new();
+    document.compact(at, |part| text.extend_from_slice(part));
+    Ok(Value::string(&String::from_utf8_lossy(&text)))
+}
+
+/// A text as the value that it is the JSON of.
+fn parse_json<'p>(program: &mut Program<'p>, text: &Value<'p>) -> Result<Value<'p>, TemplateError> {
+    let Some(text) = text.to_string() else {
+        let message = "std.parseJson takes a string";
+        return Err(TemplateError::program(message));
+    };
+    match Document::parse(text.into_bytes().into()) {
+        Ok(document) => to_value(program, &document, document.root()),
+        Err(e) => Err(TemplateError::program(format!(
+            "std.parseJson: {} at line {}, character {}",
+            e.problem_text().replace("the body", "the text"),
+            e.line,
+            e.column
+        ))),
     }
 }
 
@@ -284,5 +407,21 @@ impl<'p> Callbacks<'p> for Natives<'_> {
             self.failed = Some(error);
             NativeError
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::SIGNATURES;
+
+    #[test]
+    fn the_page_on_records_has_every_function() {
+        let page = include_str!("../../../../docs/reference/records.md");
+        for signature in SIGNATURES {
+            let rows = page
+                .lines()
+                .filter(|l| l.starts_with(&format!("| `{}()", signature.name)));
+            assert_eq!(rows.count(), 1, "{}", signature.name);
+        }
     }
 }

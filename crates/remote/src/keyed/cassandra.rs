@@ -214,7 +214,8 @@ impl KeyedTable for CassandraKeyed {
         let rows = rows.chosen(shape.last_of_each_key(rows));
         let (session, insert) = (session.get_session(), &insert);
         let write = async |row: RowRef<'_>| {
-            let cells: Vec<Cell<'_>> = row.cells().map(Cell).collect();
+            let cells = row.cells().zip(&shape.columns);
+            let cells: Vec<Cell<'_>> = cells.map(|(v, c)| Cell::new(v, c.is_key)).collect();
             session.execute_unpaged(insert, cells).await.map(drop)
         };
         futures::stream::iter(rows.iter())
@@ -271,7 +272,8 @@ impl KeyedTable for CassandraKeyed {
             conditions.join(" AND ")
         );
         let (session, select) = self.prepared(&action, &sql).await?;
-        let cells: Vec<Cell<'_>> = key.iter().map(Value::as_ref).map(Cell).collect();
+        let cells = key.iter().map(Value::as_ref);
+        let cells: Vec<Cell<'_>> = cells.map(|value| Cell::new(value, true)).collect();
         let result = match session.get_session().execute_unpaged(&select, cells).await {
             Ok(result) => result,
             // A key that its column can't hold has no row.

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 
-use forebay_model::Timestamp;
+use forebay_model::TimestampMicros;
 
 use crate::keyed::{Row, Value};
 
@@ -21,8 +21,8 @@ pub enum ValueRef<'a> {
     Double(f64),
     /// True or false.
     Boolean(bool),
-    /// A moment.
-    Timestamp(Timestamp),
+    /// A time.
+    Timestamp(TimestampMicros),
     /// The text of a JSON value.
     Json(&'a str),
 }
@@ -50,7 +50,7 @@ impl ValueRef<'_> {
             Self::Boolean(b) => out.extend_from_slice(&[5, u8::from(b)]),
             Self::Timestamp(t) => {
                 out.push(6);
-                out.extend_from_slice(&t.as_millis().to_le_bytes());
+                out.extend_from_slice(&t.as_micros().to_le_bytes());
             }
         }
     }
@@ -93,7 +93,7 @@ enum Cell {
     Integer(i64),
     Double(f64),
     Boolean(bool),
-    Timestamp(Timestamp),
+    Timestamp(TimestampMicros),
     Json(usize, usize),
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use forebay_model::Timestamp;
+use forebay_model::{InvalidTime, TimestampMicros};
 
 /// The type of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -15,7 +15,7 @@ pub enum ValueType {
     Double,
     /// True or false.
     Boolean,
-    /// A moment, to the millisecond.
+    /// A time, to the microsecond.
     Timestamp,
     /// Any JSON value, as its text.
     Json,
@@ -66,10 +66,12 @@ impl ValueType {
                 "false" => Ok(Value::Boolean(false)),
                 _ => Err(bad("true or false")),
             },
-            Self::Timestamp => text
-                .parse()
-                .map(Value::Timestamp)
-                .map_err(|_| bad("a time like 2006-01-02T15:04:05.000Z")),
+            Self::Timestamp => match TimestampMicros::read(text) {
+                Ok(read) if read.is_cut => Err(bad("a time to the microsecond")),
+                Ok(read) => Ok(Value::Timestamp(read.time)),
+                Err(InvalidTime::Year) => Err(bad(&InvalidTime::Year.to_string())),
+                Err(_) => Err(bad("a time with its offset like 2006-01-02T15:04:05Z")),
+            },
             Self::Json => Err("a JSON column can't be a key".to_owned()),
         }
     }
@@ -90,12 +92,12 @@ pub enum Value {
     Text(String),
     /// A whole number.
     Integer(i64),
-    /// Finite.
+    /// Finite where we write it; a table may have others.
     Double(f64),
     /// True or false.
     Boolean(bool),
-    /// A moment.
-    Timestamp(Timestamp),
+    /// A time.
+    Timestamp(TimestampMicros),
     /// The text of a JSON value.
     Json(String),
 }
@@ -104,6 +106,13 @@ impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.as_ref().fmt(f)
     }
+}
+
+/// A number of 32 bits as the one of 64 bits that has its shortest text: 0.1 stays 0.1.
+#[cfg(any(feature = "postgres", feature = "cassandra"))]
+pub(crate) fn widened(number: f32) -> f64 {
+    let shortest = number.to_string().parse();
+    shortest.unwrap_or_else(|_| f64::from(number))
 }
 
 /// A row: a value for each column of the shape, in its order.
@@ -128,6 +137,8 @@ mod tests {
             (ValueType::Double, "NaN"),
             (ValueType::Boolean, "1"),
             (ValueType::Timestamp, "yesterday"),
+            (ValueType::Timestamp, "+010000-01-01T00:00:00Z"),
+            (ValueType::Timestamp, "2026-01-01T00:00:00.1234567Z"),
         ] {
             let error = kind.parse(text).unwrap_err();
             assert!(error.contains(text), "{error}");

@@ -23,7 +23,7 @@ fn set(key: &str, value: Value) -> Value {
 #[tokio::test]
 async fn all_settings_are_shown_sorted() {
     let world = World::with_sink().await;
-    for (path, count) in [(SOURCE, 32), (SINK, 30)] {
+    for (path, count) in [(SOURCE, 34), (SINK, 30)] {
         let shown = world.get(path).await.ok();
         let keys: Vec<&str> = shown["settings"]
             .as_array()
@@ -220,5 +220,5 @@ async fn bad_keys_are_refused() {
         "\"key\" is missing from body.settings[1]",
     );
     let free = Registry::all().iter().filter(|s| !s.protected).count();
-    assert_eq!(free, 10);
+    assert_eq!(free, 12);
 }

@@ -39,7 +39,7 @@ async fn a_sink_with_every_kind_of_column_comes_back_as_it_went_in() {
         { "type": "body", "name": "b" },
         { "type": "headers", "name": "h" },
         { "type": "path", "name": "p", "path": "key", "defaultValue": "unknown", "rawString": true },
-        { "type": "path", "name": "all", "path": "", "rawString": false },
+        { "type": "path", "name": "all", "path": "", "rawString": true },
         { "type": "template", "name": "j", "rawString": true, "template": template },
         { "type": "static", "name": "s", "value": "v" },
     ]);
@@ -54,6 +54,53 @@ async fn a_sink_with_every_kind_of_column_comes_back_as_it_went_in() {
         "order of fields included"
     );
     assert_eq!(shown["version"]["description"], "New sink.");
+}
+
+#[tokio::test]
+async fn who_does_not_say_how_strings_are_gets_the_servers_default() {
+    let columns = json!([
+        { "type": "path", "name": "a", "path": "a" },
+        { "type": "path", "name": "b", "path": "b", "rawString": true },
+        { "type": "path", "name": "c", "path": "c", "rawString": false },
+        { "type": "template", "name": "d", "template": { "language": "jsonnet", "content": "1" } },
+    ]);
+    let message = json!({
+        "value": { "type": "path", "path": "a" },
+        "key": { "type": "path", "path": "b" },
+        "headers": [{ "type": "path", "name": "h", "path": "c" }],
+    });
+    let fields = json!({ "fields": [{ "type": "path", "name": "f", "path": "a" }] });
+    for (is_raw, expected) in [
+        (true, [true, true, false, true]),
+        (false, [false, true, false, false]),
+    ] {
+        let world = World::with(|config| config.raw_string = is_raw).await;
+        world.done(world.post(S, source("My Source")).await).await;
+        world
+            .done(world.post(SINKS, sink_of(columns.clone())).await)
+            .await;
+        let shown = world.get(K).await.ok();
+        let shown = &shown["table"]["mapping"]["columns"];
+        let raw = [0, 1, 2, 3].map(|i| shown[i]["rawString"].as_bool());
+        assert_eq!(raw, expected.map(Some), "{is_raw}");
+        let topic = |id: &str, message: &Value| {
+            json!({ "type": "http", "sinkId": id, "name": id,
+                "topic": { "provider": "hook", "topic": id, "message": message } })
+        };
+        for (id, message) in [("texts", &message), ("fields", &fields)] {
+            world
+                .done(world.post(SINKS, topic(id, message)).await)
+                .await;
+        }
+        let shown = world.get(&format!("{SINKS}/texts")).await.ok();
+        let shown = &shown["topic"]["message"];
+        for part in ["/value", "/key", "/headers/0"] {
+            assert_eq!(shown.pointer(part).unwrap()["rawString"], is_raw, "{part}");
+        }
+        let shown = world.get(&format!("{SINKS}/fields")).await.ok();
+        // A field is JSON wherever it is asked for.
+        assert_eq!(shown["topic"]["message"]["fields"][0]["rawString"], false);
+    }
 }
 
 #[tokio::test]

@@ -105,3 +105,17 @@ async fn failed_files_come_last_and_can_be_had_alone() {
     let text = "Invalid value \"foo\" for \"failedFiles\", must be a boolean.";
     bad.is_error(400, "invalidFieldType", text);
 }
+
+#[tokio::test]
+async fn columns_that_are_never_found_are_shown() {
+    let world = World::with_sink().await;
+    let columns = world.get(&format!("{K}/statistics/columns")).await.ok();
+    let wanted = json!({
+        "since": forebay_model::Timestamp::MIN.to_string(),
+        "records": 5,
+        "columns": [{ "name": "a", "path": "$.a", "notFound": 5, "neverFound": true }],
+    });
+    assert_eq!(columns, wanted);
+    let other = world.get(&format!("{K}x/statistics/columns")).await;
+    assert_eq!(other.status, 404);
+}

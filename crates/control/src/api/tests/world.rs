@@ -14,8 +14,9 @@ use forebay_meta::store::LeaseId;
 use forebay_meta::{EmbeddedOptions, EmbeddedStore, Repo};
 use forebay_model::quota::Quotas;
 use forebay_model::{
-    Clock, ColumnKind, LetterId, ManualClock, Mapping, NodeId, Sink, SinkKey, SinkSettings,
-    SinkTarget, TableBackend, TableId, Timestamp, TopicKind, TopicState, TopicStatistics, VolumeId,
+    Clock, ColumnKind, LetterId, ManualClock, Mapping, NodeId, PathColumnUse, PathUse, Sink,
+    SinkKey, SinkSettings, SinkTarget, TableBackend, TableId, Timestamp, TopicKind, TopicState,
+    TopicStatistics, VolumeId,
 };
 use forebay_remote::table::sqlite::{SqliteConfig, SqliteTable};
 use forebay_remote::table::{Finding, Import, Imported, Inspection, RowStream, Table, TableError};
@@ -28,7 +29,7 @@ use tower::ServiceExt;
 use super::answers::Answers;
 use crate::api::{
     Api, ApiConfig, ApiDeps, Choice, ColumnProblem, Discard, KeptLetter, LetterFailure, Letters,
-    Mapper, Replay, TableBackends, TestCell, TestError, TestRecord, TestTable, Topics,
+    Mapper, PathUses, Replay, TableBackends, TestCell, TestError, TestRecord, TestTable, Topics,
 };
 use crate::auth::{ConfiguredTokens, StoredTokens, TokenConfig};
 
@@ -162,6 +163,7 @@ impl World {
             tables: Arc::new(Only(tables.clone())),
             quotas: Quotas::default(),
             topics: Arc::new(OneProvider),
+            path_uses: Arc::new(OnePath),
             config,
         });
         Self {
@@ -481,6 +483,23 @@ impl Topics for OneProvider {
                 TopicState::Up
             },
         }
+    }
+}
+
+/// One path of each sink that never found anything.
+struct OnePath;
+
+impl PathUses for OnePath {
+    fn path_use(&self, _: &SinkKey) -> Option<PathUse> {
+        Some(PathUse {
+            since: Some(Timestamp::MIN),
+            records: 5,
+            columns: vec![PathColumnUse {
+                column: "a".to_owned(),
+                path: "$.a".to_owned(),
+                missed: 5,
+            }],
+        })
     }
 }
 

@@ -172,3 +172,16 @@ pub(crate) struct Index {
     #[schema(example = "http://localhost:8000/v1/documentation")]
     pub(crate) documentation: String,
 }
+
+/// An id as a part of an address: characters that no address can have are encoded, its slashes stay.
+pub(crate) fn in_path(id: &str) -> String {
+    use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+    const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+        .remove(b'-')
+        .remove(b'.')
+        .remove(b'_')
+        .remove(b'~')
+        .remove(b'/')
+        .remove(b':');
+    utf8_percent_encode(id, ENCODED).to_string()
+}

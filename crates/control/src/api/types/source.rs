@@ -4,7 +4,7 @@ use forebay_model::SourceKind;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::common::{DisabledEvent, Event, Page, Version};
+use super::common::{DisabledEvent, Event, Page, Version, in_path};
 
 /// A new source.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -101,7 +101,11 @@ impl Source {
             name: source.name.clone(),
             description: source.description.clone(),
             http: public_url.map(|public_url| HttpSource {
-                url: format!("{public_url}/stream/{}/{id}/{secret}", branch.project),
+                url: format!(
+                    "{public_url}/stream/{}/{}/{secret}",
+                    branch.project,
+                    in_path(id.as_str())
+                ),
             }),
             version: (&source.version).into(),
             created: (&source.created).into(),

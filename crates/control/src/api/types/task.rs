@@ -4,6 +4,8 @@ use forebay_model::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::common::in_path;
+
 /// Long work, to be asked about at its `url` until it is finished.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -77,7 +79,7 @@ impl Task {
         Self {
             task_id: task.id.clone(),
             r#type: task.kind.clone(),
-            url: format!("{public_url}/v1/tasks/{}", task.id),
+            url: format!("{public_url}/v1/tasks/{}", in_path(&task.id)),
             status: match (result, error) {
                 (Some(_), _) => TaskStatus::Success,
                 (_, Some(_)) => TaskStatus::Error,
@@ -102,11 +104,12 @@ impl TaskOutputs {
         let branch = task.source.branch;
         let source = &task.source.source;
         let mut url = format!(
-            "{public_url}/v1/branches/{}/sources/{source}",
-            branch.branch
+            "{public_url}/v1/branches/{}/sources/{}",
+            branch.branch,
+            in_path(source.as_str())
         );
         if let Some(sink) = &task.sink {
-            url = format!("{url}/sinks/{sink}");
+            url = format!("{url}/sinks/{}", in_path(sink.as_str()));
         }
         Self {
             url,

@@ -103,13 +103,17 @@ pub(crate) struct MessageRequest {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PartRequest {
     r#type: ColumnType,
-    /// Only of type `path`: steps divided by `.` or in `[n]`; empty for the whole body.
+    /// Only of type `path`: which part of the body, at most 4096 characters. `user.tags[0]`; with quoted
+    /// keys `["utm.source"]`; or JSONPath (RFC 9535) when it begins with `$`, like `$.items[*].id`, where
+    /// what can select many values gives their JSON array. Empty for the whole body.
     #[schema(nullable = false, example = "user.id")]
     path: Option<String>,
-    /// Only of type `path`: text to take when the body has nothing there.
+    /// Only of type `path`: text to take when the body has nothing there. Without it such a record is
+    /// refused; a path that can select many values gives `[]`.
     #[schema(nullable = false)]
     default_value: Option<String>,
-    /// Only of types `path` and `template`: strings without their JSON quotes.
+    /// Only of types `path` and `template`: strings without their JSON quotes. Without it, the server's
+    /// `api.rawString` holds, which is true; the fields of a message are JSON.
     #[schema(nullable = false)]
     raw_string: Option<bool>,
     /// Only of type `template`.

@@ -2,8 +2,10 @@
 
 use bytes::Bytes;
 use forebay_model::ByteSize;
+use forebay_record::charset::CharsetError;
+use forebay_record::coding;
 use http::header::{self, HeaderName, HeaderValue};
-use http::{Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 
@@ -14,9 +16,7 @@ pub(super) type Answer = Response<Full<Bytes>>;
 const SERVER: HeaderValue = HeaderValue::from_static("Forebay");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain");
-const ANY: HeaderValue = HeaderValue::from_static("*");
-const METHODS: HeaderValue = HeaderValue::from_static("OPTIONS, POST");
-const HEALTH_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
+pub(super) const HEALTH_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
 /// How long a client that was refused for want of room should wait.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
@@ -34,6 +34,14 @@ pub(super) enum Refusal {
     /// The rows that a request becomes can't be held.
     RowsTooLarge(ByteSize),
     Encoding(String),
+    /// A charset that is not known.
+    Charset(CharsetError),
+    /// A value of `batch` in the address.
+    BatchFlag(String),
+    /// A method, with those that there are.
+    Method(Method, HeaderValue),
+    /// A handshake that is not answered, and why.
+    Handshake(StatusCode, String),
     Malformed(String),
     Gone,
     SlowBody,
@@ -50,13 +58,15 @@ impl Refusal {
     pub(super) fn status(&self) -> StatusCode {
         match self {
             Self::Route | Self::Source | Self::Disabled => StatusCode::NOT_FOUND,
-            Self::Project(_) | Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::Project(_) | Self::Malformed(_) | Self::BatchFlag(_) => StatusCode::BAD_REQUEST,
+            Self::Method(..) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Handshake(status, _) => *status,
             Self::BodyTooLarge(_)
             | Self::InflatedTooLarge(_)
             | Self::TooManyRecords(_)
             | Self::RowsTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::HeaderTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::Encoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Encoding(_) | Self::Charset(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             // nginx's code for it; nobody is there to read it.
             Self::Gone => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
@@ -72,7 +82,10 @@ impl Refusal {
             Self::Route => "routeNotFound",
             Self::Source => "noSourceFound",
             Self::Disabled => "disabledSource",
-            Self::Project(_) | Self::Malformed(_) => "badRequest",
+            Self::Project(_) | Self::Malformed(_) | Self::BatchFlag(_) => "badRequest",
+            Self::Method(..) => "methodNotAllowed",
+            Self::Handshake(..) => "handshakeRefused",
+            Self::Charset(_) => "unsupportedCharset",
             Self::BodyTooLarge(_) | Self::InflatedTooLarge(_) => "bodyTooLarge",
             Self::TooManyRecords(_) => "tooManyRecords",
             Self::RowsTooLarge(_) => "payloadTooLarge",
@@ -132,7 +145,26 @@ impl Refusal {
                 );
             }
             Self::Encoding(given) => {
-                return format!("Unsupported content encoding \"{given}\", supported: gzip.");
+                return format!(
+                    "Unsupported content encoding \"{given}\", supported: {}.",
+                    coding::SUPPORTED
+                );
+            }
+            Self::Charset(error) => return capitalized(&format!("{error}.")),
+            Self::BatchFlag(value) => {
+                return format!(
+                    "Invalid query parameter \"batch\": the value is \"{}\", allowed are true, 1 or no value (each element of an array is a record), false or 0 (the body is one record).",
+                    value.chars().take(64).collect::<String>()
+                );
+            }
+            Self::Method(method, allowed) => {
+                return format!(
+                    "This address takes records: send each in the body of a POST request. {method} is not among the methods that it has: {}. Senders of webhooks that ask with another one first are answered by the source's setting source.handshake.kinds.",
+                    String::from_utf8_lossy(allowed.as_bytes())
+                );
+            }
+            Self::Handshake(_, cause) => {
+                return format!("The handshake was not answered: {cause}.");
             }
         };
         text.to_owned()
@@ -164,6 +196,11 @@ impl Refusal {
             Self::Quota(over) => {
                 set(&mut answer, header::RETRY_AFTER, over.wait.seconds().into());
             }
+            Self::Encoding(_) => {
+                let supported = HeaderValue::from_static(coding::SUPPORTED);
+                set(&mut answer, header::ACCEPT_ENCODING, supported);
+            }
+            Self::Method(_, allowed) => set(&mut answer, header::ALLOW, allowed.clone()),
             _ => {}
         }
         // What is left of the request would be taken for the next one's beginning.
@@ -191,7 +228,7 @@ pub(super) fn set(answer: &mut Answer, name: HeaderName, value: HeaderValue) {
     answer.headers_mut().insert(name, value);
 }
 
-fn plain(status: StatusCode, body: &'static [u8]) -> Answer {
+pub(super) fn plain(status: StatusCode, body: &'static [u8]) -> Answer {
     let mut answer = Answer::new(Full::new(Bytes::from_static(body)));
     *answer.status_mut() = status;
     set(&mut answer, header::SERVER, SERVER);
@@ -228,30 +265,8 @@ pub(super) fn health() -> Answer {
     answer
 }
 
-/// A path that is known, and a method that it does not have.
-pub(super) fn method_not_allowed(health: bool) -> Answer {
-    let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, b"");
-    set(
-        &mut answer,
-        header::ALLOW,
-        if health { HEALTH_METHODS } else { METHODS },
-    );
-    answer
-}
-
-/// What a browser asks before it sends.
-pub(super) fn options(health: bool) -> Answer {
-    let mut answer = plain(StatusCode::OK, b"");
-    let methods = if health { HEALTH_METHODS } else { METHODS };
-    set(&mut answer, header::ALLOW, methods.clone());
-    cors(&mut answer);
-    set(&mut answer, header::ACCESS_CONTROL_ALLOW_HEADERS, ANY);
-    set(&mut answer, header::ACCESS_CONTROL_ALLOW_METHODS, methods);
-    answer
-}
-
-/// Lets a page of any origin read the answer: the secret in the address is what protects a source.
-pub(super) fn cors(answer: &mut Answer) {
-    set(answer, header::ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
-    set(answer, header::ACCESS_CONTROL_EXPOSE_HEADERS, ANY);
+fn capitalized(text: &str) -> String {
+    let mut chars = text.chars();
+    let first = chars.next().into_iter().flat_map(char::to_uppercase);
+    first.chain(chars).collect()
 }

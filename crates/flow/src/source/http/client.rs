@@ -1,7 +1,7 @@
 //! Who has sent a request: the TCP peer, or whom a trusted proxy names.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use http::HeaderMap;
@@ -89,20 +89,54 @@ impl schemars::JsonSchema for Network {
     }
 }
 
+/// The header in which proxies say whom they were called by.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForwardedHeader {
+    /// Addresses, divided by commas.
+    #[default]
+    XForwardedFor,
+    /// RFC 7239.
+    Forwarded,
+}
+
+impl ForwardedHeader {
+    fn name(self) -> &'static str {
+        match self {
+            Self::XForwardedFor => "x-forwarded-for",
+            Self::Forwarded => "forwarded",
+        }
+    }
+}
+
 /// The client of a request that `peer` has sent. Each proxy adds whom it was called by at the end
-/// of `X-Forwarded-For`; so the client is the last one there that is not itself a trusted proxy.
-/// Anything to the left of it is hearsay.
-pub(super) fn client_ip(peer: IpAddr, trusted: &[Network], headers: &HeaderMap) -> IpAddr {
+/// of the header; so the client is the last one there that is not itself a trusted proxy. Anything to
+/// the left of it is hearsay.
+pub(super) fn client_ip(
+    peer: IpAddr,
+    trusted: &[Network],
+    header: ForwardedHeader,
+    headers: &HeaderMap,
+) -> IpAddr {
     let is_trusted = |a: IpAddr| trusted.iter().any(|n| n.contains(a));
     if trusted.is_empty() || !is_trusted(peer) {
         return peer;
     }
     let mut client = peer;
-    let values = headers.get_all("x-forwarded-for").iter();
+    let values = headers.get_all(header.name()).iter();
     let values: Vec<_> = values.filter_map(|v| v.to_str().ok()).collect();
     for value in values.iter().rev() {
-        for entry in value.rsplit(',') {
-            let Some(address) = forwarded(entry.trim()) else {
+        // A list may have empty elements (RFC 9110, 5.6.1).
+        let mut entries = divided(value, ',');
+        entries.retain(|e| !e.trim().is_empty());
+        for entry in entries.into_iter().rev() {
+            let address = match header {
+                ForwardedHeader::XForwardedFor => forwarded(entry.trim()),
+                ForwardedHeader::Forwarded => forwarded_for(entry),
+            };
+            let Some(address) = address else {
                 return client;
             };
             client = address;
@@ -114,13 +148,42 @@ pub(super) fn client_ip(peer: IpAddr, trusted: &[Network], headers: &HeaderMap) 
     client
 }
 
-/// An address, which some proxies write with a port.
+/// An address, which some proxies write with a port, and those of IPv6 in brackets or quotes.
 fn forwarded(entry: &str) -> Option<IpAddr> {
+    let quoted = entry.strip_prefix('"').and_then(|e| e.strip_suffix('"'));
+    let entry = quoted.unwrap_or(entry);
     if let Ok(address) = entry.parse() {
         return Some(address);
     }
-    let with_port: std::net::SocketAddr = entry.parse().ok()?;
+    if let Some(v6) = entry.strip_prefix('[').and_then(|e| e.strip_suffix(']')) {
+        return v6.parse::<Ipv6Addr>().ok().map(IpAddr::from);
+    }
+    let with_port: SocketAddr = entry.parse().ok()?;
     Some(with_port.ip())
+}
+
+/// The `for` of an element like `for=192.0.2.60;proto=http;by=203.0.113.43`; names that a proxy has
+/// made up (`unknown`, `_hidden`) are no addresses.
+fn forwarded_for(element: &str) -> Option<IpAddr> {
+    let pairs = divided(element, ';').into_iter();
+    let mut pairs = pairs.filter_map(|pair| pair.split_once('='));
+    let (_, node) = pairs.find(|(name, _)| name.trim().eq_ignore_ascii_case("for"))?;
+    forwarded(node.trim())
+}
+
+/// The parts of a text between separators that are not within quotes.
+fn divided(text: &str, separator: char) -> Vec<&str> {
+    let (mut quoted, mut escaped) = (false, false);
+    let parts = text.split(|c| {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            _ => return c == separator && !quoted,
+        }
+        false
+    });
+    parts.collect()
 }
 
 #[cfg(test)]
@@ -165,7 +228,8 @@ mod tests {
             for value in forwarded {
                 headers.append("x-forwarded-for", value.parse().unwrap());
             }
-            client_ip(ip(peer), &trusted, &headers).to_string()
+            let header = ForwardedHeader::XForwardedFor;
+            client_ip(ip(peer), &trusted, header, &headers).to_string()
         };
         assert_eq!(client("9.9.9.9", &["1.1.1.1"]), "9.9.9.9");
         assert_eq!(client("10.0.0.1", &[]), "10.0.0.1");
@@ -182,5 +246,65 @@ mod tests {
         assert_eq!(client("10.0.0.1", &["1.1.1.1, junk"]), "10.0.0.1");
         assert_eq!(client("10.0.0.1", &["1.1.1.1:80"]), "1.1.1.1");
         assert_eq!(client("10.0.0.1", &["[2001:db8::1]:80"]), "2001:db8::1");
+        assert_eq!(client("10.0.0.1", &["[2001:db8::1]"]), "2001:db8::1");
+        assert_eq!(client("10.0.0.1", &["2001:db8::1"]), "2001:db8::1");
+        for list in [
+            "1.1.1.1,",
+            "1.1.1.1, ,",
+            ",1.1.1.1,,",
+            "1.1.1.1 , 10.0.0.9 ,",
+        ] {
+            assert_eq!(client("10.0.0.1", &[list]), "1.1.1.1", "{list}");
+        }
+        for junk in [
+            "[1.1.1.1]",
+            "[2001:db8::1",
+            "[]",
+            "unknown",
+            "1.1.1.1:x",
+            "[::1]:99999",
+        ] {
+            assert_eq!(client("10.0.0.1", &[junk]), "10.0.0.1", "{junk}");
+        }
+        // The header that is not the one of the setting is not looked at.
+        let mut headers = HeaderMap::new();
+        headers.append("x-forwarded-for", "6.6.6.6".parse().unwrap());
+        let header = ForwardedHeader::Forwarded;
+        let found = client_ip(ip("10.0.0.1"), &trusted, header, &headers);
+        assert_eq!(found, ip("10.0.0.1"));
+    }
+
+    #[test]
+    fn the_standard_header_names_clients_too() {
+        let trusted = ["10.0.0.0/8".parse().unwrap()];
+        let client = |forwarded: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in forwarded {
+                headers.append("forwarded", value.parse().unwrap());
+            }
+            let header = ForwardedHeader::Forwarded;
+            client_ip(ip("10.0.0.1"), &trusted, header, &headers).to_string()
+        };
+        for (values, wanted) in [
+            (&["for=1.1.1.1"][..], "1.1.1.1"),
+            (&["For=\"[2001:db8:cafe::17]:4711\""], "2001:db8:cafe::17"),
+            (
+                &["for=\"[2001:db8::1]\";proto=https;by=10.0.0.1"],
+                "2001:db8::1",
+            ),
+            (
+                &["by=\"a,b;for=6.6.6.6\"; FOR = 1.1.1.1 ;proto=http"],
+                "1.1.1.1",
+            ),
+            (&["for=6.6.6.6, for=1.1.1.1, for=10.0.0.2;by=x,"], "1.1.1.1"),
+            (&["for=1.1.1.1", "for=10.0.0.2"], "1.1.1.1"),
+            (&["for=6.6.6.6, for=_hidden, for=10.0.0.2"], "10.0.0.2"),
+            (&["for=unknown"], "10.0.0.1"),
+            (&["proto=https"], "10.0.0.1"),
+            (&["for=\"1.1.1.1"], "10.0.0.1"),
+            (&[], "10.0.0.1"),
+        ] {
+            assert_eq!(client(values), wanted, "{values:?}");
+        }
     }
 }

@@ -1,13 +1,14 @@
 //! Settings of the HTTP source. What a client sees at each limit is in `docs/reference/limits.md`.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use forebay_listener::{Limits, TlsConfig};
 use forebay_model::{ByteSize, Span};
+use http::HeaderMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::client::Network;
+use super::client::{ForwardedHeader, Network, client_ip};
 
 /// The listener that takes records in over HTTP, and its limits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -46,7 +47,7 @@ pub struct HttpSourceConfig {
     pub max_unread_bytes: ByteSize,
     /// A request's body as sent. 100B to 64MB.
     pub max_request_body_size: ByteSize,
-    /// A gzip body after decompression. 100B to 256MB.
+    /// A compressed body after decompression, or one in another charset as UTF-8. 100B to 256MB.
     pub max_inflated_body_size: ByteSize,
     /// A request's headers together with its first line. 1KB to 1MB.
     pub max_header_size: ByteSize,
@@ -58,9 +59,12 @@ pub struct HttpSourceConfig {
     /// Requests with large bodies that are inflated, parsed and rendered at a time; 0 is one for every
     /// two cores. 0 to 256.
     pub large_requests: usize,
-    /// Networks of proxies whose `X-Forwarded-For` is believed, like `10.0.0.0/8`. Without any, the
+    /// Networks of proxies whose `forwardedHeader` is believed, like `10.0.0.0/8`. Without any, the
     /// client is whoever has connected.
     pub trusted_proxies: Vec<Network>,
+    /// The header in which trusted proxies name the client: `x-forwarded-for`, or `forwarded` (RFC
+    /// 7239). Only one: of the other, proxies pass on what clients make up.
+    pub forwarded_header: ForwardedHeader,
     /// Certificate and key for TLS. Without them the listener speaks plain HTTP.
     pub tls: Option<TlsConfig>,
 }
@@ -88,12 +92,18 @@ impl Default for HttpSourceConfig {
             max_bytes_in_flight: ByteSize::mb(64),
             large_requests: 0,
             trusted_proxies: Vec::new(),
+            forwarded_header: ForwardedHeader::default(),
             tls: None,
         }
     }
 }
 
 impl HttpSourceConfig {
+    /// Who has sent a request that `peer` brings.
+    pub(super) fn client_ip(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        client_ip(peer, &self.trusted_proxies, self.forwarded_header, headers)
+    }
+
     /// Those of its listener.
     #[must_use]
     pub fn limits(&self) -> Limits {

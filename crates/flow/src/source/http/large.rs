@@ -1,10 +1,13 @@
-//! Large requests: inflated, divided and rendered in turns, and beside those that are small.
+//! Large requests: decoded, divided and rendered in turns, and beside those that are small.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use forebay_record::body::{self, PART_BYTES};
-use forebay_record::{BodyFormat, BodyMode, InflateError, Parts, RequestInfo, SplitError};
+use forebay_record::charset::CharsetError;
+use forebay_record::{
+    BodyEncoding, BodyFormat, BodyMode, DecodeError, InflateError, Parts, RequestInfo, SplitError,
+};
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::{Answer, Refusal};
@@ -15,28 +18,38 @@ use crate::dispatch::{Large, Progress, Target};
 use crate::lane::{Turn, beside};
 
 /// Bytes of a body, inflated, up to which it is read where it came in: about a millisecond at most.
-pub(super) const BODY_AT_ONCE: usize = 64 << 10;
+const BODY_AT_ONCE: usize = 64 << 10;
 /// The same of a batch, and how many records it may have then.
-pub(super) const BATCH_AT_ONCE: usize = 8 << 10;
+const BATCH_AT_ONCE: usize = 8 << 10;
 pub(super) const RECORDS_AT_ONCE: usize = 64;
-/// Deflate makes at most so many bytes of one.
-const INFLATES_TO: u64 = 1032;
 
 /// A body on its way to its records.
 pub(super) struct Sent {
     pub(super) bytes: Bytes,
-    /// It has yet to be inflated.
-    pub(super) gzip: bool,
+    /// It has yet to be decompressed, or to become UTF-8.
+    pub(super) encoding: Option<BodyEncoding>,
     pub(super) mode: BodyMode,
     pub(super) format: BodyFormat,
     pub(super) charge: Charge,
 }
 
+impl Sent {
+    /// Whether it is too large to be read where it came in.
+    pub(super) fn is_large(&self) -> bool {
+        let at_once = match self.mode {
+            BodyMode::Single => BODY_AT_ONCE,
+            BodyMode::Ndjson | BodyMode::JsonSequence | BodyMode::JsonArray => BATCH_AT_ONCE,
+        };
+        self.encoding.is_some() || self.bytes.len() > at_once
+    }
+}
+
 impl Receiver {
-    /// Inflates a body that becomes a small one. `None`: it becomes a large one.
-    pub(super) fn inflate_small(
+    /// Decodes a body that becomes a small one. `None`: it becomes a large one.
+    pub(super) fn decode_small(
         &self,
-        bytes: &[u8],
+        bytes: &Bytes,
+        encoding: &BodyEncoding,
         target: &Target,
         charge: &mut Charge,
     ) -> Result<Option<Bytes>, Refusal> {
@@ -45,21 +58,21 @@ impl Receiver {
         if bytes.len() > limit {
             return Ok(None);
         }
-        let most = most_inflated(bytes, limit);
+        let most = encoding.most_held(bytes.len(), limit);
         if !charge.grow(most) {
             return Err(Refusal::Busy);
         }
-        match body::inflate(bytes, limit) {
-            Ok(inflated) => {
-                charge.shrink(most - inflated.len() as u64);
-                self.pay_inflated(target, bytes.len(), inflated.len())?;
-                Ok(Some(inflated))
+        match encoding.decode(bytes, limit) {
+            Ok(decoded) => {
+                charge.shrink(most.saturating_sub(decoded.len() as u64));
+                self.pay_inflated(target, bytes.len(), decoded.len())?;
+                Ok(Some(decoded))
             }
-            Err(InflateError::TooLarge(_)) if limit < max => {
+            Err(error) if limit < max && is_too_large(&error) => {
                 charge.shrink(most);
                 Ok(None)
             }
-            Err(error) => Err(self.not_inflated(&error)),
+            Err(error) => Err(self.not_decoded(error)),
         }
     }
 
@@ -67,12 +80,13 @@ impl Receiver {
         usize::try_from(self.config.max_inflated_body_size.0).unwrap_or(usize::MAX)
     }
 
-    fn not_inflated(&self, error: &InflateError) -> Refusal {
+    fn not_decoded(&self, error: DecodeError) -> Refusal {
         match error {
-            InflateError::TooLarge(_) => {
+            _ if is_too_large(&error) => {
                 Refusal::InflatedTooLarge(self.config.max_inflated_body_size)
             }
-            InflateError::Broken(_) => Refusal::Malformed(error.to_string()),
+            DecodeError::Charset(error @ CharsetError::Unknown(_)) => Refusal::Charset(error),
+            error => Refusal::Malformed(error.to_string()),
         }
     }
 
@@ -139,28 +153,28 @@ impl Receiver {
         })
     }
 
-    /// Inflates a body and finds its records.
+    /// Decodes a body and finds its records.
     async fn divide(
         &self,
         target: &Target,
         mut sent: Sent,
         mut turn: Turn,
     ) -> Result<(Turn, Parts, Charge), Refusal> {
-        if sent.gzip {
+        if let Some(encoding) = sent.encoding.take() {
             let (max, raw) = (self.inflated_max(), sent.bytes.len());
-            let most = most_inflated(&sent.bytes, max);
+            let most = encoding.most_held(raw, max);
             if !sent.charge.grow(most) {
                 return Err(Refusal::Busy);
             }
-            let inflated;
-            (turn, (sent, inflated)) = beside(turn, move || {
-                let inflated = body::inflate(&sent.bytes, max);
-                (sent, inflated)
+            let decoded;
+            (turn, (sent, decoded)) = beside(turn, move || {
+                let decoded = encoding.decode(&sent.bytes, max);
+                (sent, decoded)
             })
             .await;
-            sent.bytes = inflated.map_err(|e| self.not_inflated(&e))?;
+            sent.bytes = decoded.map_err(|e| self.not_decoded(e))?;
             // What was sent is not needed any more.
-            let not_used = raw as u64 + most - sent.bytes.len() as u64;
+            let not_used = (raw as u64 + most).saturating_sub(sent.bytes.len() as u64);
             sent.charge.shrink(not_used);
             self.pay_inflated(target, raw, sent.bytes.len())?;
         }
@@ -177,9 +191,12 @@ impl Receiver {
     }
 }
 
-fn most_inflated(bytes: &[u8], max: usize) -> u64 {
-    let most = (bytes.len() as u64).saturating_mul(INFLATES_TO);
-    most.min(max as u64)
+fn is_too_large(error: &DecodeError) -> bool {
+    matches!(
+        error,
+        DecodeError::Inflate(InflateError::TooLarge(_))
+            | DecodeError::Charset(CharsetError::TooLarge(_))
+    )
 }
 
 pub(super) fn not_divided(error: &SplitError) -> Refusal {

@@ -5,19 +5,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use forebay_record::body::{self, BodyMode};
-use forebay_record::{BodyFormat, Headers, RecordContext, RequestInfo};
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, ORIGIN};
+use forebay_record::{Headers, RecordContext, RequestInfo};
+use http::header::{HOST, ORIGIN};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::{self, Answer, Refusal};
 use super::body::{BodyProblem, read};
-use super::client::client_ip;
-use super::large::{BATCH_AT_ONCE, BODY_AT_ONCE, RECORDS_AT_ONCE, Sent, not_divided};
+use super::large::{RECORDS_AT_ONCE, Sent, not_divided};
 use super::meters::Meters;
 use super::report;
-use super::{Deps, HttpSourceConfig};
+use super::said::Said;
+use super::{Deps, HttpSourceConfig, cors, handshake, query};
 use crate::budget::Charge;
 use crate::dispatch::{Batch, BrokenRecords, Progress, SinkResult, Target};
 use crate::quota::Seat;
@@ -65,10 +65,10 @@ impl Receiver {
         seat: &Seat,
         request: Request<Incoming>,
     ) -> Answer {
-        let has_origin = request.headers().contains_key(ORIGIN);
+        let origin = request.headers().get(ORIGIN).cloned();
         let mut answer = self.answer(peer, seat, request).await;
-        if has_origin {
-            answer::cors(&mut answer);
+        if let Some(origin) = origin {
+            cors::allow(&mut answer, origin);
         }
         self.meters.request(answer.status().as_u16());
         answer
@@ -79,40 +79,85 @@ impl Receiver {
         if head_size(&request) > max.0 {
             return Refusal::HeaderTooLarge(max).answer();
         }
-        let (project, source, secret) = match (route(request.uri().path()), request.method()) {
+        let method = request.method();
+        let (project, source, secret) = match (route(request.uri().path()), method) {
             (Route::Unknown, _) => return self.refuse(request, Refusal::Route).await,
             (Route::Health, &Method::GET | &Method::HEAD) => return answer::health(),
-            (Route::Health, &Method::OPTIONS) => return answer::options(true),
-            (Route::Health, _) => return answer::method_not_allowed(true),
-            (Route::Stream(..), &Method::OPTIONS) => return answer::options(false),
-            (Route::Stream(project, source, secret), &Method::POST) => (project, source, secret),
-            (Route::Stream(..), _) => return answer::method_not_allowed(false),
+            (Route::Health, &Method::OPTIONS) => {
+                return cors::preflight(request.headers(), answer::HEALTH_METHODS);
+            }
+            (Route::Health, method) => {
+                let refusal = Refusal::Method(method.clone(), answer::HEALTH_METHODS);
+                return self.refuse(request, refusal).await;
+            }
+            (Route::Stream(project, source, secret), _) => (project, source, secret),
         };
-        let Ok(project) = project.parse::<u64>() else {
-            let refusal = Refusal::Project(project.to_owned());
-            return self.refuse(request, refusal).await;
+        let target = match self.find(project, source, secret) {
+            Ok(target) => target,
+            Err(refusal) if method == Method::POST => return self.refuse(request, refusal).await,
+            // Nothing is said of sources to whoever brings no record.
+            Err(_) => return self.other(None, seat, request).await,
         };
-        let found = match percent_decoded(source) {
-            None => self.deps.dispatcher.find(project, source, secret),
-            Some(source) => self.deps.dispatcher.find(project, &source, secret),
-        };
-        let Some(target) = found else {
-            return self.refuse(request, Refusal::Source).await;
-        };
-        if target.is_disabled() {
-            return self.refuse(request, Refusal::Disabled).await;
+        if !handshake::brings_record(&target, method) {
+            return self.other(Some(&target), seat, request).await;
         }
         let started = Instant::now();
         let gate = &target.gate;
         let now = gate.at(started);
         let mut answer = match self.pass(&target, seat, &request, now) {
-            Ok(()) => match self.take(peer, &target, request, started).await {
-                Ok(answer) => answer,
-                Err(refusal) => refusal.answer(),
+            Ok(()) => match handshake::answer(&target, &request) {
+                None => match self.take(peer, &target, request, started).await {
+                    Ok(answer) => answer,
+                    Err(refusal) => refusal.answer(),
+                },
+                Some(Ok(answer)) => self.answered(request, answer).await,
+                Some(Err(refusal)) => self.refuse(request, refusal).await,
             },
             Err(over) => self.refuse_over(seat, request, over).await,
         };
         gate.show(now, answer.headers_mut());
+        answer
+    }
+
+    /// Where an address leads.
+    fn find(&self, project: &str, source: &str, secret: &str) -> Result<Arc<Target>, Refusal> {
+        let Ok(project) = project.parse::<u64>() else {
+            return Err(Refusal::Project(project.to_owned()));
+        };
+        let found = match percent_decoded(source) {
+            None => self.deps.dispatcher.find(project, source, secret),
+            Some(source) => self.deps.dispatcher.find(project, &source, secret),
+        };
+        match found {
+            None => Err(Refusal::Source),
+            Some(target) if target.is_disabled() => Err(Refusal::Disabled),
+            Some(target) => Ok(target),
+        }
+    }
+
+    /// Answers a request that brings no record.
+    async fn other(
+        &self,
+        target: Option<&Target>,
+        seat: &Seat,
+        request: Request<Incoming>,
+    ) -> Answer {
+        let methods = handshake::methods(target);
+        let answered = target.and_then(|t| Some((t, handshake::answer(t, &request)?)));
+        let Some((target, answered)) = answered else {
+            if request.method() == Method::OPTIONS {
+                return cors::preflight(request.headers(), methods);
+            }
+            let refusal = Refusal::Method(request.method().clone(), methods);
+            return self.refuse(request, refusal).await;
+        };
+        let now = target.gate.at(Instant::now());
+        let mut answer = match (self.pass(target, seat, &request, now), answered) {
+            (Ok(()), Ok(answer)) => self.answered(request, answer).await,
+            (Ok(()), Err(refusal)) => self.refuse(request, refusal).await,
+            (Err(over), _) => self.refuse_over(seat, request, over).await,
+        };
+        target.gate.show(now, answer.headers_mut());
         answer
     }
 
@@ -128,12 +173,12 @@ impl Receiver {
         let is_stream = request.version() == Version::HTTP_2;
         let stream_bytes = is_stream.then(|| STREAM_BYTES + head_size(&request));
         let (mut head, mut body) = request.into_parts();
-        let gzip = match is_gzip(&head.headers) {
-            Ok(gzip) => gzip,
+        let query = head.uri.query().unwrap_or_default();
+        let said = match Said::by(&head.headers, query) {
+            Ok(said) => said,
             Err(refusal) => return Ok(self.refuse_body(&mut body, &refusal).await),
         };
-        let query = head.uri.query().unwrap_or_default();
-        let (verbose, batch) = (has_flag(query, "verbose"), has_flag(query, "batch"));
+        let verbose = query::is_verbose(query);
         let mut charge = self.deps.budget.charge(0);
         if stream_bytes.is_some_and(|bytes| !charge.grow(bytes)) {
             return Ok(self.refuse_body(&mut body, &Refusal::Busy).await);
@@ -153,28 +198,24 @@ impl Receiver {
         }
         let info = Arc::new(RequestInfo {
             received: self.deps.clock.now(),
-            client_ip: client_ip(peer, &self.config.trusted_proxies, &head.headers),
+            client_ip: self.config.client_ip(peer, &head.headers),
             headers: Headers::from(head.headers),
         });
-        let content_type = info.headers.map().get(CONTENT_TYPE);
-        let format = BodyFormat::of(content_type.map(HeaderValue::as_bytes));
-        let mode = mode(&format, batch);
-        let mut sent = Sent {
-            bytes,
-            gzip,
-            mode,
-            format,
-            charge,
-        };
-        if gzip && let Some(small) = self.inflate_small(&sent.bytes, target, &mut sent.charge)? {
-            (sent.bytes, sent.gzip) = (small, false);
+        let mode = said.mode;
+        let mut sent = said.of(bytes, charge);
+        if let Some(encoding) = &sent.encoding
+            && let Some(small) =
+                self.decode_small(&sent.bytes, encoding, target, &mut sent.charge)?
+        {
+            (sent.bytes, sent.encoding) = (small, None);
+        }
+        if (&sent.encoding, mode) == (&None, BodyMode::Single)
+            && let Some(answer) = handshake::by_body(target, &sent.bytes)
+        {
+            return answer;
         }
         let how = (deadline, verbose);
-        let at_once = match mode {
-            BodyMode::Single => BODY_AT_ONCE,
-            BodyMode::Ndjson | BodyMode::JsonArray => BATCH_AT_ONCE,
-        };
-        let answer = if sent.gzip || sent.bytes.len() > at_once {
+        let answer = if sent.is_large() {
             // Rare enough to be kept out of the usual request's memory.
             Box::pin(self.take_large(target, info, sent, how)).await
         } else if mode == BodyMode::Single {
@@ -267,22 +308,6 @@ impl Receiver {
     }
 }
 
-/// How many records a body is.
-fn mode(format: &BodyFormat, batch: bool) -> BodyMode {
-    /// What some senders call NDJSON.
-    const JSON_LINES: &str = "application/x-jsonlines";
-    let is_json_lines = |sent: &str| {
-        let essence = sent.split(';').next().unwrap_or_default().trim();
-        essence.eq_ignore_ascii_case(JSON_LINES)
-    };
-    match format {
-        BodyFormat::Ndjson => BodyMode::Ndjson,
-        BodyFormat::Other(sent) if is_json_lines(sent) => BodyMode::Ndjson,
-        _ if batch => BodyMode::JsonArray,
-        _ => BodyMode::Single,
-    }
-}
-
 /// Bytes of the request line and headers, as HTTP/1.1 would write them.
 fn head_size(request: &Request<Incoming>) -> u64 {
     let uri = request.uri();
@@ -291,28 +316,6 @@ fn head_size(request: &Request<Incoming>) -> u64 {
     let headers = request.headers().iter();
     let headers: usize = headers.map(|(n, v)| n.as_str().len() + v.len() + 4).sum();
     (line + headers + 2) as u64
-}
-
-/// Whether the body is gzip.
-fn is_gzip(headers: &HeaderMap) -> Result<bool, Refusal> {
-    let mut gzip = false;
-    for value in headers.get_all(CONTENT_ENCODING) {
-        let text = String::from_utf8_lossy(value.as_bytes());
-        match text.trim().to_ascii_lowercase().as_str() {
-            "" | "identity" => {}
-            "gzip" | "x-gzip" if !gzip => gzip = true,
-            _ => return Err(Refusal::Encoding(text.into_owned())),
-        }
-    }
-    Ok(gzip)
-}
-
-/// Whether the query has `name=true`.
-fn has_flag(query: &str, name: &str) -> bool {
-    !query.is_empty()
-        && query
-            .split('&')
-            .any(|p| p.strip_suffix("=true") == Some(name))
 }
 
 /// HTTP/2 has the host in its target; columns shall find it where HTTP/1.1 has it.
@@ -376,15 +379,6 @@ mod tests {
         assert_eq!(percent_decoded("%C5%82odz").as_deref(), Some("łodz"));
         for same in ["plain", "%", "%4", "%zz", "%ff"] {
             assert_eq!(percent_decoded(same).filter(|t| t != same), None, "{same}");
-        }
-    }
-
-    #[test]
-    fn flags_are_true_only_by_the_word_true() {
-        assert!(has_flag("verbose=true", "verbose"));
-        assert!(has_flag("a=b&batch=true", "batch"));
-        for query in ["", "verbose", "verbose=1", "xverbose=true", "verbose=truer"] {
-            assert!(!has_flag(query, "verbose"), "{query}");
         }
     }
 }

@@ -66,6 +66,13 @@ impl Receiver {
         self.refuse_body(&mut body, &refusal).await
     }
 
+    /// Answers a request whose body does not matter.
+    pub(super) async fn answered(&self, request: Request<Incoming>, mut answer: Answer) -> Answer {
+        let mut body = request.into_body();
+        self.finish_body(&mut body, false, &mut answer).await;
+        answer
+    }
+
     /// Refuses a request whose body is not read to its end.
     pub(super) async fn refuse_body(&self, body: &mut Incoming, refusal: &Refusal) -> Answer {
         let mut answer = refusal.answer();
@@ -74,14 +81,19 @@ impl Receiver {
             refusal,
             Refusal::SlowBody | Refusal::Gone | Refusal::Malformed(_)
         );
+        self.finish_body(body, is_late, &mut answer).await;
+        answer
+    }
+
+    /// Reads what is left of a body, or else ends the connection with the answer.
+    async fn finish_body(&self, body: &mut Incoming, is_late: bool, answer: &mut Answer) {
         let small = body.size_hint().upper().is_some_and(|n| n <= DISCARD_MAX) && !is_late;
         let deadline = Instant::now() + self.config.header_read_timeout.0;
         let max = usize::try_from(DISCARD_MAX).unwrap_or(usize::MAX);
         let drained = body.is_end_stream()
             || small && matches!(timeout_at(deadline, discard(body, max)).await, Ok(true));
         if !drained {
-            answer::close(&mut answer);
+            answer::close(answer);
         }
-        answer
     }
 }

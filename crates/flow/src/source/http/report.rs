@@ -180,6 +180,9 @@ struct RefusedRecord<'a> {
     index: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     line: Option<usize>,
+    /// Byte of the line at which it starts, where it is not the first one there.
+    #[serde(skip_serializing_if = "is_zero")]
+    byte: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     sink_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -272,6 +275,7 @@ fn refused_records<'a>(
     let broken = broken.first.iter().map(|b| RefusedRecord {
         index: b.index,
         line: b.line,
+        byte: b.byte,
         sink_id: None,
         column: None,
         status_code: 400,
@@ -296,6 +300,7 @@ fn refused_record<'a>(sink: &'a str, refusal: &'a Refusal) -> RefusedRecord<'a> 
     RefusedRecord {
         index: refusal.index,
         line: refusal.line,
+        byte: refusal.byte,
         sink_id: Some(sink),
         column: Some(&refusal.error.column),
         status_code: refusal.error.kind.status(),

@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use forebay_buffer::Message;
 use forebay_record::line::text_of_line;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// What the input looks like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -140,16 +140,16 @@ impl<R: BufRead> Input<R> {
 
     fn json(&self, line: &[u8]) -> Result<Incoming, Problem> {
         let line: Line = serde_json::from_slice(line).map_err(|e| self.invalid(e))?;
-        let part = |name: &str, value: Option<Value>| {
+        let part = |name: &str, value: Option<&RawValue>| {
             bytes(value).map_err(|e| self.invalid(format_args!("`{name}`: {e}")))
         };
         let mut headers = Vec::new();
         for (name, value) in line.headers.unwrap_or_default() {
-            headers.push((Arc::from(name), part("headers", Some(value))?));
+            headers.push((Arc::from(name), part("headers", Some(&value))?));
         }
         let message = Message {
-            key: part("key", line.key)?,
-            payload: part("payload", line.payload)?,
+            key: part("key", line.key.as_deref())?,
+            payload: part("payload", line.payload.as_deref())?,
             headers,
             timestamp_ms: line.timestamp,
         };
@@ -162,29 +162,38 @@ impl<R: BufRead> Input<R> {
 #[serde(deny_unknown_fields)]
 struct Line {
     topic: Option<String>,
-    key: Option<Value>,
-    payload: Option<Value>,
-    headers: Option<Vec<(String, Value)>>,
+    key: Option<Box<RawValue>>,
+    payload: Option<Box<RawValue>>,
+    headers: Option<Vec<(String, Box<RawValue>)>>,
     timestamp: Option<i64>,
     /// Written by the file provider, and of no use here.
     #[serde(default, rename = "sequence")]
     _sequence: Option<u64>,
 }
 
-/// A text is its bytes, `{"base64": …}` is what it says, and any other JSON is its own text.
-fn bytes(value: Option<Value>) -> Result<Option<Bytes>, String> {
-    match value {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(Bytes::from(text))),
-        Some(Value::Object(object)) if object.len() == 1 && object.contains_key("base64") => {
-            let text = object
-                .get("base64")
-                .and_then(Value::as_str)
-                .unwrap_or_default();
-            let decoded = STANDARD.decode(text).map_err(|e| format!("base64: {e}"))?;
-            Ok(Some(Bytes::from(decoded)))
+/// A string is its text, `{"base64": "…"}` is what it says, and any other JSON is the text that was sent,
+/// byte for byte.
+fn bytes(value: Option<&RawValue>) -> Result<Option<Bytes>, String> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Encoded {
+        base64: String,
+    }
+    let Some(sent) = value.map(RawValue::get).filter(|sent| *sent != "null") else {
+        return Ok(None);
+    };
+    if sent.starts_with('"') {
+        let text: String = serde_json::from_str(sent).map_err(|e| e.to_string())?;
+        return Ok(Some(Bytes::from(text)));
+    }
+    match serde_json::from_str::<Encoded>(sent) {
+        Ok(encoded) if sent.starts_with('{') => {
+            let decoded = STANDARD.decode(encoded.base64);
+            Ok(Some(Bytes::from(
+                decoded.map_err(|e| format!("base64: {e}"))?,
+            )))
         }
-        Some(other) => Ok(Some(Bytes::from(other.to_string()))),
+        _ => Ok(Some(Bytes::copy_from_slice(sent.as_bytes()))),
     }
 }
 
@@ -239,6 +248,30 @@ mod tests {
             matches!(&wide[..], [Err(e)] if e.contains("UTF-16")),
             "{wide:?}"
         );
+    }
+
+    #[test]
+    fn json_that_is_no_string_is_handed_on_byte_for_byte() {
+        for sent in [
+            r#"{"id":12345678901234567890123}"#,
+            "10.00",
+            "1E5",
+            "-0",
+            r#"{"a":1,"a":2}"#,
+            "1e400",
+            r#"{ "a" : [ 1.0,  "\u00e9" ] }"#,
+            "true",
+            r#"{"base64":5}"#,
+            r#"{"base64":"YQ==","other":1}"#,
+            r#"["YQ=="]"#,
+        ] {
+            let line = format!(r#"{{"key":{sent},"payload": {sent} ,"headers":[["h",{sent}]]}}"#);
+            let mut input = Input::new(line.as_bytes(), Format::Ndjson, 1000);
+            let (_, message) = input.next().unwrap().unwrap();
+            let bytes = Some(Bytes::copy_from_slice(sent.as_bytes()));
+            assert_eq!((&message.key, &message.payload), (&bytes, &bytes), "{sent}");
+            assert_eq!(message.headers[0].1, bytes, "{sent}");
+        }
     }
 
     #[test]

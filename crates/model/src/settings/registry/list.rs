@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{Rule, Scope, Setter, Setting, SettingType};
+use crate::handshake::{Handshake, VERIFY_TOKEN_MAX};
 use crate::quota::{BYTES_MAX, REQUESTS_MAX};
 use crate::settings::{CompressionType, OnRefused, SyncMode};
 use crate::units::{ByteSize, Span};
@@ -82,6 +83,28 @@ fn refused_name(action: OnRefused) -> &'static str {
 
 /// Sorted by key, which [`super::Registry::get`] relies on and a test checks.
 pub(super) static SETTINGS: &[Setting] = &[
+    setting!(
+        @Source,
+        "source.handshake.kinds",
+        Rule::ListOf(&Handshake::NAMES),
+        false,
+        List,
+        |s| s.handshakes.names(),
+        Value::from,
+        |s, v| s.handshakes.set_names(&v),
+        "Requests of webhook senders that check the address before they send, and that are answered: docs/reference/records.md; put: PUT is taken as POST."
+    ),
+    setting!(
+        @Source,
+        "source.handshake.verifyToken",
+        Rule::Chars(VERIFY_TOKEN_MAX),
+        false,
+        Text,
+        |s| &s.handshakes.verify_token,
+        shown,
+        |s, v| v.clone_into(&mut s.handshakes.verify_token),
+        "What hub.verify_token of a handshake of the kind hub must be; empty: anything."
+    ),
     setting!(
         @Source,
         "source.quota.bytesPerSecond",

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use forebay_record::json::{Document, Kind, NodeId, unescape};
-use forebay_record::path::Path;
+use forebay_record::path::{Path, Selected};
 use http::{HeaderMap, header};
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
@@ -56,14 +56,16 @@ impl Pages {
             first.query_pairs_mut().extend_pairs(&api.query);
         }
         let cursor = match &api.paging {
-            Paging::Cursor { cursor, .. } => Path::compile(cursor),
-            Paging::Offset { .. } | Paging::Page { .. } | Paging::Link => Path::compile(""),
+            Paging::Cursor { cursor, .. } => cursor,
+            Paging::Offset { .. } | Paging::Page { .. } | Paging::Link => "",
         };
+        let path =
+            |text: &str| Path::compile(text).map_err(|e| format!("\"{text}\" is no path: {e}"));
         Ok(Self {
             first,
             paging: api.paging.clone(),
-            results: Path::compile(&api.results),
-            cursor,
+            results: path(&api.results)?,
+            cursor: path(cursor)?,
             results_text: api.results.clone(),
         })
     }
@@ -121,21 +123,26 @@ impl Pages {
             let (error, quoted) = (not_json(&e), quote(&body));
             format!("the answer ({kind}) is {error}{quoted}")
         })?;
-        let results = self.results.find(&document);
-        let results = results.filter(|n| document.kind(*n) == Kind::Array);
-        let Some(results) = results else {
-            let place = match self.results_text.as_str() {
-                "" => "the answer is no array".to_owned(),
-                path => format!("the answer has no array at `{path}`"),
-            };
-            return Err(format!("{place}{}", quote(&body)));
+        let records = self.records(&document)?;
+        let records: Vec<Bytes> = match records {
+            Some(nodes) => nodes.into_iter().map(|n| document.slice(n)).collect(),
+            None => {
+                let place = match self.results_text.as_str() {
+                    "" => "the answer is no array".to_owned(),
+                    path => format!("the answer has no array at `{path}`"),
+                };
+                return Err(format!("{place}{}", quote(&body)));
+            }
         };
-        let records: Vec<Bytes> = document
-            .members(results)
-            .map(|n| document.slice(n))
-            .collect();
+        let cursor = match &self.paging {
+            Paging::Cursor { .. } => self.cursor_node(&document)?,
+            Paging::Offset { .. } | Paging::Page { .. } | Paging::Link => None,
+        };
         let next = match &self.paging {
-            Paging::Cursor { .. } => self.cursor_of(&document)?.map(At::Cursor),
+            Paging::Cursor { .. } => match cursor {
+                Some(node) => cursor_of(&document, node)?.map(At::Cursor),
+                None => None,
+            },
             Paging::Offset { .. } => {
                 let before = if let At::Offset(n) = at { *n } else { 0 };
                 Some(At::Offset(before + records.len() as u64))
@@ -148,7 +155,7 @@ impl Pages {
             Paging::Link => self.link(&url, &headers)?.map(At::Url),
         };
         let has_cursor = match &self.paging {
-            Paging::Cursor { .. } => self.cursor.find(&document).is_some(),
+            Paging::Cursor { .. } => cursor.is_some(),
             Paging::Offset { .. } | Paging::Page { .. } | Paging::Link => true,
         };
         Ok(Page {
@@ -158,23 +165,34 @@ impl Pages {
         })
     }
 
-    fn cursor_of(&self, document: &Document) -> Result<Option<String>, String> {
-        let Some(node) = self.cursor.find(document) else {
-            return Ok(None);
-        };
-        match document.kind(node) {
-            Kind::Null => Ok(None),
-            Kind::Number => Ok(Some(text(document, node))),
-            Kind::String => {
-                let mut out = Vec::new();
-                unescape(document.string(node).0, |part| out.extend_from_slice(part));
-                let cursor = String::from_utf8_lossy(&out).into_owned();
-                Ok((!cursor.is_empty()).then_some(cursor))
+    /// The records of an answer: the elements of the array at the path, or what a path selects that
+    /// can select many values.
+    fn records(&self, document: &Document) -> Result<Option<Vec<NodeId>>, String> {
+        let selected = self.results.select(document);
+        let selected = selected.map_err(|e| format!("the path `{}` {e}", self.results_text))?;
+        Ok(match selected {
+            Selected::Many(nodes) => Some(nodes),
+            Selected::One(node) if document.kind(node) == Kind::Array => {
+                Some(document.members(node).collect())
             }
-            Kind::Bool | Kind::Array | Kind::Object => Err(format!(
-                "the cursor is {}, it has to be a text or a number",
-                text(document, node)
-            )),
+            Selected::Nothing if !self.results.is_singular() => Some(Vec::new()),
+            Selected::One(_) | Selected::Nothing => None,
+        })
+    }
+
+    /// What is at the path of the cursor.
+    fn cursor_node(&self, document: &Document) -> Result<Option<NodeId>, String> {
+        let selected = self.cursor.select(document);
+        match selected.map_err(|e| format!("the path of the cursor {e}"))? {
+            Selected::Nothing => Ok(None),
+            Selected::One(node) => Ok(Some(node)),
+            Selected::Many(nodes) => match nodes.as_slice() {
+                [node] => Ok(Some(*node)),
+                nodes => Err(format!(
+                    "the path of the cursor selects {} values, it has to be one",
+                    nodes.len()
+                )),
+            },
         }
     }
 
@@ -197,6 +215,23 @@ impl Pages {
             return Ok(Some(next.to_string()));
         }
         Ok(None)
+    }
+}
+
+fn cursor_of(document: &Document, node: NodeId) -> Result<Option<String>, String> {
+    match document.kind(node) {
+        Kind::Null => Ok(None),
+        Kind::Number => Ok(Some(text(document, node))),
+        Kind::String => {
+            let mut out = Vec::new();
+            unescape(document.string(node).0, |part| out.extend_from_slice(part));
+            let cursor = String::from_utf8_lossy(&out).into_owned();
+            Ok((!cursor.is_empty()).then_some(cursor))
+        }
+        Kind::Bool | Kind::Array | Kind::Object => Err(format!(
+            "the cursor is {}, it has to be a text or a number",
+            text(document, node)
+        )),
     }
 }
 
@@ -311,6 +346,40 @@ mod tests {
             .read(&At::Start, answer(r#"{"results": [1]}"#, None))
             .unwrap();
         assert_eq!(page.next, Some(At::Page(2)));
+    }
+
+    #[test]
+    fn paths_have_quoted_keys_and_json_path() {
+        let read = |extra: &str, body: &str| pages(extra).read(&At::Start, answer(body, None));
+        let cursor = |text: &str| Some(At::Cursor(text.to_owned()));
+        let graph = r#"{"value": [1, 2], "@odata.nextLink": "n"}"#;
+        for (results, path) in [
+            ("value", r#"[\"@odata.nextLink\"]"#),
+            ("$.value", "['@odata.nextLink']"),
+            ("$.value[*]", "$['@odata.nextLink']"),
+            ("$..value[:]", "$..['@odata.nextLink']"),
+        ] {
+            let extra = format!(
+                r#"{{"results": "{results}", "paging": {{"type": "cursor", "cursor": "{path}"}}}}"#
+            );
+            let page = read(&extra, graph).unwrap();
+            assert_eq!(page.records, [&b"1"[..], b"2"], "{results}");
+            assert_eq!((page.next, page.has_cursor), (cursor("n"), true), "{path}");
+        }
+        // The link of a list of links; nothing selected is no cursor and no record.
+        let links = r#"{"results": "$.data[*].items[*]", "paging": {"type": "cursor", "cursor": "$.links[?@.rel=='next'].href"}}"#;
+        let page = read(
+            links,
+            r#"{"data": [{"items": [1]}, {"items": [2, 3]}], "links": [{"rel": "self", "href": "s"}, {"rel": "next", "href": "n"}]}"#,
+        )
+        .unwrap();
+        assert_eq!(page.records, [&b"1"[..], b"2", b"3"]);
+        assert_eq!(page.next, cursor("n"));
+        let page = read(links, r#"{"data": [], "links": []}"#).unwrap();
+        assert!(page.records.is_empty() && page.next.is_none() && !page.has_cursor);
+        let two = r#"{"links": [{"rel": "next", "href": 1}, {"rel": "next", "href": 2}]}"#;
+        let error = read(links, two).unwrap_err();
+        assert!(error.contains("selects 2 values"), "{error}");
     }
 
     #[test]

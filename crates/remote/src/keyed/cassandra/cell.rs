@@ -3,7 +3,8 @@
 //! A table that somebody else made may have smaller numbers than ours (`int`, `float`): a value is
 //! written as its column has it, and one that does not fit is refused with both named.
 
-use forebay_model::Timestamp;
+use forebay_model::TimestampMicros;
+use forebay_model::micros::text_of_millis;
 use scylla::cluster::metadata::{ColumnType, NativeType};
 use scylla::serialize::SerializationError;
 use scylla::serialize::value::SerializeValue;
@@ -11,11 +12,21 @@ use scylla::serialize::writers::{CellWriter, WrittenCellProof};
 use scylla::value::{CqlTimestamp, CqlValue};
 
 use super::literal;
+use crate::keyed::value::widened;
 use crate::keyed::{Value, ValueRef, ValueType};
 
 /// A value on its way to a column.
 #[derive(Debug)]
-pub(super) struct Cell<'a>(pub(super) ValueRef<'a>);
+pub(super) struct Cell<'a> {
+    value: ValueRef<'a>,
+    is_key: bool,
+}
+
+impl<'a> Cell<'a> {
+    pub(super) fn new(value: ValueRef<'a>, is_key: bool) -> Self {
+        Self { value, is_key }
+    }
+}
 
 /// Why a column can't hold a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +36,11 @@ struct DoesNotFit {
     column: String,
 }
 
+/// A key that would be cut.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} can't be a key: a column of type timestamp keeps milliseconds")]
+struct FinerThanMillis(TimestampMicros);
+
 impl SerializeValue for Cell<'_> {
     fn serialize<'b>(
         &self,
@@ -33,11 +49,11 @@ impl SerializeValue for Cell<'_> {
     ) -> Result<WrittenCellProof<'b>, SerializationError> {
         let refused = || {
             SerializationError::new(DoesNotFit {
-                value: self.0.to_string().chars().take(40).collect(),
+                value: self.value.to_string().chars().take(40).collect(),
                 column: name(typ),
             })
         };
-        match (self.0, typ) {
+        match (self.value, typ) {
             (ValueRef::Null, _) => Ok(writer.set_null()),
             (
                 ValueRef::Text(text) | ValueRef::Json(text),
@@ -71,7 +87,13 @@ impl SerializeValue for Cell<'_> {
             }
             (ValueRef::Double(n), _) => n.serialize(typ, writer),
             (ValueRef::Boolean(b), _) => b.serialize(typ, writer),
-            (ValueRef::Timestamp(t), _) => CqlTimestamp(t.as_millis()).serialize(typ, writer),
+            // Two keys must not become one; elsewhere what is finer is cut off.
+            (ValueRef::Timestamp(t), _) if self.is_key && t.as_micros() % 1000 != 0 => {
+                Err(SerializationError::new(FinerThanMillis(t)))
+            }
+            (ValueRef::Timestamp(t), _) => {
+                CqlTimestamp(t.as_micros().div_euclid(1000)).serialize(typ, writer)
+            }
         }
     }
 }
@@ -106,9 +128,13 @@ pub(super) fn from_cql(value: Option<CqlValue>, kind: ValueType) -> Value {
         Some(CqlValue::SmallInt(n)) => Value::Integer(n.into()),
         Some(CqlValue::TinyInt(n)) => Value::Integer(n.into()),
         Some(CqlValue::Double(n)) => Value::Double(n),
-        Some(CqlValue::Float(n)) => Value::Double(n.into()),
+        Some(CqlValue::Float(n)) => Value::Double(widened(n)),
         Some(CqlValue::Boolean(b)) => Value::Boolean(b),
-        Some(CqlValue::Timestamp(t)) => Value::Timestamp(Timestamp::from_millis(t.0)),
+        Some(CqlValue::Timestamp(t)) => {
+            let micros = t.0.checked_mul(1000);
+            let time = micros.and_then(TimestampMicros::from_micros);
+            time.map_or_else(|| Value::Text(text_of_millis(t.0)), Value::Timestamp)
+        }
         Some(other) => Value::Text(literal::text(&other)),
     }
 }

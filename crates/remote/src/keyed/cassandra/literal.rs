@@ -116,16 +116,7 @@ fn decimal(unscaled: &BigInt, scale: i32) -> String {
 
 /// A day of the Gregorian calendar, by the days since 1970-01-01.
 fn date(days: i64) -> String {
-    // Of 400 years, whose days are counted from a 1st of March.
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let day = days.rem_euclid(146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = year + era * 400 + i64::from(month <= 2);
+    let (year, month, day) = forebay_model::calendar::date(days);
     let sign = if year < 0 { "-" } else { "" };
     format!("{sign}{:04}-{month:02}-{day:02}", year.unsigned_abs())
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use forebay_model::TimestampMicros;
 use rusqlite::Statement;
 use rusqlite::types::{Null, ValueRef as Raw};
 
@@ -46,7 +47,7 @@ pub(super) fn bind(
         ValueRef::Integer(n) => statement.raw_bind_parameter(place, n),
         ValueRef::Double(n) => statement.raw_bind_parameter(place, n),
         ValueRef::Boolean(b) => statement.raw_bind_parameter(place, b),
-        ValueRef::Timestamp(t) => statement.raw_bind_parameter(place, t.text().as_str()),
+        ValueRef::Timestamp(t) => statement.raw_bind_parameter(place, t.sortable()),
     }
 }
 
@@ -61,7 +62,10 @@ pub(super) fn from_cell(cell: Raw<'_>, kind: ValueType) -> Value {
         (Raw::Text(t), ValueType::Json) => Value::Json(text(t)),
         (Raw::Text(t), ValueType::Timestamp) => {
             let text = text(t);
-            text.parse().map_or(Value::Text(text), Value::Timestamp)
+            match TimestampMicros::read(&text) {
+                Ok(read) if !read.is_cut => Value::Timestamp(read.time),
+                _ => Value::Text(text),
+            }
         }
         (Raw::Text(t), _) => Value::Text(text(t)),
         // Bytes that are no text are what SQLite's own `quote` writes.
@@ -81,6 +85,22 @@ pub(super) fn from_cell(cell: Raw<'_>, kind: ValueType) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_read_exactly_or_as_the_text_that_is_there() {
+        let read = |text: &str| from_cell(Raw::Text(text.as_bytes()), ValueType::Timestamp);
+        for text in [
+            "infinity",
+            "+010000-01-01T00:00:00Z",
+            "2026-01-01T00:00:00.1234567Z",
+        ] {
+            assert_eq!(read(text), Value::Text(text.to_owned()));
+        }
+        let Value::Timestamp(time) = read("9999-12-31T23:59:59.999999Z") else {
+            panic!("it is a time")
+        };
+        assert_eq!(time, TimestampMicros::MAX);
+    }
 
     #[test]
     fn bytes_that_are_no_text_are_written_out() {

@@ -8,7 +8,8 @@ use std::error::Error;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
-use forebay_model::Timestamp;
+use forebay_model::TimestampMicros;
+use forebay_model::calendar::{self, DAY_SECONDS};
 use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
@@ -16,6 +17,7 @@ use super::connect::{Connection, Server};
 use super::pool::Pool;
 use super::schema::{VOLATILE, check_volatile};
 use super::{PostgresConfig, text};
+use crate::keyed::value::widened;
 use crate::keyed::{Batch, Column, KeyedTable, Prepared, Row, Shape, Value, ValueRef, ValueType};
 use crate::table::TableError;
 use crate::table::shape::{quote, quoted};
@@ -356,10 +358,7 @@ impl ToSql for Cell<'_> {
             ValueRef::Integer(n) => n.to_sql(kind, out),
             ValueRef::Double(n) => n.to_sql(kind, out),
             ValueRef::Boolean(b) => b.to_sql(kind, out),
-            ValueRef::Timestamp(t) => {
-                let micros = t.as_millis().saturating_mul(1000) - EPOCH_MICROS;
-                micros.to_sql(&Type::INT8, out)
-            }
+            ValueRef::Timestamp(t) => (t.as_micros() - EPOCH_MICROS).to_sql(&Type::INT8, out),
         }
     }
 
@@ -368,6 +367,37 @@ impl ToSql for Cell<'_> {
     }
 
     to_sql_checked!();
+}
+
+/// A time of the server, in microseconds since its epoch; one that is none of ours is its own text.
+fn time(micros: i64, has_zone: bool) -> Value {
+    match micros {
+        i64::MAX => return Value::Text("infinity".to_owned()),
+        i64::MIN => return Value::Text("-infinity".to_owned()),
+        _ => {}
+    }
+    let ours = micros.checked_add(EPOCH_MICROS);
+    if let Some(time) = ours.and_then(TimestampMicros::from_micros) {
+        return Value::Timestamp(time);
+    }
+    let seconds = micros.div_euclid(1_000_000) + EPOCH_MICROS / 1_000_000;
+    let micros = micros.rem_euclid(1_000_000);
+    let (year, month, day) = calendar::date(seconds.div_euclid(DAY_SECONDS));
+    // The year before 1 is 1 BC.
+    let (year, era) = if year > 0 {
+        (year, "")
+    } else {
+        (1 - year, " BC")
+    };
+    let second = seconds.rem_euclid(DAY_SECONDS);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    let mut text = format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}");
+    if micros != 0 {
+        text.push_str(format!(".{micros:06}").trim_end_matches('0'));
+    }
+    text.push_str(if has_zone { "+00" } else { "" });
+    text.push_str(era);
+    Value::Text(text)
 }
 
 /// A value on its way from the server.
@@ -379,12 +409,11 @@ impl<'a> FromSql<'a> for Read {
             Type::INT2 => Value::Integer(i16::from_sql(kind, raw)?.into()),
             Type::INT4 => Value::Integer(i32::from_sql(kind, raw)?.into()),
             Type::INT8 => Value::Integer(i64::from_sql(kind, raw)?),
-            Type::FLOAT4 => Value::Double(f32::from_sql(kind, raw)?.into()),
+            Type::FLOAT4 => Value::Double(widened(f32::from_sql(kind, raw)?)),
             Type::FLOAT8 => Value::Double(f64::from_sql(kind, raw)?),
             Type::BOOL => Value::Boolean(bool::from_sql(kind, raw)?),
             Type::TIMESTAMP | Type::TIMESTAMPTZ => {
-                let micros = i64::from_sql(&Type::INT8, raw)?.saturating_add(EPOCH_MICROS);
-                Value::Timestamp(Timestamp::from_millis(micros.div_euclid(1000)))
+                time(i64::from_sql(&Type::INT8, raw)?, *kind == Type::TIMESTAMPTZ)
             }
             Type::JSON => Value::Json(String::from_sql(&Type::TEXT, raw)?),
             // A version number comes first.

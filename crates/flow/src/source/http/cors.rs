@@ -1,0 +1,67 @@
+//! What a browser is told, so that a page of any origin may send records and read the answers.
+//!
+//! A source is protected by the secret in its address, and by nothing that a browser adds by itself:
+//! there are no cookies, and nobody is asked for a certificate. So a page can do nothing with a
+//! browser's credentials that it could not do without them, and the origin is named back
+//! (`docs/adr/1434-…`): `navigator.sendBeacon` sends with credentials, and then `*` is no answer.
+
+use http::header::{
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
+    ACCESS_CONTROL_REQUEST_HEADERS, ALLOW, ORIGIN, VARY,
+};
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use super::answer::{Answer, plain, set};
+
+const ANY: HeaderValue = HeaderValue::from_static("*");
+const TRUE: HeaderValue = HeaderValue::from_static("true");
+/// Of an answer that was asked for with credentials a page may read no others than those that are
+/// named.
+const EXPOSED: HeaderValue =
+    HeaderValue::from_static("Content-Type, RateLimit, RateLimit-Policy, Retry-After, Server");
+/// Where the request does not say which it will have; `*` does not stand for `Authorization`.
+const HEADERS: HeaderValue = HeaderValue::from_static("*, Authorization, Content-Type");
+/// How long browsers may remember the answer; Chromium takes no more.
+const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
+const VARIES: HeaderValue = HeaderValue::from_static("Origin");
+const PREFLIGHT_VARIES: HeaderValue = HeaderValue::from_static(
+    "Origin, Access-Control-Request-Method, Access-Control-Request-Headers",
+);
+/// Names of headers that are repeated back, in bytes.
+const REQUESTED_MAX: usize = 1 << 10;
+
+/// Lets the page that has asked read the answer.
+pub(super) fn allow(answer: &mut Answer, origin: HeaderValue) {
+    set(answer, ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    set(answer, ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE);
+    set(answer, ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+    if !answer.headers().contains_key(VARY) {
+        set(answer, VARY, VARIES);
+    }
+}
+
+/// What a browser asks before it sends. Without an origin nobody will send with credentials.
+pub(super) fn preflight(headers: &HeaderMap, methods: HeaderValue) -> Answer {
+    let mut answer = plain(StatusCode::OK, b"");
+    let requested = headers.get(ACCESS_CONTROL_REQUEST_HEADERS);
+    let requested = requested.filter(|names| is_list(names)).cloned();
+    set(&mut answer, ALLOW, methods.clone());
+    set(&mut answer, ACCESS_CONTROL_ALLOW_METHODS, methods);
+    let allowed = requested.unwrap_or(HEADERS);
+    set(&mut answer, ACCESS_CONTROL_ALLOW_HEADERS, allowed);
+    set(&mut answer, ACCESS_CONTROL_MAX_AGE, MAX_AGE);
+    set(&mut answer, VARY, PREFLIGHT_VARIES);
+    if !headers.contains_key(ORIGIN) {
+        set(&mut answer, ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
+        set(&mut answer, ACCESS_CONTROL_EXPOSE_HEADERS, ANY);
+    }
+    answer
+}
+
+/// Whether a value is nothing but names of headers.
+fn is_list(value: &HeaderValue) -> bool {
+    let is_name = |b: &u8| b.is_ascii_alphanumeric() || b"-_, \t".contains(b);
+    let bytes = value.as_bytes();
+    !bytes.is_empty() && bytes.len() <= REQUESTED_MAX && bytes.iter().all(is_name)
+}

@@ -1,0 +1,98 @@
+//! Handshakes: how webhook senders check an address before they send to it.
+
+/// Characters of a verify token, at most.
+pub const VERIFY_TOKEN_MAX: u64 = 256;
+
+/// What a sender does before it sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handshake {
+    /// `OPTIONS` with `WebHook-Request-Origin`, as the `CloudEvents` specification of webhooks has it.
+    CloudEvents,
+    /// `GET` with `challenge`.
+    Dropbox,
+    /// `HEAD`.
+    Head,
+    /// `GET` with `hub.challenge` and perhaps `hub.verify_token` (`WebSub`, Meta).
+    Hub,
+    /// `POST` with `validationToken` in the address.
+    MicrosoftGraph,
+    /// `GET` with the header `X-Okta-Verification-Challenge`.
+    Okta,
+    /// No handshake: `PUT` in place of `POST`.
+    Put,
+    /// `POST` of JSON with `"type": "url_verification"` and a `challenge`.
+    Slack,
+}
+
+impl Handshake {
+    const ALL: [Self; 8] = [
+        Self::CloudEvents,
+        Self::Dropbox,
+        Self::Head,
+        Self::Hub,
+        Self::MicrosoftGraph,
+        Self::Okta,
+        Self::Put,
+        Self::Slack,
+    ];
+    /// Names in the setting, in the order of the kinds.
+    pub const NAMES: [&str; 8] = [
+        "cloudevents",
+        "dropbox",
+        "head",
+        "hub",
+        "microsoft_graph",
+        "okta",
+        "put",
+        "slack",
+    ];
+}
+
+/// The handshakes that a source answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Handshakes {
+    /// In the order in which they were set.
+    kinds: Vec<Handshake>,
+    /// What `hub.verify_token` must be; empty is anything.
+    pub verify_token: String,
+}
+
+impl Handshakes {
+    /// Whether it answers this kind.
+    #[must_use]
+    pub fn has(&self, kind: Handshake) -> bool {
+        self.kinds.contains(&kind)
+    }
+
+    /// Names of those that it answers.
+    #[must_use]
+    pub fn names(&self) -> Vec<&'static str> {
+        let kinds = self.kinds.iter();
+        kinds.map(|kind| Handshake::NAMES[*kind as usize]).collect()
+    }
+
+    /// Answers those of these names, and no others.
+    pub fn set_names(&mut self, names: &[String]) {
+        let kind_of = |name: &String| {
+            let at = Handshake::NAMES.iter().position(|n| n == name)?;
+            Some(Handshake::ALL[at])
+        };
+        self.kinds = names.iter().filter_map(kind_of).collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_known_by_their_names() {
+        for (kind, name) in Handshake::ALL.into_iter().zip(Handshake::NAMES) {
+            let mut only = Handshakes::default();
+            only.set_names(&[name.to_owned(), "other".to_owned()]);
+            assert!(only.has(kind), "{name}");
+            assert_eq!(only.names(), [name]);
+        }
+        assert!(Handshake::NAMES.is_sorted());
+    }
+}

@@ -1,0 +1,409 @@
+//! Times of records and tables: to the microsecond, and never moved into a range.
+
+use std::fmt;
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::calendar::{self, DAY_SECONDS};
+use crate::decimal::scaled;
+
+/// A time of a record: microseconds since the Unix epoch, UTC, in the years 0001 to 9999.
+///
+/// Forebay's own times, of which keys and ids are made, are [`crate::Timestamp`]s.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TimestampMicros(i64);
+
+/// Numbers below ten to the power of this, times those of the unit in a second, are taken for times
+/// of that unit: from 1653 to 2286.
+const USUAL_SECONDS: i128 = 10_000_000_000;
+/// The first second of the year 9999, which stands for "never" in many systems.
+const YEAR_9999: i128 = 253_370_764_800;
+
+impl TimestampMicros {
+    /// `0001-01-01T00:00:00Z`.
+    pub const MIN: Self = Self(-62_135_596_800_000_000);
+    /// `9999-12-31T23:59:59.999999Z`.
+    pub const MAX: Self = Self(253_402_300_799_999_999);
+
+    /// From microseconds since the epoch; nothing outside of [`Self::MIN`]..=[`Self::MAX`].
+    #[must_use]
+    pub fn from_micros(micros: i64) -> Option<Self> {
+        (Self::MIN.0..=Self::MAX.0)
+            .contains(&micros)
+            .then_some(Self(micros))
+    }
+
+    /// Microseconds since the epoch.
+    #[must_use]
+    pub fn as_micros(self) -> i64 {
+        self.0
+    }
+
+    /// Its text with all six decimals: the order of such texts is the order of times.
+    #[must_use]
+    pub fn sortable(self) -> String {
+        let (seconds, micros) = (self.0.div_euclid(1_000_000), self.0.rem_euclid(1_000_000));
+        format!("{}.{micros:06}Z", civil(seconds))
+    }
+}
+
+/// `2006-01-02T15:04:05` of so many seconds since the epoch; a year with more or less than four digits
+/// has a sign and six at least, as ISO 8601 has it.
+fn civil(seconds: i64) -> String {
+    let (days, second) = (
+        seconds.div_euclid(DAY_SECONDS),
+        seconds.rem_euclid(DAY_SECONDS),
+    );
+    let (year, month, day) = calendar::date(days);
+    let (hour, minute) = (second / 3600, second / 60 % 60);
+    let year = if (0..=9999).contains(&year) {
+        format!("{year:04}")
+    } else {
+        format!("{year:+07}")
+    };
+    format!(
+        "{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{:02}",
+        second % 60
+    )
+}
+
+/// The text of milliseconds since the epoch in any year: `-000043-03-15T00:00:00.000Z`.
+#[must_use]
+pub fn text_of_millis(millis: i64) -> String {
+    let (seconds, millis) = (millis.div_euclid(1000), millis.rem_euclid(1000));
+    format!("{}.{millis:03}Z", civil(seconds))
+}
+
+impl fmt::Display for TimestampMicros {
+    /// With three decimals, or six when it has them: `2006-01-02T15:04:05.000Z`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 % 1000 == 0 {
+            f.write_str(&text_of_millis(self.0 / 1000))
+        } else {
+            f.write_str(&self.sortable())
+        }
+    }
+}
+
+/// A time as it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadTime {
+    /// The time; the microsecond in which it is.
+    pub time: TimestampMicros,
+    /// It was given more exactly than that.
+    pub is_cut: bool,
+}
+
+/// The unit of a time that is a number, counted from 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EpochUnit {
+    /// Seconds.
+    S,
+    /// Milliseconds.
+    Ms,
+    /// Microseconds.
+    Us,
+    /// Nanoseconds.
+    Ns,
+}
+
+impl EpochUnit {
+    /// All of them, the longest first.
+    pub const ALL: [Self; 4] = [Self::S, Self::Ms, Self::Us, Self::Ns];
+
+    /// Its name in definitions.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::S => "s",
+            Self::Ms => "ms",
+            Self::Us => "us",
+            Self::Ns => "ns",
+        }
+    }
+
+    /// Decimals of a second that it is.
+    fn places(self) -> i64 {
+        match self {
+            Self::S => 0,
+            Self::Ms => 3,
+            Self::Us => 6,
+            Self::Ns => 9,
+        }
+    }
+}
+
+/// A text or number that is no time of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidTime {
+    /// It is none in any year.
+    #[error(
+        "a time with its offset like 2006-01-02T15:04:05Z, or a number of seconds, milliseconds, microseconds or nanoseconds since 1970"
+    )]
+    Form,
+    /// It is one, in another year.
+    #[error("a time in the years 0001 to 9999")]
+    Year,
+    /// A number that could be of two units.
+    #[error("a time whose unit is certain: the number could be one of {} or of {}, so the column needs its `unit`", .0.name(), .1.name())]
+    Ambiguous(EpochUnit, EpochUnit),
+}
+
+impl TimestampMicros {
+    /// Reads a text, as [`calendar::parse`] does.
+    ///
+    /// # Errors
+    /// When it is no time, or in another year; the error says what it has to be.
+    pub fn read(text: &str) -> Result<ReadTime, InvalidTime> {
+        let (seconds, nanos) = calendar::parse(text).ok_or_else(|| {
+            // More digits than a year has are a year that is too large, not another form.
+            if text.starts_with(['+', '-']) {
+                InvalidTime::Year
+            } else {
+                InvalidTime::Form
+            }
+        })?;
+        let micros = seconds.checked_mul(1_000_000);
+        let micros = micros.and_then(|m| m.checked_add(i64::from(nanos / 1000)));
+        let time = micros.and_then(Self::from_micros);
+        Ok(ReadTime {
+            time: time.ok_or(InvalidTime::Year)?,
+            is_cut: nanos % 1000 != 0,
+        })
+    }
+
+    /// Reads a number of JSON. Without a unit it is the one in which the time is from 1653 to 2286, or in
+    /// the year 9999; a number that could be of another unit too is refused.
+    ///
+    /// # Errors
+    /// When it is in another year, or its unit is not certain.
+    pub fn read_number(text: &str, unit: Option<EpochUnit>) -> Result<ReadTime, InvalidTime> {
+        if let Some(unit) = unit {
+            return Self::of_unit(text, unit);
+        }
+        let mut last = Err(InvalidTime::Year);
+        for (i, unit) in EpochUnit::ALL.into_iter().enumerate() {
+            last = Self::of_unit(text, unit);
+            let Ok(ReadTime { time, .. }) = last else {
+                continue;
+            };
+            let second = i128::from(time.0.div_euclid(1_000_000));
+            let is_usual = (-USUAL_SECONDS..USUAL_SECONDS).contains(&second);
+            return match EpochUnit::ALL.get(i + 1) {
+                Some(finer) if !is_usual && second < YEAR_9999 => {
+                    Err(InvalidTime::Ambiguous(unit, *finer))
+                }
+                _ => last,
+            };
+        }
+        last
+    }
+
+    fn of_unit(text: &str, unit: EpochUnit) -> Result<ReadTime, InvalidTime> {
+        let scaled = scaled(text, 6 - unit.places()).ok_or(InvalidTime::Year)?;
+        let time = i64::try_from(scaled.whole).ok().and_then(Self::from_micros);
+        Ok(ReadTime {
+            time: time.ok_or(InvalidTime::Year)?,
+            is_cut: !scaled.is_exact,
+        })
+    }
+}
+
+impl FromStr for TimestampMicros {
+    type Err = InvalidTime;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::read(text).map(|read| read.time)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(text: &str, unit: Option<EpochUnit>) -> Result<String, InvalidTime> {
+        TimestampMicros::read_number(text, unit).map(|read| read.time.to_string())
+    }
+
+    #[test]
+    fn texts_are_kept_to_the_microsecond() {
+        for (text, shown, is_cut) in [
+            ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59.000Z", false),
+            (
+                "9999-12-31T23:59:59.999999Z",
+                "9999-12-31T23:59:59.999999Z",
+                false,
+            ),
+            ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00.000Z", false),
+            (
+                "2025-08-28T15:01:00.123456Z",
+                "2025-08-28T15:01:00.123456Z",
+                false,
+            ),
+            (
+                "2025-08-28T15:01:00.123456789Z",
+                "2025-08-28T15:01:00.123456Z",
+                true,
+            ),
+            (
+                "1969-12-31T23:59:59.9999999Z",
+                "1969-12-31T23:59:59.999999Z",
+                true,
+            ),
+            (
+                "2025-08-28T17:01:00.12+02:00",
+                "2025-08-28T15:01:00.120Z",
+                false,
+            ),
+            ("+002026-01-01T00:00:00Z", "2026-01-01T00:00:00.000Z", false),
+        ] {
+            let read = TimestampMicros::read(text).unwrap();
+            assert_eq!(
+                (read.time.to_string().as_str(), read.is_cut),
+                (shown, is_cut)
+            );
+            assert_eq!(shown.parse(), Ok(read.time));
+        }
+        for text in [
+            "0000-12-31T23:59:59Z",
+            "-000001-01-01T00:00:00Z",
+            "+010000-01-01T00:00:00Z",
+            "9999-12-31T23:59:59-00:01",
+            "0001-01-01T00:00:00+00:01",
+        ] {
+            assert_eq!(
+                TimestampMicros::read(text),
+                Err(InvalidTime::Year),
+                "{text}"
+            );
+        }
+        for text in [
+            "10000-01-01T00:00:00Z",
+            "infinity",
+            "2026-02-29T00:00:00Z",
+            "1704067200",
+        ] {
+            assert!(TimestampMicros::read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn units_of_numbers_are_told_by_their_size() {
+        let usual = "2024-01-01T00:00:00.000Z";
+        let last = "9999-12-31T23:59:59.000Z";
+        for (text, shown) in [
+            ("1704067200", usual),
+            ("1704067200.0", usual),
+            ("1.7040672e9", usual),
+            ("1704067200000", usual),
+            ("1704067200000000", usual),
+            ("1704067200000000000", usual),
+            ("1704067200.123456", "2024-01-01T00:00:00.123456Z"),
+            ("1704067200123456789", "2024-01-01T00:00:00.123456Z"),
+            ("253402300799", last),
+            ("253402300799000", last),
+            ("253402300799000000", last),
+            ("0", "1970-01-01T00:00:00.000Z"),
+            ("-0", "1970-01-01T00:00:00.000Z"),
+            ("-1", "1969-12-31T23:59:59.000Z"),
+            ("-315619200", "1960-01-01T00:00:00.000Z"),
+            ("-315619200000", "1960-01-01T00:00:00.000Z"),
+            ("-315619200000000", "1960-01-01T00:00:00.000Z"),
+            ("-315619200000000000", "1960-01-01T00:00:00.000Z"),
+            ("-6795364578871000", "1754-08-30T22:43:41.129Z"),
+        ] {
+            assert_eq!(number(text, None).as_deref(), Ok(shown), "{text}");
+        }
+        for text in ["1e21", "253402300800000000000", "1e999", "-1e30"] {
+            assert_eq!(number(text, None), Err(InvalidTime::Year), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_number_of_two_units_needs_one() {
+        use EpochUnit::{Ms, Ns, S, Us};
+        for (text, coarse, fine) in [
+            ("157766400000", S, Ms),
+            ("10000000000", S, Ms),
+            ("-30000000000", S, Ms),
+            ("157766400000000", Ms, Us),
+            ("157766400000000000", Us, Ns),
+        ] {
+            assert_eq!(
+                number(text, None),
+                Err(InvalidTime::Ambiguous(coarse, fine)),
+                "{text}"
+            );
+        }
+        assert_eq!(
+            number("157766400000", Some(Ms)).as_deref(),
+            Ok("1975-01-01T00:00:00.000Z")
+        );
+        assert_eq!(
+            number("157766400000", Some(S)).as_deref(),
+            Ok("6969-06-02T00:00:00.000Z")
+        );
+        assert_eq!(
+            number("5", Some(Us)).as_deref(),
+            Ok("1970-01-01T00:00:00.000005Z")
+        );
+        assert_eq!(number("1704067200000", Some(S)), Err(InvalidTime::Year));
+    }
+
+    #[test]
+    fn texts_in_their_order_are_times_in_theirs() {
+        let times = [
+            -62_135_596_800_000_000,
+            -1,
+            0,
+            1,
+            999,
+            1000,
+            1001,
+            253_402_300_799_999_999,
+        ];
+        let texts = times.map(|t| TimestampMicros::from_micros(t).unwrap().sortable());
+        assert!(texts.is_sorted(), "{texts:?}");
+        assert_eq!(texts[1], "1969-12-31T23:59:59.999999Z");
+    }
+
+    #[test]
+    fn times_of_all_years_come_back_from_their_texts_and_numbers() {
+        let step = 3_155_695_199_123;
+        let mut before = String::new();
+        for micros in (TimestampMicros::MIN.0..=TimestampMicros::MAX.0).step_by(step) {
+            let time = TimestampMicros::from_micros(micros).unwrap();
+            let is_cut = false;
+            let same = Ok(ReadTime { time, is_cut });
+            assert_eq!(TimestampMicros::read(&time.to_string()), same);
+            assert_eq!(TimestampMicros::read(&time.sortable()), same);
+            let exact = [
+                (micros.to_string(), EpochUnit::Us),
+                (format!("{micros}000"), EpochUnit::Ns),
+                (format!("{micros}e-3"), EpochUnit::Ms),
+                (format!("{micros}E-6"), EpochUnit::S),
+            ];
+            for (text, unit) in exact {
+                assert_eq!(
+                    TimestampMicros::read_number(&text, Some(unit)),
+                    same,
+                    "{text}"
+                );
+            }
+            assert!(before < time.sortable(), "{before}");
+            before = time.sortable();
+        }
+    }
+
+    #[test]
+    fn other_years_have_signs() {
+        assert_eq!(text_of_millis(i64::MAX), "+292278994-08-17T07:12:55.807Z");
+        assert_eq!(
+            text_of_millis(-63_517_000_000_000),
+            "-000043-03-24T12:53:20.000Z"
+        );
+    }
+}

@@ -1,0 +1,251 @@
+//! Charsets: bodies become UTF-8 where they come in, so that nothing behind that knows of another.
+//!
+//! Labels and tables are those of the WHATWG's Encoding Standard, which browsers and their servers
+//! follow: `iso-8859-1` is windows-1252 there.
+
+use encoding_rs::{DecoderResult, Encoding, ISO_2022_JP, UTF_16BE, UTF_16LE, X_USER_DEFINED};
+
+/// Most bytes that one byte of a body becomes: a single byte of `windows-874`, say, three of UTF-8.
+pub(crate) const GROWS_TO: u64 = 3;
+
+/// Labels that are in use and that the standard does not have.
+const ALIASES: [(&str, &str); 8] = [
+    ("latin-1", "latin1"),
+    ("iso-latin-1", "latin1"),
+    ("utf8mb4", "utf-8"),
+    ("utf-8-sig", "utf-8"),
+    ("cp932", "shift_jis"),
+    ("cp936", "gbk"),
+    ("cp949", "euc-kr"),
+    ("cp950", "big5"),
+];
+
+/// How the text of a body is encoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Charset {
+    /// It is no text, or its charset is its own business.
+    Bytes,
+    /// UTF-8, said or not said. A byte order mark of UTF-16 is believed more than that.
+    #[default]
+    Utf8,
+    /// Said to be ASCII; many who say so send UTF-8.
+    Ascii,
+    /// UTF-16 whose byte order its mark says, or else its first character, which is one of ASCII.
+    Utf16,
+    /// Another one.
+    Of(&'static Encoding),
+}
+
+/// Why a text can't be decoded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CharsetError {
+    /// Not a charset that is known: 415.
+    #[error(
+        "unsupported charset \"{0}\", supported: utf-8, utf-16, iso-8859-1, windows-1252, shift_jis and the others of https://encoding.spec.whatwg.org"
+    )]
+    Unknown(String),
+    /// Not a text in that charset: 400.
+    #[error("the body is not valid {charset} at byte {offset}")]
+    Invalid {
+        /// Its name.
+        charset: &'static str,
+        /// Byte of the body, from 0.
+        offset: usize,
+    },
+    /// Too long as UTF-8: 413.
+    #[error("the body is larger than {0} bytes as UTF-8")]
+    TooLarge(usize),
+}
+
+impl Charset {
+    /// The charset of that name.
+    ///
+    /// # Errors
+    /// If it is not known.
+    pub fn of_label(label: &str) -> Result<Self, CharsetError> {
+        let lower = label.to_ascii_lowercase();
+        let alias = ALIASES.iter().find(|(alias, _)| *alias == lower);
+        let name = alias.map_or(lower.as_str(), |(_, name)| name);
+        match name {
+            "utf-8" | "utf8" => return Ok(Self::Utf8),
+            "us-ascii" | "ascii" | "ansi_x3.4-1968" => return Ok(Self::Ascii),
+            "utf-16" | "utf16" | "unicode" | "ucs-2" | "iso-10646-ucs-2" => return Ok(Self::Utf16),
+            // What file(1) says of a body that is no text.
+            "binary" => return Ok(Self::Bytes),
+            _ => {}
+        }
+        match Encoding::for_label_no_replacement(name.as_bytes()) {
+            Some(encoding) if encoding == encoding_rs::UTF_8 => Ok(Self::Utf8),
+            Some(encoding) if encoding != X_USER_DEFINED => Ok(Self::Of(encoding)),
+            _ => Err(CharsetError::Unknown(label.to_owned())),
+        }
+    }
+
+    /// Whether it is another text encoding than UTF-8 and what UTF-8 includes.
+    pub(crate) fn is_not_utf8(self) -> bool {
+        matches!(self, Self::Utf16 | Self::Of(_))
+    }
+
+    /// Whether the body is UTF-8 as it is, or nobody's business. Cheap for those that are usual.
+    pub(crate) fn is_plain(self, body: &[u8]) -> bool {
+        match self {
+            Self::Bytes => true,
+            Self::Utf8 => !matches!(body, [0xFE, 0xFF, ..] | [0xFF, 0xFE, ..]),
+            Self::Ascii => body.is_ascii(),
+            Self::Utf16 => body.is_empty(),
+            Self::Of(encoding) => {
+                body.is_empty() || encoding.is_ascii_compatible() && body.is_ascii()
+            }
+        }
+    }
+
+    /// What percent-escapes of a form stand for, if it is not UTF-8. Of UTF-16, which has bytes of
+    /// zero, there are none: they are UTF-8 there.
+    pub(crate) fn of_escapes(self) -> Option<&'static Encoding> {
+        match self {
+            Self::Of(encoding) if encoding != UTF_16LE && encoding != UTF_16BE => Some(encoding),
+            _ => None,
+        }
+    }
+
+    /// The body as UTF-8, without a byte order mark.
+    ///
+    /// # Errors
+    /// If it is not a text in this charset, or longer than `max` bytes as UTF-8.
+    pub fn decode(self, body: &[u8], max: usize) -> Result<Vec<u8>, CharsetError> {
+        let encoding = match self {
+            Self::Of(encoding) => encoding,
+            Self::Utf16 if body.first() == Some(&0) => UTF_16BE,
+            Self::Utf16 => UTF_16LE,
+            Self::Bytes | Self::Utf8 | Self::Ascii => encoding_rs::UTF_8,
+        };
+        let name = match self {
+            Self::Ascii => "us-ascii or UTF-8",
+            _ => encoding.name(),
+        };
+        decode(encoding, name, body, max)
+    }
+}
+
+fn decode(
+    encoding: &'static Encoding,
+    charset: &'static str,
+    body: &[u8],
+    max: usize,
+) -> Result<Vec<u8>, CharsetError> {
+    let mut decoder = encoding.new_decoder();
+    let mut out = Vec::with_capacity(body.len().min(max));
+    let mut buffer = [0; 8192];
+    let mut read = 0;
+    loop {
+        let rest = body.get(read..).unwrap_or_default();
+        let (result, taken, made) =
+            decoder.decode_to_utf8_without_replacement(rest, &mut buffer, true);
+        read += taken;
+        if out.len() + made > max {
+            return Err(CharsetError::TooLarge(max));
+        }
+        out.extend_from_slice(&buffer[..made]);
+        match result {
+            DecoderResult::InputEmpty => return Ok(out),
+            DecoderResult::OutputFull => {}
+            DecoderResult::Malformed(bad, behind) => {
+                let offset = read.saturating_sub(usize::from(bad) + usize::from(behind));
+                return Err(CharsetError::Invalid { charset, offset });
+            }
+        }
+    }
+}
+
+/// A piece of a text, like a field of a form; `None` if it is not in that charset.
+pub(crate) fn decode_piece(encoding: &'static Encoding, bytes: &[u8]) -> Option<String> {
+    let text = encoding.decode_without_bom_handling_and_without_replacement(bytes)?;
+    Some(text.into_owned())
+}
+
+/// Whether a byte of a text may stand for something else than its character of ASCII.
+pub(crate) fn is_special(encoding: &'static Encoding, byte: u8) -> bool {
+    // The escape that switches to another set of characters.
+    byte >= 0x80 || encoding == ISO_2022_JP && byte == 0x1B
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decoded(label: &str, body: &[u8]) -> Result<String, CharsetError> {
+        let charset = Charset::of_label(label)?;
+        let out = charset.decode(body, 1000)?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn texts_become_utf_8() {
+        for (label, body, wanted) in [
+            ("iso-8859-1", &b"J\xF6rg \x80"[..], "Jörg €"),
+            ("Windows-1252", b"\x93x\x94", "“x”"),
+            ("iso-8859-15", b"\xA4", "€"),
+            ("windows-1250", b"\xB3\xF3d\xBC", "łódĽ"),
+            ("koi8-r", b"\xF0\xD2", "Пр"),
+            ("shift_jis", b"\x83A\\", "ア\\"),
+            ("euc-jp", b"\xA4\xA2", "あ"),
+            ("gb18030", b"\xC4\xE3", "你"),
+            ("big5", b"\xA7A", "你"),
+            ("iso-2022-jp", b"\x1B$B$\"\x1B(B", "あ"),
+            ("utf-16", b"\xFF\xFE{\0}\0", "{}"),
+            ("utf-16", b"\xFE\xFF\0{\0}", "{}"),
+            ("utf-16", b"{\0}\0", "{}"),
+            ("utf-16", b"\0{\0}", "{}"),
+            ("utf-16be", b"\xD8\x3D\xDE\x00", "😀"),
+            ("utf-16le", b"\xFF\xFEa\0", "a"),
+            ("utf-8", b"\xFF\xFEa\0", "a"),
+            ("us-ascii", "é".as_bytes(), "é"),
+            ("latin-1", b"\xEF\xBB\xBF\xC3\xA9", "é"),
+        ] {
+            assert_eq!(decoded(label, body).as_deref(), Ok(wanted), "{label}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_in_its_charset_is_named_with_its_place() {
+        for (label, body, charset, offset) in [
+            ("shift_jis", &b"ab\x83"[..], "Shift_JIS", 2),
+            ("utf-16", b"a\0b", "UTF-16LE", 2),
+            ("utf-16le", b"a\0\x00\xD8b\0", "UTF-16LE", 2),
+            ("us-ascii", b"ab\xE9c", "us-ascii or UTF-8", 2),
+            ("euc-kr", b"a\xFF", "EUC-KR", 1),
+        ] {
+            let invalid = CharsetError::Invalid { charset, offset };
+            assert_eq!(decoded(label, body), Err(invalid), "{label}");
+        }
+        for label in [
+            "utf-7",
+            "utf-32",
+            "cp437",
+            "hz-gb-2312",
+            "x-user-defined",
+            "klingon",
+        ] {
+            assert_eq!(
+                decoded(label, b""),
+                Err(CharsetError::Unknown(label.to_owned()))
+            );
+        }
+        let windows = Charset::of_label("windows-1252").unwrap();
+        assert_eq!(
+            windows.decode(b"\xE9\xE9", 3),
+            Err(CharsetError::TooLarge(3))
+        );
+        assert_eq!(windows.decode(b"\xE9\xE9", 4), Ok("éé".into()));
+    }
+
+    #[test]
+    fn what_is_plain_needs_no_decoding() {
+        let windows = Charset::of_label("cp1252").unwrap();
+        assert!(windows.is_plain(b"{\"a\":1}") && !windows.is_plain(b"\xE9"));
+        assert!(Charset::Utf8.is_plain(b"\xE9") && !Charset::Utf8.is_plain(b"\xFF\xFE"));
+        assert!(!Charset::Utf16.is_plain(b"ab") && Charset::Bytes.is_plain(b"\xFE\xFF"));
+        let japanese = Charset::of_label("iso-2022-jp").unwrap();
+        assert!(!japanese.is_plain(b"\x1B$B"));
+    }
+}

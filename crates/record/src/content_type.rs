@@ -1,0 +1,291 @@
+//! What a `Content-Type` says of a body: how it is parsed, whether it is a batch, its charset.
+
+use crate::body::{BodyFormat, BodyMode};
+use crate::charset::{Charset, CharsetError};
+
+/// Names of JSON with a record on each line, without `x-`: nobody has registered one of them, so
+/// each tool has its own.
+const LINES: [&str; 8] = [
+    "ndjson",
+    "nd-json",
+    "jsonl",
+    "jsonlines",
+    "json-lines",
+    "ldjson",
+    "ld-json-stream",
+    "json-stream",
+];
+/// What Spring calls it.
+const SPRING_LINES: &str = "application/stream+json";
+/// `CloudEvents` in their batched content mode: an array with an event an element.
+const CLOUDEVENTS_BATCH: &str = "application/cloudevents-batch+json";
+
+/// A content type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContentType {
+    /// How one record of it is parsed.
+    pub format: BodyFormat,
+    /// A type that says itself that it is many records.
+    pub batch: Option<BodyMode>,
+    /// How its text is encoded.
+    pub charset: Charset,
+}
+
+impl ContentType {
+    /// Reads the header's value; `None` is a request without it. Letter case does not matter.
+    ///
+    /// # Errors
+    /// If it has a charset that is not known.
+    pub fn of(sent: Option<&[u8]>) -> Result<Self, CharsetError> {
+        let sent = sent.unwrap_or_default();
+        if sent == b"application/json" {
+            return Ok(Self::json());
+        }
+        let text = String::from_utf8_lossy(sent);
+        let (format, batch) = classify(&text);
+        let is_text = !matches!(format, BodyFormat::Other(_))
+            || batch.is_some()
+            || begins_with(essence(&text), "text/");
+        let charset = match charset_label(&text) {
+            // Parts of it have their own.
+            _ if begins_with(essence(&text), "multipart/") => Charset::Bytes,
+            Some(label) => Charset::of_label(&label)?,
+            None if is_text => Charset::Utf8,
+            None => Charset::Bytes,
+        };
+        Ok(Self {
+            format,
+            batch,
+            charset,
+        })
+    }
+
+    fn json() -> Self {
+        Self {
+            format: BodyFormat::Json,
+            batch: None,
+            charset: Charset::Utf8,
+        }
+    }
+}
+
+/// The header's value for a body that was received with `sent` and is kept as UTF-8.
+#[must_use]
+pub fn as_utf8(sent: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(sent);
+    let charset = ContentType::of(Some(sent)).map(|t| t.charset);
+    let is_other = charset.is_ok_and(Charset::is_not_utf8);
+    if !is_other {
+        return sent.to_vec();
+    }
+    let mut kept = essence(&text).to_owned();
+    for (name, value) in parameters(&text) {
+        if name.eq_ignore_ascii_case("charset") {
+            continue;
+        }
+        kept.extend(["; ", name, "=", value]);
+    }
+    kept.push_str("; charset=utf-8");
+    kept.into_bytes()
+}
+
+fn begins_with(text: &str, start: &str) -> bool {
+    let head = text.get(..start.len());
+    head.is_some_and(|head| head.eq_ignore_ascii_case(start))
+}
+
+/// Type and subtype. A comma ends them too: there it goes on with what a second header had.
+fn essence(text: &str) -> &str {
+    text.split([';', ',']).next().unwrap_or_default().trim()
+}
+
+/// How a body is parsed, and whether its type says that it is many records.
+pub(crate) fn classify(sent: &str) -> (BodyFormat, Option<BodyMode>) {
+    let essence = essence(sent).to_ascii_lowercase();
+    let other = || BodyFormat::Other(sent.to_owned());
+    match essence.as_str() {
+        "application/x-www-form-urlencoded" => return (BodyFormat::Form, None),
+        CLOUDEVENTS_BATCH => return (BodyFormat::Json, Some(BodyMode::JsonArray)),
+        SPRING_LINES => return (other(), Some(BodyMode::Ndjson)),
+        _ => {}
+    }
+    let Some((_, subtype)) = essence
+        .split_once('/')
+        .filter(|(kind, subtype)| is_token(kind) && is_token(subtype))
+    else {
+        return (other(), None);
+    };
+    let (before, name) = match subtype.rsplit_once('+') {
+        Some((before, name)) => (Some(before), name),
+        None => (None, subtype),
+    };
+    if before == Some("") {
+        return (other(), None);
+    }
+    match name.strip_prefix("x-").unwrap_or(name) {
+        "json" => (BodyFormat::Json, None),
+        "json-seq" => (other(), Some(BodyMode::JsonSequence)),
+        lines if LINES.contains(&lines) => (other(), Some(BodyMode::Ndjson)),
+        _ => (other(), None),
+    }
+}
+
+/// Characters of a token (RFC 9110, 5.6.2).
+fn is_token(text: &str) -> bool {
+    let special = |b: u8| b"!#$%&'*+-.^_`|~".contains(&b);
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || special(b))
+}
+
+/// Names and values of the parameters, each value as it was sent, quotes included.
+fn parameters(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let mut rest = text.split_once(';').map_or("", |(_, rest)| rest);
+    std::iter::from_fn(move || {
+        while !rest.is_empty() {
+            let end = end_of_parameter(rest);
+            let (parameter, behind) = rest.split_at(end);
+            rest = behind.get(1..).unwrap_or_default();
+            if let Some((name, value)) = parameter.split_once('=') {
+                return Some((name.trim(), value.trim()));
+            }
+        }
+        None
+    })
+}
+
+/// Where the next semicolon or comma is that is not within quotes.
+fn end_of_parameter(text: &str) -> usize {
+    let (mut quoted, mut escaped) = (false, false);
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b';' | b',' if !quoted => return at,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+/// The first `charset`, without the quotes that some senders put around it; an empty one says
+/// nothing.
+fn charset_label(text: &str) -> Option<String> {
+    let (_, value) = parameters(text).find(|(n, _)| n.eq_ignore_ascii_case("charset"))?;
+    let label = value.trim_matches(['"', '\'']).replace('\\', "");
+    let label = label.trim();
+    (!label.is_empty()).then(|| label.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str) -> ContentType {
+        ContentType::of(Some(text.as_bytes())).unwrap()
+    }
+
+    #[test]
+    fn every_type_that_names_json_is_json() {
+        for text in [
+            "application/json",
+            "Application/JSON ; charset=UTF-8",
+            "text/json",
+            "text/x-json",
+            "application/x-json",
+            "application/vnd.api+json",
+            "application/vnd.some_api-1.0+JSON;version=2",
+            "application/problem+json, text/plain",
+            "model/gltf+json",
+            "application/cloudevents+json",
+        ] {
+            assert_eq!(
+                (of(text).format, of(text).batch),
+                (BodyFormat::Json, None),
+                "{text}"
+            );
+        }
+        for text in [
+            "",
+            "json",
+            "/json",
+            "application/",
+            "application/+json",
+            "application/json5",
+            "application/jsonp",
+            "application/a b+json",
+            "text/plain",
+            "application/xml",
+        ] {
+            let found = (of(text).format, of(text).batch);
+            assert_eq!(found, (BodyFormat::Other(text.to_owned()), None), "{text}");
+        }
+    }
+
+    #[test]
+    fn batches_are_known_by_their_type() {
+        for text in [
+            "application/x-ndjson",
+            "application/ndjson",
+            "text/x-ndjson",
+            "application/jsonl",
+            "Application/X-JSONL",
+            "application/jsonlines; charset=utf-8",
+            "application/x-jsonlines",
+            "application/json-lines",
+            "application/x-ldjson",
+            "application/stream+json",
+            "application/vnd.elasticsearch+x-ndjson; compatible-with=7",
+            "application/vnd.x+ndjson",
+        ] {
+            assert_eq!(of(text).batch, Some(BodyMode::Ndjson), "{text}");
+        }
+        for text in ["application/json-seq", "application/geo+json-seq"] {
+            assert_eq!(of(text).batch, Some(BodyMode::JsonSequence), "{text}");
+        }
+        let batch = of("application/cloudevents-batch+json; charset=utf-8").batch;
+        assert_eq!(batch, Some(BodyMode::JsonArray));
+    }
+
+    #[test]
+    fn charsets_are_found_in_whatever_way_they_are_written() {
+        for text in [
+            "application/json;charset=windows-1252",
+            "application/json; x=\";charset=utf-8\"; Charset = \"Windows-1252\"",
+            "text/plain; charset='cp1252'",
+            "application/xml ; charset=ISO-8859-1 ;",
+            "application/x-www-form-urlencoded; charset=latin1, text/plain",
+        ] {
+            let Charset::Of(encoding) = of(text).charset else {
+                panic!("{text}");
+            };
+            assert_eq!(encoding.name(), "windows-1252", "{text}");
+        }
+        assert_eq!(of("application/json; charset=").charset, Charset::Utf8);
+        assert_eq!(of("application/octet-stream").charset, Charset::Bytes);
+        assert_eq!(
+            of("multipart/form-data; charset=latin1; boundary=x").charset,
+            Charset::Bytes
+        );
+        let unknown = ContentType::of(Some(b"application/json; charset=utf-7")).unwrap_err();
+        assert_eq!(unknown, CharsetError::Unknown("utf-7".to_owned()));
+    }
+
+    #[test]
+    fn what_is_kept_as_utf_8_says_so() {
+        for (sent, kept) in [
+            ("application/json", "application/json"),
+            ("text/plain; charset=UTF-8", "text/plain; charset=UTF-8"),
+            ("text/plain; charset=latin1", "text/plain; charset=utf-8"),
+            ("multipart/x; charset=latin1", "multipart/x; charset=latin1"),
+            (
+                "application/x+json; charset=\"utf-16\"; v=\"1;2\"",
+                "application/x+json; v=\"1;2\"; charset=utf-8",
+            ),
+        ] {
+            assert_eq!(as_utf8(sent.as_bytes()), kept.as_bytes(), "{sent}");
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! Comparisons of a filter (RFC 9535, 2.3.5.2.2). Numbers compare by what they are in decimal, of
+//! any size: no two that differ are equal because a float can't hold them.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::collections::HashMap;
+
+use super::eval::{Steps, TooCostly};
+use super::query::Comparison;
+use crate::json::{Document, Kind, NodeId, unescape};
+
+/// A value that is compared.
+#[derive(Clone, Debug)]
+pub(super) enum Value<'a> {
+    /// No value at all.
+    Nothing,
+    Null,
+    Bool(bool),
+    /// As its text.
+    Number(Cow<'a, [u8]>),
+    /// Without escapes.
+    Text(Cow<'a, [u8]>),
+    /// An array or an object.
+    Container(NodeId),
+}
+
+impl<'a> Value<'a> {
+    pub(super) fn of(document: &'a Document, node: NodeId) -> Self {
+        match document.kind(node) {
+            Kind::Null => Self::Null,
+            Kind::Bool => Self::Bool(document.text(node) == b"true"),
+            Kind::Number => Self::Number(Cow::Borrowed(document.text(node))),
+            Kind::String => Self::Text(plain(document, node)),
+            Kind::Array | Kind::Object => Self::Container(node),
+        }
+    }
+}
+
+fn plain(document: &Document, string: NodeId) -> Cow<'_, [u8]> {
+    match document.string(string) {
+        (text, false) => Cow::Borrowed(text),
+        (text, true) => {
+            let mut plain = Vec::with_capacity(text.len());
+            unescape(text, |part| plain.extend_from_slice(part));
+            Cow::Owned(plain)
+        }
+    }
+}
+
+/// Whether a comparison is true.
+pub(super) fn holds(
+    document: &Document,
+    left: &Value<'_>,
+    comparison: Comparison,
+    right: &Value<'_>,
+    steps: &mut Steps,
+) -> Result<bool, TooCostly> {
+    let mut equal = || equal(document, left, right, steps);
+    Ok(match comparison {
+        Comparison::Equal => equal()?,
+        Comparison::NotEqual => !equal()?,
+        Comparison::Less => order(left, right) == Some(Ordering::Less),
+        Comparison::Greater => order(left, right) == Some(Ordering::Greater),
+        Comparison::LessOrEqual => order(left, right) == Some(Ordering::Less) || equal()?,
+        Comparison::GreaterOrEqual => order(left, right) == Some(Ordering::Greater) || equal()?,
+    })
+}
+
+/// The order of two numbers or two texts; others have none.
+fn order(left: &Value<'_>, right: &Value<'_>) -> Option<Ordering> {
+    match (left, right) {
+        (Value::Number(a), Value::Number(b)) => Some(Decimal::of(a).cmp(&Decimal::of(b))),
+        // The order of UTF-8 is that of the characters.
+        (Value::Text(a), Value::Text(b)) => Some(a.cmp(b)),
+        _ => None,
+    }
+}
+
+fn equal(
+    document: &Document,
+    left: &Value<'_>,
+    right: &Value<'_>,
+    steps: &mut Steps,
+) -> Result<bool, TooCostly> {
+    steps.take(1)?;
+    Ok(match (left, right) {
+        (Value::Nothing, Value::Nothing) | (Value::Null, Value::Null) => true,
+        (Value::Bool(a), Value::Bool(b)) => a == b,
+        (Value::Number(a), Value::Number(b)) => {
+            steps.take_bytes(a.len().min(b.len()))?;
+            Decimal::of(a).cmp(&Decimal::of(b)) == Ordering::Equal
+        }
+        (Value::Text(a), Value::Text(b)) => {
+            steps.take_bytes(a.len().min(b.len()))?;
+            a == b
+        }
+        (Value::Container(a), Value::Container(b)) => {
+            match (document.kind(*a), document.kind(*b)) {
+                (Kind::Array, Kind::Array) => equal_arrays(document, *a, *b, steps)?,
+                (Kind::Object, Kind::Object) => equal_objects(document, *a, *b, steps)?,
+                _ => false,
+            }
+        }
+        _ => false,
+    })
+}
+
+/// Recursion is bounded by the document's depth.
+fn equal_arrays(
+    document: &Document,
+    left: NodeId,
+    right: NodeId,
+    steps: &mut Steps,
+) -> Result<bool, TooCostly> {
+    let (mut left, mut right) = (document.members(left), document.members(right));
+    loop {
+        match (left.next(), right.next()) {
+            (None, None) => return Ok(true),
+            (Some(a), Some(b)) => {
+                let (a, b) = (Value::of(document, a), Value::of(document, b));
+                if !equal(document, &a, &b, steps)? {
+                    return Ok(false);
+                }
+            }
+            _ => return Ok(false),
+        }
+    }
+}
+
+fn equal_objects(
+    document: &Document,
+    left: NodeId,
+    right: NodeId,
+    steps: &mut Steps,
+) -> Result<bool, TooCostly> {
+    let (left, right) = (
+        firsts(document, left, steps)?,
+        firsts(document, right, steps)?,
+    );
+    if left.len() != right.len() {
+        return Ok(false);
+    }
+    for (key, a) in &left {
+        let Some(b) = right.get(key) else {
+            return Ok(false);
+        };
+        let (a, b) = (Value::of(document, *a), Value::of(document, *b));
+        if !equal(document, &a, &b, steps)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The first value of each key.
+fn firsts<'a>(
+    document: &'a Document,
+    object: NodeId,
+    steps: &mut Steps,
+) -> Result<HashMap<Cow<'a, [u8]>, NodeId>, TooCostly> {
+    let mut firsts = HashMap::new();
+    for (key, value) in document.entries(object) {
+        steps.take(4)?;
+        steps.take_bytes(document.text(key).len())?;
+        firsts.entry(plain(document, key)).or_insert(value);
+    }
+    Ok(firsts)
+}
+
+/// A number as its sign, its digits, and the power of ten of the first of them.
+#[derive(Debug)]
+struct Decimal<'a> {
+    is_negative: bool,
+    /// Place of the first digit before the point; nothing for zero.
+    place: i128,
+    /// From the first that is not zero to the last that is not.
+    whole: &'a [u8],
+    fraction: &'a [u8],
+}
+
+impl<'a> Decimal<'a> {
+    /// Of the text of a JSON number.
+    fn of(text: &'a [u8]) -> Self {
+        let (is_negative, text) = match text.strip_prefix(b"-") {
+            Some(rest) => (true, rest),
+            None => (false, text),
+        };
+        let at = |wanted: &[u8]| text.iter().position(|b| wanted.contains(b));
+        let (mantissa, exponent) = match at(b"eE") {
+            Some(e) => (&text[..e], exponent(&text[e + 1..])),
+            None => (text, 0),
+        };
+        let (whole, fraction) = match mantissa.iter().position(|b| *b == b'.') {
+            Some(point) => (&mantissa[..point], &mantissa[point + 1..]),
+            None => (mantissa, &[][..]),
+        };
+        let zeros = |digits: &[u8]| digits.iter().take_while(|b| **b == b'0').count();
+        let whole = &whole[zeros(whole)..];
+        let fraction = trim_end(fraction);
+        let (whole, fraction, place) = if whole.is_empty() {
+            let leading = zeros(fraction);
+            (whole, &fraction[leading..], -(leading as i128))
+        } else if fraction.is_empty() {
+            (trim_end(whole), fraction, whole.len() as i128)
+        } else {
+            (whole, fraction, whole.len() as i128)
+        };
+        if whole.is_empty() && fraction.is_empty() {
+            return Self {
+                is_negative: false,
+                place: i128::MIN,
+                whole,
+                fraction,
+            };
+        }
+        Self {
+            is_negative,
+            place: place.saturating_add(exponent),
+            whole,
+            fraction,
+        }
+    }
+
+    fn digits(&self) -> impl Iterator<Item = &u8> {
+        self.whole.iter().chain(self.fraction)
+    }
+
+    fn cmp(&self, other: &Self) -> Ordering {
+        let sign = |n: &Self| match (n.whole.is_empty() && n.fraction.is_empty(), n.is_negative) {
+            (true, _) => 0,
+            (false, true) => -1,
+            (false, false) => 1,
+        };
+        let sizes = || {
+            let places = self.place.cmp(&other.place);
+            places.then_with(|| self.digits().cmp(other.digits()))
+        };
+        sign(self)
+            .cmp(&sign(other))
+            .then_with(|| match self.is_negative {
+                true => sizes().reverse(),
+                false => sizes(),
+            })
+    }
+}
+
+fn trim_end(digits: &[u8]) -> &[u8] {
+    let last = digits.iter().rposition(|b| *b != b'0');
+    &digits[..last.map_or(0, |i| i + 1)]
+}
+
+/// An exponent; one that no number needs is as large as it can be.
+fn exponent(text: &[u8]) -> i128 {
+    let (is_negative, digits) = match text.split_first() {
+        Some((b'-', rest)) => (true, rest),
+        Some((b'+', rest)) => (false, rest),
+        _ => (false, text),
+    };
+    let limit = i128::from(i64::MAX) * 4;
+    let add = |sum: i128, digit: &u8| (sum * 10 + i128::from(digit - b'0')).min(limit);
+    let size = digits.iter().fold(0, add);
+    if is_negative { -size } else { size }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_compare_exactly() {
+        let sorted = [
+            "-1e400",
+            "-12345678901234567890124",
+            "-12345678901234567890123",
+            "-1.5",
+            "-1",
+            "-0.1",
+            "-1e-400",
+            "0",
+            "1e-400",
+            "0.09",
+            "0.1",
+            "0.11",
+            "1",
+            "1.0000000000000000000001",
+            "1.5",
+            "9",
+            "10",
+            "9007199254740992",
+            "9007199254740993",
+            "12345678901234567890123",
+            "1e400",
+            "1e99999999999999999999999999",
+        ];
+        for (i, a) in sorted.iter().enumerate() {
+            for (j, b) in sorted.iter().enumerate() {
+                let found = Decimal::of(a.as_bytes()).cmp(&Decimal::of(b.as_bytes()));
+                assert_eq!(found, i.cmp(&j), "{a} {b}");
+            }
+        }
+        for (a, b) in [
+            ("0", "-0"),
+            ("0", "0.000e9"),
+            ("1", "1.0"),
+            ("100", "1e2"),
+            ("100", "10.00E+1"),
+            ("0.01", "1e-2"),
+            ("0.01", "100e-4"),
+            ("12.5", "0.125e2"),
+            ("-120", "-1.2e2"),
+            ("1010", "1.01e3"),
+        ] {
+            let (a, b) = (Decimal::of(a.as_bytes()), Decimal::of(b.as_bytes()));
+            assert_eq!(a.cmp(&b), Ordering::Equal, "{a:?} {b:?}");
+        }
+    }
+}

@@ -1,0 +1,398 @@
+//! Evaluation of queries that can select many values (RFC 9535, 2.3 to 2.5), within bounds.
+//!
+//! Queries within filters look at a document again for each value of it: a short path can take
+//! years for a body of a megabyte. So each evaluation has a number of steps, and ends with
+//! [`TooCostly`] when they are used up. A step is some nanoseconds; steps are counted and not timed,
+//! so that a record has the same row wherever and whenever it is made. As each node of a result is a
+//! step, they bound what a result takes, too.
+
+use std::borrow::Cow;
+
+use super::compare::{self, Value};
+use super::iregexp::Pattern;
+use super::query::{Logical, Operand, PatternOf, Query, Selector};
+use super::{Step, key_of};
+use crate::json::{Document, Kind, NodeId};
+
+/// Steps that each document has.
+const STEPS_MIN: u64 = 10_000;
+/// Steps for each byte of it.
+const STEPS_PER_BYTE: u64 = 16;
+/// What a node of a list costs.
+const NODE: u64 = 4;
+/// Bytes that are read or copied in a step.
+const BYTES: usize = 8;
+/// What it takes to compile a pattern that comes from the document.
+const COMPILE: u64 = 2000;
+const COMPILE_BYTE: u64 = 50;
+/// What it takes to begin a search.
+const SEARCH: u64 = 16;
+
+/// Steps that all queries of a mapping may take together on a document: 10,000 and 16 for each byte.
+#[must_use]
+pub fn steps_max(document: &Document) -> u64 {
+    let bytes = document.text(document.root()).len() as u64;
+    STEPS_MIN + bytes * STEPS_PER_BYTE
+}
+
+/// An evaluation took more steps than it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "takes more than {max} steps on this record (10000 and 16 for each byte, of all paths with several values together)"
+)]
+pub struct TooCostly {
+    /// How many it may.
+    pub max: u64,
+}
+
+/// Steps that are left.
+#[derive(Debug)]
+pub(super) struct Steps {
+    left: u64,
+    max: u64,
+}
+
+impl Steps {
+    pub(super) fn take(&mut self, steps: u64) -> Result<(), TooCostly> {
+        match self.left.checked_sub(steps) {
+            Some(left) => self.left = left,
+            None => {
+                // Whoever comes later has none either.
+                self.left = 0;
+                return Err(TooCostly { max: self.max });
+            }
+        }
+        Ok(())
+    }
+
+    /// For reading or copying bytes.
+    pub(super) fn take_bytes(&mut self, bytes: usize) -> Result<(), TooCostly> {
+        self.take((bytes / BYTES) as u64)
+    }
+}
+
+/// Evaluates queries on one document.
+pub(super) struct Evaluation<'a> {
+    document: &'a Document,
+    steps: Steps,
+    scratch: Vec<u8>,
+    /// The last pattern that came from the document, and what became of it.
+    pattern: Option<(Vec<u8>, bool, Option<Pattern>)>,
+}
+
+impl<'a> Evaluation<'a> {
+    pub(super) fn new(document: &'a Document) -> Self {
+        let max = steps_max(document);
+        Self {
+            document,
+            steps: Steps { left: max, max },
+            scratch: Vec::new(),
+            pattern: None,
+        }
+    }
+
+    /// All that the query selects, in its order; what is selected twice is there twice.
+    pub(super) fn run(&mut self, query: &Query) -> Result<Vec<NodeId>, TooCostly> {
+        let nodes = self.nodes(query, self.document.root())?;
+        // Whoever asked copies them.
+        for node in &nodes {
+            self.steps.take_bytes(self.document.text(*node).len())?;
+        }
+        Ok(nodes)
+    }
+
+    fn start(&self, query: &Query, current: NodeId) -> NodeId {
+        match query.from_root {
+            true => self.document.root(),
+            false => current,
+        }
+    }
+
+    fn nodes(&mut self, query: &Query, current: NodeId) -> Result<Vec<NodeId>, TooCostly> {
+        if let Some(steps) = &query.singular {
+            let node = self.one(steps, self.start(query, current))?;
+            return Ok(node.into_iter().collect());
+        }
+        let mut nodes = vec![self.start(query, current)];
+        for segment in &query.segments {
+            let mut next = Vec::new();
+            for node in nodes {
+                if !segment.is_descendant {
+                    self.select(node, &segment.selectors, &mut next)?;
+                    continue;
+                }
+                self.select(node, &segment.selectors, &mut next)?;
+                for node in self.document.descendants(node) {
+                    self.select(node, &segment.selectors, &mut next)?;
+                }
+            }
+            nodes = next;
+        }
+        Ok(nodes)
+    }
+
+    fn one(&mut self, steps: &[Step], start: NodeId) -> Result<Option<NodeId>, TooCostly> {
+        let mut at = start;
+        for step in steps {
+            let found = match (self.document.kind(at), &step.key, step.index) {
+                (Kind::Object, Some(key), _) => self.member(at, key)?,
+                (Kind::Array, _, Some(index)) => self.element(at, index)?,
+                _ => None,
+            };
+            match found {
+                Some(node) => at = node,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(at))
+    }
+
+    fn member(&mut self, object: NodeId, key: &[u8]) -> Result<Option<NodeId>, TooCostly> {
+        let mut looked_at = 1;
+        let mut found = None;
+        for (name, value) in self.document.entries(object) {
+            looked_at += 1;
+            if key_of(self.document, name, &mut self.scratch) == key {
+                found = Some(value);
+                break;
+            }
+        }
+        self.steps.take(looked_at)?;
+        Ok(found)
+    }
+
+    fn element(&mut self, array: NodeId, index: i64) -> Result<Option<NodeId>, TooCostly> {
+        // One that is counted from the end is looked for twice.
+        let members = match usize::try_from(index) {
+            Ok(index) => self.document.members(array).take(index).count() as u64,
+            Err(_) => self.document.members(array).count() as u64 * 2,
+        };
+        self.steps.take(members + 1)?;
+        Ok(super::element(self.document, array, index))
+    }
+
+    /// Adds what the selectors select of a value's members.
+    fn select(
+        &mut self,
+        node: NodeId,
+        selectors: &[Selector],
+        out: &mut Vec<NodeId>,
+    ) -> Result<(), TooCostly> {
+        self.steps.take(1)?;
+        let kind = self.document.kind(node);
+        if !matches!(kind, Kind::Array | Kind::Object) {
+            return Ok(());
+        }
+        for selector in selectors {
+            let found = match (selector, kind) {
+                (Selector::Name(name), Kind::Object) => self.member(node, name)?,
+                (Selector::Index(index), Kind::Array) => self.element(node, *index)?,
+                (Selector::Slice { start, end, step }, Kind::Array) => {
+                    self.slice(node, *start, *end, *step, out)?;
+                    None
+                }
+                (Selector::Wildcard, _) => {
+                    for value in self.document.values(node) {
+                        self.steps.take(NODE)?;
+                        out.push(value);
+                    }
+                    None
+                }
+                (Selector::Filter(logical), _) => {
+                    for value in self.document.values(node) {
+                        self.steps.take(1)?;
+                        if self.is_true(logical, value)? {
+                            self.steps.take(NODE)?;
+                            out.push(value);
+                        }
+                    }
+                    None
+                }
+                _ => None,
+            };
+            if let Some(found) = found {
+                self.steps.take(NODE)?;
+                out.push(found);
+            }
+        }
+        Ok(())
+    }
+
+    fn slice(
+        &mut self,
+        array: NodeId,
+        start: Option<i64>,
+        end: Option<i64>,
+        step: i64,
+        out: &mut Vec<NodeId>,
+    ) -> Result<(), TooCostly> {
+        let members: Vec<NodeId> = self.document.members(array).collect();
+        self.steps.take(members.len() as u64 * NODE)?;
+        // A document has fewer than 4 G nodes.
+        let length = i64::try_from(members.len()).unwrap_or(i64::MAX);
+        let from_start = |i: i64| if i < 0 { i.saturating_add(length) } else { i };
+        let (first, last) = match step {
+            0 => return Ok(()),
+            1.. => (start.unwrap_or(0), end.unwrap_or(length)),
+            _ => (start.unwrap_or(length - 1), end.unwrap_or(-length - 1)),
+        };
+        let (min, max) = if step > 0 {
+            (0, length)
+        } else {
+            (-1, length - 1)
+        };
+        let mut at = from_start(first).max(min).min(max);
+        let stop = from_start(last).max(min).min(max);
+        while if step > 0 { at < stop } else { at > stop } {
+            self.steps.take(NODE)?;
+            let member = usize::try_from(at).ok().and_then(|i| members.get(i));
+            out.extend(member);
+            at = at.saturating_add(step);
+        }
+        Ok(())
+    }
+
+    fn is_true(&mut self, logical: &Logical, current: NodeId) -> Result<bool, TooCostly> {
+        self.steps.take(1)?;
+        match logical {
+            Logical::Or(all) => {
+                for one in all {
+                    if self.is_true(one, current)? {
+                        return Ok(true);
+                    }
+                }
+                Ok(false)
+            }
+            Logical::And(all) => {
+                for one in all {
+                    if !self.is_true(one, current)? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+            Logical::Not(inner) => Ok(!self.is_true(inner, current)?),
+            Logical::Exists(query) => match &query.singular {
+                Some(steps) => {
+                    let start = self.start(query, current);
+                    Ok(self.one(steps, start)?.is_some())
+                }
+                None => Ok(!self.nodes(query, current)?.is_empty()),
+            },
+            Logical::Compare(left, comparison, right) => {
+                let left = self.value(left, current)?;
+                let right = self.value(right, current)?;
+                compare::holds(self.document, &left, *comparison, &right, &mut self.steps)
+            }
+            Logical::Matches {
+                subject,
+                pattern,
+                is_whole,
+            } => self.matches(subject, pattern, *is_whole, current),
+        }
+    }
+
+    fn value<'v>(&mut self, operand: &'v Operand, current: NodeId) -> Result<Value<'v>, TooCostly>
+    where
+        'a: 'v,
+    {
+        let node = match operand {
+            Operand::Null => return Ok(Value::Null),
+            Operand::Bool(value) => return Ok(Value::Bool(*value)),
+            Operand::Number(text) => return Ok(Value::Number(Cow::Borrowed(text))),
+            Operand::Text(text) => return Ok(Value::Text(Cow::Borrowed(text))),
+            Operand::Length(of) => {
+                let value = self.value(of, current)?;
+                return self.length(&value);
+            }
+            Operand::Count(query) => {
+                let count = self.nodes(query, current)?.len();
+                return Ok(number(count));
+            }
+            Operand::Node(query) => match &query.singular {
+                Some(steps) => {
+                    let start = self.start(query, current);
+                    self.one(steps, start)?
+                }
+                None => None,
+            },
+            Operand::Value(query) => match self.nodes(query, current)?.as_slice() {
+                [one] => Some(*one),
+                _ => None,
+            },
+        };
+        let Some(node) = node else {
+            return Ok(Value::Nothing);
+        };
+        if self.document.kind(node) == Kind::String {
+            self.steps.take_bytes(self.document.text(node).len())?;
+        }
+        Ok(Value::of(self.document, node))
+    }
+
+    fn length<'v>(&mut self, value: &Value<'_>) -> Result<Value<'v>, TooCostly> {
+        Ok(match value {
+            Value::Text(text) => {
+                self.steps.take_bytes(text.len())?;
+                // All bytes of UTF-8 but those that go on with a character.
+                number(text.iter().filter(|b| (**b & 0xC0) != 0x80).count())
+            }
+            Value::Container(node) => {
+                let count = self.document.values(*node).count();
+                self.steps.take(count as u64)?;
+                number(count)
+            }
+            _ => Value::Nothing,
+        })
+    }
+
+    fn matches(
+        &mut self,
+        subject: &Operand,
+        pattern: &PatternOf,
+        is_whole: bool,
+        current: NodeId,
+    ) -> Result<bool, TooCostly> {
+        let Value::Text(subject) = self.value(subject, current)? else {
+            return Ok(false);
+        };
+        let pattern = match pattern {
+            PatternOf::Literal(pattern) => pattern,
+            PatternOf::Value(operand) => {
+                let Value::Text(text) = self.value(operand, current)? else {
+                    return Ok(false);
+                };
+                match self.compiled(&text, is_whole)? {
+                    Some(pattern) => pattern,
+                    None => return Ok(false),
+                }
+            }
+        };
+        let cost = pattern.cost().saturating_mul(subject.len() as u64);
+        let Ok(text) = std::str::from_utf8(&subject) else {
+            return Ok(false);
+        };
+        let pattern = pattern.clone();
+        self.steps.take(SEARCH.saturating_add(cost))?;
+        Ok(pattern.is_match(text))
+    }
+
+    /// A pattern that came from the document; nothing when it is none.
+    fn compiled(&mut self, text: &[u8], is_whole: bool) -> Result<Option<&Pattern>, TooCostly> {
+        let known = self.pattern.as_ref();
+        if known.is_none_or(|(known, whole, _)| known != text || *whole != is_whole) {
+            let bytes = (text.len() as u64).saturating_mul(COMPILE_BYTE);
+            self.steps.take(bytes.saturating_add(COMPILE))?;
+            let pattern = Pattern::compile(text, is_whole).ok();
+            self.pattern = Some((text.to_vec(), is_whole, pattern));
+        }
+        Ok(self
+            .pattern
+            .as_ref()
+            .and_then(|(_, _, pattern)| pattern.as_ref()))
+    }
+}
+
+fn number<'v>(number: usize) -> Value<'v> {
+    Value::Number(Cow::Owned(number.to_string().into_bytes()))
+}

@@ -1,0 +1,327 @@
+//! I-Regexp (RFC 9485), the regular expressions of `match` and `search`: checked against its
+//! grammar, then compiled by `regex`, which takes time that is linear in the text.
+//!
+//! `^` and `$` are ordinary characters in that grammar, and anchors in all engines that the RFC
+//! maps it to; here they are anchors, as in the compliance suite of JSONPath.
+
+use std::fmt::Write;
+
+use regex::{Regex, RegexBuilder};
+
+/// Characters and classes of a pattern, those in repetitions as often as they are repeated.
+const SIZE_MAX: usize = 1000;
+/// Groups within groups.
+const DEPTH_MAX: usize = 32;
+/// Bytes of a compiled pattern, and of what a search caches.
+const COMPILED_MAX: usize = 1 << 20;
+
+/// A compiled pattern.
+#[derive(Clone, Debug)]
+pub(super) struct Pattern {
+    regex: Regex,
+    size: usize,
+}
+
+impl Pattern {
+    /// Compiles a pattern, for the whole of a text or any part of it.
+    ///
+    /// # Errors
+    /// When it is none; says why.
+    pub(super) fn compile(text: &[u8], is_whole: bool) -> Result<Self, String> {
+        let text = std::str::from_utf8(text).map_err(|_| "it is not UTF-8".to_owned())?;
+        let mut reader = Reader {
+            chars: text.chars().peekable(),
+            at: 0,
+            depth: 0,
+            out: String::with_capacity(text.len() + 16),
+        };
+        let size = reader.alternatives()?;
+        if reader.chars.peek().is_some() {
+            return Err(reader.wrong("this ) closes no ("));
+        }
+        if size > SIZE_MAX {
+            return Err(format!(
+                "it has {size} characters and classes with its repetitions, allowed are {SIZE_MAX}"
+            ));
+        }
+        let whole = match is_whole {
+            true => format!(r"\A(?:{})\z", reader.out),
+            false => reader.out,
+        };
+        let regex = RegexBuilder::new(&whole)
+            .size_limit(COMPILED_MAX)
+            .dfa_size_limit(COMPILED_MAX)
+            .build();
+        match regex {
+            Ok(regex) => Ok(Self { regex, size }),
+            Err(regex::Error::CompiledTooBig(_)) => Err("it is too large".to_owned()),
+            Err(_) => Err("it can't be compiled".to_owned()),
+        }
+    }
+
+    /// Whether it is in the text.
+    pub(super) fn is_match(&self, text: &str) -> bool {
+        self.regex.is_match(text)
+    }
+
+    /// Steps that a search of a byte may take.
+    pub(super) fn cost(&self) -> u64 {
+        self.size as u64 / 4 + 1
+    }
+}
+
+struct Reader<'a> {
+    chars: std::iter::Peekable<std::str::Chars<'a>>,
+    /// Characters that are read.
+    at: usize,
+    depth: usize,
+    /// The same for `regex`.
+    out: String,
+}
+
+impl Reader<'_> {
+    fn next(&mut self) -> Option<char> {
+        self.at += 1;
+        self.chars.next()
+    }
+
+    fn eat(&mut self, c: char) -> bool {
+        let is_next = self.chars.peek() == Some(&c);
+        if is_next {
+            self.next();
+        }
+        is_next
+    }
+
+    /// About the character before.
+    fn wrong(&self, message: &str) -> String {
+        format!("{message} (character {} of the pattern)", self.at.max(1))
+    }
+
+    fn alternatives(&mut self) -> Result<usize, String> {
+        let mut size = 0_usize;
+        loop {
+            size = size.saturating_add(self.branch()?);
+            if !self.eat('|') {
+                return Ok(size);
+            }
+            self.out.push('|');
+        }
+    }
+
+    fn branch(&mut self) -> Result<usize, String> {
+        let mut size = 0_usize;
+        while !matches!(self.chars.peek(), None | Some('|' | ')')) {
+            let atom = self.atom()?;
+            let times = self.quantifier()?;
+            size = size.saturating_add(atom.saturating_mul(times));
+        }
+        Ok(size)
+    }
+
+    fn atom(&mut self) -> Result<usize, String> {
+        match self.next() {
+            Some('(') => {
+                if self.depth == DEPTH_MAX {
+                    return Err(self.wrong(&format!("groups nest at most {DEPTH_MAX} deep")));
+                }
+                self.depth += 1;
+                self.out.push_str("(?:");
+                let size = self.alternatives()?;
+                if !self.eat(')') {
+                    return Err(self.wrong("a ( is not closed"));
+                }
+                self.out.push(')');
+                self.depth -= 1;
+                return Ok(size.max(1));
+            }
+            Some('.') => self.out.push_str(r"[^\n\r]"),
+            Some('[') => self.class()?,
+            Some('\\') => match self.next() {
+                Some(p @ ('p' | 'P')) => self.category(p)?,
+                Some(c) => self.escaped(c)?,
+                None => return Err(self.wrong("a \\ at the end")),
+            },
+            Some(c @ (']' | '{' | '}' | '*' | '+' | '?')) => {
+                return Err(self.wrong(&format!("{c} is no character here, write \\{c}")));
+            }
+            Some(c) => self.out.push(c),
+            None => return Err(self.wrong("it ends too early")),
+        }
+        Ok(1)
+    }
+
+    /// How often the atom before may come, at most; what has no bound counts once more than it has to.
+    fn quantifier(&mut self) -> Result<usize, String> {
+        for (c, times) in [('*', 1), ('+', 2), ('?', 1)] {
+            if self.eat(c) {
+                self.out.push(c);
+                return Ok(times);
+            }
+        }
+        if !self.eat('{') {
+            return Ok(1);
+        }
+        let min = self
+            .count()?
+            .ok_or_else(|| self.wrong("expected a number"))?;
+        let (mut max, mut has_max) = (Some(min), true);
+        if self.eat(',') {
+            max = self.count()?;
+            has_max = max.is_some();
+        }
+        if !self.eat('}') {
+            return Err(self.wrong("a { is not closed"));
+        }
+        if max.is_some_and(|max| max < min) {
+            return Err(self.wrong("a repetition ends before it begins"));
+        }
+        let top = max.unwrap_or(min.saturating_add(1));
+        if top > SIZE_MAX {
+            return Err(self.wrong(&format!("repetitions are at most {SIZE_MAX}")));
+        }
+        let written = match (has_max, max) {
+            (true, Some(max)) => write!(self.out, "{{{min},{max}}}"),
+            _ => write!(self.out, "{{{min},}}"),
+        };
+        // Writing to a string can't fail.
+        written.unwrap_or_default();
+        Ok(top.max(1))
+    }
+
+    fn count(&mut self) -> Result<Option<usize>, String> {
+        let mut digits = String::new();
+        while let Some(c) = self.chars.next_if(char::is_ascii_digit) {
+            self.at += 1;
+            digits.push(c);
+        }
+        if digits.is_empty() {
+            return Ok(None);
+        }
+        match digits.parse() {
+            Ok(count) => Ok(Some(count)),
+            Err(_) => Err(self.wrong(&format!("repetitions are at most {SIZE_MAX}"))),
+        }
+    }
+
+    /// What a backslash and `c` mean.
+    fn single(&self, c: char) -> Result<char, String> {
+        match c {
+            'n' => Ok('\n'),
+            'r' => Ok('\r'),
+            't' => Ok('\t'),
+            '(' | ')' | '*' | '+' | '-' | '.' | '?' | '[' | '\\' | ']' | '^' | '{' | '|' | '}' => {
+                Ok(c)
+            }
+            'd' => Err(self.wrong("there is no \\d, write [0-9] or \\p{Nd}")),
+            'w' => Err(self.wrong("there is no \\w, write [A-Za-z0-9_]")),
+            's' => Err(self.wrong("there is no \\s, write [ \\t\\n\\r]")),
+            c => Err(self.wrong(&format!("there is no escape \\{c}"))),
+        }
+    }
+
+    fn escaped(&mut self, c: char) -> Result<(), String> {
+        let c = self.single(c)?;
+        self.push_literal(c);
+        Ok(())
+    }
+
+    /// A character that means itself, in a class too.
+    fn push_literal(&mut self, c: char) {
+        if c.is_ascii_punctuation() && c != '<' && c != '>' {
+            self.out.push('\\');
+        }
+        self.out.push(c);
+    }
+
+    /// What follows `\p` or `\P`.
+    fn category(&mut self, p: char) -> Result<(), String> {
+        let mut name = String::new();
+        if self.eat('{') {
+            while let Some(c) = self.chars.next_if(char::is_ascii_alphabetic) {
+                self.at += 1;
+                name.push(c);
+            }
+        }
+        let minor = match name.chars().next() {
+            Some('L') => "lmotu",
+            Some('M') => "cen",
+            Some('N') => "dlo",
+            Some('P') => "cdefios",
+            Some('Z') => "lps",
+            Some('S') => "ckmo",
+            Some('C') => "cfno",
+            _ => "",
+        };
+        let rest = name.get(1..).unwrap_or_default();
+        let is_known =
+            !minor.is_empty() && rest.len() <= 1 && rest.chars().all(|c| minor.contains(c));
+        if !is_known || !self.eat('}') {
+            return Err(self.wrong(&format!(
+                "\\{p} needs a category of characters, like \\{p}{{Lu}}"
+            )));
+        }
+        write!(self.out, r"\{p}{{{name}}}").unwrap_or_default();
+        Ok(())
+    }
+
+    /// What follows `[`.
+    fn class(&mut self) -> Result<(), String> {
+        self.out.push('[');
+        if self.eat('^') {
+            self.out.push('^');
+        }
+        let mut is_first = true;
+        loop {
+            let Some(c) = self.next() else {
+                return Err(self.wrong("a [ is not closed"));
+            };
+            match c {
+                ']' if is_first => return Err(self.wrong("a class is not empty")),
+                ']' => {
+                    self.out.push(']');
+                    return Ok(());
+                }
+                '-' if is_first || self.chars.peek() == Some(&']') => self.push_literal('-'),
+                '\\' if matches!(self.chars.peek(), Some('p' | 'P')) => {
+                    let p = self.next().unwrap_or('p');
+                    self.category(p)?;
+                }
+                c => self.range(c)?,
+            }
+            is_first = false;
+        }
+    }
+
+    /// A character of a class, or a range that begins with it.
+    fn range(&mut self, c: char) -> Result<(), String> {
+        let low = self.class_char(c)?;
+        self.push_literal(low);
+        let mut ahead = self.chars.clone();
+        if ahead.next() != Some('-') || ahead.next() == Some(']') {
+            return Ok(());
+        }
+        self.next();
+        let Some(c) = self.next() else {
+            return Err(self.wrong("a [ is not closed"));
+        };
+        let high = self.class_char(c)?;
+        if high < low {
+            return Err(self.wrong("a range ends before it begins"));
+        }
+        self.out.push('-');
+        self.push_literal(high);
+        Ok(())
+    }
+
+    fn class_char(&mut self, c: char) -> Result<char, String> {
+        match c {
+            '\\' => match self.next() {
+                Some(c) => self.single(c),
+                None => Err(self.wrong("a \\ at the end")),
+            },
+            '-' | '[' | ']' => Err(self.wrong(&format!("{c} in a class is written \\{c}"))),
+            c => Ok(c),
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! Many paths at once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::eval::{Evaluation, TooCostly};
+use super::query::Query;
+use super::{Path, Plan, Selection, Step, key_of};
+use crate::json::{Document, Kind, NodeId};
+
+/// Many paths, looked up together. Those to one value in one pass over the document, however many
+/// they are: the walk compares each key it meets with the steps that can follow there, and ends when
+/// all are found.
+#[derive(Clone, Debug)]
+pub struct PathSet {
+    tree: Vec<TreeNode>,
+    /// Paths that can select many values.
+    queries: Vec<Arc<Query>>,
+    /// In the order of the paths.
+    ends: Vec<End>,
+}
+
+/// Where a path leads.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    /// A node of the tree.
+    Node(u32),
+    /// One of the queries.
+    Query(usize),
+}
+
+#[derive(Clone, Debug, Default)]
+struct TreeNode {
+    /// Steps that can follow, and where they lead.
+    children: Vec<(Step, u32)>,
+    /// Their keys; the same key may be two steps, of which one is an index as well.
+    keys: Vec<(Box<[u8]>, Vec<u32>)>,
+    /// Places in `keys`, when there are many.
+    by_key: HashMap<Box<[u8]>, usize>,
+    /// Their indices, in order.
+    by_index: Vec<(usize, u32)>,
+    /// The same from the end, how far before it.
+    from_end: Vec<(usize, u32)>,
+}
+
+/// More keys than this are looked up by hash.
+const LINEAR_MAX: usize = 12;
+
+/// What a [`PathSet`] found in one document.
+#[derive(Debug)]
+pub struct Found {
+    /// For each node of the tree the value there, or [`NodeId::NONE`].
+    nodes: Nodes,
+    /// For each query.
+    lists: Vec<Result<Vec<NodeId>, TooCostly>>,
+}
+
+/// Few on the stack, many on the heap.
+#[derive(Debug)]
+enum Nodes {
+    Few([NodeId; 48]),
+    Many(Vec<NodeId>),
+}
+
+impl PathSet {
+    /// Puts paths together; [`Found`] numbers them in this order.
+    #[must_use]
+    pub fn new<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Self {
+        let mut set = Self {
+            tree: vec![TreeNode::default()],
+            queries: Vec::new(),
+            ends: Vec::new(),
+        };
+        for path in paths {
+            let end = match &path.0 {
+                Plan::Steps(steps) => {
+                    let steps = steps.iter();
+                    End::Node(steps.fold(0, |at, step| set.child(at, step)))
+                }
+                Plan::Query(query) => {
+                    set.queries.push(Arc::clone(query));
+                    End::Query(set.queries.len() - 1)
+                }
+            };
+            set.ends.push(end);
+        }
+        set.tree.iter_mut().for_each(TreeNode::index);
+        set
+    }
+
+    fn child(&mut self, parent: u32, step: &Step) -> u32 {
+        let children = &self.tree[parent as usize].children;
+        if let Some((_, id)) = children.iter().find(|(s, _)| s == step) {
+            return *id;
+        }
+        // A mapping has at most 100 columns; ids past 4 G would need a path of as many bytes.
+        let id = u32::try_from(self.tree.len()).unwrap_or(u32::MAX);
+        self.tree.push(TreeNode::default());
+        self.tree[parent as usize].children.push((step.clone(), id));
+        id
+    }
+
+    /// Looks all paths up. Those that can select many values may take
+    /// [`steps_max`](super::steps_max) together.
+    #[must_use]
+    pub fn find(&self, document: &Document) -> Found {
+        let mut nodes = if self.tree.len() <= 48 {
+            Nodes::Few([NodeId::NONE; 48])
+        } else {
+            Nodes::Many(vec![NodeId::NONE; self.tree.len()])
+        };
+        let mut walk = Walk {
+            set: self,
+            document,
+            found: match &mut nodes {
+                Nodes::Few(few) => few,
+                Nodes::Many(many) => many,
+            },
+            scratch: Vec::new(),
+        };
+        walk.visit(0, document.root());
+        let mut lists = Vec::new();
+        if !self.queries.is_empty() {
+            let mut evaluation = Evaluation::new(document);
+            let queries = self.queries.iter();
+            lists.extend(queries.map(|query| evaluation.run(query)));
+        }
+        Found { nodes, lists }
+    }
+
+    /// What path number `path` selects in what [`Self::find`] gave.
+    ///
+    /// # Errors
+    /// When looking it up took too many steps.
+    pub fn get<'f>(&self, found: &'f Found, path: usize) -> Result<Selection<'f>, TooCostly> {
+        match self.ends[path] {
+            End::Node(end) => {
+                let nodes = match &found.nodes {
+                    Nodes::Few(few) => &few[..],
+                    Nodes::Many(many) => many,
+                };
+                let node = nodes[end as usize];
+                Ok(match node == NodeId::NONE {
+                    true => Selection::Nothing,
+                    false => Selection::One(node),
+                })
+            }
+            End::Query(query) => match &found.lists[query] {
+                Ok(nodes) if nodes.is_empty() => Ok(Selection::Nothing),
+                Ok(nodes) => Ok(Selection::Many(nodes)),
+                Err(error) => Err(*error),
+            },
+        }
+    }
+
+    /// Whether a path of it can select many values, and so takes more time than a pass.
+    #[must_use]
+    pub fn has_queries(&self) -> bool {
+        !self.queries.is_empty()
+    }
+}
+
+struct Walk<'a> {
+    set: &'a PathSet,
+    document: &'a Document,
+    found: &'a mut [NodeId],
+    scratch: Vec<u8>,
+}
+
+impl Walk<'_> {
+    /// Recursion is bounded by the document's depth ([`crate::json::MAX_DEPTH`]).
+    fn visit(&mut self, at: u32, value: NodeId) {
+        self.found[at as usize] = value;
+        let set = self.set;
+        let node = &set.tree[at as usize];
+        if node.children.is_empty() {
+            return;
+        }
+        match self.document.kind(value) {
+            Kind::Object => self.visit_object(node, value),
+            Kind::Array => self.visit_array(node, value),
+            _ => {}
+        }
+    }
+
+    fn visit_object(&mut self, node: &TreeNode, object: NodeId) {
+        let document = self.document;
+        let mut left = node.keys.len();
+        if left == 0 {
+            return;
+        }
+        for (key, value) in document.entries(object) {
+            let children = node.children_of(key_of(document, key, &mut self.scratch));
+            // A second key of the same name: the first counts.
+            let is_first = |c: &u32| self.found[*c as usize] == NodeId::NONE;
+            if !children.first().is_some_and(is_first) {
+                continue;
+            }
+            for child in children {
+                self.visit(*child, value);
+            }
+            left -= 1;
+            if left == 0 {
+                return;
+            }
+        }
+    }
+
+    fn visit_array(&mut self, node: &TreeNode, array: NodeId) {
+        if node.from_end.is_empty() {
+            return self.visit_elements(&node.by_index, array);
+        }
+        let length = self.document.members(array).count();
+        let from_end = node.from_end.iter();
+        let from_end =
+            from_end.filter_map(|(back, child)| Some((length.checked_sub(*back)?, *child)));
+        let mut wanted: Vec<_> = node.by_index.iter().copied().chain(from_end).collect();
+        wanted.sort_unstable();
+        self.visit_elements(&wanted, array);
+    }
+
+    fn visit_elements(&mut self, wanted: &[(usize, u32)], array: NodeId) {
+        let mut wanted = wanted.iter().peekable();
+        for (i, value) in self.document.members(array).enumerate() {
+            if wanted.peek().is_none() {
+                return;
+            }
+            // `0` and `00` are different keys and the same index.
+            while let Some((_, child)) = wanted.next_if(|(index, _)| *index == i) {
+                self.visit(*child, value);
+            }
+        }
+    }
+}
+
+impl TreeNode {
+    /// Makes the lookups of what its children are.
+    fn index(&mut self) {
+        for (step, child) in &self.children {
+            if let Some(key) = &step.key {
+                match self.keys.iter_mut().find(|(k, _)| k == key) {
+                    Some((_, children)) => children.push(*child),
+                    None => self.keys.push((key.clone(), vec![*child])),
+                }
+            }
+            match step.index {
+                Some(index @ ..0) => {
+                    let back = usize::try_from(index.unsigned_abs()).unwrap_or(usize::MAX);
+                    self.from_end.push((back, *child));
+                }
+                Some(index) => {
+                    let index = usize::try_from(index).unwrap_or(usize::MAX);
+                    self.by_index.push((index, *child));
+                }
+                None => {}
+            }
+        }
+        self.by_index.sort_unstable();
+        if self.keys.len() > LINEAR_MAX {
+            let keys = self.keys.iter().enumerate();
+            self.by_key = keys.map(|(i, (key, _))| (key.clone(), i)).collect();
+        }
+    }
+
+    fn children_of(&self, key: &[u8]) -> &[u32] {
+        let found = if self.by_key.is_empty() {
+            self.keys.iter().find(|(k, _)| &**k == key)
+        } else {
+            self.by_key.get(key).and_then(|i| self.keys.get(*i))
+        };
+        found.map_or(&[], |(_, children)| children.as_slice())
+    }
+}
