@@ -189,18 +189,20 @@ pub async fn beside<T: Send + 'static>(
     let Some(lane) = turn.0.clone() else {
         return (turn, work());
     };
-    let (sender, done) = oneshot::channel::<(Turn, Result<T, Box<dyn Any + Send>>)>();
+    let (sender, result) = mpsc::sync_channel::<(Turn, Result<T, Box<dyn Any + Send>>)>(1);
     lane.work(Box::new(move || {
         let done = catch_unwind(AssertUnwindSafe(work));
-        // Nobody waits any more: the turn is the next one's.
+        // Where nobody waits any more the turn is the next one's.
         Box::new(move || drop(sender.send((turn, done))))
     }));
     drop(lane);
-    match done.await {
-        Ok((turn, Ok(done))) => (turn, done),
-        Ok((_, Err(panic))) => resume_unwind(panic),
+    // One of the runtime's threads waits for it: the runtime does not end before, and a clock that
+    // stands still in a test goes on doing so.
+    match tokio::task::spawn_blocking(move || result.recv()).await {
+        Ok(Ok((turn, Ok(done)))) => (turn, done),
+        Ok(Ok((_, Err(panic)))) => resume_unwind(panic),
         // The runtime is ending, and with it whoever asks.
-        Err(_) => std::future::pending().await,
+        Ok(Err(_)) | Err(_) => std::future::pending().await,
     }
 }
 

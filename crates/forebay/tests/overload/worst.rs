@@ -191,7 +191,10 @@ fn bodies_that_inflate_stay_within_the_documented_memory_and_others_are_answered
     const CLIENTS: usize = 48;
     let _turn = turn();
     let root = tempfile::tempdir().unwrap();
-    let server = Launch::new(root.path()).start();
+    // So long that each has its turn, also where the machine is busy.
+    let server = Launch::new(root.path())
+        .set("source.http.requestTimeout", "60s")
+        .start();
     let (path, quiet) = (add_source(&server, "worst"), add_source(&server, "quiet"));
     add_sink(&server, "worst", "all", "keboola");
     add_sink(&server, "quiet", "all", "keboola");
