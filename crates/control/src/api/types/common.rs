@@ -185,3 +185,13 @@ pub(crate) fn in_path(id: &str) -> String {
         .remove(b':');
     utf8_percent_encode(id, ENCODED).to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::in_path;
+
+    #[test]
+    fn an_id_in_an_address_has_only_its_characters() {
+        assert_eq!(in_path("日本/a:b c~%"), "%E6%97%A5%E6%9C%AC/a:b%20c~%25");
+    }
+}
