@@ -84,9 +84,9 @@ fn everything_wrong_is_said_at_once_with_its_place_and_what_is_allowed() {
             "there is no setting cordinator (f.yaml:10); did you mean coordinator?",
             "shutdown must have settings below it (f.yaml:11)",
             "there is no setting for the variable FOREBAY_LOG_MAXSTREAMS; did you mean FOREBAY_LOG_MAX_STREAMS?",
-            "log.segmentSize is \"5XB\", allowed is a size like 512KB or 5MB (f.yaml:5)",
+            "log.segmentSize is \"5XB\", allowed is a size like 512KB or 5MB, from 4KB to 2GB (f.yaml:5)",
             "log.sync is \"dsik\", allowed is one of disk, cache, none (f.yaml:4)",
-            "shutdown.grace is \"soon\", allowed is a duration like 50ms, 10s or 1h30m (variable FOREBAY_SHUTDOWN_GRACE)",
+            "shutdown.grace is \"soon\", allowed is a duration like 50ms, 10s or 1h30m, from 1s to 10m (variable FOREBAY_SHUTDOWN_GRACE)",
             "Invalid \"storage.level.staging.upload.trigger.interval\" value \"5h\": must be between 1s and 30m (f.yaml:9)",
             "source.http.maxConnections is 0, allowed is 1 to 1000000 (f.yaml:6)",
         ]
