@@ -14,7 +14,7 @@
 //! descendants see each.
 //!
 //! A path that can select only one value is a few steps, and many such are looked up in one pass
-//! ([`PathSet`]). What can select many is evaluated by [`eval`], within a number of steps that
+//! ([`PathSet`]). What can select many is evaluated in `eval`, within a number of steps that
 //! grows with the document ([`steps_max`]): no query can keep a thread for long.
 
 mod compare;
