@@ -12,7 +12,7 @@ use crate::store::Revision;
 
 impl Repo {
     /// Deletes a source and its sinks, which are marked as deleted with it, and closes the sinks'
-    /// files: in one transaction, or in several when there are many ([`super::portions`]).
+    /// files: in one transaction, or in several when there are many (`portions`).
     /// Afterwards none of its sinks has a file that is written.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 //! A source that is switched off takes its sinks with it: those that were on are marked as switched
 //! off with their parent, and only those come back with it. Their files are closed and opened in
 //! the same transaction, so a sink has an open file if and only if it and its source take records;
-//! of a source with many sinks in several ([`super::portions`]).
+//! of a source with many sinks in several (`portions`).
 
 use forebay_model::{Disabled, Sink, SinkKey, Source, SourceKey, Stamp, VolumeId};
 
