@@ -61,7 +61,7 @@ pub(crate) fn run(args: &Args, env: Environment) -> Result<(), Failure> {
             writer.finish()?;
             if summary.truncated {
                 let rows = counted(summary.rows, "row");
-                terminal::note(format_args!("there are more than {rows}"));
+                terminal::note(format_args!("only {rows} shown, there are more: see --limit"));
             }
             Ok(())
         }
