@@ -122,6 +122,9 @@ fn is_host(value: &HeaderValue) -> bool {
     let Ok(authority) = text.parse::<Authority>() else {
         return false;
     };
+    if authority.host() == "[]" {
+        return false;
+    }
     let port = text.strip_prefix(authority.host()).unwrap_or("@");
     let port = port.strip_prefix(':').unwrap_or(port);
     port.is_empty() || port.parse::<u16>().is_ok()
