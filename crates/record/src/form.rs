@@ -174,7 +174,12 @@ pub fn to_utf8(
 
 /// `false`: it is not a text in that charset.
 fn part_to_utf8(part: &[u8], encoding: &'static Encoding, out: &mut Vec<u8>) -> bool {
-    let plain = percent_decoded(part).unwrap_or_default();
+    let Ok(plain) = percent_decoded(part) else {
+        // Its text without its escapes, so that what names them is in UTF-8 as well.
+        let text = charset::decode_piece(encoding, part);
+        out.extend_from_slice(text.as_deref().unwrap_or_default().as_bytes());
+        return text.is_some();
+    };
     if !plain.iter().any(|b| charset::is_special(encoding, *b)) {
         out.extend_from_slice(part);
         return true;

@@ -428,3 +428,14 @@ proptest! {
         prop_assert_eq!(cell_of(&read), cell_of(&plain));
     }
 }
+
+#[test]
+fn a_form_with_a_broken_escape_becomes_utf_8_too() {
+    let body = b"id=%aj\x83A&b=%83A";
+    let said = "application/x-www-form-urlencoded; charset=shift_jis";
+    let record = received(said, body, 1000).unwrap();
+    assert_eq!(record.body(), "id=%ajア&b=%E3%82%A2");
+    let error = cell(path("id", None, true), &record).unwrap_err();
+    assert!(error.message.contains("two hex digits"), "{error:?}");
+    assert!(received(said, b"id=%aj\x83", 1000).is_err());
+}

@@ -86,11 +86,11 @@ impl Repo {
                 let source = self.source(key).await?;
                 let back = self.return_sinks(source, None, &mut portion, (volumes, stamp));
                 match back.await? {
-                    Some((_, 0)) if !is_begun => {
+                    Returned::All(_, 0) if !is_begun => {
                         return Err(DefinitionError::SourceNotFound(key.clone()));
                     }
-                    Some((source, _)) => return Ok(source),
-                    None => {
+                    Returned::All(source, _) => return Ok(source),
+                    Returned::Interrupted { .. } => {
                         portion.again().await?;
                         continue;
                     }
@@ -117,27 +117,29 @@ impl Repo {
                 revision: read.revision,
             };
             let back = self.return_sinks(source, Some(draft), &mut portion, (volumes, stamp));
-            if let Some((source, _)) = back.await? {
-                return Ok(source);
+            match back.await? {
+                Returned::All(source, _) => return Ok(source),
+                // Where it is back nevertheless, another one has brought it back.
+                Returned::Interrupted { source_is_back } => is_begun |= source_is_back,
             }
-            is_begun = self.read::<Source>(Key::Source(key)).await?.is_some();
             portion.again().await?;
         }
     }
 
     /// Brings sinks back that were deleted with their source: the first ones in the transaction that
     /// brings the source back (`first`), the others while it stays as it is. The source, with the
-    /// last transaction, and how many sinks; `None` when something has changed meanwhile.
+    /// last transaction, and how many sinks.
     async fn return_sinks(
         &self,
         mut source: Revised<Source>,
         mut first: Option<Draft>,
         portion: &mut Portion,
         (volumes, stamp): (&[VolumeId], &Stamp),
-    ) -> Result<Option<(Revised<Source>, usize)>, DefinitionError> {
+    ) -> Result<Returned, DefinitionError> {
         let key = source.key.clone();
         let mut sinks = SinkPages::new(keys::below(keys::DELETED_SINKS, &key));
         let (mut returned, mut revision, mut is_last) = (0, source.revision, false);
+        let mut source_is_back = false;
         while !is_last {
             let writes_source = first.is_some();
             let mut draft = first.take().unwrap_or_default();
@@ -165,16 +167,17 @@ impl Repo {
                 continue;
             }
             let Some(committed) = self.commit(draft).await? else {
-                return Ok(None);
+                return Ok(Returned::Interrupted { source_is_back });
             };
             portion.succeeded();
             revision = committed;
             if writes_source {
                 source.revision = committed;
+                source_is_back = true;
             }
         }
         source.revision = revision;
-        Ok(Some((source, returned)))
+        Ok(Returned::All(source, returned))
     }
 
     /// Whether a source is back, but not all of its sinks that were deleted with it: bringing it back
@@ -194,6 +197,17 @@ impl Repo {
         }
         Ok(false)
     }
+}
+
+/// What has become of the sinks that come back with their source.
+enum Returned {
+    /// They are back, so many.
+    All(Revised<Source>, usize),
+    /// Something has changed meanwhile.
+    Interrupted {
+        /// The transaction that brings the source back had been done before.
+        source_is_back: bool,
+    },
 }
 
 /// Moves a source to the deleted.
