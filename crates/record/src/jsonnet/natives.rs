@@ -418,10 +418,8 @@ mod tests {
     fn the_page_on_records_has_every_function() {
         let page = include_str!("../../../../docs/reference/records.md");
         for signature in SIGNATURES {
-            let rows = page
-                .lines()
-                .filter(|l| l.starts_with(&format!("| `{}()", signature.name)));
-            assert_eq!(rows.count(), 1, "{}", signature.name);
+            let row = format!("| `{}(", signature.name);
+            assert!(page.lines().any(|l| l.starts_with(&row)), "{row}");
         }
     }
 }
