@@ -61,7 +61,9 @@ pub(crate) fn run(args: &Args, env: Environment) -> Result<(), Failure> {
             writer.finish()?;
             if summary.truncated {
                 let rows = counted(summary.rows, "row");
-                terminal::note(format_args!("only {rows} shown, there are more: see --limit"));
+                terminal::note(format_args!(
+                    "only {rows} shown, there are more: see --limit"
+                ));
             }
             Ok(())
         }

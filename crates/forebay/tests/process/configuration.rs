@@ -206,7 +206,11 @@ const WRONG: [(&str, &str, &str); 13] = [
         "endpoint: 'https://h'",
         "staging.s3: bucket \"b\" at https://h",
     ),
-    (S3, "accessKeyId: a", "staging.s3.accessKeyId and secretAccessKey"),
+    (
+        S3,
+        "accessKeyId: a",
+        "staging.s3.accessKeyId and secretAccessKey",
+    ),
     (
         S3,
         "caFile: /nonexistent/ca",

@@ -45,7 +45,10 @@ fn rows_come_as_table_json_or_csv_and_nothing_can_be_changed() {
 
     let limited = run(&mut server.command(&["query", sql, "--limit", "1", "--format", "csv"]));
     assert_eq!(limited.stdout.lines().count(), 2);
-    assert!(limited.stderr.contains("only 1 row shown, there are more"), "{limited:?}");
+    assert!(
+        limited.stderr.contains("only 1 row shown, there are more"),
+        "{limited:?}"
+    );
 
     for (sql, said) in [
         ("DELETE FROM \"in.test.q\"", "would change the database"),
