@@ -378,8 +378,8 @@ mod tests {
         }
         assert_eq!(SourceId::from_name("日本語"), Err(InvalidId::Empty));
         assert!(matches!(
-            SinkId::from_name(&"Ab".repeat(20)),
-            Err(InvalidId::TooLong { chars: 59, .. })
+            SinkId::from_name(&"Ab".repeat(40)),
+            Err(InvalidId::TooLong { chars: 119, .. })
         ));
     }
 

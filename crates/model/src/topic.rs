@@ -283,7 +283,7 @@ mod tests {
         let problems = bad.problems().join("\n");
         for said in [
             "topic is \"a b\", allowed are 1 to 249 characters",
-            "value: the mapping has 0 columns, allowed are 1 to 100",
+            "value: the mapping has 0 columns, allowed are 1 to 1600",
             "headers: column name \"x Y\" is used more than once",
             "header \"x y\" is none of HTTP",
             "header \"Authorization\" is set by the server itself",

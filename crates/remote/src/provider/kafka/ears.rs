@@ -169,7 +169,7 @@ impl ProducerContext for Ears {
     }
 }
 
-/// Says what the client leaves out.
+/// Says what the client leaves out, and first: what comes behind may be cut.
 fn explained(text: String) -> String {
     let hint = if text.contains("certificate verify failed") {
         "the certificate has expired, or does not name this host, or is signed by an authority that is not among those we trust"
@@ -180,7 +180,7 @@ fn explained(text: String) -> String {
     } else {
         return text;
     };
-    format!("{text}: {hint}")
+    format!("{hint}: {text}")
 }
 
 /// The text of an error shows the file, never the token.
