@@ -95,7 +95,7 @@ fn a_topic_that_is_not_there_is_named() {
     for transactions in [false, true] {
         let dir = tempfile::tempdir().unwrap();
         let settings = BufferConfig {
-            stall: Duration::from_secs(1),
+            stall: Duration::from_secs(5),
             ..BufferConfig::new(dir.path())
         };
         let config = KafkaConfig {
@@ -110,17 +110,14 @@ fn a_topic_that_is_not_there_is_named() {
         buffer.write_blocking("missing", Message::new("2")).unwrap();
         let told = loop {
             let event = events.wait(LIMIT).expect("it is told in time");
-            if let Event::ProviderDown { lane, error } = event {
-                break (lane.to_string(), error);
+            match event {
+                Event::ProviderDown { lane, error } if *lane == *"missing" => break error,
+                _ => {}
             }
         };
         // A broker that was just started may not have its coordinator yet, which is told first.
-        let (lane, error) = told;
-        let is_starting = transactions && error.contains("NotCoordinator");
-        assert!(
-            lane == "missing" && (is_starting || error == "unknown topic missing"),
-            "{lane}: {error}"
-        );
+        let is_starting = transactions && told.contains("NotCoordinator");
+        assert!(is_starting || told == "unknown topic missing", "{told}");
         let closed = buffer.close(Closing::Drain(Duration::from_secs(4)));
         let Err(WriteError::Undelivered {
             delivered,
