@@ -89,7 +89,7 @@ impl Repo {
                     Returned::All(_, 0) if !is_begun => {
                         return Err(DefinitionError::SourceNotFound(key.clone()));
                     }
-                    Returned::All(source, _) => return Ok(source),
+                    Returned::All(source, _) => return Ok(*source),
                     Returned::Interrupted { .. } => {
                         portion.again().await?;
                         continue;
@@ -118,7 +118,7 @@ impl Repo {
             };
             let back = self.return_sinks(source, Some(draft), &mut portion, (volumes, stamp));
             match back.await? {
-                Returned::All(source, _) => return Ok(source),
+                Returned::All(source, _) => return Ok(*source),
                 // Where it is back nevertheless, another one has brought it back.
                 Returned::Interrupted { source_is_back } => is_begun |= source_is_back,
             }
@@ -177,7 +177,7 @@ impl Repo {
             }
         }
         source.revision = revision;
-        Ok(Returned::All(source, returned))
+        Ok(Returned::All(Box::new(source), returned))
     }
 
     /// Whether a source is back, but not all of its sinks that were deleted with it: bringing it back
@@ -202,7 +202,7 @@ impl Repo {
 /// What has become of the sinks that come back with their source.
 enum Returned {
     /// They are back, so many.
-    All(Revised<Source>, usize),
+    All(Box<Revised<Source>>, usize),
     /// Something has changed meanwhile.
     Interrupted {
         /// The transaction that brings the source back had been done before.
