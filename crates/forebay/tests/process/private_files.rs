@@ -59,7 +59,7 @@ fn the_data_directory_of_a_server_is_for_its_owner_only() {
     // A directory that somebody else has opened to all stays open, and is named.
     std::fs::set_permissions(&data, PermissionsExt::from_mode(0o755)).unwrap();
     let server = Server::start(&data);
-    assert!(server.log().contains("chmod 700"), "{}", server.log());
+    server.logged("WARN", "chmod 700");
 }
 
 #[test]
