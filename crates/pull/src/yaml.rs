@@ -6,9 +6,12 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value};
-use serde_saphyr::{Error, Location, Spanned};
+use serde_json::Value;
+use serde_saphyr::{Error, Location};
+
+mod node;
+
+pub use node::{Content, Name, Node};
 
 /// A scalar that YAML takes for something else than a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +33,32 @@ impl Plains {
     #[must_use]
     pub fn get(&self, at: &str) -> Option<&Plain> {
         self.0.get(at)?.as_ref()
+    }
+
+    fn collect(&mut self, node: &Node, at: String) {
+        match &node.content {
+            Content::Scalar(Value::String(_)) => {}
+            Content::Scalar(_) => {
+                // Two places that are written alike are none.
+                let known = self.0.entry(at);
+                let plain = node.plain.clone();
+                known.and_modify(|known| *known = None).or_insert(plain);
+            }
+            Content::List(items) => {
+                for (i, item) in items.iter().enumerate() {
+                    self.collect(item, format!("{at}[{i}]"));
+                }
+            }
+            Content::Map(entries) => {
+                for (Name { text, .. }, item) in entries {
+                    let within = match at.as_str() {
+                        "" => text.clone(),
+                        at => format!("{at}.{text}"),
+                    };
+                    self.collect(item, within);
+                }
+            }
+        }
     }
 }
 
@@ -56,10 +85,10 @@ impl fmt::Display for Problem {
 /// # Errors
 /// Where it is no YAML, or holds what has no value here.
 pub fn parse(text: &str) -> Result<(Value, Plains), Problem> {
-    let node: Node = serde_saphyr::from_str(text).map_err(|e| problem(&e))?;
+    let node = Node::parse(text)?;
     let mut plains = Plains::default();
-    let value = node.value(text, String::new(), &mut plains);
-    Ok((value, plains))
+    plains.collect(&node, String::new());
+    Ok((node.value(), plains))
 }
 
 /// An error of the library, in words of YAML: its own name the settings of a Rust library.
@@ -99,134 +128,13 @@ pub fn problem(error: &Error) -> Problem {
 /// The characters of a scalar that is no text; nothing of one with quotes or a tag, which was made what
 /// it is on purpose.
 #[must_use]
-pub fn plain_at(source: &str, place: &Location) -> Option<String> {
+fn plain_at(source: &str, place: &Location) -> Option<String> {
     let span = place.span();
     let from = usize::try_from(span.byte_offset()?).ok()?;
     let to = from.checked_add(usize::try_from(span.byte_len()?).ok()?)?;
     let text = source.get(from..to)?.trim();
     let is_plain = !text.is_empty() && !text.starts_with(['"', '\'', '!', '&', '|', '>']);
     is_plain.then(|| text.to_owned())
-}
-
-struct Node(Spanned<Content>);
-
-enum Content {
-    Scalar(Value),
-    List(Vec<Node>),
-    Map(Vec<(String, Node)>),
-}
-
-impl Node {
-    fn value(self, source: &str, at: String, plains: &mut Plains) -> Value {
-        let place = self.0.defined;
-        match self.0.value {
-            Content::Scalar(value) => {
-                if !value.is_string() {
-                    let plain = plain_at(source, &place).map(|text| Plain {
-                        text,
-                        line: place.line(),
-                        column: place.column(),
-                    });
-                    // Two places that are written alike are none.
-                    let known = plains.0.entry(at);
-                    known.and_modify(|known| *known = None).or_insert(plain);
-                }
-                value
-            }
-            Content::List(items) => {
-                let items = items.into_iter().enumerate();
-                let items = items.map(|(i, node)| node.value(source, format!("{at}[{i}]"), plains));
-                Value::Array(items.collect())
-            }
-            Content::Map(entries) => {
-                let mut fields = Map::new();
-                for (name, node) in entries {
-                    let at = if at.is_empty() {
-                        name.clone()
-                    } else {
-                        format!("{at}.{name}")
-                    };
-                    let value = node.value(source, at, plains);
-                    fields.insert(name, value);
-                }
-                Value::Object(fields)
-            }
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Spanned::deserialize(deserializer).map(Self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Content {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ContentVisitor)
-    }
-}
-
-struct ContentVisitor;
-
-impl<'de> Visitor<'de> for ContentVisitor {
-    type Value = Content;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_bool<E>(self, v: bool) -> Result<Content, E> {
-        Ok(Content::Scalar(Value::Bool(v)))
-    }
-
-    fn visit_i64<E>(self, v: i64) -> Result<Content, E> {
-        Ok(Content::Scalar(Value::from(v)))
-    }
-
-    fn visit_u64<E>(self, v: u64) -> Result<Content, E> {
-        Ok(Content::Scalar(Value::from(v)))
-    }
-
-    fn visit_f64<E>(self, v: f64) -> Result<Content, E> {
-        Ok(Content::Scalar(Value::from(v)))
-    }
-
-    fn visit_str<E>(self, v: &str) -> Result<Content, E> {
-        Ok(Content::Scalar(Value::from(v)))
-    }
-
-    fn visit_string<E>(self, v: String) -> Result<Content, E> {
-        Ok(Content::Scalar(Value::from(v)))
-    }
-
-    fn visit_unit<E>(self) -> Result<Content, E> {
-        Ok(Content::Scalar(Value::Null))
-    }
-
-    fn visit_none<E>(self) -> Result<Content, E> {
-        Ok(Content::Scalar(Value::Null))
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Content, D::Error> {
-        Content::deserialize(deserializer)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Content, A::Error> {
-        let mut items = Vec::new();
-        while let Some(item) = seq.next_element()? {
-            items.push(item);
-        }
-        Ok(Content::List(items))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Content, A::Error> {
-        let mut entries = Vec::new();
-        while let Some(entry) = map.next_entry()? {
-            entries.push(entry);
-        }
-        Ok(Content::Map(entries))
-    }
 }
 
 #[cfg(test)]

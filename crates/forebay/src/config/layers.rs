@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::catalog::{self, Entry, Group, Key, Kind};
-use super::document::{Content, Name, Node};
+use super::document::{self, Content, Name, Node};
 use super::environment::{self, Environment};
 use super::nearest::nearest;
 use super::problem::Problem;
@@ -81,7 +81,7 @@ impl Layers {
                 return self.problems.push(Problem::new(problem));
             }
         };
-        match Node::parse(&text) {
+        match document::parse(&text) {
             Ok(node) => FileLayer {
                 path,
                 env,
@@ -176,7 +176,9 @@ fn from_text(key: &Key, text: &str) -> Result<Value, Problem> {
             Value::Array(items.map(Value::from).collect())
         }
         Kind::Address => Value::from(numeric(text)),
-        Kind::Objects => Node::parse(text).map(|n| n.value()).map_err(|_| wrong())?,
+        Kind::Objects => document::parse(text)
+            .map(|n| n.value())
+            .map_err(|_| wrong())?,
         _ => Value::from(text),
     })
 }
@@ -245,7 +247,7 @@ impl FileLayer<'_> {
     fn key(&mut self, key: &'static Key, line: u64, mut node: Node) {
         let origin = self.origin(line);
         let mut is_replaced = false;
-        let replaced = node.change_texts(&mut |text| {
+        let replaced = document::change_texts(&mut node, &mut |text| {
             let changed = substitute(text, self.env)?;
             is_replaced |= changed.is_some();
             self.layers.secrets.extend(changed.clone());
@@ -255,7 +257,7 @@ impl FileLayer<'_> {
             let problem = Problem::new(format!("{}: {what}", key.path)).at(&self.origin(line));
             return self.layers.problems.push(problem);
         }
-        let plain = node.plain.clone();
+        let plain = node.plain.take().map(|plain| plain.text);
         let value = match node.value() {
             // What comes out of a variable is text, also where a number is wanted.
             Value::String(text) if is_replaced => match from_text(key, &text) {

@@ -146,7 +146,7 @@ fn scalar(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::document::Node;
+    use crate::config::document;
 
     #[test]
     fn the_default_file_says_the_defaults_and_loads_without_a_complaint() {
@@ -178,6 +178,6 @@ mod tests {
             .filter(|l| l.trim_start().starts_with("# tls:"))
             .collect();
         assert_eq!(marked.len(), 2, "{text}");
-        assert!(Node::parse(&text).is_ok());
+        assert!(document::parse(&text).is_ok());
     }
 }

@@ -1,6 +1,6 @@
 //! Where the sources and sinks of a definition file stand in it.
 
-use crate::config::document::{Content, Node};
+use forebay_pull::yaml::{Content, Node};
 
 /// Lines of a file's sources, in its order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,0 +1,175 @@
+//! The nodes of a document.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+use serde_saphyr::{Location, Spanned};
+
+use super::{Plain, Problem, plain_at, problem};
+
+/// A value of a document, with its place.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Counted from 1.
+    pub line: u64,
+    /// The value.
+    pub content: Content,
+    /// The characters of a scalar that YAML takes for something else than a text.
+    pub plain: Option<Plain>,
+    /// Where it was defined, which is not where an alias stands.
+    place: Location,
+}
+
+/// What a value is.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// Text, number, boolean or nothing.
+    Scalar(Value),
+    /// A list.
+    List(Vec<Node>),
+    /// Names with values, in order.
+    Map(Vec<(Name, Node)>),
+}
+
+/// A name in a mapping, and its line.
+#[derive(Clone, Debug)]
+pub struct Name {
+    /// Counted from 1.
+    pub line: u64,
+    /// The name.
+    pub text: String,
+}
+
+impl Node {
+    /// Reads a document.
+    ///
+    /// # Errors
+    /// Where it is no YAML, or holds what has no value here.
+    pub fn parse(text: &str) -> Result<Self, Problem> {
+        let mut node: Self = serde_saphyr::from_str(text).map_err(|e| problem(&e))?;
+        node.keep_plain(text);
+        Ok(node)
+    }
+
+    fn keep_plain(&mut self, source: &str) {
+        match &mut self.content {
+            Content::Scalar(Value::String(_)) => {}
+            Content::Scalar(_) => {
+                self.plain = plain_at(source, &self.place).map(|text| Plain {
+                    text,
+                    line: self.place.line(),
+                    column: self.place.column(),
+                });
+            }
+            Content::List(items) => items.iter_mut().for_each(|node| node.keep_plain(source)),
+            Content::Map(entries) => {
+                let nodes = entries.iter_mut();
+                nodes.for_each(|(_, node)| node.keep_plain(source));
+            }
+        }
+    }
+
+    /// Without the places.
+    #[must_use]
+    pub fn value(&self) -> Value {
+        match &self.content {
+            Content::Scalar(value) => value.clone(),
+            Content::List(items) => Value::Array(items.iter().map(Self::value).collect()),
+            Content::Map(entries) => {
+                let entry = |(name, node): &(Name, Self)| (name.text.clone(), node.value());
+                Value::Object(entries.iter().map(entry).collect())
+            }
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let spanned = Spanned::<Content>::deserialize(deserializer)?;
+        Ok(Self {
+            line: spanned.referenced.line(),
+            content: spanned.value,
+            plain: None,
+            place: spanned.defined,
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let spanned = Spanned::<String>::deserialize(deserializer)?;
+        Ok(Self {
+            line: spanned.referenced.line(),
+            text: spanned.value,
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Content {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ContentVisitor)
+    }
+}
+
+struct ContentVisitor;
+
+impl<'de> Visitor<'de> for ContentVisitor {
+    type Value = Content;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_bool<E>(self, v: bool) -> Result<Content, E> {
+        Ok(Content::Scalar(Value::Bool(v)))
+    }
+
+    fn visit_i64<E>(self, v: i64) -> Result<Content, E> {
+        Ok(Content::Scalar(Value::from(v)))
+    }
+
+    fn visit_u64<E>(self, v: u64) -> Result<Content, E> {
+        Ok(Content::Scalar(Value::from(v)))
+    }
+
+    fn visit_f64<E>(self, v: f64) -> Result<Content, E> {
+        Ok(Content::Scalar(Value::from(v)))
+    }
+
+    fn visit_str<E>(self, v: &str) -> Result<Content, E> {
+        Ok(Content::Scalar(Value::from(v)))
+    }
+
+    fn visit_string<E>(self, v: String) -> Result<Content, E> {
+        Ok(Content::Scalar(Value::from(v)))
+    }
+
+    fn visit_unit<E>(self) -> Result<Content, E> {
+        Ok(Content::Scalar(Value::Null))
+    }
+
+    fn visit_none<E>(self) -> Result<Content, E> {
+        Ok(Content::Scalar(Value::Null))
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Content, D::Error> {
+        Content::deserialize(deserializer)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Content, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element()? {
+            items.push(item);
+        }
+        Ok(Content::List(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Content, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = map.next_entry()? {
+            entries.push(entry);
+        }
+        Ok(Content::Map(entries))
+    }
+}
