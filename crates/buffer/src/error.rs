@@ -74,7 +74,7 @@ pub enum WriteError {
         all: u64,
         /// How long it was tried.
         waited: Duration,
-        /// Why the others were not taken, as far as the provider has said.
+        /// The provider's reason for the others, as far as it gave one.
         cause: String,
     },
     /// The provider refused the message, in a mode that hands its errors to the writer.

@@ -113,7 +113,7 @@ pub struct ApiDeps {
     pub config: ApiConfig,
 }
 
-/// Why a request is refused that has to be an operator's.
+/// The reason for which a request is refused that only an operator may send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// Status of the response.

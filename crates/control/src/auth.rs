@@ -30,7 +30,7 @@ pub struct Identity {
     pub token_id: String,
     /// For people.
     pub description: String,
-    /// Whom it belongs to.
+    /// The owner.
     pub owner: Owner,
     /// It may change things.
     pub admin: bool,
@@ -84,7 +84,7 @@ pub trait Authenticate: Send + Sync + fmt::Debug {
     /// Whose token this is. Takes the same time whether the token is known or not.
     async fn authenticate(&self, token: &[u8]) -> Result<Identity, AuthError>;
 
-    /// Those that the configuration has: nobody can change them here.
+    /// Tokens of the configuration: nobody can change them here.
     fn configured(&self) -> Vec<Identity> {
         Vec::new()
     }

@@ -104,7 +104,7 @@ fn sqlite(config: &Config) -> Result<(), Failure> {
     .map_err(Failure::usage)
 }
 
-/// That a folder is there, or nothing of its name.
+/// Checks that a folder is there, or nothing of its name.
 fn folder(key: &str, path: &Path) -> Result<(), Failure> {
     match std::fs::metadata(path) {
         Ok(found) if !found.is_dir() => {

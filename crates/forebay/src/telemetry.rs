@@ -97,7 +97,7 @@ pub(crate) fn start_log(output: &LogOutput) -> Result<LogLines, Failure> {
 pub(crate) struct LogLines {
     /// Writes what waits when it is dropped.
     pub(crate) flush: FlushGuard,
-    /// Which are written.
+    /// Levels that are written.
     pub(crate) level: LogLevel,
 }
 

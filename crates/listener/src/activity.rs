@@ -179,7 +179,7 @@ pub(super) struct Watched<S> {
     activity: Arc<Activity>,
     /// Reads since nothing was there, or since others had their turn.
     reads: u32,
-    /// Its own side is closed; until then it listens to the rest of what the client sends.
+    /// The server's side is closed; until then it listens to the rest of what the client sends.
     closed_until: Option<Pin<Box<Sleep>>>,
 }
 
@@ -285,7 +285,7 @@ mod tests {
         write: Duration::from_secs(60),
     };
 
-    /// It always has something.
+    /// A stream that always has something to read.
     struct Endless;
 
     impl Read for Endless {

@@ -36,7 +36,7 @@ pub struct Limits {
     pub max_unread_bytes: ByteSize,
 }
 
-/// Those of the lookup service.
+/// Limits of the lookup service.
 impl Default for Limits {
     fn default() -> Self {
         Self {

@@ -35,13 +35,13 @@ fn too_many(error_prefix: &str) -> String {
     )
 }
 
-/// Why there is no listener.
+/// An address that can't be bound.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// The address can't be listened on.
     #[error("can't listen on {address}: {cause}")]
     Listen {
-        /// Which one.
+        /// The address.
         address: SocketAddr,
         /// What the operating system says.
         cause: std::io::Error,
@@ -88,9 +88,9 @@ impl fmt::Debug for Meters {
 pub struct Options {
     /// What bounds it.
     pub limits: Limits,
-    /// Its certificate; without one it speaks plain HTTP.
+    /// The certificate; without one it speaks plain HTTP.
     pub tls: Option<Arc<Tls>>,
-    /// Whose connections `max_connections_per_client` does not count.
+    /// Clients whose connections `max_connections_per_client` does not count.
     pub exempt: Option<Exempt>,
     /// Responses have a `Date`.
     pub has_date: bool,

@@ -20,13 +20,13 @@ pub struct TlsConfig {
     pub key_file: PathBuf,
 }
 
-/// Why TLS can't be offered.
+/// A certificate or key with which TLS can't be offered.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file can't be read or has nothing of the kind in it.
     #[error("{what} file {path}: {cause}")]
     File {
-        /// Which file.
+        /// The file.
         what: &'static str,
         /// Where it is.
         path: String,

@@ -133,7 +133,7 @@ where
         Self { body, charge: None }
     }
 
-    /// Its bytes take their share of the charge with them.
+    /// The bytes of a part take their share of the charge with them.
     fn charged(&mut self, bytes: Bytes) -> Bytes {
         let is_last = self.body.is_end_stream();
         let charge = match &mut self.charge {

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::Service;
 
-/// Why the listener rejects a request by itself.
+/// A request that the listener rejects by itself.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
     /// RFC 9112, 3.2: HTTP/1.1 has exactly one. Two parties that choose differently would see two
@@ -27,7 +27,7 @@ pub enum Violation {
     /// RFC 9112, 6.1: a coding that is not known.
     #[error("Transfer-Encoding \"{0}\" is not supported, supported: chunked.")]
     Coding(String),
-    /// Its headers are too long.
+    /// The headers are too long.
     #[error("Request header size is over the maximum \"{0}\".")]
     HeaderTooLarge(ByteSize),
     /// No room for the response.

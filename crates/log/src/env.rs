@@ -35,19 +35,19 @@ pub trait Env: Send + Sync + 'static {
     /// Makes a directory and its parents; one that exists is fine.
     ///
     /// # Errors
-    /// Those of the operating system.
+    /// Errors of the operating system.
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
 
     /// Names of the files in a directory.
     ///
     /// # Errors
-    /// Those of the operating system.
+    /// Errors of the operating system.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
 
     /// Opens a file.
     ///
     /// # Errors
-    /// Those of the operating system.
+    /// Errors of the operating system.
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn File>>;
 
     /// A file that is only read from now on: it may be closed while nobody reads it, and opened again.
@@ -58,31 +58,31 @@ pub trait Env: Send + Sync + 'static {
     /// Renames a file, over one that exists.
     ///
     /// # Errors
-    /// Those of the operating system.
+    /// Errors of the operating system.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Removes a file.
     ///
     /// # Errors
-    /// Those of the operating system.
+    /// Errors of the operating system.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
     /// Makes creations, renames and removals in a directory durable.
     ///
     /// # Errors
-    /// Those of the operating system.
+    /// Errors of the operating system.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 
     /// Takes an exclusive lock on a file, which is made if need be. `None`: somebody has it.
     ///
     /// # Errors
-    /// Those of the operating system.
+    /// Errors of the operating system.
     fn lock(&self, path: &Path) -> io::Result<Option<LockGuard>>;
 
     /// Bytes that may still be written to the file system of a directory.
     ///
     /// # Errors
-    /// Those of the operating system.
+    /// Errors of the operating system.
     fn free_bytes(&self, dir: &Path) -> io::Result<u64>;
 
     /// Milliseconds since 1970, by the wall clock.
@@ -106,25 +106,25 @@ pub trait File: Send + Sync {
     /// Reads at a position; fewer bytes than asked for, or none, at the end of the file.
     ///
     /// # Errors
-    /// Those of the operating system.
+    /// Errors of the operating system.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
 
     /// Writes at a position, possibly a part only.
     ///
     /// # Errors
-    /// Those of the operating system.
+    /// Errors of the operating system.
     fn write_at(&self, bufs: &[IoSlice<'_>], offset: u64) -> io::Result<usize>;
 
     /// Makes everything written to this file durable, and what is needed to find it.
     ///
     /// # Errors
-    /// Those of the operating system. After an error the file must not be trusted any more.
+    /// Errors of the operating system. After an error the file must not be trusted any more.
     fn sync_data(&self) -> io::Result<()>;
 
     /// Cuts or extends the file.
     ///
     /// # Errors
-    /// Those of the operating system.
+    /// Errors of the operating system.
     fn set_len(&self, len: u64) -> io::Result<()>;
 
     /// Takes disk space for a range behind the end of the file, which then reads as zeroes. Cheaper
@@ -132,7 +132,7 @@ pub trait File: Send + Sync {
     /// what is written there carries metadata.
     ///
     /// # Errors
-    /// Those of the operating system.
+    /// Errors of the operating system.
     fn allocate(&self, from: u64, to: u64) -> io::Result<()> {
         write_zeroes(self, from, to)
     }
@@ -140,7 +140,7 @@ pub trait File: Send + Sync {
     /// Length of the file.
     ///
     /// # Errors
-    /// Those of the operating system.
+    /// Errors of the operating system.
     fn len(&self) -> io::Result<u64>;
 
     /// Whether somebody reads this file who has not got it from this handle (see [`Env::at_rest`]).
@@ -151,7 +151,7 @@ pub trait File: Send + Sync {
     /// Keeps a file at rest open, as its path is about to go.
     ///
     /// # Errors
-    /// Those of the operating system.
+    /// Errors of the operating system.
     fn keep_open(&self) -> io::Result<()> {
         Ok(())
     }
@@ -159,7 +159,7 @@ pub trait File: Send + Sync {
     /// Whether the file has no bytes.
     ///
     /// # Errors
-    /// Those of the operating system.
+    /// Errors of the operating system.
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
     }

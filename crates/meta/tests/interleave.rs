@@ -12,6 +12,8 @@ mod common;
 mod memory;
 #[path = "interleave/ops.rs"]
 mod ops;
+#[path = "interleave/perform.rs"]
+mod perform;
 #[path = "interleave/states.rs"]
 mod states;
 
@@ -23,7 +25,8 @@ use forebay_meta::store::Store;
 use forebay_model::{FileState, SinkKey, SinkSettings, SliceState};
 
 use memory::{Content, Look, Meddling, Memory};
-use ops::{Op, Targets, perform};
+use ops::{Op, Targets};
+use perform::perform;
 
 /// When the actors look at their clocks, by actor.
 const CLOCKS: [i64; 3] = [1_000, 2_000, 3_000];

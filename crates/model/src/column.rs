@@ -70,9 +70,9 @@ pub struct PathUse {
 /// The same of one column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathColumnUse {
-    /// Its name.
+    /// Name of the column.
     pub column: String,
-    /// Its path.
+    /// Path of the column.
     pub path: String,
     /// Records in which nothing was found there.
     pub missed: u64,

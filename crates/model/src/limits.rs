@@ -29,7 +29,7 @@ pub const SECTION: &str = "limits";
 /// One limit, as the configuration and the documents show it.
 #[derive(Clone, Copy, Debug)]
 pub struct Limit {
-    /// Its full name, like `limits.sinksPerSource`.
+    /// Full name, like `limits.sinksPerSource`.
     pub setting: &'static str,
     /// The value when nobody sets one.
     pub default: u32,
@@ -43,13 +43,13 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// Its name within the section.
+    /// Name within the section.
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.setting.rsplit('.').next().unwrap_or(self.setting)
     }
 
-    /// Its value.
+    /// Value in `limits`.
     #[must_use]
     pub fn of(&self, limits: &DefinitionLimits) -> u32 {
         (self.get)(limits)

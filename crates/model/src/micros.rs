@@ -41,7 +41,7 @@ impl TimestampMicros {
         self.0
     }
 
-    /// Its text with all six decimals: the order of such texts is the order of times.
+    /// The text with all six decimals: the order of such texts is the order of times.
     #[must_use]
     pub fn sortable(self) -> String {
         let (seconds, micros) = (self.0.div_euclid(1_000_000), self.0.rem_euclid(1_000_000));
@@ -92,7 +92,7 @@ impl fmt::Display for TimestampMicros {
 pub struct ReadTime {
     /// The time; the microsecond in which it is.
     pub time: TimestampMicros,
-    /// It was given more exactly than that.
+    /// The text or number is more exact than that.
     pub is_cut: bool,
 }
 
@@ -114,7 +114,7 @@ impl EpochUnit {
     /// All of them, the longest first.
     pub const ALL: [Self; 4] = [Self::S, Self::Ms, Self::Us, Self::Ns];
 
-    /// Its name in definitions.
+    /// Name in definitions.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -139,12 +139,12 @@ impl EpochUnit {
 /// A text or number that is no time of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidTime {
-    /// It is none in any year.
+    /// No time of any year.
     #[error(
         "a time with its offset like 2006-01-02T15:04:05Z, or a number of seconds, milliseconds, microseconds or nanoseconds since 1970"
     )]
     Form,
-    /// It is one, in another year.
+    /// A time of another year.
     #[error("a time in the years 0001 to 9999")]
     Year,
     /// A number that could be of two units.

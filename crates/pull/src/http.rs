@@ -33,7 +33,7 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
     /// The body is longer than what was read of it.
     is_cut: bool,
-    /// Why the body could not be unpacked.
+    /// The error of unpacking the body.
     problem: Option<String>,
 }
 

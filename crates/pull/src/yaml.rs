@@ -16,7 +16,7 @@ pub use node::{Content, Name, Node};
 /// A scalar that YAML takes for something else than a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plain {
-    /// Its characters in the file.
+    /// The scalar's characters in the file.
     pub text: String,
     /// Where it is, counted from 1.
     pub line: u64,
@@ -24,7 +24,7 @@ pub struct Plain {
     pub column: u64,
 }
 
-/// Those of a document by their places, like `a.b[0]`.
+/// The plain scalars of a document by their places, like `a.b[0]`.
 #[derive(Clone, Debug, Default)]
 pub struct Plains(HashMap<String, Option<Plain>>);
 

@@ -45,7 +45,7 @@ pub enum BodyError {
     Unsupported {
         /// The content type.
         sent: String,
-        /// It begins as JSON does, and this is why it is none.
+        /// The body begins as JSON does, but is none for this reason.
         looks: Option<JsonError>,
     },
     /// A form that is not one: 400.

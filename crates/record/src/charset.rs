@@ -23,7 +23,7 @@ const ALIASES: [(&str, &str); 8] = [
 /// How the text of a body is encoded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Charset {
-    /// It is no text, or its charset is its own business.
+    /// No text, or a text whose charset is its own business.
     Bytes,
     /// UTF-8, said or not said. A byte order mark of UTF-16 is believed more than that.
     #[default]
@@ -36,7 +36,7 @@ pub enum Charset {
     Of(&'static Encoding),
 }
 
-/// Why a text can't be decoded.
+/// A text that can't be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CharsetError {
     /// Not a charset that is known: 415.
@@ -47,7 +47,7 @@ pub enum CharsetError {
     /// Not a text in that charset: 400.
     #[error("the body is not valid {charset} at byte {offset}")]
     Invalid {
-        /// Its name.
+        /// Name of the charset.
         charset: &'static str,
         /// Byte of the body, from 0.
         offset: usize,

@@ -11,7 +11,7 @@ const ZSTD_WINDOW: u32 = 23;
 /// Deflate makes at most so many bytes of one.
 const DEFLATE_GROWS_TO: u64 = 1032;
 
-/// Those that are taken, as a request may name them.
+/// Codings that are taken, as a request may name them.
 pub const SUPPORTED: &str = "gzip, deflate, zstd";
 
 /// A coding.
@@ -33,7 +33,7 @@ pub struct UnknownCoding(pub String);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Codings(Vec<Coding>);
 
-/// Why a compressed body can't be taken.
+/// A compressed body that can't be taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InflateError {
     /// More than the limit after inflation: 413.

@@ -9,15 +9,15 @@ use crate::form;
 /// What was done to a body before it was sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BodyEncoding {
-    /// It was compressed.
+    /// Compression of the body.
     pub codings: Codings,
-    /// Its text is in this charset.
+    /// Charset of the text.
     pub charset: Charset,
-    /// It is a form, whose percent-escapes are in the charset too.
+    /// Whether the body is a form, whose percent-escapes are in the charset too.
     pub is_form: bool,
 }
 
-/// Why a body can't be decoded.
+/// A body that can't be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// Of its compression.

@@ -121,7 +121,7 @@ impl TemplateError {
 pub struct ColumnError {
     /// The column's name.
     pub column: String,
-    /// Its type: `path` or `template`.
+    /// Type of the column: `path` or `template`.
     pub kind: &'static str,
     /// Position and cause, like `1:1-8 Unknown variable: Invalid` in a template, `character 3: …` in a
     /// path.

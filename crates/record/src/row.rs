@@ -62,7 +62,7 @@ enum Cell {
         /// The cell when the path is missing.
         default: Option<Vec<u8>>,
         raw: bool,
-        /// Its number in the usage, when there is something to take in place of what is missing.
+        /// The path's number in the usage, when there is something to take in place of what is missing.
         counted: Option<usize>,
     },
     /// A path that is none, and why: such a mapping gets no further than the API.

@@ -494,6 +494,29 @@ fn no_query_takes_long() {
 }
 
 #[test]
+fn a_long_number_is_paid_for_each_time_it_is_compared() {
+    let long = "7".repeat(100_000);
+    let document = format!(
+        r#"{{"long":{long},"all":[{long},{}]}}"#,
+        vec!["1"; 20_000].join(",")
+    );
+    let document = Document::parse(Bytes::from(document.into_bytes())).unwrap();
+    for comparison in ["<", "<=", "==", "!=", ">", ">="] {
+        for path in [
+            format!("$.all[?@ {comparison} $.long]"),
+            format!("$.all[?$.long {comparison} @]"),
+            format!("$.all[?$.all {comparison} $.all]"),
+        ] {
+            let selected = Path::compile(&path).unwrap().select(&document);
+            assert!(
+                selected.is_err() || path.contains("$.all ") && comparison.len() == 1,
+                "{path}"
+            );
+        }
+    }
+}
+
+#[test]
 fn values_are_as_they_were_sent() {
     let document = r#"{"l":[ 1.50, 1E400, 12345678901234567890123 , "\u00e9\/", {"k" : 1, "k": 2, "z":[ ]} ]}"#;
     assert_eq!(

@@ -88,11 +88,11 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// Where it came from, behind all redirects.
     pub url: Url,
-    /// Its body, or the beginning of it; unpacked.
+    /// The body, or the beginning of it; unpacked.
     pub body: Bytes,
     /// The body is longer than what is read.
     pub is_cut: bool,
-    /// Why the body could not be unpacked; then it is empty. The status counts nevertheless.
+    /// The error of unpacking the body; then the body is empty. The status counts nevertheless.
     pub problem: Option<String>,
 }
 
@@ -341,7 +341,7 @@ async fn read(
     Ok((body.freeze(), false))
 }
 
-/// Why a request could not be sent.
+/// A request that could not be sent.
 fn unsent(url: &Url, error: reqwest::Error) -> String {
     let mut next: Option<&dyn std::error::Error> = Some(&error);
     while let Some(cause) = next {

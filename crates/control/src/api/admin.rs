@@ -132,7 +132,7 @@ async fn default_branch(
 
 /// Tokens of a project, without their texts.
 ///
-/// Those that the configuration has, the server's own among them, are listed apart: they are replaced
+/// Tokens of the configuration, the server's own among them, are listed apart: they are replaced
 /// there.
 #[utoipa::path(
     get, path = "/v1/admin/tokens", tag = "admin", operation_id = "ListTokens",

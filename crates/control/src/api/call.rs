@@ -156,7 +156,7 @@ async fn authenticate(
     })
 }
 
-/// Whose token a request has.
+/// Finds whose token a request has.
 pub(super) async fn identify(
     api: &Inner,
     headers: &HeaderMap,

@@ -1,4 +1,4 @@
-//! Which paths of a sink find something.
+//! Paths of a sink that find something, and those that never do.
 
 use axum::extract::State;
 use forebay_model::{PathUse, SinkKey, Timestamp};

@@ -187,7 +187,7 @@ pub(super) struct TaskAnswer {
     unfinished: Option<Unfinished>,
 }
 
-/// Which task an answer is about that has not ended.
+/// The unfinished task that an answer is about.
 #[derive(Clone)]
 struct Unfinished {
     project: ProjectId,

@@ -92,7 +92,7 @@ impl Target {
         enabled.flat_map(|b| &b.sinks)
     }
 
-    /// Those of its branches that answer a handshake of this kind.
+    /// Handshake settings of the enabled branches that answer this kind.
     pub fn answering(&self, kind: Handshake) -> impl Iterator<Item = &Handshakes> {
         let enabled = self.branches.iter().filter(|b| !b.disabled);
         enabled.map(|b| &b.handshakes).filter(move |h| h.has(kind))

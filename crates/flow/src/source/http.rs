@@ -108,7 +108,7 @@ impl HttpSource {
         })
     }
 
-    /// Its TLS, if it has any; the certificate can be replaced.
+    /// TLS of the listener, if it has any; the certificate can be replaced.
     #[must_use]
     pub fn tls(&self) -> Option<Arc<Tls>> {
         self.tls.clone()

@@ -132,7 +132,7 @@ impl ApiSection {
         self.public_url.clone().unwrap_or_else(own)
     }
 
-    /// Those of its listener.
+    /// Limits of the listener.
     pub(crate) fn limits(&self) -> Limits {
         Limits {
             header_read_timeout: self.header_read_timeout,

@@ -25,7 +25,7 @@ impl Assignments {
         Self(values.collect())
     }
 
-    /// These, with those of `other` for the keys that `taken` names.
+    /// This configuration, with the values of `other` for the keys that `taken` names.
     pub(crate) fn with(&self, other: &Self, taken: impl Fn(&str) -> bool) -> Self {
         let mut all = self.0.clone();
         all.retain(|key, _| !taken(key));

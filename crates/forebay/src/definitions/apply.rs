@@ -123,7 +123,7 @@ impl Plan {
         })
     }
 
-    /// Its steps in groups: those of one group are done one after the other, those of two sinks may
+    /// Steps of the plan in groups: those of one group are done one after the other, those of two sinks may
     /// be done at the same time. The source is the first group, and is done before all others.
     pub(crate) fn groups(&self) -> Vec<&[Step]> {
         self.steps.chunk_by(|a, b| a.sink == b.sink).collect()

@@ -77,7 +77,7 @@ impl ColumnDefinition {
         self.request_with(false)
     }
 
-    /// It says `rawString` itself: what a definition means does not depend on a server's settings.
+    /// The column says `rawString` itself: what a definition means does not depend on a server's settings.
     fn request_with(&self, is_raw: bool) -> Value {
         let mut request = json!({ "type": self.kind, "name": self.name });
         let mut set = |name: &str, value: Value| request[name] = value;

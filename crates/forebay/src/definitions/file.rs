@@ -36,7 +36,7 @@ pub(crate) struct SourceDefinition {
     /// For people.
     #[serde(default)]
     pub(crate) description: String,
-    /// Its own settings (`source.…`), and those that its sinks begin with, by name; `storage.level.`
+    /// Settings of the source (`source.…`), and those that its sinks begin with, by name; `storage.level.`
     /// may be left out.
     #[serde(default)]
     pub(crate) settings: BTreeMap<String, Value>,

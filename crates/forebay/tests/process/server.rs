@@ -147,7 +147,7 @@ impl Server {
         }
     }
 
-    /// Its process.
+    /// Id of the process.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }

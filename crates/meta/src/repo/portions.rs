@@ -143,7 +143,7 @@ impl SinkPages {
     }
 }
 
-/// Those of this process who would only get into each other's way wait in line: what many of them
+/// Changes of this process that would only get into each other's way wait in line: what many of them
 /// create below one source or branch, each writes it. It saves attempts; what is right is decided by
 /// the transactions' conditions.
 #[derive(Clone, Debug, Default)]

@@ -138,14 +138,11 @@ impl Repo {
     ) -> Result<Returned, DefinitionError> {
         let key = source.key.clone();
         let mut sinks = SinkPages::new(keys::below(keys::DELETED_SINKS, &key));
-        let (mut returned, mut revision, mut is_last) = (0, source.revision, false);
+        let (mut returned, mut is_last) = (0, false);
         let mut source_is_back = false;
         while !is_last {
             let writes_source = first.is_some();
             let mut draft = first.take().unwrap_or_default();
-            if !writes_source {
-                draft.unchanged(Key::Source(&key), &source);
-            }
             loop {
                 match sinks.next(self).await? {
                     Some(sink) if sink.deleted.as_ref().is_some_and(|d| d.with_parent) => {
@@ -163,20 +160,22 @@ impl Repo {
                     break;
                 }
             }
-            if !writes_source && draft.txn.ops.is_empty() {
-                continue;
+            if !writes_source {
+                if draft.txn.ops.is_empty() {
+                    continue;
+                }
+                // Writing the source makes a deletion or a disabling that has not seen these sinks
+                // begin anew.
+                draft.unchanged(Key::Source(&key), &source);
+                draft.put(Key::Source(&key), &source.value)?;
             }
             let Some(committed) = self.commit(draft).await? else {
                 return Ok(Returned::Interrupted { source_is_back });
             };
             portion.succeeded();
-            revision = committed;
-            if writes_source {
-                source.revision = committed;
-                source_is_back = true;
-            }
+            source.revision = committed;
+            source_is_back |= writes_source;
         }
-        source.revision = revision;
         Ok(Returned::All(Box::new(source), returned))
     }
 
@@ -201,7 +200,7 @@ impl Repo {
 
 /// What has become of the sinks that come back with their source.
 enum Returned {
-    /// They are back, so many.
+    /// All are back, so many.
     All(Box<Revised<Source>>, usize),
     /// Something has changed meanwhile.
     Interrupted {

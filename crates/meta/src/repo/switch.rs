@@ -136,13 +136,10 @@ impl Repo {
                 return Ok(true);
             };
             let with_parent = read.disabled.as_ref().map(|d| d.with_parent);
-            if change.to.is_some() && with_parent == Some(true) {
-                // Switched off before, by a transaction of this change: nobody switches it on alone.
-                continue;
-            }
             // Also of one that is left as it is: it may be switched on meanwhile.
             draft.unchanged(Key::Sink(&read.key), &read);
-            if with_parent != Some(false) {
+            let is_done = change.to.is_some() && with_parent == Some(true);
+            if with_parent != Some(false) && !is_done {
                 // One that was made while its source was off is on and has no file yet.
                 self.draft_switch(draft, read.value, source, change).await?;
             }

@@ -29,7 +29,7 @@ pub enum Role {
 /// Characters of an owner's id or name.
 pub const OWNER_CHARS_MAX: usize = 256;
 
-/// Whom a token belongs to: a person or a program, as others know it.
+/// The owner of a token: a person or a program, as others know it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Owner {
     /// For programs.
@@ -45,7 +45,7 @@ impl Owner {
         self.id.clone().unwrap_or_else(|| token.to_owned())
     }
 
-    /// Its name. Without any owner, what the token is described by stands for it.
+    /// The owner's name. Without any owner, what the token is described by stands for it.
     #[must_use]
     pub fn user_name(&self, description: &str) -> Option<String> {
         let described = || self.id.is_none() && !description.is_empty();
@@ -67,7 +67,7 @@ pub struct Token {
     pub role: Role,
     /// For people.
     pub description: String,
-    /// Whom it belongs to.
+    /// The owner.
     pub owner: Owner,
     /// Made when, by whom.
     pub created: Stamp,

@@ -2,19 +2,15 @@
 
 use forebay_meta::repo::letters::{Finished, LetterEnd};
 use forebay_meta::repo::slices::Failure;
-use forebay_meta::repo::table_drop::FilledTable;
-use forebay_meta::repo::tasks::TaskRetention;
 use forebay_meta::repo::tokens::{Owner, Role, Token, TokenSecret};
-use forebay_meta::store::Txn;
 use forebay_meta::stored::letters::LetterCounts;
 use forebay_meta::{Repo, Revised};
-use forebay_model::quota::OwnQuota;
 use forebay_model::{
-    Backoff, BranchId, FileKey, FileState, NodeId, ProjectId, SinkKey, SinkTarget, SliceKey,
-    SliceState, SourceKey, Statistics, Task, TaskEnd, TopicKind, TopicSink, VolumeId,
+    Backoff, BranchId, FileKey, FileState, ProjectId, SinkKey, SinkTarget, SliceKey, SliceState,
+    SourceKey, Statistics, Task, TopicKind, TopicSink, VolumeId,
 };
 
-use crate::common::{at, branch, sink_content, sink_key, source_content, source_key, stamp};
+use crate::common::{at, branch, sink_key, source_key, stamp};
 
 /// One call of the repository. Those at the end only read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,7 +159,7 @@ impl Op {
 
 impl Op {
     /// It is about whose the table is.
-    fn is_of_a_table(self) -> bool {
+    pub(crate) fn is_of_a_table(self) -> bool {
         matches!(
             self,
             Self::FillTable
@@ -222,7 +218,7 @@ pub(crate) fn topic_target() -> SinkTarget {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Targets {
     files: Vec<(FileState, FileKey)>,
-    slices: Vec<(SliceState, SliceKey)>,
+    pub(crate) slices: Vec<(SliceState, SliceKey)>,
 }
 
 impl Targets {
@@ -241,35 +237,35 @@ impl Targets {
         targets
     }
 
-    fn file(&self, state: FileState) -> Option<&FileKey> {
+    pub(crate) fn file(&self, state: FileState) -> Option<&FileKey> {
         let found = self.files.iter().find(|(s, _)| *s == state);
         found.map(|(_, key)| key)
     }
 
     /// It goes to the imported ones next.
-    fn in_importing(&self, slice: &SliceKey) -> bool {
+    pub(crate) fn in_importing(&self, slice: &SliceKey) -> bool {
         self.file(FileState::Importing) == Some(&slice.file)
     }
 
-    fn slice(&self, state: SliceState) -> Option<&SliceKey> {
+    pub(crate) fn slice(&self, state: SliceState) -> Option<&SliceKey> {
         let found = self.slices.iter().find(|(s, _)| *s == state);
         found.map(|(_, key)| key)
     }
 }
 
 /// What came of it, as far as a caller can see it, without revisions.
-type Outcome = Result<String, String>;
+pub(crate) type Outcome = Result<String, String>;
 
-fn done<T>(result: Result<T, impl std::fmt::Display>) -> Outcome {
+pub(crate) fn done<T>(result: Result<T, impl std::fmt::Display>) -> Outcome {
     result.map(|_| "done".to_owned()).map_err(|e| e.to_string())
 }
 
-fn shown<T: std::fmt::Debug>(result: Result<T, impl std::fmt::Display>) -> Outcome {
+pub(crate) fn shown<T: std::fmt::Debug>(result: Result<T, impl std::fmt::Display>) -> Outcome {
     result.map(|t| format!("{t:?}")).map_err(|e| e.to_string())
 }
 
 /// Without the revision: that depends on what else has happened.
-fn value<T>(read: Revised<T>) -> T {
+pub(crate) fn value<T>(read: Revised<T>) -> T {
     read.value
 }
 
@@ -280,7 +276,7 @@ pub(crate) fn counted(records: u64) -> Statistics {
     }
 }
 
-fn failure() -> Failure {
+pub(crate) fn failure() -> Failure {
     Failure {
         reason: "it did not work".to_owned(),
         terminal: false,
@@ -289,7 +285,7 @@ fn failure() -> Failure {
     }
 }
 
-fn task(id: &str, millis: i64) -> Task {
+pub(crate) fn task(id: &str, millis: i64) -> Task {
     Task {
         project: ProjectId(1),
         id: id.to_owned(),
@@ -302,7 +298,7 @@ fn task(id: &str, millis: i64) -> Task {
     }
 }
 
-fn token(millis: i64) -> Token {
+pub(crate) fn token(millis: i64) -> Token {
     Token {
         id: "1-a".to_owned(),
         project: ProjectId(1),
@@ -330,334 +326,11 @@ pub(crate) fn other_token(id: &str, branch: u64, millis: i64) -> Token {
     }
 }
 
-fn finished(end: LetterEnd) -> Finished {
+pub(crate) fn finished(end: LetterEnd) -> Finished {
     Finished {
         letters: vec![1],
         lost: Vec::new(),
         counts: LetterCounts { taken: 4, lost: 0 },
         end,
     }
-}
-
-/// Does it; `now` is the actor's clock, in milliseconds.
-pub(crate) async fn perform(repo: &Repo, op: Op, targets: &Targets, now: i64) -> Outcome {
-    let (stamp, volumes) = (stamp(now), volumes());
-    let text = format!("Changed at {now}.");
-    match op {
-        Op::CreateSource => {
-            let content = source_content(&text);
-            done(repo.create_source(&source(), content, &text, &stamp).await)
-        }
-        Op::CreateOtherSource => {
-            let (key, content) = (source_key("new"), source_content(&text));
-            done(repo.create_source(&key, content, &text, &stamp).await)
-        }
-        Op::UpdateSource => {
-            let key = source();
-            let update = repo.update_source(&key, &text, &stamp, |content| {
-                content.description.push_str(&text);
-                Ok(())
-            });
-            done(update.await)
-        }
-        Op::RollbackSource => done(repo.rollback_source(&source(), 1, &stamp).await),
-        Op::DeleteSource => done(repo.delete_source(&source(), &stamp).await),
-        Op::UndeleteSource => done(repo.undelete_source(&source(), &volumes, &stamp).await),
-        Op::DisableSource => done(repo.disable_source(&source(), &text, &stamp).await),
-        Op::EnableSource => done(repo.enable_source(&source(), &volumes, &stamp).await),
-        Op::PurgeSource => done(repo.purge_source(&source(), &stamp).await),
-        Op::ClearStatistics => done(repo.clear_statistics(&sink(), &stamp).await),
-        Op::CreateTask
-        | Op::FinishTask
-        | Op::FailAbandoned
-        | Op::RemoveTasks
-        | Op::CreateToken
-        | Op::FirstToken
-        | Op::FirstTokenElsewhere
-        | Op::RotateToken
-        | Op::RevokeToken
-        | Op::SetQuota
-        | Op::ResetQuota
-        | Op::Cluster => beside(repo, op, now).await,
-        Op::Statistics | Op::LetterOwner | Op::FilledTables | Op::ActiveSink | Op::KnownSlice => {
-            look(repo, op, targets).await
-        }
-        Op::Replay | Op::Drop | Op::ReportLetters | Op::ForgetLetters => {
-            letters(repo, op, targets, now).await
-        }
-        Op::RotateFile
-        | Op::RotateSlice
-        | Op::Report
-        | Op::Uploading
-        | Op::Uploaded
-        | Op::UploadedAgain
-        | Op::SliceFailed
-        | Op::Importing
-        | Op::Imported
-        | Op::FileFailed
-        | Op::RejectFile
-        | Op::ImportAgain
-        | Op::Lost
-        | Op::Remove => files(repo, op, targets, now).await,
-        op if op.is_of_a_table() => tables(repo, op, now).await,
-        Op::Careless => careless(repo).await,
-        _ => sinks(repo, op, now).await,
-    }
-}
-
-/// Writes what it has read without a condition: what the suite has to find.
-async fn careless(repo: &Repo) -> Outcome {
-    let read = repo.store().get("count").await.unwrap();
-    let mut count = read.map(|e| e.value.to_vec()).unwrap_or_default();
-    count.push(b'|');
-    let mut txn = Txn::new();
-    txn.put("count", count);
-    done(repo.store().txn(txn).await)
-}
-
-/// The table that the sinks fill.
-fn table() -> FilledTable {
-    let content = sink_content("");
-    let table = content.target.table().unwrap();
-    FilledTable {
-        backend: table.backend,
-        table: table.table.clone(),
-    }
-}
-
-async fn tables(repo: &Repo, op: Op, now: i64) -> Outcome {
-    let (FilledTable { backend, table: id }, by) = (table(), stamp(now));
-    let (own, other) = (ProjectId(1), ProjectId(2));
-    match op {
-        Op::FillTable => done(repo.fill_table(own, backend, &id, false, &by).await),
-        Op::BeginDrop => shown(repo.begin_drop(&source(), &table(), &by).await),
-        Op::TableDropped => done(repo.table_dropped(&source(), &table()).await),
-        Op::TableNotDropped => done(repo.table_not_dropped(&source(), &table()).await),
-        Op::TransferTable => done(repo.transfer_table(backend, &id, other, false, &by).await),
-        Op::ShareTable => done(repo.share_table(backend, &id, other, &by).await),
-        Op::UnshareTable => done(repo.unshare_table(backend, &id, other, false, &by).await),
-        _ => shown(repo.release_tables().await),
-    }
-}
-
-/// A sink of another project that wants the same table.
-pub(crate) fn foreign_source() -> SourceKey {
-    let mut key = source_key("far");
-    key.branch.project = ProjectId(2);
-    key
-}
-
-async fn sinks(repo: &Repo, op: Op, now: i64) -> Outcome {
-    let (key, stamp, volumes) = (sink(), stamp(now), volumes());
-    let text = format!("Changed at {now}.");
-    match op {
-        Op::CreateSink | Op::CreateOtherSink => {
-            let key = match op {
-                Op::CreateSink => key,
-                _ => sink_key("src", "new"),
-            };
-            let content = sink_content(&text);
-            done(
-                repo.create_sink(&key, content, &text, &volumes, &stamp)
-                    .await,
-            )
-        }
-        Op::UpdateSink => {
-            let update = repo.update_sink(&key, &text, &volumes, &stamp, |content| {
-                content.description.push_str(&text);
-                Ok(())
-            });
-            done(update.await)
-        }
-        Op::CreateForeignSink => {
-            let key = SinkKey {
-                source: foreign_source(),
-                sink: key.sink,
-            };
-            let content = sink_content(&text);
-            done(
-                repo.create_sink(&key, content, &text, &volumes, &stamp)
-                    .await,
-            )
-        }
-        Op::MoveTable => {
-            let update = repo.update_sink(&key, &text, &volumes, &stamp, |content| {
-                if let SinkTarget::Table(table) = &mut content.target {
-                    table.table = "in.c-b.moved".parse().unwrap();
-                }
-                Ok(())
-            });
-            done(update.await)
-        }
-        Op::TurnIntoTopic => {
-            let update = repo.update_sink(&key, &text, &volumes, &stamp, |content| {
-                content.target = topic_target();
-                Ok(())
-            });
-            done(update.await)
-        }
-        Op::DeleteSink => done(repo.delete_sink(&key, &stamp).await),
-        Op::UndeleteSink => done(repo.undelete_sink(&key, &volumes, &stamp).await),
-        Op::DisableSink => done(repo.disable_sink(&key, &text, &stamp).await),
-        Op::EnableSink => done(repo.enable_sink(&key, &volumes, &stamp).await),
-        Op::PauseTopic => done(repo.pause_sink(&topic(), &text, &stamp).await),
-        Op::ResumeTopic => done(repo.resume_sink(&topic(), &stamp).await),
-        _ => done(repo.delete_sink(&topic(), &stamp).await),
-    }
-}
-
-async fn files(repo: &Repo, op: Op, targets: &Targets, now: i64) -> Outcome {
-    let (millis, now) = (now, at(now));
-    let none = || Ok("there is none".to_owned());
-    let of_file = match op {
-        Op::RotateFile => Some(FileState::Writing),
-        Op::Importing => Some(FileState::Closing),
-        Op::Imported | Op::FileFailed | Op::RejectFile => Some(FileState::Importing),
-        Op::Remove | Op::ImportAgain | Op::Lost => Some(FileState::Imported),
-        _ => None,
-    };
-    if let Some(state) = of_file {
-        let Some(key) = targets.file(state) else {
-            return none();
-        };
-        return match op {
-            Op::RotateFile => done(repo.rotate_file(key, &volumes(), now).await),
-            Op::Importing => done(repo.file_importing(key, now).await),
-            Op::Imported => done(repo.file_imported(key, 7, now).await),
-            Op::FileFailed => done(repo.file_failed(key, &failure(), now).await),
-            Op::RejectFile => done(repo.reject_file(key, &stamp(millis)).await),
-            Op::ImportAgain => done(repo.import_again(key, &[]).await),
-            Op::Lost => done(repo.imported_file_lost(key, Some(now)).await),
-            _ => done(repo.remove_imported(key).await),
-        };
-    }
-    let state = match op {
-        Op::RotateSlice | Op::Report => SliceState::Writing,
-        Op::Uploading => SliceState::Closing,
-        Op::UploadedAgain => SliceState::Uploaded,
-        _ => SliceState::Uploading,
-    };
-    let Some(key) = targets.slice(state) else {
-        return none();
-    };
-    let records = counted(u64::try_from(millis).unwrap());
-    match op {
-        Op::RotateSlice => done(repo.rotate_slice(key, now).await),
-        Op::Report => {
-            let node = NodeId(format!("n{millis}"));
-            let reports = [(key.clone(), records)];
-            done(repo.report_statistics(&node, &reports).await)
-        }
-        Op::Uploading => done(repo.slice_uploading(key, records, now).await),
-        Op::Uploaded => done(
-            repo.slice_uploaded(key, crate::common::staged(9), 0, now)
-                .await,
-        ),
-        Op::UploadedAgain => done(
-            repo.slice_uploaded_again(key, crate::common::staged(8), 1)
-                .await,
-        ),
-        _ => done(repo.slice_failed(key, &failure(), now).await),
-    }
-}
-
-async fn letters(repo: &Repo, op: Op, targets: &Targets, now: i64) -> Outcome {
-    let (sink, volume) = (sink(), volumes().remove(0));
-    match op {
-        Op::Replay => {
-            let Some(file) = targets.file(FileState::Writing) else {
-                return Ok("there is none".to_owned());
-            };
-            let slice = SliceKey {
-                file: file.clone(),
-                volume: volume.clone(),
-                opened_at: at(now),
-            };
-            let replayed = finished(LetterEnd::Replayed(slice, counted(1)));
-            let finish = repo.finish_letters(&sink, &volume, &replayed, at(now));
-            done(finish.await)
-        }
-        Op::Drop => {
-            let dropped = finished(LetterEnd::Dropped);
-            let finish = repo.finish_letters(&sink, &volume, &dropped, at(now));
-            done(finish.await)
-        }
-        Op::ReportLetters => {
-            let counts = LetterCounts { taken: 3, lost: 1 };
-            done(repo.report_letters(&[(sink, volume, counts)]).await)
-        }
-        _ => done(repo.forget_letters(&sink).await),
-    }
-}
-
-async fn beside(repo: &Repo, op: Op, now: i64) -> Outcome {
-    let project = ProjectId(1);
-    match op {
-        Op::CreateTask => done(repo.create_task(&task("new", now)).await),
-        Op::FinishTask => {
-            let end = TaskEnd {
-                finished_at: at(now),
-                duration_ms: 1,
-                outcome: Ok(now.to_string()),
-                warnings: Vec::new(),
-            };
-            done(repo.finish_task(project, "old", end).await)
-        }
-        Op::FailAbandoned => shown(repo.fail_abandoned_tasks(at(now)).await),
-        Op::RemoveTasks => {
-            let far = at(now + 72 * 3_600_000);
-            shown(repo.remove_old_tasks(TaskRetention::default(), far).await)
-        }
-        Op::CreateToken => done(repo.create_token(&token(now)).await),
-        Op::FirstToken | Op::FirstTokenElsewhere => {
-            let branch = u64::from(op == Op::FirstToken);
-            let first = other_token(&format!("2-{op:?}{now}"), branch, now);
-            done(repo.create_token(&first).await)
-        }
-        Op::RotateToken => {
-            let (sha256, overlap) = (format!("{now:064}"), std::time::Duration::ZERO);
-            done(
-                repo.rotate_token(project, "1-a", &sha256, overlap, &stamp(now))
-                    .await,
-            )
-        }
-        Op::RevokeToken => done(repo.revoke_token(project, "1-a", &stamp(now)).await),
-        Op::SetQuota | Op::ResetQuota => {
-            let quota = OwnQuota {
-                connections: (op == Op::SetQuota).then_some(now.unsigned_abs()),
-                ..OwnQuota::default()
-            };
-            done(repo.set_quota(project, &quota, &stamp(now)).await)
-        }
-        _ => shown(repo.cluster_id(now.unsigned_abs().into()).await),
-    }
-}
-
-async fn look(repo: &Repo, op: Op, targets: &Targets) -> Outcome {
-    match op {
-        Op::Statistics => {
-            // What is counted of letters may be of the moment after it: not that, but the balance.
-            let counted = repo.sink_statistics(&sink()).await;
-            shown(counted.map(|s| {
-                let levels = (s.local, s.staging, s.target, s.shown_target);
-                (levels, s.imported_rows, s.balance().holds())
-            }))
-        }
-        Op::LetterOwner => shown(repo.letter_owner(&sink()).await),
-        Op::FilledTables => shown(repo.filled_tables(&source()).await),
-        Op::KnownSlice => {
-            let Some((_, slice)) = targets.slices.iter().find(|(_, s)| targets.in_importing(s))
-            else {
-                return Ok("there is none".to_owned());
-            };
-            shown(repo.knows_slice(slice).await)
-        }
-        _ => shown(repo.sink(&sink()).await.map(value)),
-    }
-}
-
-/// What every state has besides sources and sinks.
-pub(crate) async fn beside_all(repo: &Repo) {
-    repo.create_task(&task("old", 0)).await.unwrap();
-    repo.create_token(&token(0)).await.unwrap();
 }

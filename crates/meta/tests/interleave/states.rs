@@ -9,9 +9,9 @@ use forebay_model::{DefinitionLimits, FileKey, FileState, NodeId, SinkSettings, 
 use crate::common::{at, branch, sink_content, source_content, stamp};
 use crate::memory::{Content, Memory};
 use crate::ops::{
-    Op, Targets, beside_all, counted, foreign_source, other, other_token, perform, sink, source,
-    topic, topic_target, volumes,
+    Op, Targets, counted, other, other_token, sink, source, topic, topic_target, volumes,
 };
+use crate::perform::{beside_all, foreign_source, perform};
 
 /// How each state comes about.
 const STATES: &[(&str, &[Step])] = &[

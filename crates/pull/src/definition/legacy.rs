@@ -32,7 +32,7 @@ pub(super) fn is(document: &Value) -> bool {
     KEYS.iter().any(|k| has(k)) && !has("source") && !has("destination")
 }
 
-/// Those of its keys that are texts are what is written.
+/// Keys of the older file that are texts stay as they are written.
 fn with_texts(document: &Value, plains: &Plains) -> Value {
     let mut document = document.clone();
     let is_text = |key: &&&str| key.ends_with("Url") || key.ends_with("Token");

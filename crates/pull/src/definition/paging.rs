@@ -28,7 +28,7 @@ pub enum Paging {
     },
     /// A parameter says how many records to skip.
     Offset {
-        /// Its name.
+        /// Name of the parameter.
         #[serde(default = "offset")]
         param: String,
         /// Parameter of the page's size.
@@ -45,7 +45,7 @@ pub enum Paging {
     },
     /// A parameter says which page.
     Page {
-        /// Its name.
+        /// Name of the parameter.
         #[serde(default = "page")]
         param: String,
         /// Number of the first page.
@@ -87,7 +87,8 @@ pub struct Until {
     /// JSON path of a field by whose value a page is the last one (`has_more`). Its records are
     /// taken.
     pub field: Option<String>,
-    /// That value; `null` also stands for a field that is not there. Without it `false`.
+    /// The value of `field` that ends the pages; `null` also stands for a field that is not there.
+    /// Without it `false`.
     #[serde(deserialize_with = "given")]
     pub equals: Option<Value>,
     /// Statuses by which an API says that there is no such page (`[404]`): of 4xx all but 401, 403,
@@ -95,7 +96,7 @@ pub struct Until {
     pub status: Vec<u16>,
     /// A page comes again: the records of an earlier one, which are not taken again, or its address.
     pub repeat: bool,
-    /// That many pages with records were read.
+    /// Number of pages with records after which the reading ends.
     #[schemars(range(min = 1))]
     pub pages: Option<u64>,
     /// At least that many records were read.

@@ -45,7 +45,7 @@ struct Health {
     generation: u64,
     /// The cache failed, and is left alone until then.
     rests_until: Option<Instant>,
-    /// That it can't be told what was written was said.
+    /// Time of the last warning that the cache can't tell what was written.
     told_at: Option<Instant>,
 }
 

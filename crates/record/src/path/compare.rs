@@ -87,7 +87,7 @@ fn equal(
         (Value::Nothing, Value::Nothing) | (Value::Null, Value::Null) => true,
         (Value::Bool(a), Value::Bool(b)) => a == b,
         (Value::Number(a), Value::Number(b)) => {
-            steps.take_bytes(a.len().min(b.len()))?;
+            steps.take_bytes(a.len() + b.len())?;
             Decimal::of(a).cmp(&Decimal::of(b)) == Ordering::Equal
         }
         (Value::Text(a), Value::Text(b)) => {

@@ -322,7 +322,8 @@ impl<'a> Evaluation<'a> {
         let Some(node) = node else {
             return Ok(Value::Nothing);
         };
-        if self.document.kind(node) == Kind::String {
+        // All digits of a number are read to compare it, as all bytes of a text may be.
+        if matches!(self.document.kind(node), Kind::String | Kind::Number) {
             self.steps.take_bytes(self.document.text(node).len())?;
         }
         Ok(Value::of(self.document, node))

@@ -4,11 +4,11 @@ use super::Step;
 use super::literal;
 use forebay_model::limits::PATH_CHARS_MAX;
 
-/// Why a text is no path.
+/// A text that is no path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("character {at}: {message}")]
 pub struct PathError {
-    /// Which character of the path, from 1; one more than it has when it ends too early.
+    /// Character of the path, from 1; one more than it has when it ends too early.
     pub at: usize,
     /// What is wrong and what is allowed, without a final dot.
     pub message: String,

@@ -9,7 +9,7 @@ pub(super) struct Query {
     /// From the document; else from the value that a filter looks at.
     pub(super) from_root: bool,
     pub(super) segments: Vec<Segment>,
-    /// Its steps when it can select only one value.
+    /// Steps of a query that can select only one value.
     pub(super) singular: Option<Vec<Step>>,
 }
 
@@ -72,7 +72,7 @@ pub(super) enum Comparison {
 pub(super) enum Operand {
     Null,
     Bool(bool),
-    /// Its text: numbers of any size compare exactly.
+    /// The text of a number: numbers of any size compare exactly.
     Number(Box<[u8]>),
     Text(Box<[u8]>),
     /// A query that is singular.
@@ -92,7 +92,7 @@ impl Query {
         }
     }
 
-    /// Its steps when it can select only one value.
+    /// Steps of a query that can select only one value.
     pub(super) fn steps(&self) -> Option<Vec<Step>> {
         self.singular.clone()
     }

@@ -33,11 +33,11 @@ enum End {
 struct TreeNode {
     /// Steps that can follow, and where they lead.
     children: Vec<(Step, u32)>,
-    /// Their keys; the same key may be two steps, of which one is an index as well.
+    /// Keys of the steps; the same key may be two steps, of which one is an index as well.
     keys: Vec<(Box<[u8]>, Vec<u32>)>,
     /// Places in `keys`, when there are many.
     by_key: HashMap<Box<[u8]>, usize>,
-    /// Their indices, in order.
+    /// Indices of the steps, in order.
     by_index: Vec<(usize, u32)>,
     /// The same from the end, how far before it.
     from_end: Vec<(usize, u32)>,

@@ -16,7 +16,7 @@ pub struct S3Settings {
     /// Key, its secret and the token of temporary ones are of one source: all of the file, or all of
     /// the environment. A token of other keys would make these invalid.
     pub access_key_id: Option<String>,
-    /// Its secret.
+    /// Secret of the key.
     pub secret_access_key: Option<SecretString>,
     /// The token of temporary keys.
     pub session_token: Option<SecretString>,

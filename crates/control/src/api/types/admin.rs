@@ -34,7 +34,7 @@ pub(crate) struct TokenCreate {
     /// For people; shown as the author of changes.
     #[schema(max_length = 256, nullable = false)]
     pub(crate) description: Option<String>,
-    /// Whom it is for, shown as `userId` of what is changed by it; the token's id without it.
+    /// Owner of the token, shown as `userId` of what is changed by it; the token's id without it.
     #[schema(
         min_length = 1,
         max_length = 256,
@@ -75,7 +75,7 @@ pub(crate) struct Token {
     branch_id: u64,
     role: Role,
     description: String,
-    /// Whom it is for; `userId` of what is changed by it.
+    /// Owner of the token; `userId` of what is changed by it.
     owner_id: String,
     /// `userName` of what is changed by it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -132,7 +132,7 @@ pub(crate) struct MadeToken {
 pub(crate) struct TokenList {
     pub(crate) page: Page,
     pub(crate) tokens: Vec<Token>,
-    /// Those that the configuration has for the project, on every page.
+    /// Tokens that the configuration has for the project, on every page.
     pub(crate) configured: Vec<ConfiguredToken>,
 }
 

@@ -99,12 +99,12 @@ impl Default for HttpSourceConfig {
 }
 
 impl HttpSourceConfig {
-    /// Who has sent a request that `peer` brings.
+    /// The client that sent a request which `peer` brings.
     pub(super) fn client_ip(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         client_ip(peer, &self.trusted_proxies, self.forwarded_header, headers)
     }
 
-    /// Those of its listener.
+    /// Limits of the listener.
     #[must_use]
     pub fn limits(&self) -> Limits {
         Limits {

@@ -27,7 +27,7 @@ pub(super) const RECORDS_AT_ONCE: usize = 64;
 /// A body on its way to its records.
 pub(super) struct Sent {
     pub(super) bytes: Bytes,
-    /// It has yet to be decompressed, or to become UTF-8.
+    /// What is yet to be undone: compression, or a charset other than UTF-8.
     pub(super) encoding: Option<BodyEncoding>,
     pub(super) mode: BodyMode,
     pub(super) format: BodyFormat,

@@ -36,7 +36,7 @@ impl Meters {
         }
     }
 
-    /// Those of the listener.
+    /// Meters of the listener.
     pub(super) fn listener(&self) -> forebay_listener::Meters {
         forebay_listener::Meters {
             connections: self.connections.clone(),

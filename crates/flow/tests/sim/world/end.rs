@@ -4,7 +4,7 @@ use std::hash::Hasher;
 use std::time::Duration;
 
 use forebay_meta::ActiveFile;
-use forebay_model::{Balance, Slice, SliceState};
+use forebay_model::{Balance, File, FileState, Slice, SliceState};
 
 use super::definitions::{SINKS, sink_key, table_id};
 use super::{Done, World, is_unnamed, runtime, settle};
@@ -94,16 +94,20 @@ impl World {
         };
         let parked = files.iter().filter(|f| self.has_lied && is_parked(f));
         let stuck: Vec<String> = parked.map(|f| format!("{}/", f.file.key.sink)).collect();
-        let mut slices = files.iter().flat_map(|f| &f.slices).map(|s| &s.slice);
+        let mut slices = files
+            .iter()
+            .flat_map(|f| f.slices.iter().map(move |s| (&f.file, &s.slice)));
         let mut streams = node.log.streams().into_iter();
         let is_stuck = |name: &str| stuck.iter().any(|sink| name.starts_with(sink));
-        // Of an uploaded slice without rows nothing is on its way: the log has lost them, which the
-        // end checks, and its file waits for the next record.
-        let is_empty =
-            |s: &Slice| s.state == SliceState::Uploaded && s.is_empty && s.statistics.records == 0;
-        slices
-            .all(|s| s.state == SliceState::Writing || is_empty(s) || is_stuck(&s.key.to_string()))
-            && streams.all(|s| s.records == 0 || is_unnamed(&s.name) || is_stuck(&s.name))
+        // A file without records is not closed (`docs/reference/lifecycle.md`), also where the log has
+        // lost those of a slice that was uploaded then: the end checks that this was said.
+        let waits = |f: &File, s: &Slice| {
+            let is_empty = s.is_empty && s.statistics.records == 0;
+            f.state == FileState::Writing && s.state == SliceState::Uploaded && is_empty
+        };
+        slices.all(|(f, s)| {
+            s.state == SliceState::Writing || waits(f, s) || is_stuck(&s.key.to_string())
+        }) && streams.all(|s| s.records == 0 || is_unnamed(&s.name) || is_stuck(&s.name))
     }
 
     /// What the table has lost is imported again, or called lost.

@@ -25,7 +25,7 @@ pub(super) struct Status {
     pub(super) max_bytes: u64,
     pub(super) dead_letters: u64,
     pub(super) disk_failed: Option<String>,
-    /// Why the process before has left messages behind, as long as there are some.
+    /// The reason for which the process before left messages behind, as long as there are some.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) last_error: Option<String>,
     pub(super) lanes: Vec<Lane>,

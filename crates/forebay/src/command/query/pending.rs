@@ -27,7 +27,7 @@ pub(super) struct Pending {
     arrived: u64,
     /// Records that are not in the table yet.
     pub(super) in_flight: u64,
-    /// Why a step has failed that is tried again.
+    /// The error of a step that is retried.
     cause: Option<String>,
 }
 

@@ -43,7 +43,7 @@ pub(super) struct Page {
     pub(super) has_cursor: bool,
     /// The page has a value at the path of `until.field`; true where there is no such path.
     pub(super) has_field: bool,
-    /// It says that it is the last one, or the API that there is no such page.
+    /// Whether the page says that it is the last one, or the API that there is no such page.
     pub(super) is_last: bool,
     /// What its records are known by, where pages have numbers; an empty page has none.
     pub(super) digest: Option<String>,
@@ -61,12 +61,12 @@ impl Page {
     }
 }
 
-/// Why an answer is no page.
+/// An answer that is no page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ReadError {
     /// The next answer may be one.
     Again(String),
-    /// It would be the same again: a person has to look at it.
+    /// The next answer would be the same: a person has to look at it.
     Never(String),
 }
 

@@ -46,7 +46,7 @@ struct Stamp {
     ino: u64,
     size: u64,
     modified: (i64, i64),
-    /// It has a log of changes.
+    /// Whether the file has a log of changes.
     has_log: bool,
 }
 

@@ -54,7 +54,7 @@ impl Ears {
         lock(&self.trouble).clone()
     }
 
-    /// Why messages of a topic get nowhere: the broker's own word on the topic, where it has one.
+    /// The reason for which messages of a topic get nowhere: the broker's own word on the topic, where it has one.
     pub(super) fn trouble_of(&self, client: &Client<Self>, topic: &str) -> Option<String> {
         // A broker that can't be reached has nothing to say of topics.
         let trouble = self.trouble();
