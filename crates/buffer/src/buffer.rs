@@ -55,7 +55,7 @@ impl Buffer {
     /// Opens a buffer, and begins to deliver what waits in its directory.
     ///
     /// # Errors
-    /// See [`OpenError`].
+    /// See [`BufferOpenError`].
     pub fn open(config: BufferConfig, provider: impl Provider) -> Result<Self, OpenError> {
         Self::open_in(Arc::new(StdEnv::new()), config, Arc::new(provider))
     }
@@ -63,7 +63,7 @@ impl Buffer {
     /// As [`Buffer::open`], on other files and clocks than those of the operating system.
     ///
     /// # Errors
-    /// See [`OpenError`].
+    /// See [`BufferOpenError`].
     pub fn open_in(
         env: Arc<dyn Env>,
         config: BufferConfig,

@@ -59,7 +59,7 @@ pub enum Event {
         /// How many.
         messages: u64,
     },
-    /// In [`Mode::OnError`](crate::Mode::OnError): from here on through the disk, or straight again.
+    /// In [`BufferMode::OnError`](crate::BufferMode::OnError): from here on through the disk, or straight again.
     Buffering {
         /// The lane.
         lane: Arc<str>,

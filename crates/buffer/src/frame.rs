@@ -15,7 +15,7 @@ pub const CODEC_MESSAGES: u8 = 32;
 /// So they can be made before it is known which block they get into.
 pub const CODEC_MESSAGES_APART: u8 = 34;
 
-/// Appends a message of `topic`, as it is in a block of [`CODEC_MESSAGES_APART`]; `timestamp_ms` is
+/// Appends a message of `topic`, as it is in a block of [`CODEC_MESSAGES_STANDALONE`]; `timestamp_ms` is
 /// its time where it has none of its own, in milliseconds since 1970.
 pub fn encode_apart(out: &mut Vec<u8>, topic: &str, message: &Message, timestamp_ms: i64) {
     let at = message.timestamp_ms.unwrap_or(timestamp_ms);
@@ -23,11 +23,11 @@ pub fn encode_apart(out: &mut Vec<u8>, topic: &str, message: &Message, timestamp
 }
 
 /// The codec number of a block with one message that is sent again after it was a dead letter: the
-/// number of the letter, then the message as in [`CODEC_MESSAGES_APART`]. By the number it is known
+/// number of the letter, then the message as in [`CODEC_MESSAGES_STANDALONE`]. By the number it is known
 /// that the letter's message is here.
 pub const CODEC_MESSAGE_AGAIN: u8 = 35;
 
-/// Appends what a block of [`CODEC_MESSAGE_AGAIN`] holds.
+/// Appends what a block of [`CODEC_MESSAGE_REPLAYED`] holds.
 pub fn encode_again(
     out: &mut Vec<u8>,
     letter: u64,
@@ -39,7 +39,7 @@ pub fn encode_again(
     encode_apart(out, topic, message, timestamp_ms);
 }
 
-/// The number of the letter whose message a block of [`CODEC_MESSAGE_AGAIN`] holds; `None` when the
+/// The number of the letter whose message a block of [`CODEC_MESSAGE_REPLAYED`] holds; `None` when the
 /// payload is none of such a block.
 #[must_use]
 pub fn letter_again(payload: &Bytes) -> Option<u64> {
@@ -223,7 +223,7 @@ impl Decoder {
         }
     }
 
-    /// Of a block of [`CODEC_MESSAGES_APART`].
+    /// Of a block of [`CODEC_MESSAGES_STANDALONE`].
     pub(crate) fn apart(payload: Bytes, first_seq: u64, lane_topic: Arc<str>) -> Self {
         Self {
             apart: true,
@@ -231,7 +231,7 @@ impl Decoder {
         }
     }
 
-    /// Of a block of [`CODEC_MESSAGE_AGAIN`].
+    /// Of a block of [`CODEC_MESSAGE_REPLAYED`].
     pub(crate) fn again(payload: Bytes, first_seq: u64, lane_topic: Arc<str>) -> Self {
         let mut decoder = Self::apart(payload, first_seq, lane_topic);
         // A number that is none is followed by no message: that is found then.

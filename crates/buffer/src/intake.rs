@@ -162,7 +162,7 @@ impl Intake {
     }
 }
 
-/// Takes messages of one topic of a lane, all or none. `None`: see [`refusal`].
+/// Takes messages of one topic of a lane, all or none. `None`: see [`rejection`].
 pub(crate) fn put(
     lane: &Arc<LaneCore>,
     topic: Option<&str>,

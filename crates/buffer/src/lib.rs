@@ -37,7 +37,7 @@
 //!
 //! # What holds
 //!
-//! - In [`Mode::Always`], an accepted message survives whatever [`BufferConfig::sync`] says: a power
+//! - In [`BufferMode::Always`], an accepted message survives whatever [`BufferConfig::sync`] says: a power
 //!   cut by default. It is delivered at least once, unless a policy that drops was chosen, which
 //!   counts and tells what it drops, or the provider refuses it for good: then it is a dead letter.
 //! - A lane (a topic, or a group of topics that share an order) is delivered in the order of its
@@ -46,7 +46,7 @@
 //!   where the provider keeps the cursor together with the messages
 //!   ([`Provider::keeps_cursor`]).
 //! - Everything is bounded: what waits on disk, what is with the provider, the number of lanes,
-//!   each message. At the bound the [`Overflow`] policy decides.
+//!   each message. At the bound the [`OverflowPolicy`] policy decides.
 //!
 //! # Terms
 //!

@@ -1,10 +1,10 @@
 //! Delivery alone: the way out of a stream of a log that someone else writes.
 //!
-//! Invariants are those of `deliver.rs`. The writer's blocks are of [`CODEC_MESSAGES_APART`], and
-//! it calls [`Outlet::wake`] when one is committed; the stream's trim mark is the cursor, and moves
+//! Invariants are those of `deliver.rs`. The writer's blocks are of [`CODEC_MESSAGES_STANDALONE`], and
+//! it calls [`DeliveryWorker::wake`] when one is committed; the stream's trim mark is the cursor, and moves
 //! only here.
 //!
-//! [`CODEC_MESSAGES_APART`]: crate::CODEC_MESSAGES_APART
+//! [`CODEC_MESSAGES_STANDALONE`]: crate::CODEC_MESSAGES_APART
 
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -29,7 +29,7 @@ pub struct Place {
     pub stream: String,
     /// The stream of dead letters; it is made if it is not there.
     pub dead: String,
-    /// The lane's name, see [`Lane`](crate::Lane): with a provider that keeps the cursor it has to be
+    /// The lane's name, see [`Partition`](crate::Partition): with a provider that keeps the cursor it has to be
     /// a topic.
     pub lane: Arc<str>,
     /// The lane's `buffer`: no other stream has the same one, this has it for ever.

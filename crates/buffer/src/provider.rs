@@ -13,7 +13,7 @@ pub trait Provider: Send + Sync + 'static {
     fn name(&self) -> &str;
 
     /// Opens a connection for a lane. Called again, after a wait, when it fails, and after
-    /// [`Connection::abort`].
+    /// [`ProviderConnection::abort`].
     ///
     /// # Errors
     /// Why not; [`SendError::rejected`] is treated as [`SendError::retry`] here.
@@ -25,7 +25,7 @@ pub trait Provider: Send + Sync + 'static {
     }
 
     /// Whether a connection keeps the cursor, together with the messages
-    /// ([`Connection::cursor`]). Such a provider works in [`Mode::Always`](crate::Mode) only.
+    /// ([`ProviderConnection::cursor`]). Such a provider works in [`BufferMode::Always`](crate::BufferMode) only.
     fn keeps_cursor(&self) -> bool {
         false
     }
@@ -43,7 +43,7 @@ pub struct Lane {
 /// A connection, used by one thread.
 pub trait Connection: Send {
     /// Sends messages, in order, and says what became of each: by `done`, now or later, from any
-    /// thread. Further batches may come before that, as many as [`Connection::pipeline`] says.
+    /// thread. Further batches may come before that, as many as [`ProviderConnection::pipeline`] says.
     ///
     /// Once a message has failed that may be taken later, no message behind it may be taken: that
     /// would be out of order.

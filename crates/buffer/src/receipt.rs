@@ -132,7 +132,7 @@ impl Part {
 }
 
 /// A promise that messages which were handed over will be accepted: await it, or call
-/// [`Receipt::wait`]. It may be dropped: the messages go their way nevertheless.
+/// [`AppendReceipt::wait`]. It may be dropped: the messages go their way nevertheless.
 // Two words: receipts are kept by the thousand, and what fits into registers is handed through fast.
 #[must_use = "messages are accepted when their receipt says so, not before"]
 pub struct Receipt(Part);

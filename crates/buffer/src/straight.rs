@@ -3,7 +3,7 @@
 //! One block at a time is with the provider: so a failure never lets a later message overtake. What
 //! writers hand over meanwhile gathers in the next block.
 //!
-//! Invariant of [`Mode::OnError`]: the switch from one way to the other is made under the lane's
+//! Invariant of [`BufferMode::OnError`]: the switch from one way to the other is made under the lane's
 //! lock. To the disk: first what failed, then everything that was taken behind it. Back: only when
 //! nothing is on its way to the log and everything in it was delivered.
 
@@ -215,7 +215,7 @@ impl Deliverer {
         handed.start();
     }
 
-    /// In [`Mode::Error`] writes fail at once while the provider is not tried.
+    /// In [`BufferMode::Error`] writes fail at once while the provider is not tried.
     pub(crate) fn refuse_straight(&mut self) {
         if self.mode() != Mode::Error {
             return;

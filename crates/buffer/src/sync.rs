@@ -10,7 +10,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whoever waits for something to change: look at [`Change::seen`], then at the thing, then wait.
+/// Whoever waits for something to change: look at [`ChangeNotifier::seen`], then at the thing, then wait.
 #[derive(Default)]
 pub(crate) struct Change {
     state: Mutex<State>,

@@ -1,6 +1,6 @@
 //! The management API: routes of sources, sinks and tasks.
 //!
-//! A request goes through `frame` (id, CORS, time limit, errors), then as `call::Call` through
+//! A request goes through `frame` (id, CORS, time limit, errors), then as `call::ApiCall` through
 //! the checks that the OpenAPI document names for its operation, then to a handler. A handler checks
 //! what needs the store or the mapper, and starts a task for everything that changes something.
 

@@ -1,6 +1,6 @@
-//! Who is calling: the token of a request becomes an [`Identity`].
+//! Who is calling: the token of a request becomes an [`CallerIdentity`].
 //!
-//! [`Authenticate`] is the seam. Tokens are configured ([`ConfiguredTokens`]), or kept by the store,
+//! [`TokenAuthenticator`] is the seam. Tokens are configured ([`ConfiguredTokens`]), or kept by the store,
 //! with an expiry ([`StoredTokens`]).
 
 pub(crate) mod stored;

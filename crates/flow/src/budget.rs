@@ -17,7 +17,7 @@ use crate::metrics::IN_FLIGHT_BYTES;
 pub struct Budget {
     limit: u64,
     held: AtomicU64,
-    /// Those of [`Self::held`] that are rows.
+    /// Those of [`Self::held_bytes`] that are rows.
     rows: AtomicU64,
     /// Rows have become fewer than the limit.
     room: Notify,
@@ -33,7 +33,7 @@ pub enum NoRoom {
     Ever(u64),
 }
 
-/// `metrics::Gauge` has no `Debug`.
+/// `metrics::SinkGauge` has no `Debug`.
 struct GaugeHandle(metrics::Gauge);
 
 impl std::fmt::Debug for GaugeHandle {

@@ -149,7 +149,7 @@ impl DeadLetters {
         Ok(self.find(sink, which).await?.letters)
     }
 
-    /// Sends letters on their way again, by the mapping in force. At most [`AT_A_TIME_MAX`] are
+    /// Sends letters on their way again, by the mapping in force. At most [`SELECTION_MAX`] are
     /// looked at.
     ///
     /// # Errors
@@ -207,7 +207,7 @@ impl DeadLetters {
         }
     }
 
-    /// Forgets letters. At most [`AT_A_TIME_MAX`] are looked at.
+    /// Forgets letters. At most [`SELECTION_MAX`] are looked at.
     ///
     /// # Errors
     /// [`DeadLetterError`]; no letter is dropped then, unless the store did not say so.

@@ -163,7 +163,7 @@ impl Dispatcher {
     }
 
     /// Writes the records to all sinks of the target and waits for what each sink promises. The
-    /// results are in the order of [`Target::sinks`]; `progress` says when there is no way back.
+    /// results are in the order of [`SourceRoute::sinks`]; `progress` says when there is no way back.
     ///
     /// The records are few and small: they are read where they are.
     pub async fn dispatch(

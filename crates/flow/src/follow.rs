@@ -4,7 +4,7 @@
 //! A slice that is `closing` is left: its sink gets the next one, rows under way are brought to an
 //! end, its stream is closed for ever, and its final statistics are stored. When all slices that
 //! were closed up to a revision are left, the node says so; only then may they be uploaded. Streams
-//! that the store does not know are none of its business, [`crate::janitor`] looks after them.
+//! that the store does not know are none of its business, [`crate::garbage_collector`] looks after them.
 
 mod pipelines;
 mod routes;

@@ -129,7 +129,7 @@ impl KeptStreams {
     /// Streams that the store does not know and that have rows, by name.
     ///
     /// # Errors
-    /// [`KeptError`]
+    /// [`OrphanStreamError`]
     pub async fn list(&self) -> Result<Vec<String>, KeptError> {
         let mut kept = Vec::new();
         for stream in self.log.streams() {
@@ -143,7 +143,7 @@ impl KeptStreams {
     /// Brings the rows of a stream into a sink, once, and deletes the stream.
     ///
     /// # Errors
-    /// [`KeptError`]; no row was brought in then. After [`StoreError::Uncertain`] it may have been:
+    /// [`OrphanStreamError`]; no row was brought in then. After [`StoreError::Uncertain`] it may have been:
     /// the next call finds out.
     pub async fn deliver(&self, stream: &str, sink: &SinkKey) -> Result<Delivered, KeptError> {
         let id = self.log.find(stream);

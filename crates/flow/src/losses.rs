@@ -3,7 +3,7 @@
 //!
 //! The log names what it knows to be damaged. When a whole segment is gone with the catalog that
 //! counted it, or the whole directory, or when an older copy was put in its place, the log knows
-//! nothing of it; the store does, by the last report of each slice ([`crate::report`]). What was
+//! nothing of it; the store does, by the last report of each slice ([`crate::statistics_reporter`]). What was
 //! taken after the last report and is lost in that way is known to nobody.
 
 use forebay_log::{AppendError, CommitError, Log};

@@ -1,7 +1,7 @@
 //! Quotas as requests meet them: a gate for each source, and behind it that of its project.
 //!
 //! What a gate allows never changes; when a quota does, the next table of routes has other gates.
-//! What was used outlives them: [`Gates`] keeps it for as long as the node runs, so that a change of
+//! What was used outlives them: [`LimiterRegistry`] keeps it for as long as the node runs, so that a change of
 //! anything gives nobody a fresh allowance.
 
 mod disk;

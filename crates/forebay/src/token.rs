@@ -56,7 +56,7 @@ pub(crate) fn of_server(config: &Config) -> Result<Token, Failure> {
 /// The token of a server that runs; none is made.
 ///
 /// # Errors
-/// As [`of_server`], and when the file that the first start has made is gone.
+/// As [`for_server`], and when the file that the first start has made is gone.
 pub(crate) fn again(config: &Config) -> Result<Token, Failure> {
     match (&config.token, &config.token_file) {
         (None, None) => read(&config.made_token_file()),

@@ -1,7 +1,7 @@
 //! Connections of an HTTP listener: each port of the process is served here, with the same limits.
 //!
 //! A listener knows connections, TLS and the framing of HTTP, and nothing of what is served: that is
-//! a [`Service`]. What bounds it is in [`Limits`]: connections, time for a request's headers, time
+//! a [`HttpService`]. What bounds it is in [`ListenerLimits`]: connections, time for a request's headers, time
 //! without a request, bytes read ahead, streams of an HTTP/2 connection, and bytes of responses that
 //! clients have not read. What a client sees at each limit is in `docs/reference/limits.md`.
 

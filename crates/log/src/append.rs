@@ -15,7 +15,7 @@ impl Log {
     /// Hands a block over. Returns at once; the ticket says when the block is on disk.
     ///
     /// # Errors
-    /// [`AppendError::Busy`] when the queue is full: use [`Log::append_wait`] or
+    /// [`LogAppendError::Busy`] when the queue is full: use [`Log::append_wait`] or
     /// [`Log::append_async`] to wait for room. Others see there. Nothing is written then.
     pub fn append(&self, block: NewBlock) -> Result<Ticket, AppendError> {
         self.append_with(block, None)

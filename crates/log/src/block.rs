@@ -19,7 +19,7 @@ pub(crate) enum Kind {
     Data = 1,
     /// Records of a stream that were copied out of an older segment.
     Moved = 2,
-    /// A change of a stream or of the volume, see `catalog::Control`.
+    /// A change of a stream or of the volume, see `catalog::ControlBlock`.
     Control = 3,
     /// A part of the catalog at the start of a segment.
     Catalog = 4,

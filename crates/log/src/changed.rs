@@ -14,8 +14,8 @@ enum What {
     Commit(u64),
 }
 
-/// Waits for a change of the log; see [`Log::changed`](crate::Log::changed) and
-/// [`Log::room`](crate::Log::room).
+/// Waits for a change of the log; see [`Log::change_future`](crate::Log::change_future) and
+/// [`Log::queue_space`](crate::Log::queue_space).
 pub struct Changed {
     shared: Arc<Shared>,
     what: What,

@@ -20,7 +20,7 @@ pub enum SyncMode {
 /// Settings of a log. All have defaults: `LogConfig::default()`.
 #[derive(Clone, Debug)]
 pub struct LogConfig {
-    /// What an acknowledgement means. Default: `Disk`.
+    /// What an acknowledgement means. Default: `MemDisk`.
     pub sync: SyncMode,
     /// The least time between the starts of two syncs, for disks with few operations a second.
     /// Default: 0, and that is the fastest on most disks: what comes while a sync runs is the next
@@ -32,7 +32,7 @@ pub struct LogConfig {
     pub max_payload: usize,
     /// Bytes that may wait for the writer. Default 32 MiB. A block larger than that passes alone.
     pub queue_bytes: usize,
-    /// Bytes of blocks on disk; over it appends are refused with `Full`. Default 0: no limit but
+    /// Bytes of blocks on disk; over it appends are refused with `VolumeFull`. Default 0: no limit but
     /// the disk. Preallocated space comes on top: at most `spare_segments + recycled_segments + 1`
     /// segments.
     pub max_bytes: u64,

@@ -1,6 +1,6 @@
 //! The seam to the outside: files and time.
 //!
-//! The log touches the operating system through [`Env`] and [`File`] only, so that a test can put
+//! The log touches the operating system through [`Env`] and [`EnvFile`] only, so that a test can put
 //! a disk below it that loses, tears, reorders and fails (`MemEnv`, feature `sim`).
 
 use std::any::Any;
@@ -143,7 +143,7 @@ pub trait File: Send + Sync {
     /// Errors of the operating system.
     fn len(&self) -> io::Result<u64>;
 
-    /// Whether somebody reads this file who has not got it from this handle (see [`Env::at_rest`]).
+    /// Whether somebody reads this file who has not got it from this handle (see [`Env::cache_read_only`]).
     fn is_read_elsewhere(&self) -> bool {
         false
     }

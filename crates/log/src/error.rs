@@ -145,7 +145,7 @@ impl fmt::Display for Latched {
 
 impl std::error::Error for Latched {}
 
-/// Why a block could not be read. Damage is no error: it is a [`Gap`](crate::Gap).
+/// Why a block could not be read. Damage is no error: it is a [`SequenceGap`](crate::SequenceGap).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {

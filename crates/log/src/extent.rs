@@ -180,7 +180,7 @@ impl Extents {
         out
     }
 
-    /// Reads what [`Extents::encode`] wrote; nothing can be added to it.
+    /// Reads what [`SegmentExtents::encode`] wrote; nothing can be added to it.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut f = Fields::new(bytes);
         let mut extents = Self {

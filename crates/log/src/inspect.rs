@@ -1,6 +1,6 @@
 //! Looking into a data directory without its lock: beside a running node, or after one died.
 //!
-//! Nothing is written. What a running node appends after [`Inspection::open`] is not seen; segments
+//! Nothing is written. What a running node appends after [`LogInspection::open`] is not seen; segments
 //! that it removes meanwhile can still be read.
 //!
 //! ```
@@ -49,7 +49,7 @@ pub struct Inspection {
     spare_bytes: u64,
 }
 
-/// What [`Inspection::verify`] found.
+/// What [`LogInspection::verify`] found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VerifyReport {
     /// Segments read.
@@ -95,7 +95,7 @@ impl Inspection {
     /// Looks at a directory.
     ///
     /// # Errors
-    /// See [`OpenError`]: no log there, newer, can't be read.
+    /// See [`LogOpenError`]: no log there, newer, can't be read.
     pub fn open(env: Arc<dyn Env>, dir: &Path) -> Result<Self, OpenError> {
         let found = volume::read(&*env, dir)?;
         let recovered = match recover::load(&*env, dir, Access::Read, found) {
@@ -128,7 +128,7 @@ impl Inspection {
     /// Looks at a directory of the operating system.
     ///
     /// # Errors
-    /// As [`Inspection::open`].
+    /// As [`LogInspection::open`].
     pub fn open_dir(dir: &Path) -> Result<Self, OpenError> {
         Self::open(Arc::new(StdEnv::new()), dir)
     }
@@ -160,7 +160,7 @@ impl Inspection {
     /// Reads a stream from a sequence on.
     ///
     /// # Errors
-    /// See [`ReadError`].
+    /// See [`LogReadError`].
     pub fn reader(&self, id: StreamId, from: u64) -> Result<Reader, ReadError> {
         if !self.store.read().streams.contains_key(&id.as_raw()) {
             return Err(ReadError::UnknownStream);

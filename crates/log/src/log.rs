@@ -45,7 +45,7 @@ impl Log {
     /// Damaged content is no reason to fail: what was lost is in the report.
     ///
     /// # Errors
-    /// See [`OpenError`]: locked, newer, not writable, bad settings.
+    /// See [`LogOpenError`]: locked, newer, not writable, bad settings.
     pub fn open(
         env: Arc<dyn Env>,
         dir: &Path,
@@ -96,7 +96,7 @@ impl Log {
     /// id need not ask for another.
     ///
     /// # Errors
-    /// See [`AppendError`].
+    /// See [`LogAppendError`].
     pub fn stream(&self, name: &str) -> Result<StreamId, AppendError> {
         if name.is_empty() || name.len() > MAX_NAME {
             return Err(AppendError::Invalid("a stream's name has 1 to 512 bytes"));
@@ -165,7 +165,7 @@ impl Log {
     /// stream's final one.
     ///
     /// # Errors
-    /// See [`AppendError`]. Closing a closed stream is fine.
+    /// See [`LogAppendError`]. Closing a closed stream is fine.
     pub fn close_stream(&self, id: StreamId) -> Result<Ticket, AppendError> {
         self.control(id, |queue| {
             if let Some(assigned) = queue.streams.get_mut(&id.0) {
@@ -179,7 +179,7 @@ impl Log {
     /// as a whole.
     ///
     /// # Errors
-    /// See [`AppendError`].
+    /// See [`LogAppendError`].
     pub fn trim(&self, id: StreamId, up_to: u64) -> Result<Ticket, AppendError> {
         self.control(id, |queue| {
             let next_seq = queue.streams.get(&id.0).map_or(0, |s| s.next_seq);
@@ -196,7 +196,7 @@ impl Log {
     /// sequences are not given again. Nothing happens where the log knows as many.
     ///
     /// # Errors
-    /// See [`AppendError`].
+    /// See [`LogAppendError`].
     pub fn note_lost(&self, id: StreamId, end: u64) -> Result<Ticket, AppendError> {
         self.control(id, |queue| {
             let mut range = Range { first: end, end };
@@ -215,7 +215,7 @@ impl Log {
     /// Forgets a stream and frees its blocks. Its number is not used again; its name may be.
     ///
     /// # Errors
-    /// See [`AppendError`].
+    /// See [`LogAppendError`].
     pub fn delete_stream(&self, id: StreamId) -> Result<Ticket, AppendError> {
         self.control(id, |queue| {
             if let Some(assigned) = queue.streams.remove(&id.0)
@@ -231,7 +231,7 @@ impl Log {
     /// committed is seen.
     ///
     /// # Errors
-    /// See [`ReadError`].
+    /// See [`LogReadError`].
     pub fn reader(&self, id: StreamId, from: u64) -> Result<Reader, ReadError> {
         let shared = self.shared().clone();
         let on_lost: OnLost = Arc::new(move |stream, range| quarantine(&shared, stream, range));
@@ -311,7 +311,7 @@ impl Log {
     /// Sets bytes aside, for as long as the reservation lives.
     ///
     /// # Errors
-    /// [`AppendError::Full`] when there are not as many.
+    /// [`LogAppendError::VolumeFull`] when there are not as many.
     pub fn reserve(&self, bytes: u64) -> Result<Reservation, AppendError> {
         let shared = self.shared();
         let mut queue = lock(&shared.queue);

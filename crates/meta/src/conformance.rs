@@ -1,6 +1,6 @@
 //! What every backend of the store has to do: one suite, run by each backend's tests.
 //!
-//! A backend implements [`Fixture`] and calls [`conformance_tests!`](crate::conformance_tests) with
+//! A backend implements [`StoreFixture`] and calls [`conformance_tests!`](crate::conformance_tests) with
 //! an expression that makes one; each case becomes a test with a store of its own.
 
 #![allow(

@@ -88,7 +88,7 @@ pub struct EmbeddedStore {
     history: Arc<History>,
     readers: Arc<Readers>,
     write: Option<Write>,
-    /// The first failure of the disk, see [`Writer::failed`].
+    /// The first failure of the disk, see [`StoreWriter::failed`].
     latched: Arc<OnceLock<StoreError>>,
 }
 
@@ -119,7 +119,7 @@ impl EmbeddedStore {
     /// Opens the store in `dir`, or makes it. Blocks for the time of some reads and syncs.
     ///
     /// # Errors
-    /// See [`OpenError`].
+    /// See [`StoreOpenError`].
     pub fn open(dir: &Path, options: EmbeddedOptions) -> Result<Self, OpenError> {
         let lock = open::lock(dir)?;
         let folder = options.copies.clone();
@@ -174,7 +174,7 @@ impl EmbeddedStore {
     /// change something, and watches, fail.
     ///
     /// # Errors
-    /// See [`OpenError`].
+    /// See [`StoreOpenError`].
     pub fn open_read_only(dir: &Path) -> Result<Self, OpenError> {
         let first = open::reader(dir)?;
         open::check(&first, &dir.join(DATABASE_FILE))?;

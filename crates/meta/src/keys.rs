@@ -173,21 +173,21 @@ pub fn below(prefix: &str, of: &dyn fmt::Display) -> String {
     format!("{prefix}{of}/")
 }
 
-/// The slice and node of a [`Key::Statistics`].
+/// The slice and node of a [`StoreKey::Statistics`].
 #[must_use]
 pub fn parse_statistics(key: &str) -> Option<(SliceKey, NodeId)> {
     let (slice, node) = key.strip_prefix(STATISTICS)?.rsplit_once('/')?;
     Some((slice.parse().ok()?, NodeId(node.to_owned())))
 }
 
-/// The sink and volume of a [`Key::LetterCounts`].
+/// The sink and volume of a [`StoreKey::DeadLetterCounts`].
 #[must_use]
 pub fn parse_letter_counts(key: &str) -> Option<(SinkKey, VolumeId)> {
     let (sink, volume) = key.strip_prefix(LETTER_COUNTS)?.rsplit_once('/')?;
     Some((sink.parse().ok()?, VolumeId(volume.to_owned())))
 }
 
-/// The project and id of a [`Key::Audit`].
+/// The project and id of a [`StoreKey::AuditList`].
 #[must_use]
 pub fn parse_audit(key: &str) -> Option<(ProjectId, &str)> {
     let (project, id) = key.strip_prefix(AUDIT)?.split_once('/')?;

@@ -2,7 +2,7 @@
 //!
 //! [`store`] is the seam to whatever keeps it ([`embedded`]; etcd to come, against the same suite in
 //! `conformance`). [`keys`] is the layout, [`stored`] the forms of values, [`repo`] what the control
-//! plane and the data plane call, [`mirror`] what follows a part of the store in memory.
+//! plane and the data plane call, [`watch_cache`] what follows a part of the store in memory.
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;

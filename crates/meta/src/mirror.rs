@@ -128,7 +128,7 @@ impl<T: Stored + Send + Sync + 'static> Mirror<T> {
     /// Waits for the first reading.
     ///
     /// # Errors
-    /// [`Stopped`].
+    /// [`CacheStopped`].
     pub async fn ready(&self) -> Result<Arc<Snapshot<T>>, Stopped> {
         self.wait(|s| s.loaded).await
     }
@@ -136,7 +136,7 @@ impl<T: Stored + Send + Sync + 'static> Mirror<T> {
     /// Waits until the mirror shows all transactions up to `revision`.
     ///
     /// # Errors
-    /// [`Stopped`].
+    /// [`CacheStopped`].
     pub async fn wait_for(&self, revision: Revision) -> Result<Arc<Snapshot<T>>, Stopped> {
         self.wait(|s| s.loaded && s.revision >= revision).await
     }
@@ -153,7 +153,7 @@ impl<T: Stored + Send + Sync + 'static> Mirror<T> {
     }
 
     /// Follows the mirror's changes; the first one is what it shows at the time of the call to
-    /// [`Changes::next`], as soon as it has read anything.
+    /// [`CacheChanges::next`], as soon as it has read anything.
     #[must_use]
     pub fn changes(&self) -> Changes<T> {
         Changes {
@@ -175,7 +175,7 @@ impl<T> Changes<T> {
     /// Dropping the future loses nothing.
     ///
     /// # Errors
-    /// [`Stopped`].
+    /// [`CacheStopped`].
     pub async fn next(&mut self) -> Result<Arc<Snapshot<T>>, Stopped> {
         let seen = &self.seen;
         // The map is replaced by another exactly when something in it changes.

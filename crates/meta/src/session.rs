@@ -17,7 +17,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// Gets a lease of `ttl`. It ends unless [`Self::keep`] runs.
+    /// Gets a lease of `ttl`. It ends unless [`Self::keep_alive`] runs.
     ///
     /// # Errors
     /// The store's.

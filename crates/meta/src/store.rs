@@ -19,7 +19,7 @@ pub const KEY_BYTES_MAX: usize = 1024;
 /// Bytes of a value.
 pub const VALUE_BYTES_MAX: usize = 1 << 20;
 /// Operations of a transaction, and separately its preconditions. A source with many sinks is changed
-/// in several of [`crate::repo::TxnRoom`]. (etcd: `--max-txn-ops`.)
+/// in several of [`crate::repo::TxnLimits`]. (etcd: `--max-txn-ops`.)
 pub const TXN_OPS_MAX: usize = 4096;
 /// Bytes of all keys and values of a transaction (etcd: `--max-request-bytes`).
 pub const TXN_BYTES_MAX: usize = 16 << 20;
@@ -186,7 +186,7 @@ impl Txn {
     /// Whether the transaction is within the limits; every backend asks before it does anything.
     ///
     /// # Errors
-    /// [`StoreError::Limit`], naming the limit.
+    /// [`StoreError::LimitSpec`], naming the limit.
     pub fn check(&self) -> Result<(), StoreError> {
         let limit = |text: String| Err(StoreError::Limit(text));
         let count = self.ops.len().max(self.preconditions.len());
@@ -262,7 +262,7 @@ impl Txn {
 /// too long.
 ///
 /// # Errors
-/// [`StoreError::Limit`], naming what is wrong.
+/// [`StoreError::LimitSpec`], naming what is wrong.
 pub fn check_key(key: &str) -> Result<(), StoreError> {
     if key.is_empty() || key.len() > KEY_BYTES_MAX || key.contains('\0') {
         return Err(StoreError::Limit(format!(

@@ -2,7 +2,7 @@
 
 /// The cells of one table row, in order. Between 1 and [`crate::limits::COLUMNS_MAX`] columns with
 /// distinct, non-empty names; whoever takes a mapping from outside checks that with
-/// [`Mapping::problems`].
+/// [`Mapping::violations`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mapping {
     /// In the order of the table's columns.

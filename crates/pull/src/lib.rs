@@ -5,7 +5,7 @@
 //! | --- | --- |
 //! | [`definition`] | the YAML file of a job, validated by its own types |
 //! | [`engine`] | stages between bounded queues |
-//! | [`limit`] | the rate limit of an API |
+//! | [`rate_limiter`] | the rate limit of an API |
 //! | [`lookup`] | the service that answers rows by key |
 //! | [`state`] | what a job remembers: its position, its inbox, its dead letters |
 //! | [`yaml`] | files whose texts stay as they are written |

@@ -214,7 +214,7 @@ pub struct Parts {
     spans: Vec<Span>,
 }
 
-/// Bytes that a record of a [`Parts`] takes besides its text.
+/// Bytes that a record of a [`BodyParts`] takes besides its text.
 pub const PART_BYTES: usize = size_of::<Span>();
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

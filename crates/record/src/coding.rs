@@ -137,7 +137,7 @@ impl Coding {
 /// Inflates a gzip body of one or more members.
 ///
 /// # Errors
-/// As [`Codings::undo`].
+/// As [`ContentCodings::undo`].
 pub fn inflate(body: &[u8], max: usize) -> Result<Bytes, InflateError> {
     Coding::Gzip.undo(body, max)
 }

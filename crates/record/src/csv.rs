@@ -1,6 +1,6 @@
 //! Rows as CSV: every value in double quotes, a quote doubled, `,` between values, `\n` behind the
 //! row. No header, no other escaping: line ends stay inside the quotes as they are.
-//! [`crate::csv_read`] reads it back.
+//! [`crate::csv_reader`] reads it back.
 
 /// Bytes that are escaped or unescaped between two looks at the room for them.
 const PIECE: usize = 512;

@@ -2,7 +2,7 @@
 //!
 //! A request becomes one [`RecordContext`], or one for each record of a batch ([`body::split`]). A
 //! sink's [`CompiledMapping`] renders it as a CSV row into the slice's [`OpenBlock`], which is
-//! sealed into one gzip member, one Zstandard frame or nothing of the kind. [`Decoder`] and
+//! sealed into one gzip member, one Zstandard frame or nothing of the kind. [`BlockDecoder`] and
 //! [`CsvReader`] read that back for the import.
 //!
 //! Templates are evaluated elsewhere first (`forebay_flow::template`): a program that never ends

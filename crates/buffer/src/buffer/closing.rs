@@ -19,7 +19,7 @@ const LANES_TOLD: usize = 3;
 /// What becomes of messages that wait when a buffer is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Closing {
-    /// They are delivered, for at most so long; then as with `Leave`.
+    /// They are delivered, for at most so long; then as with `Detach`.
     Drain(Duration),
     /// They stay on disk, and are delivered after the next opening.
     Leave,

@@ -46,7 +46,7 @@ impl Default for Kept {
 pub struct Refused {
     /// Indices of all of them, ascending.
     pub indices: Vec<usize>,
-    /// The first of them, at most [`REFUSALS_MAX`].
+    /// The first of them, at most [`REJECTIONS_MAX`].
     pub first: Vec<Refusal>,
 }
 
@@ -100,7 +100,7 @@ impl Refused {
 pub struct BrokenRecords {
     /// Indices of all of them, ascending.
     pub indices: Vec<usize>,
-    /// The first of them, at most [`REFUSALS_MAX`].
+    /// The first of them, at most [`REJECTIONS_MAX`].
     pub first: Vec<BrokenRecord>,
 }
 

@@ -266,7 +266,7 @@ impl Rows {
         )
     }
 
-    /// Waits for room; [`Step::Todo`] when the slice was closed meanwhile.
+    /// Waits for room; [`SinkStep::Todo`] when the slice was closed meanwhile.
     pub(super) async fn put(
         mut self,
         pipeline: &Arc<Pipeline>,

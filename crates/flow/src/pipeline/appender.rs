@@ -25,7 +25,7 @@ pub trait Appender: Send + Sync + fmt::Debug {
     /// The stream of a sink's dead letters. It is never closed.
     fn letters(&self, sink: &SinkKey) -> Arc<dyn BlockStream>;
 
-    /// Compressed bytes of dead letters that a sink holds on the volume which [`Self::letters`]
+    /// Compressed bytes of dead letters that a sink holds on the volume which [`Self::dead_letters`]
     /// leads to.
     fn letter_bytes(&self, sink: &SinkKey) -> u64;
 

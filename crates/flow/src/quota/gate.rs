@@ -193,7 +193,7 @@ impl SourceGate {
     }
 
     /// Lets a request through whose body has so many bytes, as far as it says so; what it does not
-    /// say is paid for by [`Self::pay`]. A body goes through when any bytes are left, and what it is
+    /// say is paid for by [`Self::consume`]. A body goes through when any bytes are left, and what it is
     /// more than that is owed: otherwise one larger than the window gives would never get through.
     pub(crate) fn pass(&self, now: u64, body: Option<u64>) -> Result<(), Over> {
         let (disk, used) = (self.project.disk, self.project.held.disk.load(Relaxed));

@@ -10,7 +10,7 @@
 //! letters.
 //!
 //! All of it is the last block of a stream of the sink: what is remembered is bounded by
-//! [`SETTLED_MAX`], since letters from the oldest on are freed by the log.
+//! [`ACKED_MAX`], since letters from the oldest on are freed by the log.
 
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
@@ -29,7 +29,7 @@ use crate::pipeline::AppendError;
 /// Letters that are done with between others that are not, at most.
 pub(super) const SETTLED_MAX: usize = 10_000;
 
-/// The codec number of a block with a [`Settled`], as JSON.
+/// The codec number of a block with a [`AckedRanges`], as JSON.
 const CODEC_SETTLED: u8 = 36;
 
 /// Which letters of a sink are done with.

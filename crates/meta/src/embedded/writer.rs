@@ -63,7 +63,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Runs until [`Command::Stop`], or until nobody can send any more.
+    /// Runs until [`StoreCommand::Stop`], or until nobody can send any more.
     pub(super) fn run(mut self) {
         loop {
             let (batch, stop) = self.gather();

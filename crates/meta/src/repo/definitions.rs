@@ -207,7 +207,7 @@ impl DefinitionError {
 pub type Refusal = Box<dyn Error + Send + Sync>;
 
 impl Repo {
-    /// The version after `number`, of what [`Counted`] says.
+    /// The version after `number`, of what [`LimitedResource`] says.
     pub(super) fn next_version(
         &self,
         what: Counted,

@@ -13,7 +13,7 @@ impl Repo {
     ///
     /// # Errors
     /// [`FileError::FileNotFound`], [`FileError::InvalidTransition`] when it is not `closing`,
-    /// [`FileError::SlicesLeft`], or the store.
+    /// [`FileError::SlicesNotUploaded`], or the store.
     pub async fn file_importing(
         &self,
         key: &FileKey,

@@ -254,7 +254,7 @@ impl Repo {
     }
 
     /// The key of a slice for replayed rows, in the sink's open file, and that file: its mapping is
-    /// what the rows are to be made by. The slice does not exist before [`Self::finish_letters`].
+    /// what the rows are to be made by. The slice does not exist before [`Self::resolve_dead_letters`].
     ///
     /// # Errors
     /// [`FileError::SinkNotActive`] when no file of the sink is open, [`FileError::SliceLimit`], or
@@ -286,7 +286,7 @@ impl Repo {
     /// `uploading` then.
     ///
     /// # Errors
-    /// [`LetterError`]; nothing has changed then. [`FileError::Conflict`] when the file of the slice
+    /// [`DeadLetterResolveError`]; nothing has changed then. [`FileError::Conflict`] when the file of the slice
     /// was rotated meanwhile: take another slice.
     pub async fn finish_letters(
         &self,

@@ -1,5 +1,5 @@
 //! Changes of a source with all of its sinks. They are one transaction as long as that has room
-//! ([`TxnRoom`]); a source of more sinks is changed in several, in an order in which every state in
+//! ([`TxnLimits`]); a source of more sinks is changed in several, in an order in which every state in
 //! between is a valid one and the same call, made again, goes on where one before has stopped:
 //!
 //! | change   | order                                                                      |

@@ -191,7 +191,7 @@ impl Repo {
     /// said here may be over when the table is used; that is checked again in the same transaction.
     ///
     /// # Errors
-    /// [`TableOwnerError::Refused`], or the store.
+    /// [`TableOwnerError::Rejected`], or the store.
     pub async fn may_use_table(
         &self,
         project: ProjectId,
@@ -290,7 +290,7 @@ impl Repo {
     /// project's from now on.
     ///
     /// # Errors
-    /// [`TableOwnerError::Refused`], or the store.
+    /// [`TableOwnerError::Rejected`], or the store.
     pub async fn adopt_table(
         &self,
         project: ProjectId,
@@ -311,7 +311,7 @@ impl Repo {
     /// Whether a project may write to a table, and what has to be seen to before.
     ///
     /// # Errors
-    /// [`TableOwnerError::Refused`], or the store.
+    /// [`TableOwnerError::Rejected`], or the store.
     pub async fn table_filling(
         &self,
         project: ProjectId,
@@ -331,7 +331,7 @@ impl Repo {
     /// nobody's is the project's. `found`: it is there already.
     ///
     /// # Errors
-    /// [`TableOwnerError::Refused`], or the store.
+    /// [`TableOwnerError::Rejected`], or the store.
     pub async fn fill_table(
         &self,
         project: ProjectId,

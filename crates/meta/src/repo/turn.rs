@@ -26,7 +26,7 @@ pub(super) struct Shelf {
     pub(super) open: Option<(Revised<File>, Vec<Revised<Slice>>)>,
 }
 
-/// What [`Repo::draft_file_turn`] put into a transaction.
+/// What [`Repo::add_file_rotation`] put into a transaction.
 #[derive(Default)]
 pub(super) struct Turn {
     closed: Option<File>,

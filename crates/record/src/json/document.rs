@@ -46,7 +46,7 @@ impl Node {
     }
 }
 
-/// A value of a [`Document`].
+/// A value of a [`JsonDocument`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NodeId(u32);
 

@@ -34,7 +34,7 @@ impl std::fmt::Debug for Engine<'_> {
     }
 }
 
-/// A compiled template of one [`Engine`].
+/// A compiled template of one [`TemplateEngine`].
 #[derive(Clone)]
 pub struct Compiled<'p> {
     context: SpanContextId,

@@ -113,11 +113,11 @@ pub enum Selection<'a> {
 /// The same, by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selected {
-    /// As [`Selection::Nothing`].
+    /// As [`PathSelection::EmptyInput`].
     Nothing,
-    /// As [`Selection::One`].
+    /// As [`PathSelection::One`].
     One(NodeId),
-    /// As [`Selection::Many`].
+    /// As [`PathSelection::Many`].
     Many(Vec<NodeId>),
 }
 

@@ -49,7 +49,7 @@ const LINEAR_MAX: usize = 12;
 /// What a [`PathSet`] found in one document.
 #[derive(Debug)]
 pub struct Found {
-    /// For each node of the tree the value there, or [`NodeId::NONE`].
+    /// For each node of the tree the value there, or [`JsonNodeId::NONE`].
     nodes: Nodes,
     /// For each query.
     lists: Vec<Result<Vec<NodeId>, TooCostly>>,
@@ -63,7 +63,7 @@ enum Nodes {
 }
 
 impl PathSet {
-    /// Puts paths together; [`Found`] numbers them in this order.
+    /// Puts paths together; [`PathMatches`] numbers them in this order.
     #[must_use]
     pub fn new<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Self {
         let mut set = Self {

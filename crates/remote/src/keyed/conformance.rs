@@ -28,7 +28,7 @@ pub fn shape(table: &str) -> Shape {
     }
 }
 
-/// A row of [`shape`].
+/// A row of [`sample_schema`].
 #[must_use]
 pub fn row(id: i64, name: &str) -> Row {
     Row(vec![

@@ -209,7 +209,7 @@ impl RowWriter<'_> {
     }
 }
 
-/// A row of [`Rows`].
+/// A row of [`RowBuffer`].
 #[derive(Clone, Copy, Debug)]
 pub struct RowRef<'a> {
     cells: &'a [Cell],

@@ -80,7 +80,7 @@ pub(crate) struct Options {
     single: bool,
 }
 
-/// See `Sasl`.
+/// See `SaslConfig`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum SaslName {
     /// User and password, as they are

@@ -101,7 +101,7 @@ struct Common {
     drain: Span,
 }
 
-/// See `Mode`.
+/// See `BufferMode`.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 enum ModeName {
     /// Always
@@ -115,7 +115,7 @@ enum ModeName {
     Error,
 }
 
-/// See `SyncMode`.
+/// See `LogSyncMode`.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 enum SyncName {
     /// It survives a power cut
@@ -127,7 +127,7 @@ enum SyncName {
     None,
 }
 
-/// See `Overflow`.
+/// See `OverflowPolicy`.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 enum OverflowName {
     /// The input waits

@@ -81,7 +81,7 @@ fn refused_name(action: OnRefused) -> &'static str {
     }
 }
 
-/// Sorted by key, which [`super::Registry::get`] relies on and a test checks.
+/// Sorted by key, which [`super::SettingRegistry::get`] relies on and a test checks.
 pub(super) static SETTINGS: &[Setting] = &[
     setting!(
         @Source,

@@ -38,7 +38,7 @@ pub struct CassandraConfig {
 /// Encrypted connections.
 #[derive(Clone, Debug, Default)]
 pub struct CassandraTls {
-    /// What of a node's certificate is checked. Nodes are reached by their addresses, so `Full`
+    /// What of a node's certificate is checked. Nodes are reached by their addresses, so `VolumeFull`
     /// needs certificates that name those.
     pub verify: Verify,
     /// Certificates (PEM) that take the place of the system's.

@@ -56,7 +56,7 @@ pub struct Identity {
 /// How a password is shown to the broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mechanism {
-    /// As it is: only with [`Tls`].
+    /// As it is: only with [`KafkaTlsConfig`].
     Plain,
     /// Salted, by SHA-256. Needs the feature `kafka-tls`.
     ScramSha256,
